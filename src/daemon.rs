@@ -1,1 +1,285 @@
-//! To be written.
+//! The composition root: opens the edges, starts the engine and the wire, and ends them in reverse.
+//!
+//! The only place that knows all of them. Nothing is decided here but the order of beginning and ending: the state lock
+//! first, then the store, then the workers that are found, and only then the specs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::decide::admit;
+use crate::edge::clock;
+use crate::edge::signals::{self, Signal};
+use crate::edge::slots::{SlotEvent, Slots, SlotsConfig, cgroup};
+use crate::edge::specs::watch::Hint;
+use crate::edge::statedir::{StateDir, StateError};
+use crate::edge::statusdir::StatusDir;
+use crate::edge::store::Store;
+use crate::engine::board::Board;
+use crate::engine::controller::{Engine, Settings};
+use crate::engine::handle::{Ask, Handle};
+use crate::engine::host::Fact;
+use crate::engine::real::RealHost;
+use crate::engine::specs_door::SpecsDoor;
+use crate::model::time::{Moment, Span};
+use crate::serve;
+
+/// What becomes of the workers when the daemon ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnExit {
+    /// They are stopped first, each within its grace.
+    Stop,
+    /// They run on for the next daemon to adopt.
+    Leave,
+}
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The directory of documents.
+    pub specs: PathBuf,
+    /// The state directory.
+    pub state: PathBuf,
+    /// What becomes of the workers at the end.
+    pub on_exit: OnExit,
+    /// `auto`, `cgroupfs` or `none`.
+    pub cgroup_driver: String,
+    /// How long a vanished document is waited for.
+    pub prune_grace: Span,
+    /// Starts that may be in flight at once.
+    pub starts_in_flight_max: usize,
+    /// No API call may write the specs.
+    pub specs_read_only: bool,
+}
+
+/// Why the daemon could not run, with the exit code that says so.
+#[derive(Debug)]
+pub struct Failure {
+    /// 5: the state is held by another; 1: anything else that a person can mend.
+    pub code: u8,
+    /// What was found, where, and what to do.
+    pub message: String,
+}
+
+fn failure(message: impl Into<String>) -> Failure {
+    Failure { code: 1, message: message.into() }
+}
+
+/// Facts taken in before turns are taken: many ends at once become one turn.
+const FACTS_PER_TURN: usize = 4096;
+/// How long an ending daemon waits for its last rows.
+const LAST_ROWS: Duration = Duration::from_secs(3);
+
+/// Run until told to end.
+///
+/// # Errors
+/// [`Failure`], before anything was touched.
+pub fn run(options: &Options) -> Result<(), Failure> {
+    let about = format!("pid {}, specs {}", std::process::id(), options.specs.display());
+    let state = StateDir::open(&options.state, &about).map_err(|error| match error {
+        StateError::Held { .. } => Failure { code: 5, message: error.to_string() },
+        StateError::Unusable(message) => failure(message),
+    })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(16)
+        .enable_all()
+        .build()
+        .map_err(|e| failure(format!("cannot start threads: {e}")))?;
+    let ended = runtime.block_on(main(options, &state));
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    drop(state);
+    ended
+}
+
+struct Inbox {
+    facts: mpsc::UnboundedReceiver<Fact>,
+    slots: mpsc::UnboundedReceiver<SlotEvent>,
+    asks: mpsc::Receiver<Ask>,
+    signals: mpsc::UnboundedReceiver<Signal>,
+}
+
+async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
+    let (tell_signal, signals) = mpsc::unbounded_channel();
+    signals::listen(tell_signal).map_err(|e| failure(format!("cannot listen for signals: {e}")))?;
+    let (store, stored) = Store::open(&state.path.join("weir.db"), &clock::boot_id()).map_err(failure)?;
+    let status =
+        StatusDir::open(&state.path.join("status")).map_err(|e| failure(format!("{}/status: {e}", state.path.display())))?;
+    let driver = cgroup::detect(&options.cgroup_driver, &state.path).map_err(failure)?;
+    println!(
+        "weir {}: specs {}, state {}, cgroups: {driver}",
+        env!("CARGO_PKG_VERSION"),
+        options.specs.display(),
+        state.path.display()
+    );
+    println!(
+        "see `ctl get pools` in another terminal; Ctrl-C {}",
+        match options.on_exit {
+            OnExit::Stop => "stops the workers and ends",
+            OnExit::Leave => "ends and leaves the workers running",
+        }
+    );
+    let (slot_events, slots_inbox) = mpsc::unbounded_channel();
+    let slots = Slots::open(slots_config(state, driver)?, slot_events)
+        .map_err(|e| failure(format!("{}/run: {e}", state.path.display())))?;
+    let board = Arc::new(Board::default());
+    board.start_at(stored.version);
+    let (facts, facts_inbox) = mpsc::unbounded_channel();
+    let (asks, asks_inbox) = mpsc::channel(64);
+    let specs = Arc::new(SpecsDoor::open(&options.specs, hints(&facts)).map_err(|e| failure(format!("cannot watch: {e}")))?);
+    let host =
+        RealHost { slots, store, board: board.clone(), status, specs, facts: facts.clone(), read_only: options.specs_read_only };
+    let logs = crate::engine::logs::finder(&state.path);
+    let (stop_serving, served) = oneshot::channel::<()>();
+    let server = tokio::spawn(serve::serve_unix(listen(&state.path)?, Handle::new(board, asks, logs), async {
+        // A dropped sender is the same wish.
+        let _told = served.await;
+    }));
+    let admission = admit::Settings { prune_grace: options.prune_grace, ..admit::Settings::default() };
+    let settings = Settings { starts_in_flight_max: options.starts_in_flight_max, admission };
+    let mut engine = Engine::new(host, settings, stored);
+    let mut inbox = Inbox { facts: facts_inbox, slots: slots_inbox, asks: asks_inbox, signals };
+    engine.on(Fact::Hint);
+    serve_until_told(&mut engine, &mut inbox, options.on_exit).await;
+    drop(stop_serving);
+    finish(&mut engine, &mut inbox).await;
+    let _ended = tokio::time::timeout(Duration::from_millis(200), server).await;
+    let _removed = std::fs::remove_file(state.path.join("weir.sock"));
+    Ok(())
+}
+
+/// The loop: facts first, then the turns that are due, then wait for whichever comes next.
+async fn serve_until_told(engine: &mut Engine<RealHost>, inbox: &mut Inbox, on_exit: OnExit) {
+    let mut ending = false;
+    loop {
+        let wake = engine.turn();
+        if ending && engine.is_drained() {
+            return;
+        }
+        tokio::select! {
+            biased;
+            Some(signal) = inbox.signals.recv() => match signal {
+                Signal::Reload => engine.on(Fact::Hint),
+                Signal::End(_) if ending || on_exit == OnExit::Leave => return,
+                Signal::End(from) => {
+                    let sender = from.map(|pid| format!(" (from pid {pid})")).unwrap_or_default();
+                    println!("ending{sender}: the workers are stopped first; once more to leave them running");
+                    ending = true;
+                    engine.drain();
+                }
+            },
+            Some(event) = inbox.slots.recv() => engine.on(fact_of(event)),
+            Some(fact) = inbox.facts.recv() => engine.on(fact),
+            Some(ask) = inbox.asks.recv() => engine.on(Fact::Asked(ask)),
+            () = sleep_until(wake) => {}
+        }
+        for _ in 0..FACTS_PER_TURN {
+            match inbox.slots.try_recv().map(fact_of).or_else(|_| inbox.facts.try_recv()) {
+                Ok(fact) => engine.on(fact),
+                Err(_) => break,
+            }
+        }
+    }
+}
+
+/// Wait for the answers of what was given to the store.
+async fn finish(engine: &mut Engine<RealHost>, inbox: &mut Inbox) {
+    let answers = async {
+        while engine.commits_pending() {
+            match inbox.facts.recv().await {
+                Some(fact @ Fact::Committed { .. }) => engine.on(fact),
+                Some(_) => {}
+                None => return,
+            }
+        }
+    };
+    if tokio::time::timeout(LAST_ROWS, answers).await.is_err() {
+        tracing::warn!("the store did not answer in time; the next start looks at the workers themselves");
+    }
+}
+
+async fn sleep_until(wake: Option<Moment>) {
+    match wake {
+        Some(at) => tokio::time::sleep(at.since(clock::now().mono).duration()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn fact_of(event: SlotEvent) -> Fact {
+    match event {
+        SlotEvent::Seen(slot, seen) => Fact::Seen(slot, seen),
+        SlotEvent::StartFailed { slot, incarnation, message } => Fact::StartFailed { slot, incarnation, message },
+        SlotEvent::Recovered => Fact::Recovered,
+    }
+}
+
+fn slots_config(state: &StateDir, driver: cgroup::Driver) -> Result<SlotsConfig, Failure> {
+    let shim =
+        std::env::current_exe().map_err(|e| failure(format!("cannot find my own program: {e}")))?.with_file_name("weir-shim");
+    if !shim.is_file() {
+        return Err(failure(format!(
+            "{} is missing: it is installed beside weir by `cargo install --locked --path .`",
+            shim.display()
+        )));
+    }
+    Ok(SlotsConfig { run_dir: state.path.join("run"), log_dir: state.path.join("logs"), shim_program: shim, driver })
+}
+
+/// Where hints go: each becomes a fact.
+fn hints(facts: &mpsc::UnboundedSender<Fact>) -> mpsc::Sender<Hint> {
+    let (hints, mut heard) = mpsc::channel(1);
+    let facts = facts.clone();
+    tokio::spawn(async move {
+        while heard.recv().await.is_some() {
+            if facts.send(Fact::Hint).is_err() {
+                return;
+            }
+        }
+    });
+    hints
+}
+
+/// `$WEIR_SPECS`, `./specs`, `$XDG_CONFIG_HOME/weir` or `/etc/weir`: the first there is.
+pub fn default_specs() -> PathBuf {
+    if let Some(told) = std::env::var_os("WEIR_SPECS") {
+        return told.into();
+    }
+    let config = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".config")));
+    let places = [Some(PathBuf::from("specs")), config.map(|dir| dir.join("weir")), Some(PathBuf::from("/etc/weir"))];
+    places.into_iter().flatten().find(|dir| dir.is_dir()).unwrap_or_else(|| PathBuf::from("specs"))
+}
+
+/// `$WEIR_STATE`; `./.weir` beside `./specs`; else `/var/lib/weir` for root and `$XDG_STATE_HOME/weir` for others.
+pub fn default_state(specs: &Path) -> PathBuf {
+    if let Some(told) = std::env::var_os("WEIR_STATE") {
+        return told.into();
+    }
+    if specs == Path::new("specs") || Path::new(".weir").is_dir() {
+        return PathBuf::from(".weir");
+    }
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    let user = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).or(home);
+    match user {
+        Some(dir) if !nix::unistd::geteuid().is_root() => dir.join("weir"),
+        Some(_) | None => PathBuf::from("/var/lib/weir"),
+    }
+}
+
+fn listen(state: &Path) -> Result<UnixListener, Failure> {
+    use std::os::unix::fs::PermissionsExt;
+    let path = state.join("weir.sock");
+    // The state lock is ours, so whoever listened here before is gone.
+    let _stale = std::fs::remove_file(&path);
+    let said = |e: std::io::Error| failure(format!("{}: {e}", path.display()));
+    let dir = std::fs::File::open(state).map_err(said)?;
+    // By way of the directory's descriptor: a socket's path may have 107 bytes, a state directory's more.
+    let short = format!("/proc/self/fd/{}/weir.sock", std::os::fd::AsRawFd::as_raw_fd(&dir));
+    let listener = UnixListener::bind(short).map_err(said)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660)).map_err(said)?;
+    Ok(listener)
+}

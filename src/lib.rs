@@ -22,3 +22,4 @@ pub mod engine;
 pub mod model;
 pub mod serve;
 pub mod shim;
+pub mod validate;

@@ -1,1 +1,146 @@
-//! To be written.
+//! The verbs: what should happen now, given what is seen.
+//!
+//! Every function here is total, synchronous and free of effects: no clock, no files, no chance, no failure. [`pool`]
+//! composes the files beside it; [`check`] lists the invariants that a plan broke, and is called on every plan in tests and
+//! debug builds. Order inside a plan: what is known is recorded, then stops, then starts.
+
+pub mod admit;
+pub mod check;
+pub mod demand;
+pub mod expand;
+pub mod health;
+pub mod restart;
+pub mod status;
+pub mod workers;
+
+use std::collections::BTreeMap;
+
+use crate::model::plan::{Action, Ending, Happening, Observation, Plan, PoolFacts, Record, Slot};
+use crate::model::status::EventType;
+use crate::model::time::Now;
+use crate::model::worker::SlotState;
+
+/// What should happen to a pool now.
+pub fn pool(observation: &Observation<'_>, now: Now) -> Plan {
+    let mut plan = Plan::default();
+    let (facts, slots) = (observation.pool, observation.slots);
+    let demand = demand::demand(facts);
+    if slots.values().any(|slot| slot.seen.state == SlotState::Unknown) {
+        plan.waiting_on.push("the workers found on disk to be looked at".into());
+        plan.status = status::pool(observation, &plan, &demand, now);
+        return plan;
+    }
+    let names = workers::assign(facts, slots, demand.wanted);
+    for (worker, slot) in slots {
+        tend(observation, &mut plan, (worker, slot), now);
+    }
+    let replaced = workers::replacements(facts, slots, &names, now);
+    replaced.wakes.iter().for_each(|at| plan.wake(*at));
+    plan.waiting_on.extend(replaced.waiting_on);
+    let surplus = names.surplus.iter().map(|worker| (worker, workers::Why::Surplus));
+    for (worker, why) in surplus.chain(replaced.stop.iter().map(|(worker, why)| (worker, *why))) {
+        stop(observation, &mut plan, worker, why, now);
+    }
+    starts(observation, &mut plan, &names, now);
+    if facts.ending != Some(Ending::Shutdown) {
+        forget(&mut plan, slots, &names);
+    }
+    if let Some(busy) = names.busy_kept {
+        plan.waiting_on.push(format!("{busy} busy workers to become idle: a busy worker is not stopped to scale down"));
+    }
+    plan.finished = facts.ending == Some(Ending::Removed) && slots.values().all(|slot| slot.seen.state == SlotState::Vacant);
+    plan.status = status::pool(observation, &plan, &demand, now);
+    plan.happenings.extend(status::changes(observation, &plan));
+    plan
+}
+
+/// The record of a slot whose last end is not recorded yet, with what to tell of it. Each end is recorded once.
+pub fn exit(pool: &PoolFacts, worker: &str, slot: &Slot, now: Now) -> Option<(Record, Happening)> {
+    let exit = slot.seen.exit.as_ref().filter(|exit| exit.incarnation > slot.record.recorded)?;
+    let condemned = slot.record.condemned.clone();
+    let record = restart::after_exit(&slot.record, exit, &pool.spec.template, now);
+    let happening = status::tell_exit(worker, exit, condemned.as_deref(), &record, now);
+    Some((record, happening))
+}
+
+/// Go on with a stop under way, and send out due probes.
+fn tend(observation: &Observation<'_>, plan: &mut Plan, (worker, slot): (&str, &Slot), now: Now) {
+    let SlotState::Running(run) = &slot.seen.state else { return };
+    let template = &observation.pool.spec.template;
+    let (actions, wake) = if run.stop.is_some() || run.clearing {
+        let step = workers::ending(worker, run, template, now);
+        (step.action.into_iter().collect(), step.wake)
+    } else {
+        let check = health::check(worker, run, &slot.health, template, now);
+        plan.waiting_on.extend(check.report.map(|report| format!("{worker} to go on: {report}")));
+        (check.actions, check.wake)
+    };
+    plan.actions.extend(actions);
+    wake.into_iter().for_each(|at| plan.wake(at));
+}
+
+/// Begin or go on with ending a worker that still has to be told.
+fn stop(observation: &Observation<'_>, plan: &mut Plan, worker: &str, why: workers::Why, now: Now) {
+    let Some(slot) = observation.slots.get(worker) else { return };
+    let SlotState::Running(run) = &slot.seen.state else { return };
+    let template = &observation.pool.spec.template;
+    if let (workers::Why::Condemned, None) = (why, &slot.record.condemned)
+        && let Some(reason) = health::check(worker, run, &slot.health, template, now).condemned
+    {
+        plan.happenings.push(status::tell(
+            "Unhealthy",
+            EventType::Warning,
+            (worker, run.incarnation),
+            format!("{worker}: {reason}"),
+        ));
+        plan.records.insert(worker.to_owned(), Record { condemned: Some(reason), ..slot.record.clone() });
+    }
+    let step = workers::begin_stop(worker, run, slot.pre_stop, template, now);
+    if step.begins {
+        let note = format!("stopping {worker} (pid {}): {}", run.pid, why.words());
+        plan.happenings.push(status::tell("Stopping", EventType::Normal, (worker, run.incarnation), note));
+    }
+    plan.actions.extend(step.action);
+    step.wake.into_iter().for_each(|at| plan.wake(at));
+}
+
+/// Start what is wanted and may start.
+fn starts(observation: &Observation<'_>, plan: &mut Plan, names: &workers::Assignment, now: Now) {
+    let (facts, slots) = (observation.pool, observation.slots);
+    let alive = slots.values().filter(|slot| slot.seen.state != SlotState::Vacant).count();
+    let mut room = names.ceiling.saturating_sub(alive);
+    let mut started = Vec::new();
+    for worker in &names.fill {
+        let slot = slots.get(worker);
+        match workers::may_start(&facts.spec.template, slot, now) {
+            workers::MayStart::No => {}
+            workers::MayStart::At(moment) => plan.wake(moment),
+            workers::MayStart::Now if room == 0 => {
+                plan.waiting_on.push(format!("workers that are still ending: {worker} starts when there is room"));
+                break;
+            }
+            workers::MayStart::Now if started.len() >= observation.allowance as usize => plan.starts_withheld += 1,
+            workers::MayStart::Now => {
+                room -= 1;
+                let next = workers::started(slot.map(|slot| &slot.record), observation.runs, &facts.template, now);
+                plan.actions.push(Action::Start { worker: worker.clone(), incarnation: next.incarnation });
+                plan.records.insert(worker.clone(), next);
+                started.push(worker.as_str());
+            }
+        }
+    }
+    if plan.starts_withheld > 0 {
+        plan.waiting_on.push(format!("{} starts: as many as allowed are in flight", plan.starts_withheld));
+    }
+    plan.happenings.extend(status::tell_starts(&started, slots));
+}
+
+/// Forget slots that are not wanted, hold nothing, and have told how they ended.
+fn forget(plan: &mut Plan, slots: &BTreeMap<String, Slot>, names: &workers::Assignment) {
+    for (worker, slot) in slots {
+        let told = slot.seen.exit.as_ref().is_none_or(|exit| exit.incarnation <= slot.record.recorded);
+        if slot.seen.state == SlotState::Vacant && told && !names.holds(worker) {
+            plan.actions.push(Action::Forget { worker: worker.clone() });
+        }
+    }
+}

@@ -1,1 +1,15 @@
-//! To be written.
+//! Doors: one outside thing per file, and no policy behind any of them.
+//!
+//! A door turns the world into data and data into deeds. It decides nothing and imports no other door, except inside one
+//! folder. Shown failures carry what was touched and what the system said.
+
+pub mod clock;
+pub mod logs;
+pub mod probe;
+pub mod secrets;
+pub mod signals;
+pub mod slots;
+pub mod specs;
+pub mod statedir;
+pub mod statusdir;
+pub mod store;

@@ -1,1 +1,18 @@
-//! To be written.
+//! The turn: hints name a key, the controller observes it, asks `decide`, performs the answer, and looks again.
+//!
+//! Only here does deciding meet doing. [`controller::Engine`] is a plain value that is handed facts and asked for turns; it
+//! never waits and reads no clock but its host's, so the simulator drives the same one. Start reading there.
+
+pub mod board;
+pub mod catalogue;
+pub mod controller;
+mod edit;
+pub mod handle;
+pub mod host;
+pub mod logs;
+mod order;
+pub mod real;
+mod reconcile;
+mod slots;
+pub mod specs_door;
+pub mod workqueue;

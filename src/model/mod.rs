@@ -2,12 +2,21 @@
 //!
 //! No clock, no files, no logging, and no import from another room. Everything here can be built in a test with a literal.
 
+pub mod batch;
+pub mod catalogue;
 pub mod document;
+pub mod explain;
+pub mod listing;
 pub mod meta;
 pub mod plan;
 pub mod policy;
 pub mod pool;
 pub mod quantity;
+pub mod queue;
+pub mod scale;
+pub mod selector;
+pub mod source;
 pub mod status;
+pub mod template;
 pub mod time;
 pub mod worker;

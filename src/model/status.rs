@@ -1,1 +1,338 @@
-//! To be written.
+//! What weir says about pools and workers: objects in Kubernetes' shape, conditions and events.
+//!
+//! Status is derived from what was observed and never read back as truth. A condition's `lastTransitionTime` moves only
+//! when its `status` does, so that two equal situations give two equal statuses.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::pool::PoolSpec;
+use super::time::Wall;
+use super::worker::Exit;
+
+/// The one API version there is.
+pub const API_VERSION: &str = "weir.dev/v1";
+
+/// Metadata as served: what the user wrote and what weir adds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Meta {
+    /// The object's name.
+    pub name: String,
+    /// Made from the name and the time of first sight; a re-created object has another.
+    pub uid: String,
+    /// Counts up with each change of the spec.
+    pub generation: u64,
+    /// Set when it is served: counts up with each change of anything.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub resource_version: String,
+    /// When it was first accepted.
+    pub creation_timestamp: Wall,
+    /// When it was found to be gone from the specs; its workers are being stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_timestamp: Option<Wall>,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// The owning pool, for workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+}
+
+/// True, False or Unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Truth {
+    /// It is so.
+    True,
+    /// It is not so.
+    False,
+    /// Nobody can tell.
+    #[default]
+    Unknown,
+}
+
+/// One aspect of an object's state, as in Kubernetes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// Which aspect, as `Ready`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether it holds.
+    pub status: Truth,
+    /// One CamelCase word: why.
+    pub reason: String,
+    /// A sentence for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// When `status` last changed.
+    pub last_transition_time: Wall,
+    /// The generation that it speaks of.
+    pub observed_generation: u64,
+}
+
+/// Where a document came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Source {
+    /// The file, relative to the specs directory.
+    pub file: String,
+    /// The line of the document's first key, from 1.
+    pub line: usize,
+    /// The git commit, with `-dirty` when files differ from it; absent outside a checkout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+}
+
+/// A pool with its status, as served and written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolObject {
+    /// `weir.dev/v1`.
+    pub api_version: String,
+    /// `WorkerPool`.
+    pub kind: String,
+    /// Metadata.
+    pub metadata: Meta,
+    /// The spec, defaults filled in.
+    pub spec: PoolSpec,
+    /// The status.
+    pub status: PoolStatus,
+}
+
+/// A pool's status.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolStatus {
+    /// The generation of the spec that this status is about.
+    pub observed_generation: u64,
+    /// Workers there are: starting, running, terminating and stuck.
+    pub replicas: u32,
+    /// Workers that are ready.
+    pub ready_replicas: u32,
+    /// Workers that say they are busy.
+    pub busy_replicas: u32,
+    /// Workers wanted.
+    pub desired_replicas: u32,
+    /// Workers of the current template.
+    pub updated_replicas: u32,
+    /// Workers being stopped.
+    pub terminating_replicas: u32,
+    /// Workers that do not die.
+    pub stuck_replicas: u32,
+    /// Label selector of the pool's workers.
+    pub selector: String,
+    /// The hash of the current template.
+    pub template_hash: String,
+    /// What the pool waits for, in words; empty when settled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting_on: Vec<String>,
+    /// When the number wanted last changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_scale_time: Option<Wall>,
+    /// How it last changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_scale: Option<Scaled>,
+    /// Where the spec comes from.
+    pub source: Source,
+    /// Conditions, in a fixed order.
+    pub conditions: Vec<Condition>,
+}
+
+/// One change of size.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Scaled {
+    /// Workers wanted before.
+    pub from: u32,
+    /// Workers wanted since.
+    pub to: u32,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a worker is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    /// Nothing runs; a start is due or waits for its turn.
+    #[default]
+    Pending,
+    /// Being started: not yet exec'd, or the startup probe has not passed.
+    Starting,
+    /// Runs, and is not ready.
+    Running,
+    /// Runs and is ready.
+    Ready,
+    /// Runs, is ready and says it is busy.
+    Busy,
+    /// Being stopped.
+    Terminating,
+    /// Sent SIGKILL and still not gone.
+    Stuck,
+    /// Waits before the next start after failures.
+    BackOff,
+    /// Ended and is not to be started again (restart policy).
+    Completed,
+    /// Ended with a failure and is not to be started again.
+    Failed,
+    /// Its shim was killed; what is left of it is being cleared up.
+    Lost,
+}
+
+/// A worker, as served and written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerObject {
+    /// `weir.dev/v1`.
+    pub api_version: String,
+    /// `Worker`.
+    pub kind: String,
+    /// Metadata; `owner` is the pool.
+    pub metadata: Meta,
+    /// The status.
+    pub status: WorkerStatus,
+}
+
+/// A worker's status.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerStatus {
+    /// What it is doing.
+    pub phase: Phase,
+    /// The main process, while there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i32>,
+    /// Which run of the slot this is.
+    pub incarnation: u64,
+    /// Ready to work: the readiness probe, `READY=1`, or simply running when it has neither.
+    pub ready: bool,
+    /// Says it is busy.
+    pub busy: bool,
+    /// Times it was started again after an end that was not asked for.
+    pub restarts: u32,
+    /// When this run started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Wall>,
+    /// When the next start is due, in back-off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_start_at: Option<Wall>,
+    /// The template's hash that it runs.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub template_hash: String,
+    /// Its own `STATUS=` text, or why it waits.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Output bytes dropped.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropped_log_bytes: u64,
+    /// How the last run ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_exit: Option<Exit>,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+/// Normal or Warning, as in Kubernetes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum EventType {
+    /// All as it should be.
+    #[default]
+    Normal,
+    /// A person may want to look.
+    Warning,
+}
+
+/// Something that happened, for the history and for people.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EventObject {
+    /// `weir.dev/v1`.
+    pub api_version: String,
+    /// `Event`.
+    pub kind: String,
+    /// Metadata: the name is unique.
+    pub metadata: Meta,
+    /// Normal or Warning.
+    #[serde(rename = "type")]
+    pub severity: EventType,
+    /// One CamelCase word, as `Started`.
+    pub reason: String,
+    /// What it is about: `pool/claude`, `worker/claude-0`.
+    pub regarding: String,
+    /// A sentence.
+    pub note: String,
+    /// When.
+    pub event_time: Wall,
+}
+
+/// Anything that is served.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Object {
+    /// A pool.
+    Pool(Box<PoolObject>),
+    /// A worker.
+    Worker(Box<WorkerObject>),
+    /// An event.
+    Event(Box<EventObject>),
+}
+
+/// The kinds that are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// `workerpools`
+    Pool,
+    /// `workers`
+    Worker,
+    /// `events`
+    Event,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 3] = [Kind::Pool, Kind::Worker, Kind::Event];
+
+    /// The resource's name in a URL.
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Kind::Pool => "workerpools",
+            Kind::Worker => "workers",
+            Kind::Event => "events",
+        }
+    }
+
+    /// The kind's name in an object.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::Pool => "WorkerPool",
+            Kind::Worker => "Worker",
+            Kind::Event => "Event",
+        }
+    }
+}
+
+impl Object {
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Object::Pool(_) => Kind::Pool,
+            Object::Worker(_) => Kind::Worker,
+            Object::Event(_) => Kind::Event,
+        }
+    }
+
+    /// Its metadata.
+    pub fn meta(&self) -> &Meta {
+        match self {
+            Object::Pool(o) => &o.metadata,
+            Object::Worker(o) => &o.metadata,
+            Object::Event(o) => &o.metadata,
+        }
+    }
+}

@@ -125,6 +125,10 @@ pub struct Run {
     pub extended_until: Option<Moment>,
     /// When it last wrote output.
     pub output: Option<Moment>,
+    /// When the shim was last asked for `output`, `cpu_at` and `dropped`.
+    pub refreshed: Option<Moment>,
+    /// When its tree was last found to have used CPU; absent: not looked at yet.
+    pub cpu_at: Option<Moment>,
     /// Bytes of output dropped: over the rate, or the disk was full.
     pub dropped: u64,
     /// It was told to stop.

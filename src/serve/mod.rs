@@ -1,1 +1,123 @@
-//! To be written.
+//! The wire: HTTP in Kubernetes' shape over what the engine's handle offers, served on a Unix socket.
+//!
+//! This file owns connections: who may connect, how many, how long a request may take to arrive, and the end. It knows
+//! nothing of processes or specs. A client that stalls, floods or breaks off costs a bounded number of slots and nothing else.
+
+mod app;
+mod discovery;
+mod refusal;
+mod routes;
+mod streams;
+pub mod wire;
+mod write;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+
+use self::app::App;
+use self::refusal::Refusal;
+use self::wire::Status;
+use crate::engine::handle::Handle;
+
+/// Connections served at once; more wait in the socket's backlog.
+const CONNECTIONS_MAX: usize = 256;
+
+/// Watches and followed logs at once, so that they can never use up all connections.
+const STREAMS_MAX: usize = 128;
+
+/// A request's head must be there after this time.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Largest head of a request, in bytes.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// What answers are given to finish when the daemon ends.
+const ENDING_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long to leave the listener alone when no connection can be taken (out of file descriptors).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// All routes, for a caller who owns the connections. Streams end only when their clients leave.
+pub fn router(handle: Handle) -> Router {
+    routes::router(App::new(handle, STREAMS_MAX, watch::Sender::new(false).subscribe()))
+}
+
+/// Serve on a Unix socket until `shutdown` is done; then end streams, let answers finish for a moment, and return.
+///
+/// Only root and the daemon's own user are answered; everyone else is told so. The caller makes the socket (mode 0660) and
+/// removes it.
+pub async fn serve_unix(listener: UnixListener, handle: Handle, shutdown: impl Future<Output = ()>) {
+    let ending = watch::Sender::new(false);
+    let ours = routes::router(App::new(handle, STREAMS_MAX, ending.subscribe()));
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    tokio::pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = next(&listener, &slots) => accepted,
+        };
+        let (stream, slot) = accepted;
+        let router = if may_use(&stream) { ours.clone() } else { Router::new().fallback(stranger) };
+        connections.spawn(connection(stream, router, slot, ending.subscribe()));
+    }
+    drop(listener);
+    ending.send_replace(true);
+    let drained = async { while connections.join_next().await.is_some() {} };
+    // What is still open then is a client that does not read: dropping the set ends it.
+    let _ = tokio::time::timeout(ENDING_TIMEOUT, drained).await;
+}
+
+/// The next connection, when there is room for one.
+async fn next(listener: &UnixListener, slots: &Arc<Semaphore>) -> (UnixStream, OwnedSemaphorePermit) {
+    let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return (stream, slot),
+            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}
+
+fn may_use(stream: &UnixStream) -> bool {
+    let own = nix::unistd::geteuid().as_raw();
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == own)
+}
+
+async fn stranger() -> Refusal {
+    let message = "only root and the user that weir runs as may use this socket: run ctl as that user";
+    Status::failure(403, "Forbidden", message).into()
+}
+
+async fn connection(stream: UnixStream, router: Router, slot: OwnedSemaphorePermit, ending: watch::Receiver<bool>) {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
+    let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    tokio::pin!(serving);
+    tokio::select! {
+        // A client that breaks off is its own affair.
+        _ = &mut serving => {}
+        () = until_true(ending) => {
+            serving.as_mut().graceful_shutdown();
+            let _ = serving.await;
+        }
+    }
+    drop(slot);
+}
+
+/// Done when the flag is raised; never, when whoever could raise it is gone.
+async fn until_true(mut flag: watch::Receiver<bool>) {
+    if flag.wait_for(|flag| *flag).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

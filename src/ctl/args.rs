@@ -1,0 +1,234 @@
+//! What can be typed, as data: every command, flag and example.
+//!
+//! Nothing is looked up or decided here, so that help and completions need no daemon and no files. Names and numbers are
+//! only told apart; whether they mean anything is for the commands to say.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::model::time::Span;
+
+/// Look at pools of local workers and change them, with kubectl's verbs.
+#[derive(Debug, Parser)]
+#[command(name = "ctl", version, about, max_term_width = 110, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 done; 1 the answer is no; 2 used wrongly; 3 no daemon; 4 denied; 70 internal.\n\n\
+    Examples:\n  ctl get pools\n  ctl describe pool/web\n  ctl logs -f web-0\n  ctl scale pool/web --replicas 3")]
+pub struct Cli {
+    /// The daemon's state directory [default: $WEIR_STATE, ./.weir, $XDG_STATE_HOME/weir, /var/lib/weir for root]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// A verb.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show pools, workers or events as a table or otherwise
+    #[command(
+        after_help = "Examples:\n  ctl get pools\n  ctl get pool/web worker/web-0\n  ctl get workers -l tier=front -o wide\n  \
+        ctl get pools -w\n  ctl get workers --sort-by=.status.restarts\n  \
+        ctl get pools -o jsonpath='{range .items[*]}{.metadata.name}{\"\\n\"}{end}'\n  \
+        ctl get pools -o custom-columns=NAME:.metadata.name,READY:.status.readyReplicas"
+    )]
+    Get(Get),
+    /// Show everything about a pool or a worker, with its events
+    #[command(after_help = "Examples:\n  ctl describe pool/web\n  ctl describe worker web-0")]
+    Describe(Names),
+    /// Explain a field of the documents
+    #[command(
+        after_help = "Examples:\n  ctl explain pool\n  ctl explain pool.spec.template\n  ctl explain pool.spec --recursive"
+    )]
+    Explain(Explain),
+    /// Print a worker's log
+    #[command(after_help = "Examples:\n  ctl logs web-0\n  ctl logs -f --tail 20 worker/web-0\n  ctl logs --previous web-0")]
+    Logs(Logs),
+    /// End workers and start them again
+    #[command(after_help = "Examples:\n  ctl restart worker/web-0")]
+    Restart(Names),
+    /// Set the number of a pool's workers, in its document
+    #[command(after_help = "Examples:\n  ctl scale pool/web --replicas 3\n  ctl scale --replicas=0 pool web")]
+    Scale(Scale),
+    /// Wait for a change to reach all workers, or start all workers again one by one
+    #[command(subcommand, after_help = "Examples:\n  ctl rollout status pool/web --timeout 2m\n  ctl rollout restart pool/web")]
+    Rollout(Rollout),
+    /// Put documents into the specs directory
+    #[command(
+        after_help = "Examples:\n  ctl apply -f pool.yaml\n  ctl apply -f specs/ --dry-run\n  cat pool.yaml | ctl apply -f -"
+    )]
+    Apply(Apply),
+    /// Remove pools from the specs directory; their workers are stopped
+    #[command(after_help = "Examples:\n  ctl delete pool/web\n  ctl delete -f pool.yaml")]
+    Delete(Delete),
+    /// Show how documents differ from what is live; exit code 1 when they do
+    #[command(after_help = "Examples:\n  ctl diff -f pool.yaml")]
+    Diff(Files),
+    /// Edit a pool's document in $EDITOR
+    #[command(after_help = "Examples:\n  ctl edit pool/web\n  EDITOR=nano ctl edit pool/web")]
+    Edit(Names),
+    /// Wait until something is so
+    #[command(
+        after_help = "Examples:\n  ctl wait --for=condition=Ready pool/web --timeout 1m\n  ctl wait --for=delete pool/web\n  \
+        ctl wait --for=jsonpath='{.status.phase}'=Ready worker/web-0"
+    )]
+    Wait(Wait),
+    /// Let blocked deletions happen; `ctl describe` shows the token
+    #[command(after_help = "Examples:\n  ctl prune --confirm 3f9a1c")]
+    Prune(Prune),
+    /// Print a completion script for a shell
+    #[command(after_help = "Examples:\n  ctl completion bash > ~/.local/share/bash-completion/completions/ctl")]
+    Completion {
+        /// bash, zsh or fish
+        #[arg(value_parser = ["bash", "zsh", "fish"])]
+        shell: String,
+    },
+    /// Print the versions of client and daemon
+    #[command(after_help = "Examples:\n  ctl version")]
+    Version,
+}
+
+/// `get`
+#[derive(Debug, Args)]
+pub struct Get {
+    /// pools, workers or events, with names; or TYPE/NAME
+    #[arg(required = true, value_name = "TYPE[/NAME]")]
+    pub what: Vec<String>,
+    /// wide, yaml, json, name, jsonpath=…, custom-columns=…
+    #[arg(short, long, value_name = "FORMAT")]
+    pub output: Option<String>,
+    /// Go on showing changes
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Label selector: app=web,tier!=back,env in (a,b)
+    #[arg(short = 'l', long, value_name = "SELECTOR", default_value = "")]
+    pub selector: String,
+    /// Sort by a field, as .status.restarts
+    #[arg(long, value_name = "JSONPATH")]
+    pub sort_by: Option<String>,
+    /// Leave out the head of the table
+    #[arg(long)]
+    pub no_headers: bool,
+}
+
+/// Names of objects.
+#[derive(Debug, Args)]
+pub struct Names {
+    /// TYPE/NAME, or TYPE NAME
+    #[arg(required = true, value_name = "TYPE/NAME")]
+    pub names: Vec<String>,
+}
+
+/// `explain`
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// A field, as pool.spec.template
+    pub field: String,
+    /// All fields below it
+    #[arg(long)]
+    pub recursive: bool,
+}
+
+/// `logs`
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// worker/NAME or NAME
+    #[arg(required = true, value_name = "WORKER")]
+    pub worker: Vec<String>,
+    /// Go on with what is written
+    #[arg(short, long)]
+    pub follow: bool,
+    /// The run before the present one
+    #[arg(short, long)]
+    pub previous: bool,
+    /// Only the last lines; -1 shows all
+    #[arg(long, value_name = "LINES", allow_negative_numbers = true, default_value_t = -1)]
+    pub tail: i64,
+}
+
+/// `scale`
+#[derive(Debug, Args)]
+pub struct Scale {
+    /// pool/NAME
+    #[arg(required = true, value_name = "POOL")]
+    pub names: Vec<String>,
+    /// How many workers
+    #[arg(long)]
+    pub replicas: u32,
+}
+
+/// `rollout`
+#[derive(Debug, Subcommand)]
+pub enum Rollout {
+    /// Wait until all workers run the current template and are ready
+    Status {
+        /// pool/NAME
+        #[arg(required = true, value_name = "POOL")]
+        names: Vec<String>,
+        /// Give up after this time, as 2m; 0s waits for ever
+        #[arg(long, default_value = "0s")]
+        timeout: Span,
+    },
+    /// Start all workers again, as the update strategy says
+    Restart {
+        /// pool/NAME
+        #[arg(required = true, value_name = "POOL")]
+        names: Vec<String>,
+    },
+}
+
+/// Files of documents.
+#[derive(Debug, Args)]
+pub struct Files {
+    /// A file, a directory, or - for the standard input; may be given more than once
+    #[arg(short = 'f', long = "filename", required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// `apply`
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// What to apply.
+    #[command(flatten)]
+    pub files: Files,
+    /// Only say what would come of it
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `delete`
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// pool/NAME
+    #[arg(value_name = "TYPE/NAME", required_unless_present = "files")]
+    pub names: Vec<String>,
+    /// Delete the pools of these documents
+    #[arg(short = 'f', long = "filename", value_name = "FILE", conflicts_with = "names")]
+    pub files: Vec<PathBuf>,
+    /// Only say what would come of it
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `wait`
+#[derive(Debug, Args)]
+pub struct Wait {
+    /// pool/NAME or worker/NAME
+    #[arg(required = true, value_name = "TYPE/NAME")]
+    pub names: Vec<String>,
+    /// condition=NAME[=STATUS], delete, create, or jsonpath='{…}'[=VALUE]
+    #[arg(long = "for", value_name = "WHAT")]
+    pub what: String,
+    /// Give up after this time, as 2m
+    #[arg(long, default_value = "30s")]
+    pub timeout: Span,
+}
+
+/// `prune`
+#[derive(Debug, Args)]
+pub struct Prune {
+    /// The token that the PruneBlocked condition shows
+    #[arg(long, value_name = "TOKEN")]
+    pub confirm: String,
+}

@@ -1,0 +1,150 @@
+//! `apply` and `delete`: documents in files, a directory or the standard input.
+//!
+//! Documents are checked here first, by the same reader as the daemon's, so that every problem is shown with its file, line
+//! and text; the daemon checks again.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use hyper::Method;
+
+use super::Context;
+use crate::ctl::args::Delete;
+use crate::ctl::client::{Sent, path};
+use crate::ctl::error::Failure;
+use crate::ctl::print::emit;
+use crate::ctl::resource::{Target, kind, short, targets};
+use crate::ctl::text::tame;
+use crate::model::document::refusal::with_source;
+use crate::model::document::{Document, SPEC_BYTES_MAX, parse};
+use crate::model::pool::WorkerPool;
+use crate::model::status::Kind;
+use crate::serve::wire::{Applied, Status};
+
+/// A text and where it comes from.
+pub(super) struct Text {
+    /// Harmless to print.
+    pub(super) file: String,
+    /// The whole of it.
+    pub(super) text: String,
+}
+
+/// The texts of files, directories (not below them) and `-`.
+pub(super) fn texts(files: &[PathBuf]) -> Result<Vec<Text>, Failure> {
+    let mut texts = Vec::new();
+    for file in files {
+        if file.as_os_str() == "-" {
+            texts.push(read("<stdin>", std::io::stdin().lock())?);
+        } else if file.is_dir() {
+            for file in documents_in(file)? {
+                texts.push(open(&file)?);
+            }
+        } else {
+            texts.push(open(file)?);
+        }
+    }
+    Ok(texts)
+}
+
+fn documents_in(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let wrong = |error: std::io::Error| Failure::No(format!("{}: {error}", directory.display()));
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(wrong)? {
+        let path = entry.map_err(wrong)?.path();
+        let counts = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+        if counts && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        return Err(Failure::No(format!("{}: there is no *.yaml file in it", directory.display())));
+    }
+    Ok(files)
+}
+
+fn open(file: &Path) -> Result<Text, Failure> {
+    let opened = std::fs::File::open(file).map_err(|error| Failure::No(format!("{}: {error}", file.display())))?;
+    read(&file.display().to_string(), opened)
+}
+
+fn read(file: &str, from: impl Read) -> Result<Text, Failure> {
+    let mut bytes = Vec::new();
+    let wrong = |error: String| Failure::No(format!("{file}: {error}"));
+    // One byte more than is allowed, so that the reader of documents sees that it is too much.
+    from.take(SPEC_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(|error| wrong(error.to_string()))?;
+    // Nothing is lost by a lossy reading: such a text is refused by its bytes below.
+    let problems = problems(file, &bytes);
+    if problems.is_empty() {
+        let text = String::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;
+        return Ok(Text { file: tame(file), text });
+    }
+    Err(Failure::No(format!("{file}: nothing was done\n{}", problems.concat().trim_end())))
+}
+
+/// What is wrong with a file's documents, each with its place in the text.
+pub(super) fn problems(file: &str, bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let refused = parse(bytes).into_iter().filter_map(Result::err);
+    refused.flat_map(|refused| refused.violations).map(|violation| with_source(&tame(file), &text, &violation)).collect()
+}
+
+/// The pools of a text that was checked.
+pub(super) fn pools(text: &Text) -> Vec<WorkerPool> {
+    let good = parse(text.text.as_bytes()).into_iter().filter_map(Result::ok);
+    let pools = good.filter_map(|located| match located.document {
+        Document::WorkerPool(pool) => Some(*pool),
+        Document::ResourcePolicy(_) => None,
+    });
+    pools.collect()
+}
+
+fn dry(dry_run: bool) -> (&'static str, &'static str) {
+    if dry_run { ("?dryRun=All", " (dry run)") } else { ("", "") }
+}
+
+/// `ctl apply`: all files are checked before anything is sent.
+pub(super) async fn apply(context: &Context, files: &[PathBuf], dry_run: bool) -> Result<(), Failure> {
+    let texts = texts(files)?;
+    let (query, mark) = dry(dry_run);
+    for text in &texts {
+        if pools(text).is_empty() {
+            return Err(Failure::No(format!("{}: there is no document in it", text.file)));
+        }
+    }
+    for text in texts {
+        let applied: Applied = context.client.ask(Method::POST, &format!("/v1/apply{query}"), Sent::yaml(&text.text)).await?;
+        for outcome in applied.items {
+            emit(&format!("pool/{} {}{mark}\n", tame(&outcome.name), tame(&outcome.verb)))?;
+        }
+    }
+    Ok(())
+}
+
+/// `ctl delete`
+pub(super) async fn delete(context: &Context, args: Delete) -> Result<(), Failure> {
+    let targets = if args.files.is_empty() { named(&args.names)? } else { of_files(&args.files)? };
+    let (query, mark) = dry(args.dry_run);
+    for Target { kind, names } in targets {
+        for name in names {
+            let _: Status = context.client.ask(Method::DELETE, &format!("{}{query}", path(kind, &name)), Sent::nothing()).await?;
+            emit(&format!("{}/{} deleted{mark}\n", short(kind), tame(&name)))?;
+        }
+    }
+    Ok(())
+}
+
+fn named(words: &[String]) -> Result<Vec<Target>, Failure> {
+    let targets = targets(words)?;
+    match targets.iter().find(|target| target.names.is_empty()) {
+        // Never all at once by leaving something out.
+        Some(target) => Err(Failure::Usage(format!("say which {}: {}/NAME", short(target.kind), short(target.kind)))),
+        None => Ok(targets),
+    }
+}
+
+fn of_files(files: &[PathBuf]) -> Result<Vec<Target>, Failure> {
+    let texts = texts(files)?;
+    let names = texts.iter().flat_map(pools).map(|pool| pool.metadata.name).collect();
+    Ok(vec![Target { kind: kind(short(Kind::Pool))?, names }])
+}

@@ -1,0 +1,234 @@
+//! `describe`: everything about a pool or a worker, for people, in the layout of kubectl describe.
+//!
+//! Programs should use `get -o json`: what stands here may change. Reads leniently, as the tables do, and works from files
+//! too, without events then.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::Context;
+use crate::ctl::columns::{bounds, last_exit, number, pool_status, restarts, row, text, worker_status};
+use crate::ctl::error::Failure;
+use crate::ctl::jsonpath::bare;
+use crate::ctl::print::{Table, as_yaml, emit};
+use crate::ctl::resource::{short, targets};
+use crate::ctl::text::tame;
+use crate::ctl::time::{age_of, now};
+use crate::model::status::Kind;
+use crate::model::time::Wall;
+
+/// Width of the field names.
+const LABEL_WIDTH: usize = 18;
+
+/// Most events that are shown; `ctl get events` has the rest.
+const EVENTS_MAX: usize = 20;
+
+/// `ctl describe`
+pub(super) async fn run(context: &Context, words: &[String]) -> Result<(), Failure> {
+    let mut parts = Vec::new();
+    for target in targets(words)? {
+        let mut objects = Vec::new();
+        if target.names.is_empty() {
+            objects = context.list(target.kind, "").await?.items;
+        }
+        for name in &target.names {
+            objects.push(context.get(target.kind, name).await?);
+        }
+        for object in objects {
+            let part = match target.kind {
+                Kind::Pool => pool(&object, now()) + &workers(context, &object).await?,
+                Kind::Worker => worker(&object, now()),
+                Kind::Event => as_yaml(&object),
+            };
+            let name = format!("{}/{}", short(target.kind), text(&object, "/metadata/name"));
+            parts.push(part + &events(context, &name).await?);
+        }
+    }
+    emit(&parts.join("\n\n"))
+}
+
+/// Lines of `Name:   value`.
+#[derive(Default)]
+struct Sheet(String);
+
+impl Sheet {
+    fn line(&mut self, label: &str, value: &str) {
+        let value = if value.is_empty() { "<none>".into() } else { tame(value) };
+        writeln!(self.0, "{:<LABEL_WIDTH$}{value}", format!("{label}:")).expect("writing to a string cannot fail");
+    }
+
+    /// A field only when there is something to say.
+    fn maybe(&mut self, label: &str, value: &str) {
+        if !value.is_empty() {
+            self.line(label, value);
+        }
+    }
+
+    fn map(&mut self, label: &str, value: Option<&Value>) {
+        let pairs: Vec<String> = value
+            .and_then(Value::as_object)
+            .map(|map| map.iter().map(|(key, value)| format!("{key}={}", bare(value))).collect())
+            .unwrap_or_default();
+        self.line(label, pairs.first().map_or("", String::as_str));
+        for pair in pairs.iter().skip(1) {
+            writeln!(self.0, "{:<LABEL_WIDTH$}{}", "", tame(pair)).expect("writing to a string cannot fail");
+        }
+    }
+
+    fn block(&mut self, label: &str, body: &str) {
+        writeln!(self.0, "{label}:").expect("writing to a string cannot fail");
+        for line in body.lines() {
+            writeln!(self.0, "  {line}").expect("writing to a string cannot fail");
+        }
+    }
+
+    fn stamp(&mut self, label: &str, object: &Value, pointer: &str, now: Wall) {
+        let stamp = text(object, pointer);
+        if !stamp.is_empty() {
+            self.line(label, &format!("{stamp} ({} ago)", age_of(Some(stamp), now)));
+        }
+    }
+}
+
+fn meta(object: &Value, now: Wall) -> Sheet {
+    let mut sheet = Sheet::default();
+    sheet.line("Name", text(object, "/metadata/name"));
+    sheet.maybe("Pool", text(object, "/metadata/owner"));
+    sheet.map("Labels", object.pointer("/metadata/labels"));
+    sheet.map("Annotations", object.pointer("/metadata/annotations"));
+    sheet.stamp("Created", object, "/metadata/creationTimestamp", now);
+    sheet.stamp("Deleting since", object, "/metadata/deletionTimestamp", now);
+    sheet
+}
+
+fn pool(object: &Value, now: Wall) -> String {
+    let mut sheet = meta(object, now);
+    let count = |name: &str| number(object, &format!("/status/{name}"));
+    sheet.line("Status", &pool_status(object));
+    let revision = text(object, "/status/source/revision");
+    let revision = if revision.is_empty() { String::new() } else { format!(" at {revision}") };
+    sheet.line("Source", &format!("{}:{}{revision}", text(object, "/status/source/file"), number(object, "/status/source/line")));
+    let (min, max) = bounds(object);
+    sheet.line(
+        "Replicas",
+        &format!(
+            "{} desired ({min} to {max}) | {} total | {} ready | {} updated | {} busy | {} terminating | {} stuck",
+            count("desiredReplicas"),
+            count("replicas"),
+            count("readyReplicas"),
+            count("updatedReplicas"),
+            count("busyReplicas"),
+            count("terminatingReplicas"),
+            count("stuckReplicas")
+        ),
+    );
+    if let Some(scaled) = object.pointer("/status/lastScale") {
+        let (from, to) = (number(scaled, "/from"), number(scaled, "/to"));
+        let at = age_of(object.pointer("/status/lastScaleTime").and_then(Value::as_str), now);
+        sheet.line("Last scale", &format!("{from} to {to}, {at} ago: {}", text(scaled, "/reason")));
+    }
+    sheet.maybe("Update strategy", text(object, "/spec/updateStrategy/type"));
+    sheet.line("Template hash", text(object, "/status/templateHash"));
+    if let Some(template) = object.pointer("/spec/template") {
+        sheet.block("Template", &as_yaml(template));
+    }
+    sheet.0 + &conditions(object, now) + &waiting(object)
+}
+
+fn worker(object: &Value, now: Wall) -> String {
+    let mut sheet = meta(object, now);
+    sheet.line("Status", &worker_status(object));
+    sheet.line("Ready", &object.pointer("/status/ready").map(bare).unwrap_or_default());
+    sheet.line("Busy", &object.pointer("/status/busy").map(bare).unwrap_or_default());
+    sheet.line("PID", &object.pointer("/status/pid").map(bare).unwrap_or_default());
+    sheet.line("Run", &number(object, "/status/incarnation").to_string());
+    sheet.line("Restarts", &restarts(object, now));
+    sheet.stamp("Started", object, "/status/startedAt", now);
+    sheet.maybe("Next start", text(object, "/status/nextStartAt"));
+    sheet.line("Template hash", text(object, "/status/templateHash"));
+    sheet.maybe("Message", text(object, "/status/message"));
+    if number(object, "/status/droppedLogBytes") > 0 {
+        sheet.line("Log bytes dropped", &number(object, "/status/droppedLogBytes").to_string());
+    }
+    if let Some(exit) = object.pointer("/status/lastExit") {
+        sheet.line("Last exit", &last_exit(object));
+        let mut inner = Sheet::default();
+        inner.maybe("Message", text(exit, "/message"));
+        inner.stamp("Started", exit, "/started", now);
+        inner.stamp("Finished", exit, "/finished", now);
+        inner.line("Ran", &crate::model::time::Span::millis(number(exit, "/ranMs")).to_string());
+        inner.line("CPU time", &crate::model::time::Span::millis(number(exit, "/cpuMs")).to_string());
+        inner.line("Peak memory", &format!("{} KiB", number(exit, "/maxRssKib")));
+        inner.line("Told to stop", &exit.get("asked").map(bare).unwrap_or_default());
+        sheet.0.extend(inner.0.lines().map(|line| format!("  {line}\n")));
+    }
+    sheet.0
+}
+
+fn conditions(object: &Value, now: Wall) -> String {
+    let conditions = object.pointer("/status/conditions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let heads = ["Type", "Status", "Reason", "Since", "Message"].map(str::to_owned);
+    let rows = conditions.iter().map(|condition| {
+        let since = age_of(condition.pointer("/lastTransitionTime").and_then(Value::as_str), now);
+        let of = |name: &str| text(condition, name).to_owned();
+        vec![of("/type"), of("/status"), of("/reason"), since, of("/message")]
+    });
+    indented("Conditions", &heads, rows)
+}
+
+fn waiting(object: &Value) -> String {
+    let waiting = object.pointer("/status/waitingOn").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if waiting.is_empty() {
+        return String::new();
+    }
+    let mut sheet = Sheet::default();
+    let lines: Vec<String> = waiting.iter().map(|what| tame(&bare(what))).collect();
+    sheet.block("Waiting on", &lines.join("\n"));
+    sheet.0
+}
+
+async fn workers(context: &Context, pool: &Value) -> Result<String, Failure> {
+    let name = text(pool, "/metadata/name");
+    let all = context.list(Kind::Worker, "").await?.items;
+    let heads = ["Name", "Status", "Ready", "PID", "Restarts", "Age"].map(str::to_owned);
+    let rows = all.iter().filter(|worker| text(worker, "/metadata/owner") == name).map(|worker| {
+        let mut row = row(Kind::Worker, false, worker, now());
+        row.remove(1);
+        row
+    });
+    Ok(indented("Workers", &heads, rows))
+}
+
+/// The last events about an object; without a daemon there are none to show.
+async fn events(context: &Context, about: &str) -> Result<String, Failure> {
+    let mut events = match context.client.list(Kind::Event, "").await {
+        Ok(list) => list.items,
+        Err(Failure::NoDaemon(_)) => return Ok(String::new()),
+        Err(failure) => return Err(failure),
+    };
+    events.retain(|event| text(event, "/regarding") == about);
+    events.sort_by(|a, b| text(a, "/eventTime").cmp(text(b, "/eventTime")));
+    let heads = ["Type", "Reason", "Age", "Message"].map(str::to_owned);
+    let rows = events.iter().skip(events.len().saturating_sub(EVENTS_MAX)).map(|event| {
+        let of = |name: &str| text(event, name).to_owned();
+        vec![of("/type"), of("/reason"), age_of(Some(text(event, "/eventTime")), now()), of("/note")]
+    });
+    Ok(indented("Events", &heads, rows))
+}
+
+/// A titled table, as kubectl describe has them.
+fn indented(title: &str, heads: &[String], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new(heads, true);
+    table.add(heads.iter().map(|head| "-".repeat(head.len())).collect());
+    let mut any = false;
+    for row in rows {
+        table.add(row);
+        any = true;
+    }
+    if !any {
+        return format!("{:<LABEL_WIDTH$}<none>\n", format!("{title}:"));
+    }
+    let lines: String = table.take().lines().map(|line| format!("  {line}\n")).collect();
+    format!("{title}:\n{lines}")
+}

@@ -1,0 +1,62 @@
+//! `diff`: how documents differ from what is live.
+//!
+//! Defaults are filled in on both sides, so that only what would really change is shown. Also home of the reverse of status:
+//! an object as the document that a person would write.
+
+use std::path::PathBuf;
+
+use serde_json::{Map, Value};
+use similar::TextDiff;
+
+use super::Context;
+use super::apply::{pools, texts};
+use crate::ctl::error::Failure;
+use crate::ctl::print::{as_yaml, emit};
+use crate::ctl::text::tame;
+use crate::model::status::Kind;
+
+/// Fields of the metadata that a person writes.
+const WRITTEN: [&str; 3] = ["name", "labels", "annotations"];
+
+/// An object as a document: without status and what weir adds.
+pub(super) fn document(object: &Value) -> Value {
+    let part = |name: &str| object.get(name).cloned().unwrap_or(Value::Null);
+    let metadata: Map<String, Value> = WRITTEN
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), object.pointer(&format!("/metadata/{name}"))?.clone())))
+        .collect();
+    let parts = [
+        ("apiVersion", part("apiVersion")),
+        ("kind", part("kind")),
+        ("metadata", Value::Object(metadata)),
+        ("spec", part("spec")),
+    ];
+    Value::Object(parts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+/// `ctl diff`: exit code 1 when anything differs.
+pub(super) async fn run(context: &Context, files: &[PathBuf]) -> Result<(), Failure> {
+    let mut differs = false;
+    for text in texts(files)? {
+        for pool in pools(&text) {
+            let name = pool.metadata.name.clone();
+            let live = match context.client.get(Kind::Pool, &name).await {
+                Ok(object) => as_yaml(&document(&object)),
+                Err(Failure::Server(status)) if status.code == 404 => String::new(),
+                Err(failure) => return Err(failure),
+            };
+            let wanted = serde_json::to_value(pool).map_err(|error| Failure::Internal(error.to_string()))?;
+            let wanted = as_yaml(&document(&wanted));
+            if live != wanted {
+                differs = true;
+                emit(&unified(&tame(&name), &live, &wanted))?;
+            }
+        }
+    }
+    if differs { Err(Failure::No(String::new())) } else { Ok(()) }
+}
+
+fn unified(name: &str, live: &str, wanted: &str) -> String {
+    let diff = TextDiff::from_lines(live, wanted);
+    diff.unified_diff().context_radius(3).header(&format!("live/pool/{name}"), &format!("file/pool/{name}")).to_string()
+}

@@ -1,0 +1,219 @@
+//! `get`: lists, single objects and watches, in every output format.
+//!
+//! What is not there does not keep the rest from being shown, but it decides the exit code. A watch that fell behind lists
+//! again by itself.
+
+use std::cmp::Ordering;
+
+use serde_json::Value;
+
+use super::Context;
+use crate::ctl::args::Get;
+use crate::ctl::client::encoded;
+use crate::ctl::columns::{heads, row, text};
+use crate::ctl::error::Failure;
+use crate::ctl::jsonpath::{Template, bare};
+use crate::ctl::print::{Format, Table, as_json, as_yaml, custom_row, emit, list_of, note, reference};
+use crate::ctl::resource::{Target, targets};
+use crate::ctl::text::tame_block;
+use crate::ctl::time::now;
+use crate::model::selector::Selector;
+use crate::model::status::Kind;
+use crate::serve::wire::WatchEvent;
+
+/// Objects of one kind.
+struct Group {
+    kind: Kind,
+    objects: Vec<Value>,
+    version: String,
+}
+
+/// How objects are shown.
+struct Look {
+    format: Format,
+    heads: bool,
+    /// Names with their kind, when there is more than one.
+    mixed: bool,
+}
+
+/// `ctl get`
+pub(super) async fn run(context: &Context, args: Get) -> Result<(), Failure> {
+    let targets = targets(&args.what)?;
+    let look = Look { format: Format::parse(args.output.as_deref())?, heads: !args.no_headers, mixed: targets.len() > 1 };
+    args.selector.parse::<Selector>().map_err(|error| Failure::Usage(format!("-l: {error}")))?;
+    let sort = args.sort_by.as_deref().map(Template::path).transpose();
+    let sort = sort.map_err(|error| Failure::Usage(format!("--sort-by: {error}")))?;
+    if args.watch {
+        return watch(context, &targets, &args.selector, &look).await;
+    }
+    let (mut groups, mut failed) = (Vec::new(), Vec::new());
+    for target in &targets {
+        let mut group = fetch(context, target, &args.selector, &mut failed).await?;
+        arrange(&mut group, sort.as_ref());
+        groups.push(group);
+    }
+    let named = targets.iter().map(|target| target.names.len()).sum::<usize>();
+    show(&groups, &look, named == 1 && targets.len() == 1)?;
+    let last = failed.pop();
+    failed.iter().for_each(|failure| eprintln!("{}", failure.text()));
+    last.map_or(Ok(()), Err)
+}
+
+/// The objects of a target. One that is not there does not keep the others from being shown.
+async fn fetch(context: &Context, target: &Target, selector: &str, failed: &mut Vec<Failure>) -> Result<Group, Failure> {
+    let kind = target.kind;
+    if target.names.is_empty() {
+        let list = context.list(kind, selector).await?;
+        return Ok(Group { kind, objects: list.items, version: list.metadata.resource_version });
+    }
+    if !selector.is_empty() {
+        return Err(Failure::Usage("a selector and a name cannot be given together".into()));
+    }
+    let mut objects = Vec::new();
+    for name in &target.names {
+        match context.get(kind, name).await {
+            Ok(object) => objects.push(object),
+            Err(failure @ (Failure::Server(_) | Failure::No(_))) => failed.push(failure),
+            Err(failure) => return Err(failure),
+        }
+    }
+    let version = objects.first().map_or("0", |object| text(object, "/metadata/resourceVersion")).to_owned();
+    Ok(Group { kind, objects, version })
+}
+
+/// By the path that was asked for; events by time.
+fn arrange(group: &mut Group, sort: Option<&Template>) {
+    match (sort, group.kind) {
+        (Some(path), _) => group.objects.sort_by(|a, b| compare(path.find(a).first().copied(), path.find(b).first().copied())),
+        (None, Kind::Event) => group.objects.sort_by(|a, b| text(a, "/eventTime").cmp(text(b, "/eventTime"))),
+        (None, Kind::Pool | Kind::Worker) => {}
+    }
+}
+
+/// Numbers as numbers, the rest as text; what is missing comes first.
+fn compare(a: Option<&Value>, b: Option<&Value>) -> Ordering {
+    match (a.and_then(Value::as_f64), b.and_then(Value::as_f64)) {
+        (Some(a), Some(b)) => a.total_cmp(&b),
+        (_, _) => a.map(bare).cmp(&b.map(bare)),
+    }
+}
+
+fn show(groups: &[Group], look: &Look, single: bool) -> Result<(), Failure> {
+    let all: Vec<&Value> = groups.iter().flat_map(|group| &group.objects).collect();
+    // Whoever asked for one thing by name gets that thing; otherwise a list, even of none.
+    let whole = || match all.as_slice() {
+        [only] if single => (*only).clone(),
+        many => list_of(many),
+    };
+    if single && all.is_empty() {
+        return Ok(());
+    }
+    match &look.format {
+        Format::Yaml => emit(&as_yaml(&whole())),
+        Format::Json => emit(&as_json(&whole())),
+        Format::JsonPath(template) => emit(&tame_block(&template.render(&whole()))),
+        Format::Name | Format::Table { .. } | Format::Columns(_) if all.is_empty() => {
+            note("No resources found.");
+            Ok(())
+        }
+        Format::Name | Format::Table { .. } | Format::Columns(_) => tables(groups, look),
+    }
+}
+
+fn tables(groups: &[Group], look: &Look) -> Result<(), Failure> {
+    let mut texts = Vec::new();
+    for group in groups.iter().filter(|group| !group.objects.is_empty()) {
+        let mut table = table(group.kind, look);
+        for object in &group.objects {
+            table.add(cells(group.kind, look, object));
+        }
+        texts.push(table.take());
+    }
+    let between = if matches!(look.format, Format::Table { .. }) { "\n" } else { "" };
+    emit(&texts.join(between))
+}
+
+fn table(kind: Kind, look: &Look) -> Table {
+    match &look.format {
+        Format::Columns(columns) => {
+            let heads: Vec<String> = columns.iter().map(|(head, _)| head.clone()).collect();
+            Table::new(&heads, look.heads)
+        }
+        Format::Table { wide } => Table::new(&heads(kind, *wide), look.heads),
+        Format::Name | Format::Yaml | Format::Json | Format::JsonPath(_) => Table::new(&[String::new()], false),
+    }
+}
+
+fn cells(kind: Kind, look: &Look, object: &Value) -> Vec<String> {
+    match &look.format {
+        Format::Columns(columns) => custom_row(columns, object),
+        Format::Table { wide } => {
+            let mut row = row(kind, *wide, object, now());
+            if look.mixed && kind != Kind::Event {
+                row[0] = reference(kind, object);
+            }
+            row
+        }
+        Format::Name | Format::Yaml | Format::Json | Format::JsonPath(_) => vec![reference(kind, object)],
+    }
+}
+
+/// Show what there is, then each change. A watch that lagged too far behind begins again.
+async fn watch(context: &Context, targets: &[Target], selector: &str, look: &Look) -> Result<(), Failure> {
+    let [target] = targets else { return Err(Failure::Usage("one resource type can be watched at a time".into())) };
+    if target.names.len() > 1 {
+        return Err(Failure::Usage("one name can be watched at a time, or all".into()));
+    }
+    let selectors = match target.names.first() {
+        Some(name) => format!("&fieldSelector=metadata.name%3D{}", encoded(name)),
+        None => format!("&labelSelector={}", encoded(selector)),
+    };
+    let mut table = table(target.kind, look);
+    loop {
+        let mut group = match target.names.first() {
+            Some(name) => {
+                let object = context.client.get(target.kind, name).await?;
+                let version = text(&object, "/metadata/resourceVersion").to_owned();
+                Group { kind: target.kind, objects: vec![object], version }
+            }
+            None => {
+                let list = context.client.list(target.kind, selector).await?;
+                Group { kind: target.kind, objects: list.items, version: list.metadata.resource_version }
+            }
+        };
+        arrange(&mut group, None);
+        for object in &group.objects {
+            show_change(&mut table, target.kind, look, object)?;
+        }
+        emit(&table.take())?;
+        match changes(context, &group, &selectors, &mut table, look).await {
+            Err(Failure::Server(status)) if status.code == 410 => {}
+            ended => return ended,
+        }
+    }
+}
+
+async fn changes(context: &Context, group: &Group, selectors: &str, table: &mut Table, look: &Look) -> Result<(), Failure> {
+    let mut lines = context.client.watch(group.kind, &group.version, selectors).await?;
+    while let Some(event) = lines.next::<WatchEvent>().await? {
+        if event.verb == "ERROR" {
+            let status = serde_json::from_value(event.object).map_err(|error| Failure::Internal(error.to_string()))?;
+            return Err(Failure::Server(Box::new(status)));
+        }
+        show_change(table, group.kind, look, &event.object)?;
+        emit(&table.take())?;
+    }
+    Err(Failure::NoDaemon("the daemon has ended".into()))
+}
+
+fn show_change(table: &mut Table, kind: Kind, look: &Look, object: &Value) -> Result<(), Failure> {
+    match &look.format {
+        Format::Yaml => emit(&format!("---\n{}", as_yaml(object))),
+        Format::Json => emit(&as_json(object)),
+        Format::JsonPath(template) => emit(&tame_block(&template.render(object))),
+        Format::Name | Format::Table { .. } | Format::Columns(_) => {
+            table.add(cells(kind, look, object));
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! `logs`: a worker's output as it was written.
+//!
+//! To a file or pipe it goes byte for byte; on a terminal control characters are shown escaped, because what a worker prints
+//! is nobody's promise.
+
+use std::io::{self, IsTerminal, Write};
+
+use super::Context;
+use crate::ctl::args::Logs;
+use crate::ctl::client::{next_chunk, path};
+use crate::ctl::error::Failure;
+use crate::ctl::text::tame_block;
+use crate::ctl::{offline, resource};
+use crate::model::status::Kind;
+
+/// `ctl logs`
+pub(super) async fn run(context: &Context, args: Logs) -> Result<(), Failure> {
+    let worker = resource::one(&args.worker, Kind::Worker)?;
+    let tail = match args.tail {
+        -1 => None,
+        lines => Some(u64::try_from(lines).map_err(|_| Failure::Usage("--tail: give a number of lines, or -1 for all".into()))?),
+    };
+    let lines = tail.map(|lines| format!("&tailLines={lines}")).unwrap_or_default();
+    let query = format!("{}/log?follow={}&previous={}{lines}", path(Kind::Worker, &worker), args.follow, args.previous);
+    let mut out = Out { terminal: io::stdout().is_terminal(), rest: Vec::new() };
+    match context.client.stream(&query).await {
+        Ok(mut body) => {
+            while let Some(bytes) = next_chunk(&mut body).await? {
+                out.write_all(&bytes)?;
+            }
+        }
+        Err(Failure::NoDaemon(at)) if args.follow || args.previous => return Err(Failure::NoDaemon(at)),
+        Err(Failure::NoDaemon(at)) => {
+            if !context.state.join("status").is_dir() {
+                return Err(Failure::NoDaemon(at));
+            }
+            context.say_offline();
+            offline::log(&context.state, &worker, tail, &mut out)?;
+        }
+        Err(failure) => return Err(failure),
+    }
+    Ok(out.flush()?)
+}
+
+/// The standard output, tamed when it is a terminal.
+struct Out {
+    terminal: bool,
+    rest: Vec<u8>,
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut out = io::stdout().lock();
+        if !self.terminal {
+            out.write_all(bytes)?;
+            out.flush()?;
+            return Ok(bytes.len());
+        }
+        self.rest.extend_from_slice(bytes);
+        // A character may be cut in two by the end of a chunk: keep its beginning for the next one.
+        let whole = match std::str::from_utf8(&self.rest) {
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
+            Ok(_) | Err(_) => self.rest.len(),
+        };
+        let text: Vec<u8> = self.rest.drain(..whole).collect();
+        out.write_all(tame_block(&String::from_utf8_lossy(&text)).as_bytes())?;
+        out.flush()?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let rest = std::mem::take(&mut self.rest);
+        let mut out = io::stdout().lock();
+        out.write_all(tame_block(&String::from_utf8_lossy(&rest)).as_bytes())?;
+        out.flush()
+    }
+}

@@ -1,0 +1,106 @@
+//! The verbs: one file for each family, all over the same [`Context`].
+//!
+//! What reads can do without a daemon; what changes something cannot, and says how to start one.
+
+mod apply;
+mod describe;
+mod diff;
+mod edit;
+mod get;
+mod logs;
+mod misc;
+mod rollout;
+mod wait;
+
+use std::cell::Cell;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::args::{Cli, Command, Rollout};
+use super::client::Client;
+use super::error::Failure;
+use super::offline;
+use super::print::note;
+use super::state;
+use crate::model::selector::Selector;
+use crate::model::status::Kind;
+use crate::serve::wire::List;
+
+/// What every command works with.
+struct Context {
+    client: Client,
+    state: PathBuf,
+    noted: Cell<bool>,
+}
+
+/// Do what was typed.
+///
+/// # Errors
+/// Whatever goes wrong; the exit code follows from it.
+pub async fn run(cli: Cli) -> Result<(), Failure> {
+    let state = state::directory(cli.state.as_deref());
+    let context = Context { client: Client::new(&state), state, noted: Cell::new(false) };
+    match cli.command {
+        Command::Get(args) => get::run(&context, args).await,
+        Command::Describe(args) => describe::run(&context, &args.names).await,
+        Command::Explain(args) => misc::explain(&args.field, args.recursive),
+        Command::Logs(args) => logs::run(&context, args).await,
+        Command::Restart(args) => misc::restart(&context, &args.names).await,
+        Command::Scale(args) => misc::scale(&context, &args.names, args.replicas).await,
+        Command::Rollout(Rollout::Status { names, timeout }) => rollout::status(&context, &names, timeout).await,
+        Command::Rollout(Rollout::Restart { names }) => rollout::restart(&context, &names).await,
+        Command::Apply(args) => apply::apply(&context, &args.files.files, args.dry_run).await,
+        Command::Delete(args) => apply::delete(&context, args).await,
+        Command::Diff(args) => diff::run(&context, &args.files).await,
+        Command::Edit(args) => edit::run(&context, &args.names).await,
+        Command::Wait(args) => wait::run(&context, args).await,
+        Command::Prune(args) => misc::prune(&context, &args.confirm).await,
+        Command::Completion { shell } => misc::completion(&shell),
+        Command::Version => misc::version(&context).await,
+    }
+}
+
+impl Context {
+    fn say_offline(&self) {
+        if !self.noted.replace(true) {
+            note(&format!("note: no daemon at {}; showing what was last written", self.client.socket().display()));
+        }
+    }
+
+    /// All of a kind: from the daemon, else from the files.
+    async fn list(&self, kind: Kind, labels: &str) -> Result<List, Failure> {
+        match self.client.list(kind, labels).await {
+            Err(Failure::NoDaemon(at)) => {
+                let selector: Selector = labels.parse().map_err(Failure::Usage)?;
+                let items = offline::list(&self.state, kind, &selector).map_err(|error| no_daemon(&at, error))?;
+                self.say_offline();
+                Ok(List::new(kind, 0, items))
+            }
+            answered => answered,
+        }
+    }
+
+    /// One object: from the daemon, else from the files.
+    async fn get(&self, kind: Kind, name: &str) -> Result<Value, Failure> {
+        match self.client.get(kind, name).await {
+            Err(Failure::NoDaemon(at)) => {
+                if !self.state.join("status").is_dir() {
+                    return Err(Failure::NoDaemon(at));
+                }
+                let object = offline::get(&self.state, kind, name).map_err(|error| no_daemon(&at, error))?;
+                self.say_offline();
+                Ok(object)
+            }
+            answered => answered,
+        }
+    }
+}
+
+/// When the files are missing too, where the daemon was looked for matters most.
+fn no_daemon(at: &str, error: Failure) -> Failure {
+    if let Failure::NoDaemon(why) = error {
+        return Failure::NoDaemon(format!("{at}; {why}"));
+    }
+    error
+}

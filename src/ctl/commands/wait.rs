@@ -1,0 +1,195 @@
+//! `wait`: look, then watch, until something is so or the time is over.
+//!
+//! Never asks again and again. What is gone cannot come to be so, which is told at once instead of at the end of the time.
+//! `rollout status` waits by the same loop.
+
+use std::future::Future;
+
+use serde_json::Value;
+
+use super::Context;
+use crate::ctl::args::Wait;
+use crate::ctl::client::encoded;
+use crate::ctl::columns::{condition, text};
+use crate::ctl::error::Failure;
+use crate::ctl::jsonpath::{Template, bare};
+use crate::ctl::print::emit;
+use crate::ctl::resource::{short, targets};
+use crate::ctl::text::tame;
+use crate::model::meta::quoted;
+use crate::model::status::Kind;
+use crate::model::time::Span;
+use crate::serve::wire::WatchEvent;
+
+/// An object as it was last seen.
+pub(super) enum Seen<'a> {
+    /// It is there.
+    Object(&'a Value),
+    /// It is not.
+    Absent,
+}
+
+/// Look at an object, and again at each change, until `done` says yes: true. False: the time is over first.
+pub(super) async fn follow(
+    context: &Context,
+    object: (Kind, &str),
+    timeout: Option<Span>,
+    done: impl FnMut(Seen) -> Result<bool, Failure>,
+) -> Result<bool, Failure> {
+    within(timeout, looking(context, object, done)).await
+}
+
+async fn within(timeout: Option<Span>, work: impl Future<Output = Result<(), Failure>>) -> Result<bool, Failure> {
+    match timeout {
+        None => work.await.map(|()| true),
+        Some(timeout) => match tokio::time::timeout(timeout.duration(), work).await {
+            Ok(ended) => ended.map(|()| true),
+            Err(_) => Ok(false),
+        },
+    }
+}
+
+async fn looking(
+    context: &Context,
+    (kind, name): (Kind, &str),
+    mut done: impl FnMut(Seen) -> Result<bool, Failure>,
+) -> Result<(), Failure> {
+    let selector = format!("&fieldSelector=metadata.name%3D{}", encoded(name));
+    loop {
+        let list = context.client.list(kind, "").await?;
+        let object = list.items.iter().find(|object| text(object, "/metadata/name") == name);
+        if done(object.map_or(Seen::Absent, Seen::Object))? {
+            return Ok(());
+        }
+        let mut lines = match context.client.watch(kind, &list.metadata.resource_version, &selector).await {
+            Err(Failure::Server(status)) if status.code == 410 => continue,
+            answered => answered?,
+        };
+        loop {
+            let Some(event) = lines.next::<WatchEvent>().await? else {
+                return Err(Failure::NoDaemon("the daemon has ended".into()));
+            };
+            let seen = match event.verb.as_str() {
+                // Lagged too far behind: list again.
+                "ERROR" => break,
+                "DELETED" => Seen::Absent,
+                _ => Seen::Object(&event.object),
+            };
+            if done(seen)? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// What is waited for.
+enum Goal {
+    Condition { kind: String, status: String },
+    Delete,
+    Create,
+    Path { path: Template, value: Option<String> },
+}
+
+impl Goal {
+    fn parse(what: &str) -> Result<Goal, Failure> {
+        let wrong = |error: String| Failure::Usage(format!("--for: {error}"));
+        match what.split_once('=') {
+            None if what == "delete" => Ok(Goal::Delete),
+            None if what == "create" => Ok(Goal::Create),
+            Some(("condition", wanted)) if !wanted.is_empty() => {
+                let (kind, status) = wanted.split_once('=').unwrap_or((wanted, "True"));
+                Ok(Goal::Condition { kind: kind.into(), status: status.into() })
+            }
+            Some(("jsonpath", wanted)) if !wanted.is_empty() => {
+                // The value follows the closing brace: an "=" inside the braces belongs to the path.
+                let (path, value) = match wanted.rfind('}') {
+                    Some(end) => (&wanted[..=end], wanted[end + 1..].strip_prefix('=')),
+                    None => wanted.split_once('=').map_or((wanted, None), |(path, value)| (path, Some(value))),
+                };
+                let unquoted = |value: &str| value.trim_matches(['"', '\'']).to_owned();
+                Ok(Goal::Path { path: Template::path(path).map_err(wrong)?, value: value.map(unquoted) })
+            }
+            Some(_) | None => {
+                let there = "condition=NAME[=STATUS], delete, create, jsonpath='{…}'[=VALUE]";
+                Err(wrong(format!("{} is nothing that can be waited for. There are: {there}", quoted(what))))
+            }
+        }
+    }
+
+    fn reached(&self, seen: &Seen) -> bool {
+        match (self, seen) {
+            (Goal::Delete, Seen::Absent) | (Goal::Create, Seen::Object(_)) => true,
+            (Goal::Delete, Seen::Object(_)) | (Goal::Create | Goal::Condition { .. } | Goal::Path { .. }, Seen::Absent) => false,
+            (Goal::Condition { kind, status }, Seen::Object(object)) => {
+                let is_it = |condition: &Value| text(condition, "/status").eq_ignore_ascii_case(status);
+                condition(object, kind).is_some_and(is_it)
+            }
+            (Goal::Path { path, value }, Seen::Object(object)) => {
+                let found = path.find(object);
+                value.as_ref().map_or(!found.is_empty(), |value| found.iter().any(|found| bare(found) == *value))
+            }
+        }
+    }
+}
+
+/// `ctl wait`
+pub(super) async fn run(context: &Context, args: Wait) -> Result<(), Failure> {
+    let goal = Goal::parse(&args.what)?;
+    let patient = matches!(goal, Goal::Delete | Goal::Create);
+    for target in targets(&args.names)? {
+        if target.names.is_empty() {
+            return Err(Failure::Usage(format!("say which {}: {}/NAME", short(target.kind), short(target.kind))));
+        }
+        for name in &target.names {
+            if !patient {
+                context.client.get(target.kind, name).await?;
+            }
+            let reached = follow(context, (target.kind, name), Some(args.timeout), |seen| {
+                // What is gone will not come to be so.
+                if !patient && matches!(seen, Seen::Absent) {
+                    return Err(Failure::No(format!("{}/{name} is gone", short(target.kind))));
+                }
+                Ok(goal.reached(&seen))
+            });
+            let label = format!("{}/{}", short(target.kind), tame(name));
+            if !reached.await? {
+                return Err(Failure::No(format!("timed out waiting for the condition on {label}")));
+            }
+            let word = if matches!(goal, Goal::Delete) { "deleted" } else { "condition met" };
+            emit(&format!("{label} {word}\n"))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn goals() {
+        let object = json!({"status": {"phase": "Ready", "n": 3, "conditions": [{"type": "Ready", "status": "True"}]}});
+        for (what, reached) in [
+            ("condition=Ready", true),
+            ("condition=Ready=true", true),
+            ("condition=Ready=False", false),
+            ("condition=CrashLoop", false),
+            ("jsonpath={.status.phase}=Ready", true),
+            ("jsonpath={.status.phase}=\"Ready\"", true),
+            ("jsonpath=.status.phase=Pending", false),
+            ("jsonpath={.status.n}=3", true),
+            ("jsonpath={.status.phase}", true),
+            ("jsonpath={.status.conditions[?(@.type==\"Ready\")].status}=True", true),
+            ("jsonpath={.status.missing}", false),
+            ("delete", false),
+            ("create", true),
+        ] {
+            assert_eq!(Goal::parse(what).map(|goal| goal.reached(&Seen::Object(&object))).unwrap(), reached, "{what}");
+        }
+        for what in ["", "ready", "condition=", "jsonpath=", "jsonpath={"] {
+            assert!(Goal::parse(what).is_err(), "{what}");
+        }
+    }
+}

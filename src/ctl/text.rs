@@ -1,0 +1,32 @@
+//! Text from outside, made harmless for a terminal.
+//!
+//! Whatever a worker, a file or a server says is shown with control characters and direction changes written out.
+
+/// Text on one line, harmless for a terminal.
+pub fn tame(text: &str) -> String {
+    tamed(text, |_| false, |c| c.escape_default().to_string())
+}
+
+/// Text on several lines, harmless for a terminal.
+pub fn tame_block(text: &str) -> String {
+    tamed(text, |c| matches!(c, '\n' | '\t'), |c| c.escape_default().to_string())
+}
+
+/// Text with the harmful characters that `keep` does not spare replaced by what `escape` makes of them.
+pub(super) fn tamed(text: &str, keep: impl Fn(char) -> bool, escape: impl Fn(char) -> String) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if keep(c) || !is_harmful(c) {
+            out.push(c);
+        } else {
+            out.push_str(&escape(c));
+        }
+    }
+    out
+}
+
+/// Control characters, and those that are invisible or change the direction of what follows.
+pub(super) fn is_harmful(c: char) -> bool {
+    let invisible = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    c.is_control() || invisible
+}

@@ -1,0 +1,183 @@
+//! Which document stands for which object: exactly one may. What changed is told, what is broken or ambiguous is held at its
+//! last good version.
+
+use std::collections::BTreeMap;
+
+use crate::model::catalogue::{Object, ObjectKey, RefusedDocument, Source, Standing};
+use crate::model::document::{Document, Refused, Violation};
+use crate::model::listing::Whole;
+use crate::model::time::Moment;
+
+use super::settle::{FileState, Stands, stands_for};
+use super::{Admitted, Change};
+
+/// A good document that names an object.
+struct Claim {
+    source: Source,
+    document: Document,
+    /// Its file is not in the listing, though that is not believed yet.
+    missing: bool,
+    /// Why its file cannot be read any more.
+    unreadable: Option<String>,
+}
+
+/// Bring the catalogue in line with what is believed.
+pub fn apply(next: &mut Admitted, whole: &Whole, now: Moment) {
+    let mut claims = collect(&next.admission.files);
+    tell_refusals(next);
+    for (key, claims) in &mut claims {
+        // A file that was renamed is missing under its old name and there under the new one: that is no conflict.
+        if claims.iter().any(|claim| !claim.missing) {
+            claims.retain(|claim| !claim.missing);
+        }
+        match claims.as_slice() {
+            [only] => accept(next, key, only),
+            several => conflict(next, key, several),
+        }
+    }
+    next.admission.catalogue.conflicts.retain(|key, _| claims.get(key).is_some_and(|claims| claims.len() > 1));
+    if whole.has_documents() {
+        next.admission.root = Some(whole.root);
+    }
+    let unclaimed = next.admission.catalogue.objects.keys().filter(|key| !claims.contains_key(key));
+    for key in unclaimed.cloned().collect::<Vec<_>>() {
+        unclaim(next, &key, now);
+    }
+}
+
+fn collect(files: &BTreeMap<String, FileState>) -> BTreeMap<ObjectKey, Vec<Claim>> {
+    let mut claims: BTreeMap<ObjectKey, Vec<Claim>> = BTreeMap::new();
+    for (file, state) in files {
+        let documents = state.believed.iter().flat_map(|content| &content.documents).filter_map(|parsed| parsed.as_ref().ok());
+        for located in documents {
+            let source = Source { file: file.clone(), line: located.line };
+            let claim = Claim {
+                source,
+                document: located.document.clone(),
+                missing: state.missing.is_some(),
+                unreadable: state.unreadable.clone(),
+            };
+            claims.entry(ObjectKey::of(&located.document)).or_default().push(claim);
+        }
+    }
+    claims
+}
+
+/// The refusals of all files; told when they are new.
+fn tell_refusals(next: &mut Admitted) {
+    let mut refused = Vec::new();
+    for (file, state) in &next.admission.files {
+        if let Some(reason) = &state.unreadable {
+            refused.push(refusal(file, &Refused { line: 1, violations: vec![unreadable(reason)], ..Refused::default() }));
+        }
+        let documents = state.believed.iter().flat_map(|content| &content.documents);
+        refused.extend(documents.filter_map(|parsed| parsed.as_ref().err()).map(|found| refusal(file, found)));
+    }
+    let before = std::mem::replace(&mut next.admission.catalogue.refused, refused);
+    let new = next.admission.catalogue.refused.iter().filter(|refusal| !before.contains(refusal));
+    next.changes.extend(new.cloned().map(Change::Refused));
+}
+
+fn unreadable(reason: &str) -> Violation {
+    Violation { line: 1, column: 1, message: reason.to_owned(), ..Violation::default() }
+}
+
+fn refusal(file: &str, refused: &Refused) -> RefusedDocument {
+    let source = Source { file: file.to_owned(), line: refused.line };
+    RefusedDocument { source, kind: refused.kind, name: refused.name.clone(), violations: refused.violations.clone() }
+}
+
+/// One document stands for the object.
+fn accept(next: &mut Admitted, key: &ObjectKey, claim: &Claim) {
+    let Some(object) = next.admission.catalogue.objects.get_mut(key) else {
+        let object =
+            Object { document: claim.document.clone(), generation: 1, source: claim.source.clone(), standing: Standing::Good };
+        next.admission.catalogue.objects.insert(key.clone(), object);
+        next.changes.push(Change::Accepted { key: key.clone(), source: claim.source.clone() });
+        return;
+    };
+    let standing = match &claim.unreadable {
+        Some(reason) => Standing::Held { violations: vec![unreadable(reason)] },
+        None => Standing::Good,
+    };
+    let recovered = standing == Standing::Good && object.standing != Standing::Good;
+    object.standing = standing;
+    object.source = claim.source.clone();
+    if object.document != claim.document {
+        object.generation += u64::from(!same_spec(&object.document, &claim.document));
+        object.document = claim.document.clone();
+        let (generation, source) = (object.generation, claim.source.clone());
+        next.changes.push(Change::Updated { key: key.clone(), generation, source });
+    } else if recovered {
+        next.changes.push(Change::Restored { key: key.clone() });
+    }
+}
+
+fn same_spec(old: &Document, new: &Document) -> bool {
+    match (old, new) {
+        (Document::WorkerPool(old), Document::WorkerPool(new)) => old.spec == new.spec,
+        (Document::ResourcePolicy(old), Document::ResourcePolicy(new)) => old.spec == new.spec,
+        (Document::WorkerPool(_), Document::ResourcePolicy(_)) | (Document::ResourcePolicy(_), Document::WorkerPool(_)) => false,
+    }
+}
+
+/// Several documents name the object: none of them replaces what runs.
+fn conflict(next: &mut Admitted, key: &ObjectKey, claims: &[Claim]) {
+    let sources: Vec<Source> = claims.iter().map(|claim| claim.source.clone()).collect();
+    if let Some(object) = next.admission.catalogue.objects.get_mut(key)
+        && !object.is_terminating()
+    {
+        object.standing = Standing::Conflict;
+    }
+    if next.admission.catalogue.conflicts.get(key) != Some(&sources) {
+        next.admission.catalogue.conflicts.insert(key.clone(), sources.clone());
+        next.changes.push(Change::Conflict { key: key.clone(), sources });
+    }
+}
+
+/// No good document names the object: it is held if something may still be about it, else it has vanished.
+fn unclaim(next: &mut Admitted, key: &ObjectKey, now: Moment) {
+    let held = held_by(next, key);
+    let Some(object) = next.admission.catalogue.objects.get_mut(key) else { return };
+    match (held, &object.standing) {
+        (_, Standing::Terminating { .. }) | (Held::No, Standing::Vanished { .. }) => {}
+        (Held::Broken(violations), Standing::Good | Standing::Held { .. } | Standing::Conflict | Standing::Vanished { .. }) => {
+            object.standing = Standing::Held { violations };
+        }
+        (Held::Unknown, Standing::Good | Standing::Held { .. } | Standing::Conflict) => {}
+        (Held::Unknown, Standing::Vanished { .. }) => object.standing = Standing::Good,
+        (Held::No, Standing::Good | Standing::Held { .. } | Standing::Conflict) => {
+            object.standing = Standing::Vanished { since: now }
+        }
+    }
+}
+
+/// What keeps an object that no good document names.
+enum Held {
+    /// A broken document, or an unreadable file.
+    Broken(Vec<Violation>),
+    /// A file whose content is not known yet.
+    Unknown,
+    /// Nothing.
+    No,
+}
+
+fn held_by(next: &Admitted, key: &ObjectKey) -> Held {
+    let Some(object) = next.admission.catalogue.objects.get(key) else { return Held::No };
+    let home = next.admission.files.get(&object.source.file);
+    if let Some(reason) = home.and_then(|state| state.unreadable.as_ref()) {
+        return Held::Broken(vec![unreadable(reason)]);
+    }
+    let at_home = home.and_then(|state| state.believed.as_ref());
+    let broken_here = at_home.is_some_and(|content| matches!(stands_for(&content.documents, key), Stands::Broken));
+    let about = |refused: &&RefusedDocument| {
+        let named = refused.kind == Some(key.kind) && refused.name.as_deref() == Some(key.name.as_str());
+        let unnamed = refused.name.is_none() && refused.source.file == object.source.file;
+        named || (broken_here && unnamed)
+    };
+    if let Some(refused) = next.admission.catalogue.refused.iter().find(about) {
+        return Held::Broken(refused.violations.clone());
+    }
+    let unsettled = next.admission.files.values().any(FileState::is_unsettled);
+    if unsettled { Held::Unknown } else { Held::No }
+}

@@ -1,0 +1,183 @@
+//! From files to a catalogue: what of the specs directory is believed, and when.
+//!
+//! Three questions, one file each. [`settle`]: is a file whole, or still being written? [`claims`]: which document stands for
+//! which object, and what changed? [`prune`]: may an object whose document is gone be stopped? The rules are those of
+//! `docs/architecture.md`: unreadable is never empty; a bad document keeps its last good version; nobody stops a worker
+//! because half a file happened to parse.
+//!
+//! Pure: a listing is taken at `now`, and the answer says when to look again.
+
+mod claims;
+mod prune;
+mod settle;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use crate::model::catalogue::{Catalogue, ObjectKey, RefusedDocument, Source, Standing};
+use crate::model::listing::{Listing, Root, Whole};
+use crate::model::time::{Moment, Now, Span};
+
+use self::settle::FileState;
+
+/// What an operator sets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How long an object runs on after its document is gone; default 10s.
+    pub prune_grace: Span,
+    /// The token that was confirmed, if one was.
+    pub confirm: Option<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { prune_grace: Span::secs(10), confirm: None }
+    }
+}
+
+/// All that is remembered from one listing to the next.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Admission {
+    /// What is accepted.
+    pub catalogue: Catalogue,
+    files: BTreeMap<String, FileState>,
+    /// Objects that are forgotten, and when their documents were gone: they still count for the guard.
+    pruned: BTreeMap<ObjectKey, Moment>,
+    /// Objects whose pruning was confirmed.
+    confirmed: Vec<ObjectKey>,
+    /// The directory in which documents were last seen.
+    root: Option<Root>,
+}
+
+/// What came of a listing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Admitted {
+    /// What is remembered, with the new catalogue in it.
+    pub admission: Admission,
+    /// What is to be told, in order.
+    pub changes: Vec<Change>,
+    /// When to list again though nothing is heard.
+    pub wake_at: Option<Moment>,
+}
+
+/// One thing to be told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// A new object.
+    Accepted {
+        /// Which.
+        key: ObjectKey,
+        /// From where.
+        source: Source,
+    },
+    /// An object's spec or labels changed.
+    Updated {
+        /// Which.
+        key: ObjectKey,
+        /// Its generation now; the old one if only labels changed.
+        generation: u64,
+        /// From where.
+        source: Source,
+    },
+    /// A document was refused; what ran before runs on.
+    Refused(RefusedDocument),
+    /// A document that was held is good again, without a change of its spec.
+    Restored {
+        /// Which.
+        key: ObjectKey,
+    },
+    /// More than one document names an object.
+    Conflict {
+        /// Which.
+        key: ObjectKey,
+        /// Where.
+        sources: Vec<Source>,
+    },
+    /// An object's document is gone.
+    Vanished {
+        /// Which.
+        key: ObjectKey,
+        /// When it will be stopped.
+        until: Moment,
+    },
+    /// An object is being stopped.
+    Terminating {
+        /// Which.
+        key: ObjectKey,
+    },
+    /// Too many vanished at once: all run on.
+    PruneBlocked {
+        /// What to confirm.
+        token: String,
+        /// Which.
+        keys: Vec<ObjectKey>,
+    },
+    /// Pruning is no longer blocked.
+    PruneUnblocked,
+    /// The directory cannot be read: everything stays as it is.
+    Unreadable(String),
+    /// The directory can be read again.
+    Readable,
+}
+
+impl Admission {
+    /// Begin with what was kept: it holds until a readable listing shows otherwise.
+    pub fn restored(catalogue: Catalogue) -> Admission {
+        Admission { catalogue, ..Admission::default() }
+    }
+
+    /// The last worker of a terminating object is gone: forget it.
+    pub fn forget(&mut self, key: &ObjectKey) {
+        let Some(object) = self.catalogue.objects.get(key) else { return };
+        if let Standing::Terminating { since } = object.standing {
+            self.catalogue.objects.remove(key);
+            self.confirmed.retain(|confirmed| confirmed != key);
+            self.pruned.insert(key.clone(), since);
+        }
+    }
+}
+
+/// Judge a listing that was taken at `now`.
+pub fn admit(previous: &Admission, listing: &Listing, now: Now, settings: &Settings) -> Admitted {
+    let mut next = Admitted { admission: previous.clone(), ..Admitted::default() };
+    match listing {
+        Listing::Unreadable(reason) => hold(&mut next, reason),
+        Listing::Files(whole) => read(&mut next, whole, now, settings),
+    }
+    next
+}
+
+/// Nothing is known: nothing changes, and whatever was waited for begins anew.
+fn hold(next: &mut Admitted, reason: &str) {
+    let catalogue = &mut next.admission.catalogue;
+    if catalogue.unreadable.as_deref() != Some(reason) {
+        catalogue.unreadable = Some(reason.to_owned());
+        next.changes.push(Change::Unreadable(reason.to_owned()));
+    }
+    for file in next.admission.files.values_mut() {
+        file.forget_timers();
+    }
+}
+
+fn read(next: &mut Admitted, whole: &Whole, now: Now, settings: &Settings) {
+    if next.admission.catalogue.unreadable.take().is_some() {
+        next.changes.push(Change::Readable);
+        for object in next.admission.catalogue.objects.values_mut() {
+            if let Standing::Vanished { since } = &mut object.standing {
+                *since = now.mono;
+            }
+        }
+    }
+    next.admission.catalogue.revision.clone_from(&whole.revision);
+    settle::settle(next, whole, now);
+    claims::apply(next, whole, now.mono);
+    prune::prune(next, whole, now.mono, settings);
+}
+
+impl Admitted {
+    fn wake(&mut self, at: Moment) {
+        self.wake_at = Some(self.wake_at.map_or(at, |before| before.min(at)));
+    }
+}

@@ -1,0 +1,110 @@
+//! May an object whose document is gone be stopped? After a grace, and never many at once: a directory that was emptied by
+//! mistake is more likely than a wish to stop most of what runs.
+
+use sha2::{Digest, Sha256};
+
+use crate::model::catalogue::{ObjectKey, PruneBlocked, Standing};
+use crate::model::listing::Whole;
+use crate::model::meta::Kind;
+use crate::model::time::{Moment, Span};
+
+use super::{Admitted, Change, Settings};
+
+/// More than this share of the pools gone at once is not believed, in percent.
+const SHARE_MAX: usize = 30;
+
+/// Characters of a token.
+const TOKEN_CHARS: usize = 8;
+
+/// Stop what has been gone for long enough, unless too much is gone.
+pub fn prune(next: &mut Admitted, whole: &Whole, now: Moment, settings: &Settings) {
+    let grace = settings.prune_grace.max(super::settle::DELETION);
+    next.admission.pruned.retain(|_, since| now.since(*since) <= Span(grace.0.saturating_mul(2)));
+    let vanished = vanished(next);
+    next.admission.confirmed.retain(|key| vanished.iter().any(|(gone, _)| gone == key));
+    guard(next, whole, &vanished, grace);
+    confirm(next, settings);
+    for (key, since) in vanished {
+        let blocked = next.admission.catalogue.prune.as_ref().is_some_and(|prune| prune.keys.contains(&key));
+        let until = since.after(grace);
+        if since == now {
+            next.changes.push(Change::Vanished { key: key.clone(), until });
+        }
+        if blocked {
+            continue;
+        }
+        if now < until {
+            next.wake(until);
+        } else if let Some(object) = next.admission.catalogue.objects.get_mut(&key) {
+            object.standing = Standing::Terminating { since };
+            next.changes.push(Change::Terminating { key });
+        }
+    }
+}
+
+fn vanished(next: &Admitted) -> Vec<(ObjectKey, Moment)> {
+    let objects = next.admission.catalogue.objects.iter();
+    let gone = objects.filter_map(|(key, object)| match object.standing {
+        Standing::Vanished { since } => Some((key.clone(), since)),
+        Standing::Good | Standing::Held { .. } | Standing::Conflict | Standing::Terminating { .. } => None,
+    });
+    gone.collect()
+}
+
+/// Block when too many vanished within one grace of each other, or all in a directory that is another one now. Once blocked,
+/// the rest stays blocked until each has returned or is confirmed.
+fn guard(next: &mut Admitted, whole: &Whole, vanished: &[(ObjectKey, Moment)], grace: Span) {
+    let blocked_before = next.admission.catalogue.prune.take();
+    let waiting: Vec<&(ObjectKey, Moment)> = vanished.iter().filter(|(key, _)| !next.admission.confirmed.contains(key)).collect();
+    let was_blocked = |key: &ObjectKey| blocked_before.as_ref().is_some_and(|before| before.keys.contains(key));
+    let sticky = waiting.iter().any(|(key, _)| was_blocked(key));
+    let swapped = next.admission.root.is_some_and(|root| root != whole.root) && !whole.has_documents();
+    let pools: Vec<&(ObjectKey, Moment)> = waiting.iter().copied().filter(|(key, _)| key.kind == Kind::WorkerPool).collect();
+    let crowd = pools.iter().any(|(_, since)| together(next, *since, grace) > allowance(next));
+    if !waiting.is_empty() && (sticky || crowd || swapped) {
+        let keys: Vec<ObjectKey> = waiting.iter().map(|(key, _)| key.clone()).collect();
+        let token = token(&keys);
+        if blocked_before.as_ref().is_none_or(|before| before.token != token) {
+            next.changes.push(Change::PruneBlocked { token: token.clone(), keys: keys.clone() });
+        }
+        next.admission.catalogue.prune = Some(PruneBlocked { token, keys });
+    } else if blocked_before.is_some() {
+        next.changes.push(Change::PruneUnblocked);
+    }
+}
+
+/// How many pools vanished from one grace before `since` until now, those that are being stopped or forgotten counted.
+fn together(next: &Admitted, since: Moment, grace: Span) -> usize {
+    let from = Moment(since.0.saturating_sub(grace.0));
+    let gone = next.admission.catalogue.objects.iter().filter(|(key, object)| match object.standing {
+        Standing::Vanished { since } | Standing::Terminating { since } => {
+            key.kind == Kind::WorkerPool && since >= from && !next.admission.confirmed.contains(key)
+        }
+        Standing::Good | Standing::Held { .. } | Standing::Conflict => false,
+    });
+    let pruned = next.admission.pruned.iter().filter(|(key, since)| key.kind == Kind::WorkerPool && **since >= from);
+    gone.count() + pruned.count()
+}
+
+fn allowance(next: &Admitted) -> usize {
+    let kept = next.admission.catalogue.objects.keys().filter(|key| key.kind == Kind::WorkerPool).count();
+    let pruned = next.admission.pruned.keys().filter(|key| !next.admission.catalogue.objects.contains_key(key)).count();
+    ((kept + pruned) * SHARE_MAX / 100).max(1)
+}
+
+fn token(keys: &[ObjectKey]) -> String {
+    let text: Vec<String> = keys.iter().map(ToString::to_string).collect();
+    let mut hex: String = Sha256::digest(text.join("\n")).iter().map(|byte| format!("{byte:02x}")).collect();
+    hex.truncate(TOKEN_CHARS);
+    hex
+}
+
+/// The token names exactly the set that was shown: a set that has grown since needs another.
+fn confirm(next: &mut Admitted, settings: &Settings) {
+    let Some(blocked) = &next.admission.catalogue.prune else { return };
+    if settings.confirm.as_ref() == Some(&blocked.token) {
+        next.admission.confirmed.extend(blocked.keys.iter().cloned());
+        next.admission.catalogue.prune = None;
+        next.changes.push(Change::PruneUnblocked);
+    }
+}

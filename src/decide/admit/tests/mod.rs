@@ -1,0 +1,306 @@
+//! Admission, played over time, one promise of the design at a time.
+
+mod promises;
+mod world;
+
+use self::world::{World, spec};
+use super::*;
+use crate::model::listing::{Arrival, File};
+
+#[test]
+fn a_rename_is_believed_at_once_a_write_when_it_is_quiet() {
+    let mut world = World::new();
+    world.rename("a.yaml", &spec("a", 2));
+    assert_eq!(world.replicas("a"), 2);
+    world.put("b.yaml", &spec("b", 1), Arrival::ClosedWrite);
+    world.pass(49);
+    assert!(!world.has("b"));
+    world.pass(1);
+    assert!(world.has("b"));
+    world.put("c.yaml", &spec("c", 1), Arrival::Unknown);
+    world.pass(299);
+    assert!(!world.has("c"));
+    world.pass(1);
+    assert!(world.has("c"));
+    world.rename("a.yaml", &spec("a", 1));
+    assert_eq!((world.replicas("a"), world.object("a").generation), (1, 2));
+    assert_eq!(world.wake_at, None);
+}
+
+#[test]
+fn an_edit_in_place_that_takes_away_waits_two_seconds() {
+    let with_label = spec("a", 2).replace("{name: a}", "{name: a, labels: {x: y}}");
+    let harmful = [
+        spec("a", 1),
+        spec("a", 2).replace("[run]", "[run, x]"),
+        spec("b", 2),
+        String::new(),
+        spec("a", 2).replace("replicas", "workerNames: [x, y]\n  replicas"),
+    ];
+    for text in harmful {
+        let mut world = World::new();
+        world.rename("a.yaml", &spec("a", 2));
+        world.taken();
+        world.put("a.yaml", &text, Arrival::ClosedWrite);
+        world.pass(1999);
+        assert_eq!(world.taken(), [], "{text}");
+        world.pass(1);
+        assert_ne!(world.taken(), [], "{text}");
+    }
+    for text in
+        [spec("a", 3), with_label, spec("a", 2) + "---\n" + &spec("b", 1), spec("a", 2) + "  updateStrategy: {type: OnIdle}\n"]
+    {
+        let mut world = World::new();
+        world.rename("a.yaml", &spec("a", 2));
+        world.taken();
+        world.put("a.yaml", &text, Arrival::ClosedWrite);
+        world.pass(50);
+        assert_ne!(world.taken(), [], "{text}");
+    }
+}
+
+#[test]
+fn a_file_that_is_written_without_end_is_read_after_a_second() {
+    let mut world = World::new();
+    world.rename("a.yaml", &spec("a", 1));
+    for n in 2..30 {
+        world.put("a.yaml", &spec("a", n), Arrival::Unknown);
+        world.pass(100);
+    }
+    assert!(world.replicas("a") >= 10, "{}", world.replicas("a"));
+}
+
+#[test]
+fn a_bad_document_keeps_its_last_good_version_and_spoils_nobody() {
+    let mut world = World::new();
+    world.rename("a.yaml", &(spec("a", 2) + "---\n" + &spec("b", 1)));
+    world.taken();
+    world.rename("a.yaml", &(spec("a", 2).replace("replicas", "replica") + "---\n" + &spec("b", 3)));
+    assert_eq!((world.replicas("a"), world.replicas("b")), (2, 3));
+    let Standing::Held { violations } = &world.object("a").standing else { panic!("{:?}", world.object("a")) };
+    assert_eq!((violations[0].line, violations[0].path.as_str()), (6, "spec.replica"));
+    assert!(
+        world.taken().iter().any(|change| matches!(change, Change::Refused(refused) if refused.name.as_deref() == Some("a")))
+    );
+    world.look();
+    assert_eq!(world.taken(), [], "told once");
+    world.rename("a.yaml", "spec: [");
+    world.pass(60_000);
+    assert_eq!((world.replicas("a"), world.replicas("b")), (2, 3));
+    assert!(!world.object("a").is_terminating() && !world.object("b").is_terminating());
+    world.rename("a.yaml", &(spec("a", 2) + "---\n" + &spec("b", 3)));
+    assert_eq!(world.object("a").standing, Standing::Good);
+    assert_eq!((world.object("a").generation, world.object("b").generation), (1, 2));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_keeps_its_objects() {
+    let mut world = World::new();
+    world.rename("a.yaml", &spec("a", 2));
+    let file = world.files.get_mut("a.yaml").unwrap();
+    file.content = Err("is a FIFO, not a file".into());
+    world.look();
+    world.pass(60_000);
+    assert!(matches!(world.object("a").standing, Standing::Held { .. }));
+    assert_eq!(world.admission.catalogue.refused[0].violations[0].message, "is a FIFO, not a file");
+}
+
+#[test]
+fn two_documents_of_one_name_change_nothing_that_runs() {
+    let mut world = World::new();
+    world.rename("a.yaml", &spec("a", 2));
+    world.rename("b.yaml", &spec("a", 5));
+    assert_eq!((world.replicas("a"), &world.object("a").standing), (2, &Standing::Conflict));
+    world.rename("a.yaml", &spec("a", 7));
+    assert_eq!(world.replicas("a"), 2);
+    assert_eq!(world.admission.catalogue.conflicts[&ObjectKey::pool("a")].len(), 2);
+    world.remove("b.yaml");
+    world.pass(1000);
+    assert_eq!((world.replicas("a"), &world.object("a").standing), (7, &Standing::Good));
+    assert!(world.admission.catalogue.conflicts.is_empty());
+    let mut world = World::new();
+    world.rename("x.yaml", &(spec("n", 1) + "---\n" + &spec("n", 2)));
+    assert!(!world.has("n"));
+    assert_eq!(world.admission.catalogue.conflicts.len(), 1);
+}
+
+#[test]
+fn git_unlinks_and_creates_without_a_change() {
+    let mut world = World::new();
+    world.rename("a.yaml", &spec("a", 2));
+    world.taken();
+    world.remove("a.yaml");
+    world.pass(150);
+    world.put("a.yaml", &spec("a", 2), Arrival::ClosedWrite);
+    world.pass(60_000);
+    assert_eq!(world.taken(), []);
+}
+
+#[test]
+fn a_renamed_file_changes_nothing() {
+    for gap in [0, 100, 5000] {
+        let mut world = World::new();
+        world.rename("a.yaml", &spec("a", 2));
+        world.rename("b.yaml", &spec("b", 1));
+        world.taken();
+        let file = world.files.remove("a.yaml").unwrap();
+        if gap > 0 {
+            world.look();
+        }
+        world.pass(gap);
+        world.files.insert("z.yaml".into(), File { arrival: Arrival::RenamedIn, ..file });
+        world.look();
+        world.pass(60_000);
+        assert_eq!((world.object("a").generation, &world.object("a").standing), (1, &Standing::Good), "{gap}");
+        assert_eq!(world.object("a").source.file, "z.yaml");
+        assert!(!world.taken().iter().any(|change| matches!(change, Change::Conflict { .. } | Change::Updated { .. })), "{gap}");
+    }
+}
+
+#[test]
+fn a_vanished_object_is_stopped_after_the_grace() {
+    let mut world = World::new();
+    for name in ["a", "b", "c", "d"] {
+        world.rename(&format!("{name}.yaml"), &spec(name, 1));
+    }
+    world.taken();
+    world.remove("a.yaml");
+    world.pass(199);
+    assert_eq!(world.taken(), []);
+    world.pass(1);
+    assert!(matches!(world.taken().as_slice(), [Change::Vanished { .. }]));
+    world.pass(9_999);
+    assert!(!world.object("a").is_terminating());
+    world.pass(1);
+    assert!(world.object("a").is_terminating());
+    assert_eq!(world.taken(), [Change::Terminating { key: ObjectKey::pool("a") }]);
+    world.rename("a.yaml", &spec("a", 1));
+    assert_eq!((world.object("a").generation, &world.object("a").standing), (1, &Standing::Good));
+    world.remove("a.yaml");
+    world.pass(11_000);
+    world.admission.forget(&ObjectKey::pool("a"));
+    assert!(!world.has("a"));
+    world.admission.forget(&ObjectKey::pool("b"));
+    assert!(world.has("b"), "only what is terminating is forgotten");
+}
+
+#[test]
+fn many_at_once_are_not_believed() {
+    for (total, gone, blocked) in [(1, 1, false), (2, 1, false), (2, 2, true), (3, 2, true), (10, 3, false), (10, 4, true)] {
+        let mut world = World::new();
+        for n in 0..total {
+            world.rename(&format!("p{n}.yaml"), &spec(&format!("p{n}"), 1));
+        }
+        world.taken();
+        for n in 0..gone {
+            world.files.remove(&format!("p{n}.yaml"));
+        }
+        world.look();
+        world.pass(60_000);
+        assert_eq!(world.admission.catalogue.prune.is_some(), blocked, "{gone} of {total}");
+        assert_eq!(world.object("p0").is_terminating(), !blocked, "{gone} of {total}");
+    }
+}
+
+fn blocked() -> World {
+    let mut world = World::new();
+    for name in ["a", "b", "c"] {
+        world.rename(&format!("{name}.yaml"), &spec(name, 1));
+    }
+    world.remove("a.yaml");
+    world.pass(3000);
+    world.remove("b.yaml");
+    world.pass(60_000);
+    assert_eq!(world.admission.catalogue.prune.as_ref().unwrap().keys.len(), 2);
+    world.taken();
+    world
+}
+
+#[test]
+fn a_blocked_prune_is_ended_by_its_token_or_by_the_files() {
+    let mut world = blocked();
+    world.settings.confirm = Some("00000000".into());
+    world.look();
+    assert_eq!(world.taken(), []);
+    world.settings.confirm = Some(world.admission.catalogue.prune.as_ref().unwrap().token.clone());
+    world.look();
+    world.settings.confirm = None;
+    assert!(world.object("a").is_terminating() && world.object("b").is_terminating());
+    world.pass(60_000);
+    assert!(world.admission.catalogue.prune.is_none());
+
+    let mut world = blocked();
+    world.rename("a.yaml", &spec("a", 1));
+    assert_eq!(world.admission.catalogue.prune.as_ref().unwrap().keys, [ObjectKey::pool("b")]);
+    world.pass(60_000);
+    assert!(!world.object("b").is_terminating());
+    world.rename("b.yaml", &spec("b", 1));
+    assert!(world.admission.catalogue.prune.is_none());
+    assert!(world.taken().contains(&Change::PruneUnblocked));
+}
+
+#[test]
+fn another_empty_directory_in_its_place_stops_nobody() {
+    let mut world = World::new();
+    world.rename("a.yaml", &spec("a", 2));
+    world.root.inode = 77;
+    world.files.clear();
+    world.look();
+    world.pass(60_000);
+    assert!(world.admission.catalogue.prune.is_some() && !world.object("a").is_terminating());
+}
+
+#[test]
+fn unreadable_is_never_empty() {
+    let mut world = World::new();
+    world.rename("a.yaml", &spec("a", 2));
+    world.rename("b.yaml", &spec("b", 2));
+    world.remove("a.yaml");
+    world.pass(5000);
+    world.taken();
+    let objects = world.admission.catalogue.objects.clone();
+    world.unreadable = Some("permission denied".into());
+    for _ in 0..5 {
+        world.look();
+        world.pass(20_000);
+    }
+    assert_eq!(world.taken(), [Change::Unreadable("permission denied".into())]);
+    assert_eq!(world.admission.catalogue.objects.len(), objects.len());
+    assert!(!world.object("a").is_terminating());
+    world.unreadable = None;
+    world.look();
+    world.pass(9_000);
+    assert!(!world.object("a").is_terminating(), "the grace begins anew");
+    world.pass(60_000);
+    assert!(world.object("a").is_terminating());
+}
+
+#[test]
+fn what_was_kept_holds_until_a_listing_shows_otherwise() {
+    let mut world = World::new();
+    world.rename("a.yaml", &spec("a", 2));
+    world.rename("a.yaml", &spec("a", 3));
+    world.rename("b.yaml", &spec("b", 1));
+    let kept = world.admission.catalogue.to_json();
+    let files = world.files.clone();
+
+    let mut world = World::new();
+    world.admission = Admission::restored(Catalogue::from_json(kept.clone(), Moment(5)).unwrap());
+    world.unreadable = Some("gone".into());
+    world.look();
+    world.pass(60_000);
+    assert_eq!((world.replicas("a"), world.object("a").generation), (3, 2));
+    world.unreadable = None;
+    world.files = files;
+    world.taken();
+    world.look();
+    world.pass(60_000);
+    assert_eq!(world.taken(), [Change::Readable]);
+
+    let mut world = World::new();
+    world.admission = Admission::restored(Catalogue::from_json(kept, Moment(5)).unwrap());
+    world.files.clear();
+    world.rename("moved.yaml", &spec("a", 3));
+    world.pass(60_000);
+    assert_eq!((world.object("a").generation, world.object("b").is_terminating()), (2, true));
+}

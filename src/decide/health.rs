@@ -1,0 +1,171 @@
+//! Probes, readiness, watchdog and stall: what a running worker's signs say.
+//!
+//! A probe is sent when due and never twice at once. Until the startup probe has passed the others rest. A stall needs two
+//! agreeing signs: no output for the time, and no CPU used (or, where it pets a watchdog, no heartbeat) in it.
+
+use crate::model::plan::{Action, Health, ProbeKind, ProbeState};
+use crate::model::template::{Probe, StallAction, Template};
+use crate::model::time::{Moment, Now, Span};
+use crate::model::worker::Run;
+
+/// How long to wait for fresh counters before asking again.
+const REFRESH_PATIENCE: Span = Span::secs(2);
+
+/// What the signs say.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Check {
+    /// Probes to send out, and counters to ask for.
+    pub actions: Vec<Action>,
+    /// When to look again.
+    pub wake: Option<Moment>,
+    /// Why it must be restarted.
+    pub condemned: Option<String>,
+    /// What to tell people without doing anything.
+    pub report: Option<String>,
+}
+
+impl Check {
+    fn wake(&mut self, at: Moment) {
+        self.wake = Some(self.wake.map_or(at, |earlier| earlier.min(at)));
+    }
+}
+
+/// The probe of a kind, if the template has one.
+pub fn probe(template: &Template, kind: ProbeKind) -> Option<&Probe> {
+    match kind {
+        ProbeKind::Startup => template.startup_probe.as_ref(),
+        ProbeKind::Readiness => template.readiness_probe.as_ref(),
+        ProbeKind::Liveness => template.liveness_probe.as_ref(),
+    }
+}
+
+fn state(run: &Run, health: &Health, kind: ProbeKind) -> ProbeState {
+    if health.incarnation == run.incarnation {
+        health.probes.get(&kind).cloned().unwrap_or_default()
+    } else {
+        ProbeState::default()
+    }
+}
+
+fn passing(run: &Run, health: &Health, kind: ProbeKind, probe: &Probe) -> bool {
+    if probe.notify.is_some() { run.ready } else { state(run, health, kind).passing }
+}
+
+/// The startup probe has passed, or there is none.
+pub fn started(run: &Run, health: &Health, template: &Template) -> bool {
+    template.startup_probe.as_ref().is_none_or(|probe| passing(run, health, ProbeKind::Startup, probe))
+}
+
+/// Ready to work.
+pub fn ready(run: &Run, health: &Health, template: &Template) -> bool {
+    let ready = template.readiness_probe.as_ref().is_none_or(|probe| passing(run, health, ProbeKind::Readiness, probe));
+    started(run, health, template) && ready
+}
+
+/// What the signs of a running worker say now.
+pub fn check(worker: &str, run: &Run, health: &Health, template: &Template, now: Now) -> Check {
+    let mut check = Check::default();
+    let kinds: &[ProbeKind] =
+        if started(run, health, template) { &[ProbeKind::Readiness, ProbeKind::Liveness] } else { &[ProbeKind::Startup] };
+    for kind in kinds {
+        if let Some(probe) = probe(template, *kind) {
+            one(&mut check, worker, run, (*kind, probe, &state(run, health, *kind)), now);
+        }
+    }
+    stall(&mut check, worker, run, template, now);
+    check
+}
+
+fn one(check: &mut Check, worker: &str, run: &Run, (kind, probe, state): (ProbeKind, &Probe, &ProbeState), now: Now) {
+    if probe.notify.is_some() {
+        return notify(check, run, (kind, probe), now);
+    }
+    if state.failures >= probe.failure_threshold && kind != ProbeKind::Readiness {
+        check.condemned = Some(format!("{} failed {} times: {}", kind.words(), state.failures, state.message));
+        return;
+    }
+    // An answer that is overdue by this much was lost with whoever should have brought it.
+    let lost = probe.timeout.0 + 5000;
+    let out = state.asked.filter(|asked| state.answered.is_none_or(|answered| answered < *asked));
+    let due = match (out, state.answered) {
+        (Some(asked), _) => asked.after(Span(lost)),
+        (None, Some(answered)) => answered.after(probe.period),
+        (None, None) => run.started.after(probe.initial_delay),
+    };
+    if due > now.mono {
+        return check.wake(due);
+    }
+    check.actions.push(Action::Probe {
+        worker: worker.into(),
+        incarnation: run.incarnation,
+        kind,
+        probe: Box::new(probe.clone()),
+    });
+    check.wake(now.mono.after(Span(lost)));
+}
+
+/// `READY=1` and `WATCHDOG=1` come by themselves; only their absence has to be noticed.
+fn notify(check: &mut Check, run: &Run, (kind, probe): (ProbeKind, &Probe), now: Now) {
+    let patience = Span(probe.period.0.saturating_mul(u64::from(probe.failure_threshold)));
+    let (since, what) = match kind {
+        ProbeKind::Readiness => return,
+        ProbeKind::Startup if run.ready => return,
+        ProbeKind::Startup => (run.started.after(probe.initial_delay), "READY=1"),
+        ProbeKind::Liveness => (run.watchdog.unwrap_or(run.started.after(probe.initial_delay)), "WATCHDOG=1"),
+    };
+    let deadline = since.after(patience).max(run.extended_until.unwrap_or_default());
+    if deadline > now.mono {
+        return check.wake(deadline);
+    }
+    check.condemned = Some(format!("{}: no {what} for {patience}", kind.words()));
+}
+
+fn stall(check: &mut Check, worker: &str, run: &Run, template: &Template, now: Now) {
+    let Some(stall) = &template.stall else { return };
+    let output = run.output.unwrap_or(run.started).max(run.started);
+    let heartbeat = run.watchdog.unwrap_or_default();
+    let quiet_at = output.max(heartbeat).max(run.cpu_at.unwrap_or(run.started)).after(stall.after);
+    if quiet_at > now.mono {
+        return check.wake(quiet_at);
+    }
+    // Output and CPU are only known as of the last look: look again before judging.
+    if run.refreshed.is_none_or(|at| at < quiet_at) {
+        check.actions.push(Action::Refresh { worker: worker.into() });
+        return check.wake(now.mono.after(REFRESH_PATIENCE));
+    }
+    let words = format!("stalled: no output, no heartbeat and no CPU used for {}", stall.after);
+    match stall.action {
+        StallAction::Restart => check.condemned = Some(words),
+        StallAction::Report => check.report = Some(words),
+    }
+}
+
+/// The results after one more answer.
+pub fn answered(state: &ProbeState, probe: &Probe, answer: Result<(), String>, now: Now) -> ProbeState {
+    let mut next = ProbeState { answered: Some(now.mono), ..state.clone() };
+    match answer {
+        Ok(()) => {
+            next.successes = next.successes.saturating_add(1);
+            next.failures = 0;
+            next.passing |= next.successes >= probe.success_threshold;
+        }
+        Err(message) => {
+            next.failures = next.failures.saturating_add(1);
+            next.successes = 0;
+            next.passing &= next.failures < probe.failure_threshold;
+            next.message = message;
+        }
+    }
+    next
+}
+
+impl ProbeKind {
+    /// As the field is called.
+    pub fn words(self) -> &'static str {
+        match self {
+            ProbeKind::Startup => "startupProbe",
+            ProbeKind::Readiness => "readinessProbe",
+            ProbeKind::Liveness => "livenessProbe",
+        }
+    }
+}

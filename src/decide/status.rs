@@ -1,0 +1,276 @@
+//! What to say: statuses, conditions and happenings, from what is seen and planned.
+//!
+//! A condition takes its transition time from the previous status unless its truth changed, so equal situations give equal
+//! statuses and nothing is written twice. The stall and crash-loop lines are told when they begin, not each turn.
+
+use std::collections::BTreeMap;
+
+use super::demand::Demand;
+use super::health;
+use super::restart;
+use super::workers;
+use crate::model::plan::{Ending, Happening, Observation, Plan, PoolFacts, Record, Slot};
+use crate::model::status::{Condition, EventType, Phase, PoolStatus, Scaled, Truth, WorkerStatus};
+use crate::model::time::{Now, Span};
+use crate::model::worker::{Exit, ExitReason, SlotState};
+
+/// The status of a pool.
+pub fn pool(observation: &Observation<'_>, plan: &Plan, demand: &Demand, now: Now) -> PoolStatus {
+    let (facts, previous) = (observation.pool, observation.previous);
+    let count = |test: &dyn Fn(&Slot) -> bool| {
+        u32::try_from(observation.slots.values().filter(|slot| test(slot)).count()).unwrap_or(u32::MAX)
+    };
+    let scaled = previous.desired_replicas != demand.wanted;
+    let mut status = PoolStatus {
+        observed_generation: facts.generation,
+        replicas: count(&|slot| !matches!(slot.seen.state, SlotState::Vacant | SlotState::Unknown)),
+        ready_replicas: count(&|slot| workers::is_ready(facts, slot)),
+        busy_replicas: count(&|slot| matches!(&slot.seen.state, SlotState::Running(run) if run.busy)),
+        desired_replicas: demand.wanted,
+        updated_replicas: count(&|slot| alive(slot) && !workers::is_outdated(facts, slot)),
+        terminating_replicas: count(&ending),
+        stuck_replicas: count(&|slot| matches!(&slot.seen.state, SlotState::Running(run) if workers::stuck(run, now))),
+        selector: format!("weir.dev/pool={}", facts.name),
+        template_hash: facts.template.clone(),
+        waiting_on: plan.waiting_on.clone(),
+        last_scale_time: if scaled { Some(now.wall) } else { previous.last_scale_time },
+        last_scale: previous.last_scale.clone(),
+        source: facts.source.clone(),
+        conditions: Vec::new(),
+    };
+    if scaled {
+        status.last_scale = Some(Scaled { from: previous.desired_replicas, to: demand.wanted, reason: demand.reason.clone() });
+    }
+    status.conditions = conditions(observation, &status, now);
+    status
+}
+
+fn alive(slot: &Slot) -> bool {
+    matches!(slot.seen.state, SlotState::Starting { .. } | SlotState::Running(_)) && !ending(slot)
+}
+
+fn ending(slot: &Slot) -> bool {
+    matches!(&slot.seen.state, SlotState::Running(run) if run.stop.is_some() || run.clearing)
+}
+
+fn conditions(observation: &Observation<'_>, status: &PoolStatus, now: Now) -> Vec<Condition> {
+    let facts = observation.pool;
+    let looping: Vec<(&String, &Record)> = observation
+        .slots
+        .iter()
+        .map(|(name, slot)| (name, &slot.record))
+        .filter(|(_, record)| restart::crash_looping(record))
+        .collect();
+    let done = observation
+        .slots
+        .values()
+        .filter(|slot| slot.seen.state == SlotState::Vacant && workers::done(&facts.spec.template, &slot.record));
+    let done = u32::try_from(done.count()).unwrap_or(u32::MAX);
+    let mut all = vec![accepted(facts), ready(status, done), progressing(status, done), crash_loop(&looping)];
+    if facts.ending == Some(Ending::Removed) {
+        all.push(("Terminating", Truth::True, "SpecRemoved", format!("{} workers left to end", status.replicas)));
+    }
+    if let Some(why) = &facts.unreadable {
+        all.push((
+            "SpecsReadable",
+            Truth::False,
+            "SpecSourceUnavailable",
+            format!("the last accepted version stays in force: {why}"),
+        ));
+    }
+    if let Some(token) = &facts.prune_blocked {
+        let message =
+            format!("many pools vanished at once, so none is removed: put the files back, or run `ctl prune --confirm {token}`");
+        all.push(("PruneBlocked", Truth::True, "TooManyVanished", message));
+    }
+    all.into_iter().map(|condition| dated(condition, facts, &observation.previous.conditions, now)).collect()
+}
+
+type Said = (&'static str, Truth, &'static str, String);
+
+fn dated((kind, truth, reason, message): Said, facts: &PoolFacts, previous: &[Condition], now: Now) -> Condition {
+    let before = previous.iter().find(|condition| condition.kind == kind && condition.status == truth);
+    Condition {
+        kind: kind.into(),
+        status: truth,
+        reason: reason.into(),
+        message,
+        last_transition_time: before.map_or(now.wall, |condition| condition.last_transition_time),
+        observed_generation: facts.generation,
+    }
+}
+
+fn accepted(facts: &PoolFacts) -> Said {
+    match &facts.refused {
+        None => ("Accepted", Truth::True, "Valid", String::new()),
+        Some(why) => ("Accepted", Truth::False, "Invalid", format!("the last good version stays in force: {why}")),
+    }
+}
+
+fn ready(status: &PoolStatus, done: u32) -> Said {
+    let (have, want) = (status.ready_replicas, status.desired_replicas);
+    if have + done >= want {
+        ("Ready", Truth::True, "WorkersReady", format!("{have} of {want} workers are ready"))
+    } else {
+        ("Ready", Truth::False, "WorkersNotReady", format!("{have} of {want} workers are ready"))
+    }
+}
+
+fn progressing(status: &PoolStatus, done: u32) -> Said {
+    let outdated = status.replicas.saturating_sub(status.terminating_replicas).saturating_sub(status.updated_replicas);
+    if let Some(first) = status.waiting_on.first() {
+        ("Progressing", Truth::True, "Waiting", format!("waiting for {first}"))
+    } else if outdated > 0 {
+        ("Progressing", Truth::True, "Updating", format!("{outdated} workers run an older template"))
+    } else if status.ready_replicas + done != status.desired_replicas || status.terminating_replicas > 0 {
+        let message = format!(
+            "{} of {} workers are ready, {} are ending",
+            status.ready_replicas, status.desired_replicas, status.terminating_replicas
+        );
+        ("Progressing", Truth::True, "Converging", message)
+    } else {
+        ("Progressing", Truth::False, "Settled", String::new())
+    }
+}
+
+fn crash_loop(looping: &[(&String, &Record)]) -> Said {
+    let Some((worker, record)) = looping.first() else { return ("CrashLoop", Truth::False, "NoFailures", String::new()) };
+    let last = record.last_exit.as_ref().map(exit_words).unwrap_or_default();
+    let message =
+        format!("{} workers fail again and again; {worker} {} times in a row, last: {last}", looping.len(), record.failures);
+    ("CrashLoop", Truth::True, "BackOff", message)
+}
+
+/// The status of one worker.
+pub fn worker(facts: &PoolFacts, slot: &Slot, now: Now) -> WorkerStatus {
+    let record = &slot.record;
+    let mut status = WorkerStatus {
+        phase: phase(facts, slot, now),
+        incarnation: record.incarnation,
+        restarts: record.restarts,
+        next_start_at: record.next_start.filter(|at| *at > now.mono).map(|at| now.wall_of(at)),
+        template_hash: record.template.clone(),
+        last_exit: record.last_exit.clone(),
+        ..WorkerStatus::default()
+    };
+    if let SlotState::Running(run) = &slot.seen.state {
+        status.pid = Some(run.pid);
+        status.ready = workers::is_ready(facts, slot);
+        status.busy = run.busy;
+        status.started_at = Some(now.wall_of(run.started));
+        status.template_hash.clone_from(&run.template);
+        status.message = record.condemned.clone().or_else(|| run.status.clone()).unwrap_or_default();
+        status.dropped_log_bytes = run.dropped;
+    } else if let Some(exit) = record.last_exit.as_ref().filter(|_| status.phase == Phase::BackOff) {
+        status.message = format!("{} ends in a row; the last: {}", record.failures, exit_words(exit));
+    }
+    status
+}
+
+fn phase(facts: &PoolFacts, slot: &Slot, now: Now) -> Phase {
+    match &slot.seen.state {
+        SlotState::Unknown => Phase::Pending,
+        SlotState::Lost { .. } => Phase::Lost,
+        SlotState::Starting { .. } => Phase::Starting,
+        SlotState::Vacant => vacant_phase(facts, &slot.record, now),
+        SlotState::Running(run) if workers::stuck(run, now) => Phase::Stuck,
+        SlotState::Running(_) if ending(slot) => Phase::Terminating,
+        SlotState::Running(run) if !health::started(run, &slot.health, &facts.spec.template) => Phase::Starting,
+        SlotState::Running(_) if !workers::is_ready(facts, slot) => Phase::Running,
+        SlotState::Running(run) if run.busy => Phase::Busy,
+        SlotState::Running(_) => Phase::Ready,
+    }
+}
+
+fn vacant_phase(facts: &PoolFacts, record: &Record, now: Now) -> Phase {
+    let completed = record.last_exit.as_ref().is_some_and(|exit| exit.reason == ExitReason::Completed);
+    if workers::done(&facts.spec.template, record) {
+        if completed { Phase::Completed } else { Phase::Failed }
+    } else if record.next_start.is_some_and(|at| at > now.mono) {
+        Phase::BackOff
+    } else {
+        Phase::Pending
+    }
+}
+
+/// How a run ended, in words: `exit code 7 after 3s`.
+pub fn exit_words(exit: &Exit) -> String {
+    let after = Span(exit.ran_ms);
+    let what = match (exit.reason, exit.code, exit.signal) {
+        (ExitReason::StartError, ..) => {
+            return format!("could not start: {}", exit.message.as_deref().unwrap_or("unknown cause"));
+        }
+        (ExitReason::Unknown, ..) => "an unknown end: its shim died too".to_owned(),
+        (ExitReason::OOMKilled, ..) => "killed for want of memory".to_owned(),
+        (ExitReason::Completed | ExitReason::Error | ExitReason::Signaled, Some(code), _) => format!("exit code {code}"),
+        (ExitReason::Completed | ExitReason::Error | ExitReason::Signaled, None, Some(signal)) => format!("signal {signal}"),
+        (ExitReason::Completed | ExitReason::Error | ExitReason::Signaled, None, None) => "ended".to_owned(),
+    };
+    format!("{what} after {after}")
+}
+
+/// A happening of one run.
+pub fn tell(reason: &'static str, severity: EventType, (worker, incarnation): (&str, u64), note: String) -> Happening {
+    Happening { severity, reason, worker: Some(worker.into()), incarnation: Some(incarnation), note }
+}
+
+/// What to tell of an end.
+pub fn tell_exit(worker: &str, exit: &Exit, condemned: Option<&str>, record: &Record, now: Now) -> Happening {
+    let mut note = format!("{worker} ended: {}", exit_words(exit));
+    if let Some(reason) = condemned {
+        note = format!("{note} ({reason})");
+    }
+    if let Some(at) = record.next_start.filter(|at| *at > now.mono) {
+        note = format!("{note}; next start in {}", Span(at.since(now.mono).0 / 100 * 100));
+    }
+    let calm = (exit.asked && condemned.is_none()) || exit.reason == ExitReason::Completed;
+    tell("Exited", if calm { EventType::Normal } else { EventType::Warning }, (worker, exit.incarnation), note)
+}
+
+/// What to tell of the starts of one turn: one line, however many.
+pub fn tell_starts(started: &[&str], slots: &BTreeMap<String, Slot>) -> Option<Happening> {
+    let [first, .., last] = started else {
+        let only = started.first()?;
+        let again = slots.get(*only).is_some_and(|slot| slot.record.incarnation > 0);
+        let note = format!("{} {only}", if again { "starting again" } else { "starting" });
+        return Some(Happening {
+            severity: EventType::Normal,
+            reason: "Starting",
+            worker: Some((*only).into()),
+            incarnation: None,
+            note,
+        });
+    };
+    let note = if started.len() <= 4 {
+        format!("starting {}", started.join(", "))
+    } else {
+        format!("starting {} workers: {first} … {last}", started.len())
+    };
+    Some(Happening { severity: EventType::Normal, reason: "Starting", worker: None, incarnation: None, note })
+}
+
+/// What to tell of the pool's own changes: its size, and conditions that a person should know of.
+pub fn changes(observation: &Observation<'_>, plan: &Plan) -> Vec<Happening> {
+    let (before, after) = (observation.previous, &plan.status);
+    let mut told = Vec::new();
+    let mut tell = |severity, reason, note| told.push(Happening { severity, reason, worker: None, incarnation: None, note });
+    if before.desired_replicas != after.desired_replicas {
+        let reason = after.last_scale.as_ref().map(|scaled| scaled.reason.clone()).unwrap_or_default();
+        tell(EventType::Normal, "Scaled", format!("{} → {} workers: {reason}", before.desired_replicas, after.desired_replicas));
+    }
+    for condition in &after.conditions {
+        let truth = before.conditions.iter().find(|old| old.kind == condition.kind).map(|old| old.status);
+        match (condition.kind.as_str(), condition.status) {
+            ("CrashLoop" | "PruneBlocked", Truth::True) if truth != Some(Truth::True) => {
+                tell(
+                    EventType::Warning,
+                    if condition.kind == "CrashLoop" { "CrashLoop" } else { "PruneBlocked" },
+                    condition.message.clone(),
+                );
+            }
+            ("Ready", Truth::True) if truth == Some(Truth::False) => tell(EventType::Normal, "Ready", condition.message.clone()),
+            (_, Truth::True | Truth::False | Truth::Unknown) => {}
+        }
+    }
+    told
+}

@@ -1,0 +1,340 @@
+//! Per slot: which workers are kept, which go, which are made, and the steps of an ending.
+//!
+//! ```text
+//!            start                exec              told to stop          tree empty
+//!   Vacant ---------> Starting ---------> Running ---------------> ending ---------> Vacant
+//!                        |  exec failed      |  ended by itself                        ^
+//!                        +-------------------+-----------------------------------------+
+//! ```
+//! A slot is filled only when it is proved vacant. Whatever is alive (starting, running, ending, lost) counts against the
+//! ceiling. A busy worker is never surplus; only the removal of the pool ends it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::health;
+use super::restart;
+use crate::model::plan::{Action, PoolFacts, PreStopState, Record, Slot};
+use crate::model::pool::UpdateType;
+use crate::model::template::Template;
+use crate::model::time::{Moment, Now, Span, Wall};
+use crate::model::worker::{Run, SlotState};
+
+/// A tree that outlives SIGKILL by this long is called stuck.
+pub const STUCK_AFTER: Span = Span::secs(5);
+
+/// Which slots the pool holds, and which are too many.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Assignment {
+    /// Live workers that stay.
+    pub keep: BTreeSet<String>,
+    /// Slots to have a worker that have none now, in order.
+    pub fill: Vec<String>,
+    /// Live workers that are too many.
+    pub surplus: Vec<String>,
+    /// Workers that are too many but busy.
+    pub busy_kept: Option<usize>,
+    /// How many may be alive at once, ending ones included.
+    pub ceiling: usize,
+}
+
+impl Assignment {
+    /// The slot belongs to the pool now.
+    pub fn holds(&self, worker: &str) -> bool {
+        self.keep.contains(worker) || self.fill.iter().any(|name| name == worker)
+    }
+}
+
+/// The name of the pool's `n`-th slot.
+pub fn slot_name(pool: &PoolFacts, n: usize) -> String {
+    match pool.spec.worker_names.get(n) {
+        Some(given) => format!("{}-{given}", pool.name),
+        None => format!("{}-{n}", pool.name),
+    }
+}
+
+/// The place of a slot in the pool's order; unknown names come last.
+pub fn ordinal(pool: &PoolFacts, worker: &str) -> usize {
+    let Some(tail) = worker.strip_prefix(pool.name.as_str()).and_then(|rest| rest.strip_prefix('-')) else { return usize::MAX };
+    let given = pool.spec.worker_names.iter().position(|name| name == tail);
+    given.or_else(|| tail.parse().ok()).unwrap_or(usize::MAX)
+}
+
+/// Divide the slots: live ones are kept first, the idle ones of the highest ordinals go first.
+pub fn assign(pool: &PoolFacts, slots: &BTreeMap<String, Slot>, wanted: u32) -> Assignment {
+    let wanted = wanted as usize;
+    let mut live: Vec<(&String, &Slot)> = slots.iter().filter(|(_, slot)| live(slot)).collect();
+    let outdated = live.iter().any(|(_, slot)| is_outdated(pool, slot));
+    let surge = if outdated && wanted > 0 && pool.spec.update_strategy.kind == UpdateType::RollingUpdate {
+        pool.spec.update_strategy.max_surge as usize
+    } else {
+        0
+    };
+    // The first to keep first: busy, then what runs the present template, then what is ready, then low ordinals.
+    live.sort_by_key(|(name, slot)| (!busy(slot), is_outdated(pool, slot), !settled(slot), ordinal(pool, name)));
+    let target = wanted + surge;
+    let mut assignment = Assignment { ceiling: target, ..Assignment::default() };
+    for (place, (name, slot)) in live.iter().enumerate() {
+        if place < target || (busy(slot) && pool.ending.is_none()) {
+            assignment.keep.insert((*name).clone());
+        } else {
+            assignment.surplus.push((*name).clone());
+        }
+    }
+    let over = assignment.keep.len().saturating_sub(target);
+    assignment.busy_kept = (over > 0).then_some(over);
+    let missing = target.saturating_sub(assignment.keep.len());
+    let names =
+        (0..).map(|n| slot_name(pool, n)).filter(|name| !assignment.keep.contains(name) && !assignment.surplus.contains(name));
+    assignment.fill = names.take(missing).collect();
+    assignment
+}
+
+fn live(slot: &Slot) -> bool {
+    match &slot.seen.state {
+        SlotState::Starting { .. } => true,
+        SlotState::Running(run) => run.stop.is_none() && !run.clearing,
+        SlotState::Unknown | SlotState::Vacant | SlotState::Lost { .. } => false,
+    }
+}
+
+fn busy(slot: &Slot) -> bool {
+    matches!(&slot.seen.state, SlotState::Running(run) if run.busy)
+}
+
+fn settled(slot: &Slot) -> bool {
+    matches!(&slot.seen.state, SlotState::Running(_))
+}
+
+/// It was made from another template than the present one.
+pub fn is_outdated(pool: &PoolFacts, slot: &Slot) -> bool {
+    match &slot.seen.state {
+        SlotState::Running(run) => run.template != pool.template,
+        SlotState::Starting { .. } => slot.record.template != pool.template,
+        SlotState::Unknown | SlotState::Vacant | SlotState::Lost { .. } => false,
+    }
+}
+
+/// Why a worker is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// There are more than wanted.
+    Surplus,
+    /// The template changed.
+    Outdated,
+    /// It reached its lifetime.
+    Recycled,
+    /// A person asked.
+    Asked,
+    /// It fails its health checks.
+    Condemned,
+}
+
+impl Why {
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Why::Surplus => "more workers than wanted",
+            Why::Outdated => "the template changed",
+            Why::Recycled => "it reached recycle.maxLifetime",
+            Why::Asked => "a restart was asked for",
+            Why::Condemned => "it is unhealthy",
+        }
+    }
+}
+
+/// Kept workers that are to be replaced now.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Replacements {
+    /// Which, and why.
+    pub stop: Vec<(String, Why)>,
+    /// What holds others back.
+    pub waiting_on: Vec<String>,
+    /// When a lifetime ends.
+    pub wakes: Vec<Moment>,
+}
+
+/// Which kept workers are replaced now. Unhealthy and asked-for ones at once; outdated and old ones as availability allows.
+pub fn replacements(pool: &PoolFacts, slots: &BTreeMap<String, Slot>, names: &Assignment, now: Now) -> Replacements {
+    let mut out = Replacements::default();
+    let mut gentle: Vec<(&String, &Slot, Why)> = Vec::new();
+    for name in &names.keep {
+        let Some(slot) = slots.get(name) else { continue };
+        let SlotState::Running(run) = &slot.seen.state else { continue };
+        let due = lifetime_ends(&pool.spec.template, run);
+        if slot.record.restart_asked.is_some_and(|asked| asked >= run.incarnation) {
+            out.stop.push((name.clone(), Why::Asked));
+        } else if slot.record.condemned.is_some()
+            || health::check(name, run, &slot.health, &pool.spec.template, now).condemned.is_some()
+        {
+            out.stop.push((name.clone(), Why::Condemned));
+        } else if is_outdated(pool, slot) {
+            gentle.push((name, slot, Why::Outdated));
+        } else if due.is_some_and(|at| at <= now.mono) {
+            gentle.push((name, slot, Why::Recycled));
+        } else {
+            out.wakes.extend(due);
+        }
+    }
+    gently(pool, slots, names, gentle, &mut out);
+    out
+}
+
+/// Replace within `maxUnavailable`: those that are not ready cost nothing, then idle ones, busy ones last.
+fn gently(
+    pool: &PoolFacts,
+    slots: &BTreeMap<String, Slot>,
+    names: &Assignment,
+    mut gentle: Vec<(&String, &Slot, Why)>,
+    out: &mut Replacements,
+) {
+    if gentle.is_empty() {
+        return;
+    }
+    let strategy = &pool.spec.update_strategy;
+    let ready = names.keep.iter().filter(|name| slots.get(*name).is_some_and(|slot| is_ready(pool, slot))).count();
+    let leaving = out.stop.iter().filter(|(name, _)| slots.get(name).is_some_and(|slot| is_ready(pool, slot))).count();
+    let wanted = names.ceiling.saturating_sub(if names.ceiling > 0 { surge(pool, names) } else { 0 });
+    let floor = wanted.saturating_sub(strategy.max_unavailable as usize);
+    let mut spare = ready.saturating_sub(leaving).saturating_sub(floor);
+    gentle.sort_by_key(|(name, slot, _)| (is_ready(pool, slot), busy(slot), ordinal(pool, name)));
+    let (mut held, mut busy_held) = (0, 0);
+    for (name, slot, why) in gentle {
+        let waits_for_idle = why == Why::Recycled || strategy.kind == UpdateType::OnIdle;
+        let never = why == Why::Outdated && strategy.kind == UpdateType::OnDelete;
+        if never {
+            continue;
+        }
+        if waits_for_idle && busy(slot) {
+            busy_held += 1;
+        } else if !is_ready(pool, slot) {
+            out.stop.push((name.clone(), why));
+        } else if spare > 0 {
+            spare -= 1;
+            out.stop.push((name.clone(), why));
+        } else {
+            held += 1;
+        }
+    }
+    if held > 0 {
+        out.waiting_on.push(format!("{held} workers to be replaced: at most {} may be unavailable", strategy.max_unavailable));
+    }
+    if busy_held > 0 {
+        out.waiting_on.push(format!("{busy_held} workers to be replaced when they are idle"));
+    }
+}
+
+fn surge(pool: &PoolFacts, names: &Assignment) -> usize {
+    let wanted = super::demand::demand(pool).wanted as usize;
+    names.ceiling.saturating_sub(wanted)
+}
+
+/// It runs, is ready, and is not on its way out.
+pub fn is_ready(pool: &PoolFacts, slot: &Slot) -> bool {
+    match &slot.seen.state {
+        SlotState::Running(run) => run.stop.is_none() && !run.clearing && health::ready(run, &slot.health, &pool.spec.template),
+        SlotState::Unknown | SlotState::Vacant | SlotState::Starting { .. } | SlotState::Lost { .. } => false,
+    }
+}
+
+fn lifetime_ends(template: &Template, run: &Run) -> Option<Moment> {
+    let recycle = template.recycle.as_ref()?;
+    let lifetime = recycle.max_lifetime?;
+    let share = lifetime.0 / 100 * u64::from(recycle.jitter.0);
+    // 0..=400: how much of the share this run loses; as even as pid and run number are mixed.
+    let lost = restart::jittered(Span(1000), (u64::from(run.pid.unsigned_abs()) << 20) ^ run.incarnation).0 - 800;
+    Some(run.started.after(Span(lifetime.0 - (share / 400 * lost).min(lifetime.0))))
+}
+
+/// Whether a slot may be filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MayStart {
+    /// Now.
+    Now,
+    /// Not before this moment.
+    At(Moment),
+    /// Not at all as things are: it is taken, or it is done.
+    No,
+}
+
+/// Whether a worker may be started in this slot now.
+pub fn may_start(template: &Template, slot: Option<&Slot>, now: Now) -> MayStart {
+    let Some(slot) = slot else { return MayStart::Now };
+    if slot.seen.state != SlotState::Vacant || done(template, &slot.record) {
+        return MayStart::No;
+    }
+    match slot.record.next_start {
+        Some(at) if at > now.mono => MayStart::At(at),
+        Some(_) | None => MayStart::Now,
+    }
+}
+
+/// It ended by itself and the restart policy leaves it at that.
+pub fn done(template: &Template, record: &Record) -> bool {
+    record.last_exit.as_ref().is_some_and(|exit| !exit.asked && !restart::again(template.restart_policy, exit))
+}
+
+/// The record of a slot that is being started: the intent, to be committed first. A fresh slot counts on from `runs`: a fact
+/// or an exit record of a slot that was forgotten must never pass for one of the new run.
+pub fn started(record: Option<&Record>, runs: u64, template: &str, now: Now) -> Record {
+    let record = record.cloned().unwrap_or_default();
+    let again = record.last_exit.as_ref().is_some_and(|exit| !exit.asked || record.failures > 0);
+    let fresh = record.created == Wall::default();
+    Record {
+        incarnation: if fresh { record.incarnation.max(runs) + 1 } else { record.incarnation + 1 },
+        created: if fresh { now.wall } else { record.created },
+        template: template.into(),
+        restarts: record.restarts + u32::from(again),
+        next_start: None,
+        condemned: None,
+        ..record
+    }
+}
+
+/// One step of an ending.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Step {
+    /// What to do.
+    pub action: Option<Action>,
+    /// When to look again.
+    pub wake: Option<Moment>,
+    /// It is the first step.
+    pub begins: bool,
+}
+
+/// Tell a worker to stop: preStop first, where there is one.
+pub fn begin_stop(worker: &str, run: &Run, pre_stop: Option<PreStopState>, template: &Template, now: Now) -> Step {
+    let grace = template.termination_grace_period;
+    let signal = Action::Signal { worker: worker.into(), incarnation: run.incarnation, signal: template.stop_signal.number() };
+    let mine = pre_stop.filter(|state| state.incarnation == run.incarnation);
+    match (&template.pre_stop, mine) {
+        (None, _) => Step { action: Some(signal), wake: None, begins: true },
+        (Some(_), None) => {
+            let action = Action::PreStop { worker: worker.into(), incarnation: run.incarnation, timeout: grace };
+            Step { action: Some(action), wake: Some(now.mono.after(grace)), begins: true }
+        }
+        (Some(_), Some(state)) if state.done || now.mono >= state.since.after(grace) => {
+            Step { action: Some(signal), ..Step::default() }
+        }
+        (Some(_), Some(state)) => Step { wake: Some(state.since.after(grace)), ..Step::default() },
+    }
+}
+
+/// Go on with a stop whose signal was sent, or with the clearing up after an end.
+pub fn ending(worker: &str, run: &Run, template: &Template, now: Now) -> Step {
+    let Some(stop) = run.stop else { return Step::default() };
+    if let Some(killed) = stop.killed {
+        let stuck_at = killed.after(STUCK_AFTER);
+        return Step { wake: (stuck_at > now.mono).then_some(stuck_at), ..Step::default() };
+    }
+    let deadline = stop.since.after(template.termination_grace_period).max(run.extended_until.unwrap_or_default());
+    if now.mono < deadline {
+        return Step { wake: Some(deadline), ..Step::default() };
+    }
+    let action = Action::Kill { worker: worker.into(), incarnation: run.incarnation };
+    Step { action: Some(action), wake: Some(now.mono.after(STUCK_AFTER)), begins: false }
+}
+
+/// It was sent SIGKILL a while ago and is still there.
+pub fn stuck(run: &Run, now: Now) -> bool {
+    run.stop.and_then(|stop| stop.killed).is_some_and(|killed| now.mono.since(killed) >= STUCK_AFTER)
+}

@@ -1,0 +1,20 @@
+//! The one door to the clocks. Everything else is given the time.
+//! Moments count from boot and do not jump; wall-clock stamps are what people read, and may.
+
+use crate::model::time::{Moment, Now, Wall};
+
+/// Both clocks, read together.
+pub fn now() -> Now {
+    let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let wall = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    Now { mono: Moment(millis(boot).unsigned_abs()), wall: Wall(millis(wall)) }
+}
+
+fn millis(time: rustix::time::Timespec) -> i64 {
+    time.tv_sec.saturating_mul(1000).saturating_add(time.tv_nsec / 1_000_000)
+}
+
+/// An id of this boot: moments of another boot mean nothing.
+pub fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|text| text.trim().to_owned()).unwrap_or_default()
+}

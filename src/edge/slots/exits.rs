@@ -1,0 +1,106 @@
+//! Exit records: what a shim wrote down, read into the model's words.
+//! A record that is missing or does not read is none: the caller says what that means.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::model::time::Wall;
+use crate::model::worker::{Exit, ExitReason};
+use crate::shim::wire;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Record {
+    incarnation: u64,
+    code: Option<i32>,
+    signal: Option<i32>,
+    failed: String,
+    oom: bool,
+    started_ms: i64,
+    finished_ms: i64,
+    ran_ms: u64,
+    cpu_ms: u64,
+    max_rss_kib: u64,
+    asked: bool,
+    log_start: (u64, u64),
+    log_end: (u64, u64),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Running {
+    incarnation: u64,
+    log_start: (u64, u64),
+}
+
+/// The record in a slot's directory; none if there is none that reads.
+pub(super) fn read(dir: &Path) -> Option<Exit> {
+    let text = std::fs::read(dir.join("exit.json")).ok()?;
+    let record: Record = serde_json::from_slice(&text).ok()?;
+    Some(model(&wire::Exit {
+        incarnation: record.incarnation,
+        code: record.code,
+        signal: record.signal,
+        failed: record.failed,
+        oom: record.oom,
+        started: record.started_ms,
+        finished: record.finished_ms,
+        ran: record.ran_ms,
+        cpu: record.cpu_ms,
+        rss: record.max_rss_kib,
+        asked: record.asked,
+        log_start: record.log_start,
+        log_end: record.log_end,
+    }))
+}
+
+/// The run that `shim.json` tells of: the last one that was started, though its shim may be gone.
+pub(super) fn last_started(dir: &Path) -> Option<u64> {
+    let text = std::fs::read(dir.join("shim.json")).ok()?;
+    serde_json::from_slice::<Running>(&text).ok().map(|running| running.incarnation)
+}
+
+/// In the model's words.
+pub(super) fn model(exit: &wire::Exit) -> Exit {
+    let reason = match (exit.failed.is_empty(), exit.oom, exit.code, exit.signal) {
+        (false, ..) => ExitReason::StartError,
+        // A worker may outlive a child that was killed for want of memory.
+        (true, _, Some(0), _) => ExitReason::Completed,
+        (true, true, ..) => ExitReason::OOMKilled,
+        (true, false, Some(_), _) => ExitReason::Error,
+        (true, false, None, Some(_)) => ExitReason::Signaled,
+        (true, false, None, None) => ExitReason::Unknown,
+    };
+    Exit {
+        incarnation: exit.incarnation,
+        reason,
+        code: exit.code,
+        signal: exit.signal,
+        message: (!exit.failed.is_empty()).then(|| exit.failed.clone()),
+        started: (exit.started > 0).then_some(Wall(exit.started)),
+        finished: Wall(exit.finished),
+        ran_ms: exit.ran,
+        cpu_ms: exit.cpu,
+        max_rss_kib: exit.rss,
+        asked: exit.asked,
+    }
+}
+
+/// Where a run's output begins and ends, as (inode, offset).
+type Extent = (Option<(u64, u64)>, Option<(u64, u64)>);
+
+/// Where the output of a slot's present or previous run is in its log; none if there was no such run.
+pub fn log_place(dir: &Path, previous: bool) -> Option<Extent> {
+    let running: Option<Running> = std::fs::read(dir.join("shim.json")).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let ended: Option<Record> = std::fs::read(dir.join("exit.json")).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    match (running, ended) {
+        (Some(running), Some(ended)) if running.incarnation > ended.incarnation => {
+            Some(if previous { (Some(ended.log_start), Some(ended.log_end)) } else { (Some(running.log_start), None) })
+        }
+        // The last run has ended: it is what there is to show, and the one to show as previous too.
+        (_, Some(ended)) => Some((Some(ended.log_start), Some(ended.log_end))),
+        (Some(running), None) if !previous => Some((Some(running.log_start), None)),
+        (_, None) => None,
+    }
+}

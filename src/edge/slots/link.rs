@@ -1,0 +1,412 @@
+//! One task per slot: the conversation with its shim, from finding it to forgetting it.
+//!
+//! ```text
+//!   [no shim] --start: spawn, go--> [shim] --connection ends--> another answers at its socket?  yes: [shim]
+//!                                                               no: [lost], hunt until nothing of it lives: [no shim]
+//! ```
+//! A slot that another daemon's shim holds is lost to us too, and left alone: it is looked at ever more slowly, and hunted
+//! only when told to.
+
+use std::process::Child;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+
+use super::{Shared, SlotEvent, exits, hunt, spawn, users};
+use crate::edge::clock;
+use crate::model::time::Moment;
+use crate::model::worker::{Exit, ExitReason, Run, Seen, SlotId, SlotState, StartOrder, Stopping};
+use crate::shim::wire::{self, Command, Go, Phase, State};
+
+/// What is wanted of a slot.
+pub(super) enum Wish {
+    Start(Box<StartOrder>),
+    Signal { incarnation: u64, signal: i32 },
+    Kill { incarnation: u64 },
+    Refresh,
+    Forget,
+}
+
+/// Pauses of a hunt: a tree that does not die is looked at ever more slowly.
+const HUNT_PAUSES_MS: [u64; 6] = [2, 10, 50, 250, 1000, 5000];
+/// How long a shim may take to say hello before its slot counts as lost. It is heard when it speaks later (it was stopped).
+const HELLO_MAX: Duration = Duration::from_secs(10);
+
+struct Link {
+    shared: Arc<Shared>,
+    slot: SlotId,
+    shim: Option<Shim>,
+    /// The shim's process, if it is our child: to be reaped.
+    child: Option<Child>,
+    /// How often we have looked at a slot that another daemon's shim holds; absent: none does.
+    held: Option<usize>,
+    seen: Seen,
+    cpu_ms: u64,
+    cpu_at: Option<Moment>,
+    refreshed: Option<Moment>,
+    asked_at: Option<Moment>,
+}
+
+struct Shim {
+    stream: UnixStream,
+    buffer: Vec<u8>,
+    pid: Option<i32>,
+}
+
+/// The slot's task.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    slot: SlotId,
+    mut wishes: mpsc::UnboundedReceiver<Wish>,
+    told: Option<mpsc::Sender<()>>,
+) {
+    let mut link = Link::new(shared, slot);
+    if told.is_some() && !link.meet().await {
+        link.clear().await;
+    }
+    drop(told);
+    loop {
+        let wish = match &mut link.shim {
+            None => match link.held {
+                None => wishes.recv().await,
+                Some(looks) => match tokio::time::timeout(pause(looks), wishes.recv()).await {
+                    Ok(wish) => wish,
+                    Err(_) => {
+                        link.look_again(looks + 1);
+                        continue;
+                    }
+                },
+            },
+            Some(shim) => tokio::select! {
+                biased;
+                message = receive(shim) => {
+                    match message {
+                        Some(state) => link.state(&state),
+                        None => link.cut_off().await,
+                    }
+                    continue;
+                }
+                wish = wishes.recv() => wish,
+            },
+        };
+        let Some(wish) = wish else { return };
+        if link.obey(wish).await {
+            return;
+        }
+    }
+}
+
+fn pause(looks: usize) -> Duration {
+    Duration::from_millis(HUNT_PAUSES_MS[looks.min(HUNT_PAUSES_MS.len() - 1)])
+}
+
+/// The next state that the shim tells; none when it is gone or talks nonsense.
+async fn receive(shim: &mut Shim) -> Option<State> {
+    loop {
+        match wire::split(&shim.buffer) {
+            Ok(Some((kind, body, taken))) => {
+                let state = State::decode(kind, body).ok()?;
+                shim.buffer.drain(..taken);
+                if shim.buffer.is_empty() {
+                    // A thousand links wait most of the time: none keeps a buffer.
+                    shim.buffer = Vec::new();
+                }
+                return Some(state);
+            }
+            Ok(None) => {}
+            Err(wire::Malformed) => return None,
+        }
+        shim.stream.readable().await.ok()?;
+        let mut chunk = [0u8; 1024];
+        match shim.stream.try_read(&mut chunk) {
+            Ok(0) => return None,
+            Ok(n) => shim.buffer.extend_from_slice(&chunk[..n]),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Why nothing can be started in a slot that is not ours.
+const HELD: &str = "another process holds this slot's lock";
+
+impl Link {
+    fn new(shared: Arc<Shared>, slot: SlotId) -> Link {
+        let (seen, cpu_at, refreshed, asked_at) = (Seen::default(), None, None, None);
+        Link { shared, slot, shim: None, child: None, held: None, seen, cpu_ms: 0, cpu_at, refreshed, asked_at }
+    }
+
+    fn tell(&mut self, seen: Seen) {
+        self.seen = seen;
+        self.shared.tell(SlotEvent::Seen(self.slot.clone(), self.seen.clone()));
+    }
+
+    /// Speak to the shim that listens for this slot. Says whether there is one; a stopped one is heard when it goes on.
+    async fn meet(&mut self) -> bool {
+        let Ok(stream) = spawn::connect(&self.shared.dir(&self.slot)).and_then(nonblocking) else { return false };
+        let pid = stream.peer_cred().ok().and_then(|who| who.pid());
+        let mut shim = Shim { stream, buffer: Vec::new(), pid };
+        match tokio::time::timeout(HELLO_MAX, receive(&mut shim)).await {
+            Ok(Some(state)) if state.phase != Phase::Held => {
+                self.shim = Some(shim);
+                self.state(&state);
+                true
+            }
+            Ok(_) => false,
+            Err(_) => {
+                self.shim = Some(shim);
+                self.tell_lost();
+                true
+            }
+        }
+    }
+
+    fn tell_lost(&mut self) {
+        self.tell(Seen { state: SlotState::Lost { since: clock::now().mono }, shim: None, exit: self.seen.exit.clone() });
+    }
+
+    /// Says whether the slot is done with.
+    async fn obey(&mut self, wish: Wish) -> bool {
+        match wish {
+            Wish::Start(order) => self.start(*order).await,
+            Wish::Signal { incarnation, signal } => self.send(&Command::Signal { incarnation, signal }).await,
+            Wish::Kill { .. } if matches!(self.seen.state, SlotState::Lost { .. }) => {
+                (self.shim, self.held) = (None, None);
+                self.clear().await;
+            }
+            Wish::Kill { incarnation } => self.send(&Command::Kill { incarnation }).await,
+            Wish::Refresh => {
+                self.asked_at = Some(clock::now().mono);
+                self.send(&Command::Query).await;
+            }
+            Wish::Forget => return self.forget().await,
+        }
+        false
+    }
+
+    async fn start(&mut self, order: StartOrder) {
+        let incarnation = order.incarnation;
+        if let Err(message) = self.try_start(order).await {
+            self.shared.tell(SlotEvent::StartFailed { slot: self.slot.clone(), incarnation, message });
+        }
+    }
+
+    async fn try_start(&mut self, order: StartOrder) -> Result<(), String> {
+        if self.held.is_some() {
+            return Err(HELD.into());
+        }
+        let go = self.go(order)?;
+        let incarnation = go.incarnation;
+        let command = Command::Go(Box::new(go)).encode();
+        if command.len() > wire::MESSAGE_MAX {
+            return Err("the command and its environment are too long (E2BIG)".into());
+        }
+        if self.shim.is_none() {
+            let permit = self.shared.spawns.acquire().await.map_err(|e| e.to_string())?;
+            let (shared, slot) = (self.shared.clone(), self.slot.clone());
+            let spawned = tokio::task::spawn_blocking(move || spawn::shim(&shared, &slot)).await;
+            drop(permit);
+            let (child, stream) = spawned.map_err(|e| e.to_string())??;
+            let pid = i32::try_from(child.id()).ok();
+            let stream = nonblocking(stream).map_err(|e| e.to_string())?;
+            self.shim = Some(Shim { stream, buffer: Vec::new(), pid });
+            self.child = Some(child);
+        }
+        (self.cpu_ms, self.cpu_at, self.refreshed, self.asked_at) = (0, None, None, None);
+        self.seen.state = SlotState::Starting { incarnation, since: clock::now().mono };
+        self.send_bytes(&command).await;
+        Ok(())
+    }
+
+    fn go(&self, order: StartOrder) -> Result<Go, String> {
+        let account = order.user.as_deref().map(users::account).transpose()?;
+        let mut env: Vec<Vec<u8>> = order.env.into_iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect();
+        env.push(self.shared.mark(&self.slot).into_bytes());
+        Ok(Go {
+            incarnation: order.incarnation,
+            tag: order.template,
+            argv: order.command.into_iter().map(String::into_bytes).collect(),
+            env,
+            dir: order.working_dir.unwrap_or_default().into_bytes(),
+            user: account.as_ref().map(|account| (account.uid, account.gid)),
+            groups: account.map(|account| account.groups).unwrap_or_default(),
+            umask: order.umask,
+            nofile: self.shared.nofile,
+            log_size: order.logs.max_size,
+            log_files: order.logs.max_files,
+            log_rate: order.logs.max_rate,
+            cgroup: self.shared.config.driver.make(&self.slot)?.into_bytes(),
+        })
+    }
+
+    async fn send(&mut self, command: &Command) {
+        self.send_bytes(&command.encode()).await;
+    }
+
+    async fn send_bytes(&mut self, bytes: &[u8]) {
+        let Some(shim) = &mut self.shim else { return };
+        // A shim that is gone shows as the end of the conversation, which is being read.
+        let _sent = shim.stream.write_all(bytes).await;
+    }
+
+    fn state(&mut self, state: &State) {
+        let now = clock::now().mono;
+        if state.phase == Phase::Held {
+            return self.hold_off();
+        }
+        if let Some(asked) = self.asked_at.take() {
+            // Ten milliseconds of CPU is what looking at the clock costs in a quiet program.
+            if state.cpu_ms > self.cpu_ms.saturating_add(10) || self.refreshed.is_none() {
+                self.cpu_at = Some(now);
+                self.cpu_ms = state.cpu_ms;
+            }
+            self.refreshed = Some(asked);
+        }
+        let seen = Seen {
+            state: self.slot_state(state, now),
+            shim: self.shim.as_ref().and_then(|shim| shim.pid),
+            exit: state.exit.as_ref().map(exits::model),
+        };
+        self.tell(seen);
+    }
+
+    fn slot_state(&self, state: &State, now: Moment) -> SlotState {
+        let at = |ms: u64| (ms > 0).then_some(Moment(ms));
+        match state.phase {
+            Phase::Waiting | Phase::Held => SlotState::Vacant,
+            Phase::Starting => SlotState::Starting { incarnation: state.incarnation, since: now },
+            Phase::Running | Phase::Clearing => SlotState::Running(Run {
+                incarnation: state.incarnation,
+                pid: state.pid,
+                started: Moment(state.started),
+                template: state.tag.clone(),
+                ready: state.ready,
+                busy: state.busy,
+                watchdog: at(state.watchdog),
+                status: (!state.status.is_empty()).then(|| state.status.clone()),
+                extended_until: at(state.extended),
+                output: at(state.output),
+                refreshed: self.refreshed,
+                cpu_at: self.cpu_at,
+                dropped: state.dropped,
+                stop: at(state.stop).map(|since| Stopping { since, killed: at(state.killed) }),
+                clearing: state.phase == Phase::Clearing,
+            }),
+        }
+    }
+
+    /// Another holds the slot: a second shim was refused by the lock, or another daemon has taken over our shim.
+    fn hold_off(&mut self) {
+        if let SlotState::Starting { incarnation, .. } = self.seen.state {
+            self.shared.tell(SlotEvent::StartFailed { slot: self.slot.clone(), incarnation, message: HELD.into() });
+        }
+        (self.shim, self.held) = (None, Some(0));
+        self.tell_lost();
+    }
+
+    /// Look whether the slot that another holds is free by now.
+    fn look_again(&mut self, looks: usize) {
+        let dir = self.shared.dir(&self.slot);
+        self.held = (!hunt::is_free(&dir)).then_some(looks);
+        if let Some(mut child) = self.child.take()
+            && matches!(child.try_wait(), Ok(None))
+        {
+            self.child = Some(child);
+        }
+        if self.held.is_none() {
+            let exit = self.last_end(&dir);
+            self.tell(Seen { state: SlotState::Vacant, shim: None, exit });
+        }
+    }
+
+    /// The conversation has ended. A shim lets go of a daemon that does not read (it was stopped for long): it is met again.
+    async fn cut_off(&mut self) {
+        self.shim = None;
+        if !self.meet().await {
+            self.clear().await;
+        }
+    }
+
+    /// There is no shim. Its slot is free when its lock is; until then whatever holds it is hunted.
+    async fn clear(&mut self) {
+        let dir = self.shared.dir(&self.slot);
+        if !hunt::is_free(&dir) {
+            // The shim may be ending just now.
+            tokio::time::sleep(pause(0)).await;
+        }
+        // What a run without a record left behind may have let go of the lock: it is looked for once in any case.
+        let mut found = usize::from(self.unrecorded(&dir).is_some());
+        let mut looks = 0;
+        while found > 0 || !hunt::is_free(&dir) {
+            if looks == 0 {
+                self.tell_lost();
+            } else {
+                tokio::time::sleep(pause(looks - 1)).await;
+            }
+            looks += 1;
+            self.shared.config.driver.kill(&self.slot);
+            let (dir, mark) = (dir.clone(), self.shared.mark(&self.slot));
+            found = tokio::task::spawn_blocking(move || hunt::kill(&dir, &mark)).await.unwrap_or(1);
+        }
+        if let Some(mut child) = self.child.take() {
+            // It held the lock and does no more: it has ended, or does so at once.
+            let _reaped = tokio::task::spawn_blocking(move || child.wait()).await;
+        }
+        let exit = self.last_end(&dir);
+        self.tell(Seen { state: SlotState::Vacant, shim: None, exit });
+    }
+
+    /// The run that was started and left no record of its end.
+    fn unrecorded(&self, dir: &std::path::Path) -> Option<u64> {
+        let running = match &self.seen.state {
+            SlotState::Running(run) => run.incarnation,
+            SlotState::Starting { incarnation, .. } => *incarnation,
+            SlotState::Unknown | SlotState::Vacant | SlotState::Lost { .. } => 0,
+        };
+        let started = exits::last_started(dir).unwrap_or(0).max(running);
+        let known = exits::read(dir).map_or(0, |exit| exit.incarnation);
+        (started > known.max(self.seen.exit.as_ref().map_or(0, |exit| exit.incarnation))).then_some(started)
+    }
+
+    /// How the last run ended: its record, or Unknown when it left none.
+    fn last_end(&self, dir: &std::path::Path) -> Option<Exit> {
+        let incarnation = self.unrecorded(dir);
+        incarnation
+            .map(|incarnation| Exit { incarnation, reason: ExitReason::Unknown, finished: clock::now().wall, ..Exit::default() })
+            .or_else(|| {
+                let (recorded, told) = (exits::read(dir), self.seen.exit.clone());
+                recorded.into_iter().chain(told).max_by_key(|exit| exit.incarnation)
+            })
+    }
+
+    async fn forget(&mut self) -> bool {
+        if !matches!(self.seen.state, SlotState::Vacant | SlotState::Unknown) {
+            // Something lives there still: it is forgotten when that has ended and we are told again.
+            return false;
+        }
+        self.send(&Command::Bye).await;
+        if let Some(mut shim) = self.shim.take() {
+            while receive(&mut shim).await.is_some() {}
+        }
+        if let Some(mut child) = self.child.take() {
+            let _reaped = tokio::task::spawn_blocking(move || child.wait()).await;
+        }
+        self.shared.config.driver.remove(&self.slot);
+        self.shared.links().remove(&self.slot);
+        let dir = self.shared.dir(&self.slot);
+        if hunt::is_free(&dir) {
+            // What cannot be removed is found, and told of as vacant, at the next start.
+            let _removed = std::fs::remove_dir_all(&dir);
+            let _in_use = dir.parent().map(std::fs::remove_dir);
+        }
+        true
+    }
+}
+
+fn nonblocking(stream: std::os::unix::net::UnixStream) -> std::io::Result<UnixStream> {
+    stream.set_nonblocking(true)?;
+    UnixStream::from_std(stream)
+}

@@ -1,0 +1,206 @@
+//! The slots' door: shims spawned, adopted, spoken to; workers hunted down whose shim is gone.
+//!
+//! Every call returns at once; what comes of it is told by [`SlotEvent`]s, in order per slot. Nothing is decided here: a slot
+//! is what its shim says, or what its lock and exit record say when there is no shim.
+//!
+//! | file | what |
+//! |---|---|
+//! | `link` | one task per slot: the conversation with its shim |
+//! | `spawn` | making a shim, with its listening socket |
+//! | `hunt` | ending a tree whose shim was killed |
+//! | `exits` | reading exit records |
+//! | `users` | names to ids |
+//! | `cgroup` | the drivers |
+
+pub mod cgroup;
+mod exits;
+mod hunt;
+mod link;
+mod spawn;
+mod users;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::model::worker::{Seen, SlotId, StartOrder};
+
+pub use exits::log_place;
+pub use users::{uid_gid, user_env};
+
+/// Shims made at once: process creation gains nothing from more than the cores of a small machine.
+const SPAWNS_AT_ONCE: usize = 2;
+
+/// What is told of a slot.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "each is made, sent and taken apart at once; a box would only add an allocation")]
+pub enum SlotEvent {
+    /// It looks so now.
+    Seen(SlotId, Seen),
+    /// A start did not get as far as a worker.
+    StartFailed {
+        /// Which slot.
+        slot: SlotId,
+        /// Which run.
+        incarnation: u64,
+        /// Why.
+        message: String,
+    },
+    /// Every slot found on disk at the start has been told of.
+    Recovered,
+}
+
+/// Where things are.
+#[derive(Clone, Debug)]
+pub struct SlotsConfig {
+    /// `<state>/run`
+    pub run_dir: PathBuf,
+    /// `<state>/logs`
+    pub log_dir: PathBuf,
+    /// The shim's program.
+    pub shim_program: PathBuf,
+    /// The cgroup driver.
+    pub driver: cgroup::Driver,
+}
+
+/// What the tasks share.
+struct Shared {
+    config: SlotsConfig,
+    /// Marks the workers of this state directory among all processes.
+    marker: String,
+    nofile: (u64, u64),
+    events: mpsc::UnboundedSender<SlotEvent>,
+    spawns: Semaphore,
+    links: Mutex<BTreeMap<SlotId, mpsc::UnboundedSender<link::Wish>>>,
+}
+
+/// The door. Cheap to clone.
+#[derive(Clone)]
+pub struct Slots {
+    shared: Arc<Shared>,
+}
+
+impl Slots {
+    /// Open the door, and begin to look at the slots on disk: one [`SlotEvent::Seen`] each, then [`SlotEvent::Recovered`].
+    ///
+    /// # Errors
+    /// When the directories cannot be made or read.
+    pub fn open(config: SlotsConfig, events: mpsc::UnboundedSender<SlotEvent>) -> io::Result<Slots> {
+        std::fs::create_dir_all(&config.run_dir)?;
+        std::fs::create_dir_all(&config.log_dir)?;
+        let found = slots_on_disk(&config.run_dir)?;
+        let marker = config.run_dir.display().to_string();
+        let (spawns, links) = (Semaphore::new(SPAWNS_AT_ONCE), Mutex::default());
+        let shared = Arc::new(Shared { config, marker, nofile: raise_open_files(), events, spawns, links });
+        let slots = Slots { shared };
+        let (told, mut all_told) = mpsc::channel::<()>(1);
+        for slot in found {
+            slots.link(&slot, Some(told.clone()));
+        }
+        drop(told);
+        let shared = slots.shared.clone();
+        tokio::spawn(async move {
+            // Every link drops its sender when it has told what it found.
+            while all_told.recv().await.is_some() {}
+            shared.tell(SlotEvent::Recovered);
+        });
+        Ok(slots)
+    }
+
+    /// Start a run.
+    pub fn start(&self, order: StartOrder) {
+        let slot = order.slot.clone();
+        self.wish(&slot, link::Wish::Start(Box::new(order)));
+    }
+
+    /// Send a signal, and SIGCONT, to the main process of a run.
+    pub fn signal(&self, slot: &SlotId, incarnation: u64, signal: i32) {
+        self.wish(slot, link::Wish::Signal { incarnation, signal });
+    }
+
+    /// SIGKILL the whole tree of a run.
+    pub fn kill(&self, slot: &SlotId, incarnation: u64) {
+        self.wish(slot, link::Wish::Kill { incarnation });
+    }
+
+    /// Ask for fresh counters.
+    pub fn refresh(&self, slot: &SlotId) {
+        self.wish(slot, link::Wish::Refresh);
+    }
+
+    /// Let an idle shim go, and remove the slot's cgroup and directory. Its logs stay.
+    pub fn forget(&self, slot: &SlotId) {
+        self.wish(slot, link::Wish::Forget);
+    }
+
+    fn wish(&self, slot: &SlotId, wish: link::Wish) {
+        let sender = self.link(slot, None);
+        if let Err(mpsc::error::SendError(wish)) = sender.send(wish) {
+            // The link ended just now (forgotten): a new one takes its place.
+            self.shared.links().remove(slot);
+            // A fresh link takes every wish.
+            let _taken = self.link(slot, None).send(wish);
+        }
+    }
+
+    fn link(&self, slot: &SlotId, told: Option<mpsc::Sender<()>>) -> mpsc::UnboundedSender<link::Wish> {
+        let mut links = self.shared.links();
+        if let Some(sender) = links.get(slot) {
+            return sender.clone();
+        }
+        let (sender, wishes) = mpsc::unbounded_channel();
+        links.insert(slot.clone(), sender.clone());
+        tokio::spawn(link::run(self.shared.clone(), slot.clone(), wishes, told));
+        sender
+    }
+}
+
+impl Shared {
+    fn links(&self) -> std::sync::MutexGuard<'_, BTreeMap<SlotId, mpsc::UnboundedSender<link::Wish>>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, event: SlotEvent) {
+        // The daemon is ending: nobody is left to be told.
+        let _heard = self.events.send(event);
+    }
+
+    fn dir(&self, slot: &SlotId) -> PathBuf {
+        self.config.run_dir.join(&slot.pool).join(&slot.worker)
+    }
+
+    fn log(&self, slot: &SlotId) -> PathBuf {
+        self.config.log_dir.join(&slot.pool).join(format!("{}.log", slot.worker))
+    }
+
+    /// The environment entry that marks this slot's processes.
+    fn mark(&self, slot: &SlotId) -> String {
+        format!("WEIR_SLOT={}/{}/{}", self.marker, slot.pool, slot.worker)
+    }
+}
+
+fn slots_on_disk(run_dir: &Path) -> io::Result<Vec<SlotId>> {
+    let mut found = Vec::new();
+    for pool in std::fs::read_dir(run_dir)?.flatten() {
+        let Ok(workers) = std::fs::read_dir(pool.path()) else { continue };
+        for worker in workers.flatten() {
+            let (pool, worker) = (pool.file_name(), worker.file_name());
+            if let (Some(pool), Some(worker)) = (pool.to_str(), worker.to_str()) {
+                found.push(SlotId { pool: pool.into(), worker: worker.into() });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Each slot takes a descriptor or two: take all we may have, and remember what workers are to get back.
+fn raise_open_files() -> (u64, u64) {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return (0, 0) };
+    // Where it may not be raised the limit shows as refused starts, with the system's words.
+    let _raised = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    (soft, hard)
+}

@@ -1,0 +1,188 @@
+//! Watching real directories: every way of losing one included.
+//! Real events from the kernel, each awaited with a bound; what must not be heard is waited out briefly.
+
+use std::fs::{create_dir, create_dir_all, read, remove_dir_all, rename, write};
+use std::os::unix::fs::symlink;
+
+use tokio::sync::mpsc;
+
+use super::*;
+
+struct Scene {
+    dir: tempfile::TempDir,
+    specs: PathBuf,
+    watch: Watch,
+    hints: mpsc::Receiver<Hint>,
+    runtime: tokio::runtime::Runtime,
+}
+
+fn scene(prepare: impl FnOnce(&Path)) -> Scene {
+    let dir = tempfile::tempdir().unwrap();
+    let specs = dir.path().join("specs");
+    prepare(&specs);
+    let (sender, hints) = mpsc::channel(1);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let watch = Watch::start(&specs, sender).unwrap();
+    let mut scene = Scene { dir, specs, watch, hints, runtime };
+    scene.hint().expect("the first hint comes by itself");
+    scene
+}
+
+impl Scene {
+    fn within(&mut self, time: Duration) -> Option<Hint> {
+        let hints = &mut self.hints;
+        self.runtime.block_on(async { tokio::time::timeout(time, hints.recv()).await.ok().flatten() })
+    }
+
+    fn hint(&mut self) -> Option<Hint> {
+        self.within(Duration::from_secs(10))
+    }
+
+    /// Hints until a mark is there.
+    fn mark(&mut self, name: &str, arrival: Arrival) {
+        let mut marks = Marks::default();
+        for _ in 0..20 {
+            marks.arrivals.append(&mut self.watch.take_marks().arrivals);
+            if marks.arrivals.get(name) == Some(&arrival) {
+                return;
+            }
+            self.within(Duration::from_millis(500));
+        }
+        panic!("{name}: {marks:?}");
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.specs.join(name)
+    }
+
+    fn quiet(&mut self) {
+        while self.within(Duration::from_millis(100)).is_some() {}
+        self.watch.take_marks();
+    }
+}
+
+#[test]
+fn writes_and_renames_are_told_apart() {
+    let mut scene = scene(|specs| create_dir(specs).unwrap());
+    write(scene.at("a.yaml"), "a: 1").unwrap();
+    scene.mark("a.yaml", Arrival::ClosedWrite);
+    write(scene.at(".a.tmp"), "a: 2").unwrap();
+    rename(scene.at(".a.tmp"), scene.at("a.yaml")).unwrap();
+    scene.mark("a.yaml", Arrival::RenamedIn);
+    write(scene.dir.path().join("x"), "a: 2").unwrap();
+    rename(scene.dir.path().join("x"), scene.at("b.yaml")).unwrap();
+    scene.mark("b.yaml", Arrival::RenamedIn);
+    std::fs::remove_file(scene.at("a.yaml")).unwrap();
+    assert!(scene.hint().is_some());
+    assert_eq!(scene.watch.degraded(), None);
+}
+
+#[test]
+fn reading_and_droppings_are_not_heard() {
+    let mut scene = scene(|specs| create_dir(specs).unwrap());
+    write(scene.at("a.yaml"), "a: 1").unwrap();
+    scene.quiet();
+    read(scene.at("a.yaml")).unwrap();
+    write(scene.at(".a.yaml.swp"), "x").unwrap();
+    write(scene.at("4913"), "x").unwrap();
+    write(scene.at("a.yaml~"), "x").unwrap();
+    write(scene.dir.path().join("neighbour"), "x").unwrap();
+    assert_eq!(scene.within(Duration::from_millis(200)), None);
+}
+
+#[test]
+fn new_folders_are_watched_and_hidden_ones_are_not() {
+    let mut scene = scene(|specs| create_dir_all(specs.join("old")).unwrap());
+    write(scene.at("old/a.yaml"), "a: 1").unwrap();
+    scene.mark("old/a.yaml", Arrival::ClosedWrite);
+    create_dir_all(scene.at("new/er")).unwrap();
+    assert!(scene.hint().is_some());
+    scene.quiet();
+    write(scene.at("new/er/b.yaml"), "a: 1").unwrap();
+    scene.mark("new/er/b.yaml", Arrival::ClosedWrite);
+    create_dir(scene.at(".git")).unwrap();
+    scene.quiet();
+    write(scene.at(".git/c.yaml"), "a: 1").unwrap();
+    assert_eq!(scene.within(Duration::from_millis(200)), None);
+}
+
+#[test]
+fn a_directory_that_is_replaced_is_found_again() {
+    let mut scene = scene(|specs| create_dir(specs).unwrap());
+    rename(&scene.specs, scene.dir.path().join("away")).unwrap();
+    assert!(scene.hint().is_some());
+    create_dir(&scene.specs).unwrap();
+    assert!(scene.hint().is_some());
+    scene.quiet();
+    assert_eq!(scene.watch.degraded(), None);
+    write(scene.at("a.yaml"), "a: 1").unwrap();
+    scene.mark("a.yaml", Arrival::ClosedWrite);
+    remove_dir_all(&scene.specs).unwrap();
+    assert!(scene.hint().is_some());
+    create_dir(&scene.specs).unwrap();
+    scene.quiet();
+    write(scene.at("b.yaml"), "a: 1").unwrap();
+    scene.mark("b.yaml", Arrival::ClosedWrite);
+}
+
+#[test]
+fn a_missing_directory_is_said_and_found_when_it_comes() {
+    let mut scene = scene(|_| {});
+    assert_eq!(scene.watch.degraded().as_deref(), Some("the specs directory is missing"));
+    create_dir(&scene.specs).unwrap();
+    while scene.watch.degraded().is_some() {
+        assert!(scene.hint().is_some());
+    }
+    write(scene.at("a.yaml"), "a: 1").unwrap();
+    scene.mark("a.yaml", Arrival::ClosedWrite);
+}
+
+#[test]
+fn a_swapped_link_is_heard() {
+    let mut scene = scene(|specs| {
+        let above = specs.parent().unwrap();
+        create_dir(above.join("v1")).unwrap();
+        create_dir(above.join("v2")).unwrap();
+        symlink("v1", specs).unwrap();
+    });
+    symlink("v2", scene.dir.path().join("tmp")).unwrap();
+    rename(scene.dir.path().join("tmp"), &scene.specs).unwrap();
+    assert!(scene.hint().is_some());
+    scene.quiet();
+    write(scene.dir.path().join("v2/a.yaml"), "a: 1").unwrap();
+    scene.mark("a.yaml", Arrival::ClosedWrite);
+    symlink("..v2", scene.at("..data_tmp")).unwrap();
+    scene.quiet();
+    rename(scene.at("..data_tmp"), scene.at("..data")).unwrap();
+    assert!(scene.hint().is_some());
+    assert!(scene.watch.take_marks().swapped);
+}
+
+#[test]
+fn a_watch_ends_in_the_middle_of_a_burst() {
+    for _ in 0..20 {
+        let scene = scene(|specs| create_dir(specs).unwrap());
+        for n in 0..50 {
+            write(scene.at(&format!("f{n}.yaml")), "a: 1").unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_check_finds_what_no_event_told() {
+    let mut scene = scene(|specs| create_dir_all(specs.join("sub")).unwrap());
+    scene.quiet();
+    scene.watch.check();
+    assert_eq!(scene.within(Duration::from_millis(100)), None, "nothing changed, nothing is told");
+    // The directory above is replaced: no watch hears of it.
+    let above = scene.dir.path().to_owned();
+    let aside = above.with_extension("aside");
+    rename(&above, &aside).unwrap();
+    create_dir_all(&scene.specs).unwrap();
+    scene.watch.check();
+    assert!(scene.hint().is_some());
+    scene.quiet();
+    write(scene.at("a.yaml"), "a: 1").unwrap();
+    scene.mark("a.yaml", Arrival::ClosedWrite);
+    remove_dir_all(aside).unwrap();
+}

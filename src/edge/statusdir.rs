@@ -1,0 +1,100 @@
+//! Status files: full objects as YAML, replaced whole, one writer.
+//!
+//! A reader never sees half a file: each is written aside and renamed. They are derived and written anew at every start, so
+//! they are not fsynced; what must survive a power loss is in the store. Writing is off the turn, on a thread that keeps only
+//! the newest version of each object: a slow disk delays files, not workers.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use crate::model::document::to_yaml;
+use crate::model::status::{Kind, Object};
+
+type Pending = BTreeMap<(Kind, String), Option<Arc<Object>>>;
+
+#[derive(Default)]
+struct Shared {
+    pending: Mutex<(Pending, bool)>,
+    changed: Condvar,
+}
+
+/// The writer of the status directory.
+pub struct StatusDir {
+    shared: Arc<Shared>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl StatusDir {
+    /// Make the directories under `root` and start the writer. Files of objects that are no more are removed.
+    ///
+    /// # Errors
+    /// When a directory cannot be made.
+    pub fn open(root: &Path) -> io::Result<StatusDir> {
+        for kind in [Kind::Pool, Kind::Worker] {
+            let dir = root.join(kind.plural());
+            std::fs::create_dir_all(&dir)?;
+            for entry in std::fs::read_dir(&dir)?.flatten() {
+                // What is still true is written again at once by the first turns.
+                let _gone = std::fs::remove_file(entry.path());
+            }
+        }
+        let shared = Arc::new(Shared::default());
+        let (theirs, root) = (shared.clone(), root.to_owned());
+        let thread = std::thread::Builder::new().name("status".into()).spawn(move || run(&theirs, &root))?;
+        Ok(StatusDir { shared, thread: Some(thread) })
+    }
+
+    /// Write this object's file; `None` removes it.
+    pub fn put(&self, kind: Kind, name: &str, object: Option<Arc<Object>>) {
+        let mut pending = self.shared.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.0.insert((kind, name.to_owned()), object);
+        self.shared.changed.notify_one();
+    }
+}
+
+impl Drop for StatusDir {
+    /// Everything handed in is written before this returns.
+    fn drop(&mut self) {
+        self.shared.pending.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+        self.shared.changed.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // A panic in the writer was told already; there is nobody left to tell.
+            let _ended = thread.join();
+        }
+    }
+}
+
+fn run(shared: &Shared, root: &Path) {
+    loop {
+        let mut pending = shared.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        while pending.0.is_empty() {
+            if pending.1 {
+                return;
+            }
+            pending = shared.changed.wait(pending).unwrap_or_else(PoisonError::into_inner);
+        }
+        let work = std::mem::take(&mut pending.0);
+        drop(pending);
+        for ((kind, name), object) in work {
+            let path = root.join(kind.plural()).join(format!("{name}.yaml"));
+            if let Err(error) = write(&path, object.as_deref()) {
+                tracing::warn!(file = %path.display(), %error, "a status file could not be written");
+            }
+        }
+    }
+}
+
+fn write(path: &PathBuf, object: Option<&Object>) -> io::Result<()> {
+    let Some(object) = object else {
+        return match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        };
+    };
+    let aside = path.with_extension("tmp");
+    let mut file = std::fs::File::create(&aside)?;
+    file.write_all(to_yaml(object).as_bytes())?;
+    std::fs::rename(&aside, path)
+}

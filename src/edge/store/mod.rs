@@ -1,0 +1,220 @@
+//! SQLite on a thread of its own: the one writer, with group commit.
+//!
+//! Whatever is queued when the thread is free is committed in one transaction (WAL, `synchronous=FULL`), and only then is
+//! each part told so. Nobody else opens the file. A commit that fails changes nothing and is told as failed; what to do then
+//! is not decided here.
+
+mod schema;
+
+use std::path::Path;
+use std::sync::mpsc;
+
+use rusqlite::{Connection, Transaction, params};
+
+use crate::model::batch::{Batch, Stored};
+use crate::model::plan::Record;
+use crate::model::worker::SlotId;
+
+/// The oldest SQLite without the WAL-reset corruption.
+const SQLITE_MIN: i32 = 3_051_003;
+/// Events kept; older ones are removed as new ones come.
+const EVENTS_KEPT: i64 = 10_000;
+/// Batches joined in one transaction at most.
+const GROUP_MAX: usize = 512;
+
+type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
+
+/// A handle on the store's thread.
+#[derive(Clone)]
+pub struct Store {
+    work: mpsc::Sender<(Batch, Done)>,
+}
+
+impl Store {
+    /// Open or create the file at `path`, read what it holds, and start the thread. `boot` is this boot's id: moments of
+    /// another boot mean nothing and are removed.
+    ///
+    /// # Errors
+    /// A text that says what is wrong with the file.
+    pub fn open(path: &Path, boot: &str) -> Result<(Store, Stored), String> {
+        let said = |e: rusqlite::Error| format!("{}: {e}", path.display());
+        if rusqlite::version_number() < SQLITE_MIN {
+            return Err(format!(
+                "SQLite {} is linked, which can corrupt its WAL: 3.51.3 or newer is needed",
+                rusqlite::version()
+            ));
+        }
+        let mut db = Connection::open(path).map_err(said)?;
+        db.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=5000; PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF; PRAGMA cache_size=-1024;").map_err(said)?;
+        schema::migrate(&mut db).map_err(|e| format!("{}: {e}", path.display()))?;
+        let stored = load(&db, boot).map_err(said)?;
+        let (work, inbox) = mpsc::channel();
+        std::thread::Builder::new().name("store".into()).spawn(move || run(db, &inbox)).map_err(|e| e.to_string())?;
+        Ok((Store { work }, stored))
+    }
+
+    /// Commit `batch`, then call `done` on the store's thread.
+    pub fn commit(&self, batch: Batch, done: impl FnOnce(Result<(), String>) + Send + 'static) {
+        if let Err(mpsc::SendError((_, done))) = self.work.send((batch, Box::new(done))) {
+            done(Err("the store has ended".into()));
+        }
+    }
+}
+
+fn run(mut db: Connection, inbox: &mpsc::Receiver<(Batch, Done)>) {
+    while let Ok(first) = inbox.recv() {
+        let mut group = vec![first];
+        while group.len() < GROUP_MAX
+            && let Ok(next) = inbox.try_recv()
+        {
+            group.push(next);
+        }
+        let result = write(&mut db, group.iter().map(|(batch, _)| batch)).map_err(|e| e.to_string());
+        for (_, done) in group {
+            done(result.clone());
+        }
+    }
+}
+
+fn write<'a>(db: &mut Connection, batches: impl Iterator<Item = &'a Batch>) -> rusqlite::Result<()> {
+    let turn = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    for batch in batches {
+        one(&turn, batch)?;
+    }
+    turn.commit()
+}
+
+fn one(turn: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
+    for (slot, record) in &batch.slots {
+        match record {
+            Some(record) => turn.prepare_cached("INSERT OR REPLACE INTO slots VALUES (?1, ?2, ?3)")?.execute(params![
+                slot.pool,
+                slot.worker,
+                json(record)
+            ])?,
+            None => turn
+                .prepare_cached("DELETE FROM slots WHERE pool = ?1 AND worker = ?2")?
+                .execute(params![slot.pool, slot.worker])?,
+        };
+    }
+    for (name, pool) in &batch.pools {
+        match pool {
+            Some(pool) => {
+                turn.prepare_cached("INSERT OR REPLACE INTO pools VALUES (?1, ?2)")?.execute(params![name, json(pool)])?
+            }
+            None => turn.prepare_cached("DELETE FROM pools WHERE name = ?1")?.execute(params![name])?,
+        };
+    }
+    if let Some(catalogue) = &batch.catalogue {
+        turn.prepare_cached("INSERT OR REPLACE INTO meta VALUES ('catalogue', ?1)")?.execute(params![catalogue])?;
+    }
+    for event in &batch.events {
+        // The name says which end, start or change it tells of: told once, however often it is handed in.
+        turn.prepare_cached("INSERT OR IGNORE INTO events (name, body) VALUES (?1, ?2)")?
+            .execute(params![event.metadata.name, json(event)])?;
+    }
+    if !batch.events.is_empty() {
+        turn.prepare_cached("DELETE FROM events WHERE serial <= (SELECT max(serial) FROM events) - ?1")?
+            .execute(params![EVENTS_KEPT])?;
+    }
+    Ok(())
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("rows are plain data with string keys")
+}
+
+fn load(db: &Connection, boot: &str) -> rusqlite::Result<Stored> {
+    let meta = |key: &str| db.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get::<_, String>(0)).ok();
+    let same_boot = meta("boot").as_deref() == Some(boot);
+    let version = meta("version").and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    // Each daemon serves at most this many versions; the next one starts above them all.
+    let next = version + 1_000_000_000;
+    db.execute("INSERT OR REPLACE INTO meta VALUES ('boot', ?1), ('version', ?2)", params![boot, next.to_string()])?;
+    let mut slots: Vec<(SlotId, Record)> = rows(db, "SELECT pool, worker, body FROM slots", |row| {
+        Ok((SlotId { pool: row.get(0)?, worker: row.get(1)? }, row.get::<_, String>(2)?))
+    })?;
+    if !same_boot {
+        slots.iter_mut().for_each(|(_, record)| record.next_start = None);
+    }
+    let events: Vec<((), _)> =
+        rows(db, "SELECT body FROM (SELECT serial, body FROM events ORDER BY serial DESC LIMIT 1000) ORDER BY serial", |row| {
+            Ok(((), row.get::<_, String>(0)?))
+        })?;
+    Ok(Stored {
+        catalogue: meta("catalogue"),
+        pools: rows(db, "SELECT name, body FROM pools", |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?,
+        slots,
+        events: events.into_iter().map(|((), event)| event).collect(),
+        event_serial: db.query_row("SELECT coalesce(max(serial), 0) FROM events", [], |row| row.get::<_, i64>(0))?.unsigned_abs(),
+        version: next,
+    })
+}
+
+/// Rows whose body still reads; one that does not is left in the file and passed over, so that nothing else is held up.
+fn rows<K, V: serde::de::DeserializeOwned>(
+    db: &Connection,
+    sql: &str,
+    read: impl Fn(&rusqlite::Row<'_>) -> rusqlite::Result<(K, String)>,
+) -> rusqlite::Result<Vec<(K, V)>> {
+    let mut query = db.prepare(sql)?;
+    let found = query.query_map([], |row| read(row))?;
+    let mut all = Vec::new();
+    for row in found {
+        let (key, body) = row?;
+        match serde_json::from_str(&body) {
+            Ok(value) => all.push((key, value)),
+            Err(error) => tracing::warn!(%error, "a stored row does not read and is passed over"),
+        }
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::time::Moment;
+
+    fn commit(store: &Store, batch: Batch) -> Result<(), String> {
+        let (tell, told) = mpsc::channel();
+        store.commit(batch, move |result| tell.send(result).expect("the test waits"));
+        told.recv().expect("the store answers")
+    }
+
+    fn event(name: &str) -> crate::model::status::EventObject {
+        let mut event = crate::model::status::EventObject::default();
+        event.metadata.name = name.into();
+        event
+    }
+
+    #[test]
+    fn what_was_committed_is_there_after_reopening_and_each_event_once() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("weir.db");
+        let slot = SlotId { pool: "p".into(), worker: "p-0".into() };
+        let record = Record { incarnation: 7, next_start: Some(Moment(5)), ..Record::default() };
+        let (store, _) = Store::open(&path, "boot-1").expect("opens");
+        let batch = Batch {
+            slots: vec![(slot.clone(), Some(record.clone()))],
+            events: vec![event("a"), event("a"), event("b")],
+            catalogue: Some("{}".into()),
+            ..Batch::default()
+        };
+        commit(&store, batch).expect("commits");
+        drop(store);
+        let (_, stored) = Store::open(&path, "boot-1").expect("opens again");
+        assert_eq!(stored.slots, vec![(slot.clone(), record.clone())]);
+        assert_eq!((stored.events.len(), stored.catalogue.as_deref()), (2, Some("{}")));
+        let (_, stored) = Store::open(&path, "boot-2").expect("opens after a reboot");
+        assert_eq!(stored.slots, vec![(slot, Record { next_start: None, ..record })]);
+    }
+
+    #[test]
+    fn a_file_from_a_newer_weir_is_refused_with_what_to_do() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("weir.db");
+        Connection::open(&path).and_then(|db| db.pragma_update(None, "user_version", 99)).expect("writes");
+        let refusal = Store::open(&path, "b").err().expect("refuses");
+        assert!(refusal.contains("newer weir") && refusal.contains("--state"), "{refusal}");
+    }
+}

@@ -1,0 +1,196 @@
+//! What was last published: every served object, its version, and the changes since.
+//!
+//! The engine is the only writer. Readers take a short lock and clone `Arc`s; they never wait for a turn. A bounded log of
+//! changes lets a watcher catch up after it was away; one that was away for longer is told to list again ([`Gone`]).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::model::status::{Kind, Object};
+
+/// Changes kept for watchers that lag: about 4 MiB at worst.
+const CHANGES_KEPT: usize = 4096;
+
+/// One change of one object.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The version that it made.
+    pub version: u64,
+    /// ADDED, MODIFIED or DELETED.
+    pub verb: &'static str,
+    /// The object after it (before it, when deleted).
+    pub object: Arc<Object>,
+}
+
+/// The version asked for is older than the changes kept: list again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the resource version is too old: list again")]
+pub struct Gone;
+
+#[derive(Default)]
+struct State {
+    version: u64,
+    objects: BTreeMap<(Kind, String), Arc<Object>>,
+    changes: VecDeque<Change>,
+}
+
+/// The published objects.
+pub struct Board {
+    state: Mutex<State>,
+    versions: watch::Sender<u64>,
+}
+
+impl Default for Board {
+    fn default() -> Board {
+        Board { state: Mutex::default(), versions: watch::Sender::new(0) }
+    }
+}
+
+impl Board {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock was held can only have been in a clone: the state is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Start counting versions from here (a restarted daemon goes on above its predecessor's).
+    pub fn start_at(&self, version: u64) {
+        self.state().version = version;
+        self.versions.send_replace(version);
+    }
+
+    /// Publish an object if it differs from the one published. Says whether it did.
+    pub fn put(&self, object: Object) -> bool {
+        let mut state = self.state();
+        let key = (object.kind(), object.meta().name.clone());
+        let verb = match state.objects.get(&key) {
+            Some(old) if same(old, &object) => return false,
+            Some(_) => "MODIFIED",
+            None => "ADDED",
+        };
+        let object = Arc::new(stamped(object, state.version + 1));
+        state.objects.insert(key, object.clone());
+        state.record(verb, object);
+        let version = state.version;
+        drop(state);
+        self.versions.send_replace(version);
+        true
+    }
+
+    /// Take an object away.
+    pub fn remove(&self, kind: Kind, name: &str) -> bool {
+        let mut state = self.state();
+        let Some(object) = state.objects.remove(&(kind, name.to_owned())) else { return false };
+        let object = Arc::new(stamped((*object).clone(), state.version + 1));
+        state.record("DELETED", object);
+        let version = state.version;
+        drop(state);
+        self.versions.send_replace(version);
+        true
+    }
+
+    /// All objects of a kind by name, and the version.
+    pub fn list(&self, kind: Kind) -> (u64, Vec<Arc<Object>>) {
+        let state = self.state();
+        let of_kind = state.objects.range((kind, String::new())..).take_while(|((k, _), _)| *k == kind);
+        (state.version, of_kind.map(|(_, object)| object.clone()).collect())
+    }
+
+    /// One object.
+    pub fn get(&self, kind: Kind, name: &str) -> Option<Arc<Object>> {
+        self.state().objects.get(&(kind, name.to_owned())).cloned()
+    }
+
+    /// Changes of a kind after `from` (0: from now on).
+    ///
+    /// # Errors
+    /// [`Gone`] when they are no longer kept.
+    pub fn subscribe(self: &Arc<Board>, kind: Kind, from: u64) -> Result<Subscription, Gone> {
+        let state = self.state();
+        let oldest = state.changes.front().map_or(state.version + 1, |change| change.version);
+        let after = if from == 0 { state.version } else { from };
+        if after + 1 < oldest || after > state.version {
+            return Err(Gone);
+        }
+        drop(state);
+        Ok(Subscription { board: self.clone(), kind, after, versions: self.versions.subscribe() })
+    }
+
+    fn changes_after(&self, kind: Kind, after: u64) -> Result<(u64, Vec<Change>), Gone> {
+        let state = self.state();
+        let oldest = state.changes.front().map_or(state.version + 1, |change| change.version);
+        if after + 1 < oldest {
+            return Err(Gone);
+        }
+        let skip = usize::try_from(after + 1 - oldest).unwrap_or(usize::MAX);
+        let fresh = state.changes.iter().skip(skip).filter(|change| change.object.kind() == kind).cloned().collect();
+        Ok((state.version, fresh))
+    }
+}
+
+impl State {
+    fn record(&mut self, verb: &'static str, object: Arc<Object>) {
+        self.version += 1;
+        self.changes.push_back(Change { version: self.version, verb, object });
+        if self.changes.len() > CHANGES_KEPT {
+            self.changes.pop_front();
+        }
+    }
+}
+
+/// A watcher's place in the changes.
+pub struct Subscription {
+    board: Arc<Board>,
+    kind: Kind,
+    after: u64,
+    versions: watch::Receiver<u64>,
+}
+
+impl Subscription {
+    /// The next changes, waiting for them; never empty. `None` when the engine is gone.
+    ///
+    /// # Errors
+    /// [`Gone`] when this watcher lagged too far behind.
+    pub async fn next(&mut self) -> Option<Result<Vec<Change>, Gone>> {
+        loop {
+            match self.board.changes_after(self.kind, self.after) {
+                Err(gone) => return Some(Err(gone)),
+                Ok((version, changes)) => {
+                    self.after = version;
+                    if !changes.is_empty() {
+                        return Some(Ok(changes));
+                    }
+                }
+            }
+            let after = self.after;
+            self.versions.wait_for(|version| *version > after).await.ok()?;
+        }
+    }
+}
+
+/// Equal but for the version stamp.
+fn same(old: &Object, new: &Object) -> bool {
+    match (old, new) {
+        (Object::Pool(a), Object::Pool(b)) => a.spec == b.spec && a.status == b.status && unstamped(&a.metadata, &b.metadata),
+        (Object::Worker(a), Object::Worker(b)) => a.status == b.status && unstamped(&a.metadata, &b.metadata),
+        (Object::Event(a), Object::Event(b)) => a.metadata.name == b.metadata.name && a.note == b.note,
+        (Object::Pool(_) | Object::Worker(_) | Object::Event(_), _) => false,
+    }
+}
+
+fn unstamped(old: &crate::model::status::Meta, new: &crate::model::status::Meta) -> bool {
+    let mut old = old.clone();
+    old.resource_version.clone_from(&new.resource_version);
+    old == *new
+}
+
+fn stamped(mut object: Object, version: u64) -> Object {
+    let meta = match &mut object {
+        Object::Pool(o) => &mut o.metadata,
+        Object::Worker(o) => &mut o.metadata,
+        Object::Event(o) => &mut o.metadata,
+    };
+    meta.resource_version = version.to_string();
+    object
+}

@@ -1,0 +1,105 @@
+//! From what was admitted to what pools are decided on, and to what people are told of it.
+//! Pure translation: nothing is decided here and nothing is done.
+
+use std::collections::BTreeMap;
+
+use crate::decide::admit::Change;
+use crate::model::catalogue::{Catalogue, Object, ObjectKey, Standing};
+use crate::model::document::Violation;
+use crate::model::plan::{Ending, PoolFacts};
+use crate::model::pool::WorkerPool;
+use crate::model::status::{EventType, Source};
+
+/// The annotation that makes every worker of a pool be replaced when it changes: `ctl rollout restart` sets it.
+pub const RESTARTED_AT: &str = "weir.dev/restartedAt";
+
+/// Every pool that is accepted, as it stands.
+pub(super) fn pools(catalogue: &Catalogue) -> BTreeMap<String, PoolFacts> {
+    catalogue.pools().map(|(key, object, pool)| (key.name.clone(), facts(catalogue, key, object, pool))).collect()
+}
+
+fn facts(catalogue: &Catalogue, key: &ObjectKey, object: &Object, pool: &WorkerPool) -> PoolFacts {
+    let revision = catalogue.revision.as_ref().map(|revision| {
+        let short = revision.commit.get(..12).unwrap_or(&revision.commit);
+        if revision.dirty { format!("{short}-dirty") } else { short.to_owned() }
+    });
+    let blocked = catalogue.prune.as_ref().filter(|prune| prune.keys.contains(key));
+    let line = usize::try_from(object.source.line).unwrap_or(usize::MAX);
+    let mut template = pool.spec.template_hash();
+    if let Some(at) = pool.metadata.annotations.get(RESTARTED_AT) {
+        template = format!("{template}-{}", at.replace(|c: char| !c.is_ascii_alphanumeric(), ""));
+    }
+    PoolFacts {
+        name: key.name.clone(),
+        spec: pool.spec.clone(),
+        template,
+        generation: object.generation,
+        source: Source { file: object.source.file.clone(), line, revision },
+        labels: pool.metadata.labels.clone(),
+        annotations: pool.metadata.annotations.clone(),
+        refused: refused(catalogue, key, &object.standing),
+        unreadable: catalogue.unreadable.clone(),
+        ending: object.is_terminating().then_some(Ending::Removed),
+        prune_blocked: blocked.map(|prune| prune.token.clone()),
+    }
+}
+
+fn refused(catalogue: &Catalogue, key: &ObjectKey, standing: &Standing) -> Option<String> {
+    match standing {
+        Standing::Good | Standing::Vanished { .. } | Standing::Terminating { .. } => None,
+        Standing::Held { violations } => Some(all(violations)),
+        Standing::Conflict => {
+            let places = catalogue.conflicts.get(key).cloned().unwrap_or_default();
+            let places: Vec<String> = places.iter().map(|place| format!("{}:{}", place.file, place.line)).collect();
+            Some(format!("more than one document names it: {}", places.join(", ")))
+        }
+    }
+}
+
+fn all(violations: &[Violation]) -> String {
+    violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// What to tell people of a change: what it is about, how serious, a word and a sentence.
+pub(super) fn words(change: &Change) -> (String, EventType, &'static str, String) {
+    let normal = |key: &ObjectKey, reason, note| (key.name.clone(), EventType::Normal, reason, note);
+    let warning = |name: &str, reason, note| (name.to_owned(), EventType::Warning, reason, note);
+    match change {
+        Change::Accepted { key, source } => normal(key, "Accepted", format!("accepted from {}:{}", source.file, source.line)),
+        Change::Updated { key, generation, source } => {
+            normal(key, "Updated", format!("changed in {}:{}, now generation {generation}", source.file, source.line))
+        }
+        Change::Refused(refused) => {
+            let violations: Vec<String> =
+                refused.violations.iter().map(|violation| format!("{}:{violation}", refused.source.file)).collect();
+            let name = refused.name.clone().unwrap_or_else(|| refused.source.file.clone());
+            warning(&name, "Refused", format!("refused, what ran before runs on: {}", violations.join("; ")))
+        }
+        Change::Restored { key } => normal(key, "Accepted", "its document is good again".into()),
+        Change::Conflict { key, sources } => {
+            let places: Vec<String> = sources.iter().map(|place| format!("{}:{}", place.file, place.line)).collect();
+            warning(
+                &key.name,
+                "Conflict",
+                format!("named by more than one document, so none replaces what runs: {}", places.join(", ")),
+            )
+        }
+        Change::Vanished { key, .. } => {
+            warning(&key.name, "Vanished", "its document is gone; it runs on for the prune grace".into())
+        }
+        Change::Terminating { key } => normal(key, "Terminating", "its document is gone for good: stopping its workers".into()),
+        Change::PruneBlocked { token, keys } => {
+            let names: Vec<String> = keys.iter().map(ToString::to_string).collect();
+            let note = format!(
+                "{} vanished at once, so none is stopped; put them back or run `ctl prune --confirm {token}`",
+                names.join(", ")
+            );
+            warning("specs", "PruneBlocked", note)
+        }
+        Change::PruneUnblocked => ("specs".into(), EventType::Normal, "PruneUnblocked", "removals are no longer blocked".into()),
+        Change::Unreadable(why) => {
+            warning("specs", "SpecSourceUnavailable", format!("the specs cannot be read, everything runs on: {why}"))
+        }
+        Change::Readable => ("specs".into(), EventType::Normal, "Readable", "the specs can be read again".into()),
+    }
+}

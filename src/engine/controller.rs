@@ -1,0 +1,489 @@
+//! The controller: owns all state of the loop, takes facts in, hands out turns by key.
+//!
+//! A plain value. [`Engine::on`] takes one fact and at most queues keys; [`Engine::turn`] takes the keys that are due. A key
+//! whose rows are being committed is held until the answer, so no pool is ever decided on twice at once, and nothing is done
+//! before its intent is on disk. A panic inside one pool's turn is that pool's alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::handle::{Ask, Denied};
+use super::host::{Fact, Host};
+use super::slots;
+use super::workqueue::Workqueue;
+use crate::decide::admit::{self, Admission};
+use crate::decide::health;
+use crate::model::batch::{Batch, StoredPool};
+use crate::model::catalogue::{Catalogue, ObjectKey};
+use crate::model::listing::Listing;
+use crate::model::plan::{Ending, Happening, PoolFacts, ProbeKind, Slot};
+use crate::model::status::{API_VERSION, EventObject, Kind, Meta};
+use crate::model::time::{Moment, Now, Span};
+use crate::model::worker::{SlotId, SlotState};
+
+/// The slow safety net: everything is looked at again this often though nothing was heard.
+pub const RESYNC: Span = Span::secs(30);
+/// How long to wait before trying a failed commit again.
+const COMMIT_RETRY: Span = Span::secs(1);
+/// Events kept for showing.
+pub(super) const EVENTS_SHOWN: usize = 1000;
+
+/// What a turn is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// The specs directory.
+    Specs,
+    /// One pool.
+    Pool(String),
+    /// Everything, slowly.
+    Resync,
+}
+
+/// Settings of the loop.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Starts that may be in flight at once.
+    pub starts_in_flight_max: usize,
+    /// How admission judges.
+    pub admission: admit::Settings,
+}
+
+/// One pool as the engine keeps it.
+#[derive(Default)]
+pub(super) struct Pool {
+    pub(super) facts: Option<Arc<PoolFacts>>,
+    pub(super) stored: StoredPool,
+    pub(super) slots: BTreeMap<String, Slot>,
+    /// Workers whose status may differ from what is published.
+    pub(super) dirty: BTreeSet<String>,
+    /// Rows and history that wait for the next turn's transaction.
+    pub(super) pending: Batch,
+}
+
+/// A turn that waits for its transaction.
+pub(super) struct Ticket {
+    pub(super) pool: String,
+    /// What was decided on. It may have changed by now; what is done is what was decided.
+    pub(super) facts: Arc<PoolFacts>,
+    pub(super) plan: Box<crate::model::plan::Plan>,
+    pub(super) batch: Batch,
+}
+
+/// The loop's state.
+pub struct Engine<H> {
+    pub(super) host: H,
+    pub(super) settings: Settings,
+    pub(super) queue: Workqueue<Key>,
+    pub(super) pools: BTreeMap<String, Pool>,
+    pub(super) tickets: BTreeMap<u64, Ticket>,
+    pub(super) last_ticket: u64,
+    pub(super) event_serial: u64,
+    pub(super) events_shown: std::collections::VecDeque<String>,
+    pub(super) starting: BTreeSet<SlotId>,
+    pub(super) hungry: BTreeSet<String>,
+    history: Vec<EventObject>,
+    admission: Admission,
+    /// The catalogue as it is to be kept, and as it is known to be on disk.
+    kept: String,
+    durable: String,
+    /// Catalogues and events of the specs on their way to the store.
+    keeping: BTreeMap<u64, Batch>,
+    recovered: bool,
+    listed: bool,
+    draining: bool,
+}
+
+impl<H: Host> Engine<H> {
+    /// An engine over a host, with what the store holds.
+    pub fn new(host: H, settings: Settings, stored: crate::model::batch::Stored) -> Engine<H> {
+        let begun = host.now();
+        let kept = stored.catalogue.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        let admission =
+            kept.and_then(|kept| Catalogue::from_json(kept, begun.mono).ok()).map(Admission::restored).unwrap_or_default();
+        let mut engine = Engine {
+            host,
+            settings,
+            queue: Workqueue::default(),
+            pools: BTreeMap::new(),
+            tickets: BTreeMap::new(),
+            last_ticket: 0,
+            event_serial: stored.event_serial,
+            events_shown: std::collections::VecDeque::new(),
+            starting: BTreeSet::new(),
+            hungry: BTreeSet::new(),
+            history: Vec::new(),
+            admission,
+            kept: stored.catalogue.clone().unwrap_or_default(),
+            durable: stored.catalogue.unwrap_or_default(),
+            keeping: BTreeMap::new(),
+            recovered: false,
+            listed: false,
+            draining: false,
+        };
+        for (name, pool) in stored.pools {
+            engine.pools.entry(name).or_default().stored = pool;
+        }
+        for (id, record) in stored.slots {
+            let slot = Slot { record, ..Slot::default() };
+            engine.pools.entry(id.pool).or_default().slots.insert(id.worker, slot);
+        }
+        for event in stored.events {
+            engine.show(event);
+        }
+        let now = engine.host.now();
+        engine.spread(now);
+        engine.queue.add(Key::Resync, now.mono.after(RESYNC));
+        engine
+    }
+
+    /// The host, for whoever owns the engine.
+    pub fn host(&mut self) -> &mut H {
+        &mut self.host
+    }
+
+    /// Take in one fact.
+    pub fn on(&mut self, fact: Fact) {
+        let now = self.host.now();
+        match fact {
+            Fact::Hint => self.host.list(),
+            Fact::Listed(listing) => self.listed(&listing, now),
+            Fact::Seen(id, seen) => self.seen(&id, now, |slot| slots::absorb(slot, seen)),
+            Fact::StartFailed { slot: id, .. } if !self.has(&id) => {}
+            Fact::StartFailed { slot: id, incarnation, message } => self.seen(&id, now, |slot| {
+                slot.seen.exit = Some(slots::failed_start(incarnation, message, now));
+                slot.seen.state = SlotState::Vacant;
+                true
+            }),
+            Fact::Recovered => self.all_seen(now),
+            Fact::Probed { slot: id, incarnation, kind, answer } => self.probed(&id, (incarnation, kind), answer, now),
+            Fact::PreStopped { slot: id, incarnation, answer } => self.pre_stopped(&id, incarnation, answer, now),
+            Fact::Committed { ticket, result } => self.committed(ticket, result, now),
+            Fact::Asked(ask) => self.asked(ask, now),
+        }
+    }
+
+    /// Take every turn that is due. Says when to come again.
+    pub fn turn(&mut self) -> Option<Moment> {
+        let now = self.host.now();
+        while let Some(key) = self.queue.take(now.mono) {
+            match &key {
+                Key::Specs => {
+                    self.queue.done(&key);
+                    self.host.list();
+                }
+                Key::Resync => {
+                    self.queue.done(&key);
+                    self.queue.add(Key::Resync, now.mono.after(RESYNC));
+                    self.host.list();
+                    self.queue_all(now);
+                }
+                Key::Pool(name) => self.pool_turn(&name.clone(), now),
+            }
+        }
+        self.queue.next_wake()
+    }
+
+    /// Stop wanting workers: every pool is drained, and nothing is removed from what is remembered.
+    pub fn drain(&mut self) {
+        self.draining = true;
+        let now = self.host.now();
+        self.spread(now);
+    }
+
+    /// Nothing is alive and nothing is on its way to the store.
+    pub fn is_drained(&self) -> bool {
+        let vacant = |pool: &Pool| pool.slots.values().all(|slot| slot.seen.state == SlotState::Vacant);
+        self.tickets.is_empty() && self.pools.values().all(vacant)
+    }
+
+    /// Rows are on their way to the store.
+    pub fn commits_pending(&self) -> bool {
+        !self.tickets.is_empty() || !self.keeping.is_empty()
+    }
+
+    /// The catalogue, while it is not known to be on disk: it goes with every plan, so that no worker is ever started for a
+    /// pool that a later daemon would not know.
+    pub(super) fn undurable(&self) -> Option<String> {
+        (self.kept != self.durable).then(|| self.kept.clone())
+    }
+
+    /// Whether turns may be taken at all: everything on disk has been looked at, and the specs once.
+    pub(super) fn may_decide(&self) -> bool {
+        self.recovered && self.listed
+    }
+
+    fn listed(&mut self, listing: &Listing, now: Now) {
+        let outcome = admit::admit(&self.admission, listing, now, &self.settings.admission);
+        if !std::mem::replace(&mut self.listed, true) {
+            // Turns that came due before were passed over: now they may be taken.
+            self.queue_all(now);
+        }
+        if let Some(at) = outcome.wake_at {
+            self.queue.add(Key::Specs, at);
+        }
+        self.admission = outcome.admission;
+        for change in &outcome.changes {
+            let (object, severity, reason, note) = super::catalogue::words(change);
+            let happening = Happening { severity, reason, worker: None, incarnation: None, note };
+            let event = self.event(&object, &happening, now);
+            self.tell(&event);
+            self.history.push(event);
+        }
+        self.keep();
+        self.spread(now);
+    }
+
+    /// Keep the catalogue, if it changed, and the history of the specs.
+    fn keep(&mut self) {
+        let text = self.admission.catalogue.to_json().to_string();
+        let under_way = self.keeping.values().any(|batch| batch.catalogue.as_ref() == Some(&text));
+        let catalogue = (text != self.durable && !under_way).then(|| text.clone());
+        let batch = Batch { catalogue, events: std::mem::take(&mut self.history), ..Batch::default() };
+        self.kept = text;
+        if !batch.is_empty() {
+            self.last_ticket += 1;
+            self.keeping.insert(self.last_ticket, batch.clone());
+            self.host.commit(self.last_ticket, batch);
+        }
+    }
+
+    /// The store has answered about the catalogue. What it did not take is handed in again.
+    fn was_kept(&mut self, batch: Batch, result: Result<(), String>, now: Now) {
+        match result {
+            Ok(()) => self.durable = batch.catalogue.unwrap_or_else(|| std::mem::take(&mut self.durable)),
+            Err(error) => {
+                tracing::warn!(%error, "the store did not take the accepted specs; it is tried again");
+                self.history.splice(0..0, batch.events);
+                self.queue.add(Key::Specs, now.mono.after(COMMIT_RETRY));
+            }
+        }
+    }
+
+    /// Hand the catalogue to the pools: facts that changed queue their pool.
+    fn spread(&mut self, now: Now) {
+        let mut facts = super::catalogue::pools(&self.admission.catalogue);
+        if self.recovered && self.listed && self.admission.catalogue.unreadable.is_none() {
+            for (name, pool) in &self.pools {
+                if !pool.slots.is_empty() && !facts.contains_key(name) {
+                    facts.insert(name.clone(), PoolFacts::orphan(name));
+                }
+            }
+        }
+        for (name, mut facts) in facts {
+            if self.draining {
+                facts.ending = Some(Ending::Shutdown);
+            }
+            let uid = self.host.uid();
+            let pool = self.pools.entry(name.clone()).or_default();
+            if pool.stored.uid.is_empty() {
+                pool.stored = StoredPool { uid, created: now.wall, ..StoredPool::default() };
+            }
+            if pool.facts.as_deref() != Some(&facts) {
+                pool.facts = Some(Arc::new(facts));
+                pool.dirty.extend(pool.slots.keys().cloned());
+                self.queue.add(Key::Pool(name), now.mono);
+            }
+        }
+    }
+
+    fn queue_all(&mut self, now: Now) {
+        let names: Vec<String> = self.pools.keys().cloned().collect();
+        names.into_iter().for_each(|name| self.queue.add(Key::Pool(name), now.mono));
+    }
+
+    fn all_seen(&mut self, now: Now) {
+        self.recovered = true;
+        for pool in self.pools.values_mut() {
+            for (worker, slot) in &mut pool.slots {
+                if slot.seen.state == SlotState::Unknown {
+                    slot.seen.state = SlotState::Vacant;
+                    pool.dirty.insert(worker.clone());
+                }
+            }
+        }
+        self.spread(now);
+        self.queue_all(now);
+    }
+
+    /// Change a slot by `change`, record an end it shows, and have its pool looked at.
+    fn seen(&mut self, id: &SlotId, now: Now, change: impl FnOnce(&mut Slot) -> bool) {
+        let pool = self.pools.entry(id.pool.clone()).or_default();
+        let slot = pool.slots.entry(id.worker.clone()).or_default();
+        if !change(slot) {
+            return;
+        }
+        pool.dirty.insert(id.worker.clone());
+        let was_starting = self.starting.contains(id);
+        if !slots::starting(slot) && self.starting.remove(id) && was_starting {
+            let hungry = std::mem::take(&mut self.hungry);
+            hungry.into_iter().for_each(|name| self.queue.add(Key::Pool(name), now.mono));
+        }
+        self.record_exit(id, now);
+        self.queue.add(Key::Pool(id.pool.clone()), now.mono);
+    }
+
+    fn record_exit(&mut self, id: &SlotId, now: Now) {
+        let Some(pool) = self.pools.get_mut(&id.pool) else { return };
+        let facts = pool.facts.clone().unwrap_or_else(|| Arc::new(PoolFacts::orphan(&id.pool)));
+        let Some(slot) = pool.slots.get_mut(&id.worker) else { return };
+        let Some((record, happening)) = crate::decide::exit(&facts, &id.worker, slot, now) else { return };
+        slot.record = record.clone();
+        slot.pre_stop = None;
+        let event = self.event(&id.pool, &happening, now);
+        self.tell(&event);
+        if let Some(pool) = self.pools.get_mut(&id.pool) {
+            pool.pending.slots.push((id.clone(), Some(record)));
+            pool.pending.events.push(event);
+        }
+    }
+
+    fn probed(&mut self, id: &SlotId, (incarnation, kind): (u64, ProbeKind), answer: Result<(), String>, now: Now) {
+        let Some(template) =
+            self.pools.get(&id.pool).and_then(|pool| pool.facts.clone()).map(|facts| facts.spec.template.clone())
+        else {
+            return;
+        };
+        let Some(probe) = health::probe(&template, kind).filter(|_| self.has(id)) else { return };
+        self.seen(id, now, |slot| {
+            let state = slot.health.probes.get(&kind).cloned().unwrap_or_default();
+            if slot.health.incarnation == incarnation {
+                slot.health.probes.insert(kind, health::answered(&state, probe, answer, now));
+            }
+            true
+        });
+    }
+
+    /// The slot is still there: an answer may come when it is forgotten already, and must not bring it back.
+    fn has(&self, id: &SlotId) -> bool {
+        self.pools.get(&id.pool).is_some_and(|pool| pool.slots.contains_key(&id.worker))
+    }
+
+    fn pre_stopped(&mut self, id: &SlotId, incarnation: u64, answer: Result<(), String>, now: Now) {
+        if !self.has(id) {
+            return;
+        }
+        if let Err(message) = answer {
+            let note = format!("preStop of {} failed: {message}; stopping it all the same", id.worker);
+            let happening = crate::decide::status::tell(
+                "PreStopFailed",
+                crate::model::status::EventType::Warning,
+                (&id.worker, incarnation),
+                note,
+            );
+            let event = self.event(&id.pool, &happening, now);
+            self.tell(&event);
+        }
+        self.seen(id, now, |slot| {
+            slot.pre_stop.iter_mut().filter(|state| state.incarnation == incarnation).for_each(|state| state.done = true);
+            true
+        });
+    }
+
+    fn committed(&mut self, number: u64, result: Result<(), String>, now: Now) {
+        if let Some(batch) = self.keeping.remove(&number) {
+            return self.was_kept(batch, result, now);
+        }
+        let Some(ticket) = self.tickets.remove(&number) else { return };
+        let key = Key::Pool(ticket.pool.clone());
+        self.queue.done(&key);
+        match result {
+            Ok(()) => {
+                if let Some(catalogue) = &ticket.batch.catalogue {
+                    self.durable.clone_from(catalogue);
+                }
+                self.perform(ticket, now);
+            }
+            Err(error) => {
+                tracing::warn!(pool = ticket.pool, %error, "the store did not take the plan; nothing of it is done, and it is tried again");
+                self.release(&ticket);
+                if let Some(pool) = self.pools.get_mut(&ticket.pool) {
+                    let mut batch = Batch { catalogue: None, ..ticket.batch };
+                    batch.slots.retain(|(id, _)| !ticket.plan.records.contains_key(&id.worker));
+                    batch.slots.append(&mut pool.pending.slots);
+                    batch.events.append(&mut pool.pending.events);
+                    pool.pending = batch;
+                }
+                self.queue.add(key, now.mono.after(COMMIT_RETRY));
+            }
+        }
+    }
+
+    fn asked(&mut self, ask: Ask, now: Now) {
+        match ask {
+            Ask::Edit { .. } => self.host.edit(ask),
+            Ask::Prune { token, reply } => {
+                let current = self.admission.catalogue.prune.as_ref().map(|prune| prune.token.clone());
+                let answer = if current.as_deref() == Some(&token) {
+                    self.settings.admission.confirm = Some(token);
+                    self.host.list();
+                    Ok(())
+                } else {
+                    let hint = current.map_or("no removal is blocked now".to_owned(), |token| format!("the token is {token}"));
+                    Err(Denied::Refused(format!("\"{token}\" confirms nothing: {hint}")))
+                };
+                // Whoever asked may have hung up.
+                let _heard = reply.send(answer);
+            }
+            Ask::Restart { worker, reply } => {
+                let answer = self.restart(&worker, now);
+                let _heard = reply.send(answer);
+            }
+        }
+    }
+
+    fn restart(&mut self, worker: &str, now: Now) -> Result<(), Denied> {
+        let found = self.pools.iter().find(|(_, pool)| pool.slots.contains_key(worker)).map(|(name, _)| name.clone());
+        let Some(pool) = found else {
+            return Err(Denied::NotFound { kind: Kind::Worker.plural(), name: worker.into(), hint: String::new() });
+        };
+        let id = SlotId { pool, worker: worker.into() };
+        self.seen(&id, now, |slot| {
+            slot.record.restart_asked = Some(slot.record.incarnation);
+            // A worker that waits in back-off, or that is done, is started now.
+            slot.record.next_start = None;
+            if slot.seen.state == SlotState::Vacant {
+                slot.record.last_exit = None;
+                slot.record.failures = 0;
+            }
+            true
+        });
+        Ok(())
+    }
+
+    /// A pool is gone with its last worker: its document's memory goes too.
+    pub(super) fn forgotten(&mut self, pool: &str) {
+        self.admission.forget(&ObjectKey::pool(pool));
+        self.keep();
+    }
+
+    pub(super) fn event(&mut self, pool: &str, happening: &Happening, now: Now) -> EventObject {
+        let regarding = match &happening.worker {
+            Some(worker) => format!("worker/{worker}"),
+            None => format!("pool/{pool}"),
+        };
+        self.event_serial += 1;
+        let name = match (&happening.worker, happening.incarnation) {
+            (Some(worker), Some(incarnation)) => {
+                let uid = self.pools.get(pool).map(|pool| pool.stored.uid.clone()).unwrap_or_default();
+                format!("{worker}.{uid}.{incarnation}.{}", happening.reason.to_lowercase())
+            }
+            (_, _) => format!("{}.{}", pool, self.event_serial),
+        };
+        event_object(name, regarding, happening, now)
+    }
+}
+
+fn event_object(name: String, regarding: String, happening: &Happening, now: Now) -> EventObject {
+    let metadata =
+        Meta { uid: name.clone(), name, creation_timestamp: now.wall, annotations: BTreeMap::new(), ..Meta::default() };
+    EventObject {
+        api_version: API_VERSION.into(),
+        kind: Kind::Event.name().into(),
+        metadata,
+        severity: happening.severity,
+        reason: happening.reason.into(),
+        regarding,
+        note: happening.note.clone(),
+        event_time: now.wall,
+    }
+}

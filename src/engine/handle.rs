@@ -1,0 +1,257 @@
+//! The only door into the engine for whoever serves it.
+//!
+//! Reading is from the [`Board`], which holds what was last published and never waits for the engine. Writing is asking:
+//! a specs change goes to the files and takes the same road as an editor's; the rest goes to the controller's queue.
+//! Refusals have names ([`Denied`]); the wire turns them into status codes in one table.
+
+use std::sync::Arc;
+
+use futures_util::Stream;
+use hyper::body::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+pub use super::board::{Board, Change, Gone, Subscription};
+pub use crate::edge::logs::{Place as LogPlace, Until};
+use crate::model::document::Document;
+use crate::model::document::Violation;
+use crate::model::status::{Kind, Object, PoolObject};
+
+/// Why something was not done.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Denied {
+    /// No such object.
+    #[error("{kind} \"{name}\" not found{hint}")]
+    NotFound {
+        /// The resource's name, as `workerpools`.
+        kind: &'static str,
+        /// The name asked for.
+        name: String,
+        /// What there is instead, or empty.
+        hint: String,
+    },
+    /// The document does not hold.
+    #[error("invalid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Invalid(Vec<Violation>),
+    /// The request does not hold; the text says what is wrong and what to do.
+    #[error("{0}")]
+    Refused(String),
+    /// The object exists or has moved on.
+    #[error("{0}")]
+    Conflict(String),
+    /// Writing the specs is switched off.
+    #[error("the specs are read-only here: change the file and commit it")]
+    ReadOnly,
+    /// Something outside failed.
+    #[error("{0}")]
+    Internal(String),
+    /// The daemon is ending.
+    #[error("the daemon is shutting down")]
+    Ending,
+}
+
+/// What the specs directory can be asked to change.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Edit {
+    /// Put these documents there: the whole text of one or more YAML documents.
+    Apply {
+        /// The text.
+        text: String,
+    },
+    /// Set `spec.replicas` of a pool.
+    Scale {
+        /// Which.
+        pool: String,
+        /// To how many.
+        replicas: u32,
+    },
+    /// Set or remove an annotation of a pool (`weir.dev/restartedAt` restarts its workers).
+    Annotate {
+        /// Which.
+        pool: String,
+        /// The key.
+        key: String,
+        /// The value; absent: remove it.
+        value: Option<String>,
+    },
+    /// Remove a pool's document; its workers are stopped after the grace.
+    Delete {
+        /// Which.
+        pool: String,
+    },
+}
+
+/// What came of an edit, one for each object, as kubectl words it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Edited {
+    /// The object's name.
+    pub name: String,
+    /// created, configured, unchanged, scaled, deleted, annotated
+    pub verb: &'static str,
+}
+
+/// What the controller can be asked.
+#[derive(Debug)]
+pub enum Ask {
+    /// End this worker and start it again, whatever its state.
+    Restart {
+        /// The worker's name.
+        worker: String,
+        /// Answered when it is accepted.
+        reply: oneshot::Sender<Result<(), Denied>>,
+    },
+    /// Let the blocked deletions happen.
+    Prune {
+        /// The token that the condition shows.
+        token: String,
+        /// Answered when it is accepted.
+        reply: oneshot::Sender<Result<(), Denied>>,
+    },
+    /// Change the specs.
+    Edit {
+        /// What.
+        edit: Edit,
+        /// Only say what would come of it.
+        dry_run: bool,
+        /// Answered when the file is written.
+        reply: oneshot::Sender<Result<Vec<Edited>, Denied>>,
+    },
+}
+
+/// The way to find a log: (pool, worker, previous run?).
+pub type FindLog = Arc<dyn Fn(&str, &str, bool) -> Option<LogPlace> + Send + Sync>;
+
+/// How long an edit waits at most to be shown: longer than any file takes to be believed.
+const FOLLOWS: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// A pool's name, and what its object must show.
+type Followed = (String, Box<dyn Fn(&PoolObject) -> bool + Send + Sync>);
+
+/// What the objects show once an edit is in force.
+fn followed(edit: &Edit) -> Vec<Followed> {
+    match edit.clone() {
+        Edit::Scale { pool, replicas } => vec![(pool, Box::new(move |object| object.spec.replicas == Some(replicas)))],
+        Edit::Annotate { pool, key, value } => {
+            vec![(pool, Box::new(move |object| object.metadata.annotations.get(&key) == value.as_ref()))]
+        }
+        Edit::Delete { .. } => Vec::new(),
+        Edit::Apply { text } => {
+            let documents = crate::model::document::parse(text.as_bytes()).into_iter().flatten().map(|located| located.document);
+            let pools = documents.filter_map(|document| match document {
+                Document::WorkerPool(pool) => Some(pool),
+                Document::ResourcePolicy(_) => None,
+            });
+            pools
+                .map(|pool| -> Followed { (pool.metadata.name.clone(), Box::new(move |object| object.spec == pool.spec)) })
+                .collect()
+        }
+    }
+}
+
+/// A clonable handle on the running engine.
+#[derive(Clone)]
+pub struct Handle {
+    board: Arc<Board>,
+    asks: mpsc::Sender<Ask>,
+    logs: FindLog,
+}
+
+impl Handle {
+    /// A handle over a board, the controller's queue, and the way to find a log: (pool, worker, previous run?).
+    pub fn new(board: Arc<Board>, asks: mpsc::Sender<Ask>, logs: FindLog) -> Handle {
+        Handle { board, asks, logs }
+    }
+
+    /// All objects of a kind, by name, and the version of the whole.
+    pub fn list(&self, kind: Kind) -> (u64, Vec<Arc<Object>>) {
+        self.board.list(kind)
+    }
+
+    /// One object.
+    ///
+    /// # Errors
+    /// [`Denied::NotFound`], with the names there are when they are few.
+    pub fn get(&self, kind: Kind, name: &str) -> Result<Arc<Object>, Denied> {
+        self.board.get(kind, name).ok_or_else(|| {
+            let names: Vec<String> = self.board.list(kind).1.iter().map(|o| o.meta().name.clone()).take(9).collect();
+            let hint =
+                if names.is_empty() || names.len() > 8 { String::new() } else { format!("; there are: {}", names.join(", ")) };
+            Denied::NotFound { kind: kind.plural(), name: name.into(), hint }
+        })
+    }
+
+    /// Changes of a kind after version `from`; 0: from now.
+    ///
+    /// # Errors
+    /// [`Gone`] when `from` is older than what is kept: list again.
+    pub fn watch(&self, kind: Kind, from: u64) -> Result<Subscription, Gone> {
+        self.board.subscribe(kind, from)
+    }
+
+    /// Where the log of a worker's present or previous run is.
+    ///
+    /// # Errors
+    /// [`Denied::NotFound`] for an unknown worker, [`Denied::Refused`] when there was no previous run.
+    pub fn log(&self, worker: &str, previous: bool) -> Result<LogPlace, Denied> {
+        let object = self.get(Kind::Worker, worker)?;
+        let pool = object.meta().owner.clone().unwrap_or_default();
+        (self.logs)(&pool, worker, previous)
+            .ok_or_else(|| Denied::Refused(format!("worker \"{worker}\" has no previous run to show")))
+    }
+
+    /// The bytes of a log: all, or the last `tail` lines; then, with `follow`, what is written until that future is done.
+    pub fn read_log(
+        &self,
+        place: LogPlace,
+        tail: Option<u64>,
+        follow: Option<Until>,
+    ) -> impl Stream<Item = std::io::Result<Bytes>> + Send + 'static {
+        crate::edge::logs::read(place, tail, follow)
+    }
+
+    /// End a worker and start it again.
+    ///
+    /// # Errors
+    /// [`Denied::NotFound`], [`Denied::Ending`].
+    pub async fn restart(&self, worker: &str) -> Result<(), Denied> {
+        self.ask(|reply| Ask::Restart { worker: worker.into(), reply }).await
+    }
+
+    /// Confirm blocked deletions.
+    ///
+    /// # Errors
+    /// [`Denied::Refused`] when the token is not the current one.
+    pub async fn prune(&self, token: &str) -> Result<(), Denied> {
+        self.ask(|reply| Ask::Prune { token: token.into(), reply }).await
+    }
+
+    /// Change the specs on disk, and wait until what is shown follows (a moment; at most [`FOLLOWS`]).
+    ///
+    /// # Errors
+    /// Any [`Denied`]: nothing was written then.
+    pub async fn edit(&self, edit: Edit, dry_run: bool) -> Result<Vec<Edited>, Denied> {
+        let wanted = if dry_run { Vec::new() } else { followed(&edit) };
+        let changes = self.board.subscribe(Kind::Pool, 0);
+        let edited = self.ask(|reply| Ask::Edit { edit, dry_run, reply }).await?;
+        if let Ok(changes) = changes {
+            // Whoever asks next sees what was asked for, or, where that takes longer, finds out by looking again.
+            let _in_time = tokio::time::timeout(FOLLOWS, self.shown(wanted, changes)).await;
+        }
+        Ok(edited)
+    }
+
+    async fn shown(&self, wanted: Vec<Followed>, mut changes: Subscription) {
+        let shows = |test: &Followed| {
+            let object = self.board.get(Kind::Pool, &test.0);
+            matches!(object.as_deref(), Some(Object::Pool(pool)) if (test.1)(pool))
+        };
+        while !wanted.iter().all(shows) {
+            let Some(Ok(_)) = changes.next().await else { return };
+        }
+    }
+
+    async fn ask<T>(&self, make: impl FnOnce(oneshot::Sender<Result<T, Denied>>) -> Ask) -> Result<T, Denied> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(make(reply)).await.map_err(|_| Denied::Ending)?;
+        answer.await.map_err(|_| Denied::Ending)?
+    }
+}

@@ -1,0 +1,87 @@
+//! The one seam: everything the engine wants of the world goes through [`Host`], everything the world tells comes as [`Fact`].
+//!
+//! The real host is [`super::real`]; the simulated one lives in `tests/sim` and drives the very same engine. No method waits:
+//! what takes time answers later with a fact.
+
+use std::sync::Arc;
+
+use crate::model::batch::Batch;
+use crate::model::listing::Listing;
+use crate::model::plan::{Action, PoolFacts, ProbeKind};
+use crate::model::status::{EventObject, Kind, Object};
+use crate::model::time::Now;
+use crate::model::worker::{Seen, SlotId};
+
+use super::handle::Ask;
+
+/// What the engine wants of the world.
+pub trait Host {
+    /// The time.
+    fn now(&self) -> Now;
+    /// Carry out one action. What comes of it is told by facts.
+    fn perform(&mut self, pool: &Arc<PoolFacts>, action: &Action);
+    /// Commit these rows together, then tell [`Fact::Committed`] with the ticket.
+    fn commit(&mut self, ticket: u64, batch: Batch);
+    /// List the specs directory, then tell [`Fact::Listed`].
+    fn list(&mut self);
+    /// Show this object to whoever reads; `None` takes it away.
+    fn publish(&mut self, kind: Kind, name: &str, object: Option<Object>);
+    /// Tell people of this, in the log.
+    fn tell(&mut self, event: &EventObject);
+    /// Change the specs on disk and answer; then list them.
+    fn edit(&mut self, ask: Ask);
+    /// A one-word fresh identity for an object.
+    fn uid(&mut self) -> String;
+}
+
+/// What the world tells.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "each is made, sent and taken apart at once; a box would only add an allocation")]
+pub enum Fact {
+    /// The specs directory reads so.
+    Listed(Box<Listing>),
+    /// The slot looks so now.
+    Seen(SlotId, Seen),
+    /// A start did not get as far as a worker.
+    StartFailed {
+        /// Which slot.
+        slot: SlotId,
+        /// Which run.
+        incarnation: u64,
+        /// Why.
+        message: String,
+    },
+    /// Every slot found on disk has been told of.
+    Recovered,
+    /// A probe's answer.
+    Probed {
+        /// Which slot.
+        slot: SlotId,
+        /// Which run.
+        incarnation: u64,
+        /// Which probe.
+        kind: ProbeKind,
+        /// What came of it.
+        answer: Result<(), String>,
+    },
+    /// A preStop command has ended.
+    PreStopped {
+        /// Which slot.
+        slot: SlotId,
+        /// Which run.
+        incarnation: u64,
+        /// Whether it went well.
+        answer: Result<(), String>,
+    },
+    /// A transaction is on disk, or failed whole.
+    Committed {
+        /// Which.
+        ticket: u64,
+        /// What came of it.
+        result: Result<(), String>,
+    },
+    /// Somebody asks something.
+    Asked(Ask),
+    /// Look at the specs directory: something may have changed.
+    Hint,
+}

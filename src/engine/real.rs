@@ -1,0 +1,163 @@
+//! The real host: the engine's wishes handed to the edges, each answering later with a fact.
+//!
+//! One `match` over the action and nothing else to decide. What a worker starts with is put together in [`super::order`].
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::board::Board;
+use super::handle::Ask;
+use super::host::{Fact, Host};
+use super::order;
+use super::specs_door::SpecsDoor;
+use crate::edge::slots::Slots;
+use crate::edge::statusdir::StatusDir;
+use crate::edge::store::Store;
+use crate::edge::{clock, probe};
+use crate::model::batch::Batch;
+use crate::model::plan::{Action, PoolFacts};
+use crate::model::status::{EventObject, EventType, Kind, Object};
+use crate::model::template::Probe;
+use crate::model::time::{Now, Span};
+use crate::model::worker::SlotId;
+
+/// The edges, and the way back for what they tell.
+pub struct RealHost {
+    /// Shims and workers.
+    pub slots: Slots,
+    /// The database.
+    pub store: Store,
+    /// What readers see.
+    pub board: Arc<Board>,
+    /// Status files.
+    pub status: StatusDir,
+    /// The specs directory.
+    pub specs: Arc<SpecsDoor>,
+    /// Where facts go.
+    pub facts: UnboundedSender<Fact>,
+    /// Specs may not be written.
+    pub read_only: bool,
+}
+
+impl RealHost {
+    fn send(facts: &UnboundedSender<Fact>, fact: Fact) {
+        // The engine has ended: there is nobody to tell, and nothing left to do with it.
+        let _heard = facts.send(fact);
+    }
+
+    fn start(&self, pool: &PoolFacts, slot: SlotId, incarnation: u64) {
+        match order::start(pool, &slot, incarnation) {
+            Ok(order) => self.slots.start(order),
+            Err(message) => Self::send(&self.facts, Fact::StartFailed { slot, incarnation, message }),
+        }
+    }
+
+    fn pre_stop(&self, pool: &Arc<PoolFacts>, slot: SlotId, incarnation: u64, timeout: Span) {
+        let (facts, pool) = (self.facts.clone(), pool.clone());
+        tokio::spawn(async move {
+            let argv = pool.spec.template.pre_stop.as_ref().map(|hook| hook.exec.command.clone()).unwrap_or_default();
+            let answer = match order::beside(&pool, &slot, &argv) {
+                Ok(command) => probe::within(timeout.duration(), probe::exec(command)).await,
+                Err(message) => Err(message),
+            };
+            Self::send(&facts, Fact::PreStopped { slot, incarnation, answer });
+        });
+    }
+
+    fn probe(&self, pool: &Arc<PoolFacts>, (slot, incarnation): (SlotId, u64), kind: crate::model::plan::ProbeKind, how: Probe) {
+        let (facts, pool) = (self.facts.clone(), pool.clone());
+        tokio::spawn(async move {
+            let answer = probe::within(how.timeout.duration(), look(&pool, &slot, &how)).await;
+            Self::send(&facts, Fact::Probed { slot, incarnation, kind, answer });
+        });
+    }
+}
+
+async fn look(pool: &PoolFacts, slot: &SlotId, how: &Probe) -> Result<(), String> {
+    if let Some(exec) = &how.exec {
+        probe::exec(order::beside(pool, slot, &exec.command)?).await
+    } else if let Some(http) = &how.http_get {
+        probe::http(&http.host, http.port, &http.path).await
+    } else if let Some(tcp) = &how.tcp_socket {
+        probe::tcp(&tcp.host, tcp.port).await.map(drop)
+    } else {
+        Err("a notify probe is not asked, it tells".into())
+    }
+}
+
+impl Host for RealHost {
+    fn now(&self) -> Now {
+        clock::now()
+    }
+
+    fn perform(&mut self, pool: &Arc<PoolFacts>, action: &Action) {
+        let slot = SlotId { pool: pool.name.clone(), worker: action.worker().to_owned() };
+        match action {
+            Action::Start { incarnation, .. } => self.start(pool, slot, *incarnation),
+            Action::PreStop { incarnation, timeout, .. } => self.pre_stop(pool, slot, *incarnation, *timeout),
+            Action::Signal { incarnation, signal, .. } => self.slots.signal(&slot, *incarnation, *signal),
+            Action::Kill { incarnation, .. } => self.slots.kill(&slot, *incarnation),
+            Action::Probe { incarnation, kind, probe, .. } => self.probe(pool, (slot, *incarnation), *kind, (**probe).clone()),
+            Action::Refresh { .. } => self.slots.refresh(&slot),
+            Action::Forget { .. } => self.slots.forget(&slot),
+        }
+    }
+
+    fn commit(&mut self, ticket: u64, batch: Batch) {
+        let facts = self.facts.clone();
+        self.store.commit(batch, move |result| Self::send(&facts, Fact::Committed { ticket, result }));
+    }
+
+    fn list(&mut self) {
+        if self.specs.wanted.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (facts, specs) = (self.facts.clone(), self.specs.clone());
+        tokio::task::spawn_blocking(move || specs.list(|listing| Self::send(&facts, Fact::Listed(Box::new(listing)))));
+    }
+
+    fn publish(&mut self, kind: Kind, name: &str, object: Option<Object>) {
+        let changed = match object {
+            Some(object) => self.board.put(object),
+            None => self.board.remove(kind, name),
+        };
+        if changed && kind != Kind::Event {
+            self.status.put(kind, name, self.board.get(kind, name));
+        }
+    }
+
+    fn tell(&mut self, event: &EventObject) {
+        line(event);
+    }
+
+    fn edit(&mut self, ask: Ask) {
+        let Ask::Edit { edit, dry_run, reply } = ask else { return };
+        let (facts, specs, read_only) = (self.facts.clone(), self.specs.clone(), self.read_only);
+        tokio::task::spawn_blocking(move || {
+            let answer = super::edit::apply(&specs, &edit, dry_run, read_only);
+            // Whoever asked may have hung up.
+            let _heard = reply.send(answer);
+            Self::send(&facts, Fact::Hint);
+        });
+    }
+
+    fn uid(&mut self) -> String {
+        order::random_id()
+    }
+}
+
+/// One readable line per decision: `07:31:02  pool/hello  starting hello-0`.
+fn line(event: &EventObject) {
+    let time = event.event_time.to_string();
+    let clock = time.get(11..19).unwrap_or("--:--:--");
+    let mark = match event.severity {
+        EventType::Normal => ' ',
+        EventType::Warning => '!',
+    };
+    let note: String = event.note.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    // A closed terminal must not stop the loop: the same is in the history.
+    let _shown = writeln!(std::io::stdout().lock(), "{clock} {mark} {:<18} {note}", event.regarding);
+}

@@ -1,0 +1,265 @@
+//! One pool's turn: observe, decide, commit, perform, publish.
+//!
+//! The order is the promise: rows are committed first, then stops, then starts; what is published was planned from what was
+//! seen. What the engine does is marked on the slot at once, so that a fact that was on its way cannot make it do it again.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::controller::{EVENTS_SHOWN, Engine, Key, Pool, Ticket};
+use super::host::Host;
+use crate::decide;
+use crate::model::batch::Batch;
+use crate::model::plan::{Action, Observation, Plan, PoolFacts, PreStopState, Slot};
+use crate::model::status::{API_VERSION, EventObject, Kind, Meta, Object, PoolObject, WorkerObject};
+use crate::model::time::{Now, Span};
+use crate::model::worker::{SlotId, SlotState, Stopping};
+
+/// A pool whose turn panicked is looked at again after this long.
+const PANIC_RETRY: Span = Span::secs(10);
+
+impl<H: Host> Engine<H> {
+    pub(super) fn pool_turn(&mut self, name: &str, now: Now) {
+        let key = Key::Pool(name.to_owned());
+        let Some((facts, plan)) = self.plan(name, now) else {
+            self.queue.done(&key);
+            return;
+        };
+        if let Some(at) = plan.wake_at {
+            self.queue.add(key.clone(), at);
+        }
+        if plan.starts_withheld > 0 {
+            self.hungry.insert(name.to_owned());
+        }
+        let mut batch = self.batch(name, &plan, now);
+        if !batch.is_empty() {
+            batch.catalogue = self.undurable();
+        }
+        let ticket = Ticket { pool: name.to_owned(), facts, plan: Box::new(plan), batch: batch.clone() };
+        if batch.is_empty() {
+            self.queue.done(&key);
+            self.perform(ticket, now);
+        } else {
+            self.reserve(&ticket);
+            self.last_ticket += 1;
+            self.tickets.insert(self.last_ticket, ticket);
+            self.host.commit(self.last_ticket, batch);
+        }
+    }
+
+    fn plan(&mut self, name: &str, now: Now) -> Option<(Arc<PoolFacts>, Plan)> {
+        let ready = self.may_decide();
+        let pool = self.pools.get(name)?;
+        let facts = pool.facts.clone().filter(|_| ready)?;
+        let allowance = self.settings.starts_in_flight_max.saturating_sub(self.starting.len());
+        let allowance = u32::try_from(allowance).unwrap_or(u32::MAX);
+        let observation =
+            Observation { pool: &facts, slots: &pool.slots, allowance, previous: &pool.stored.status, runs: pool.stored.runs };
+        let planned = catch_unwind(AssertUnwindSafe(|| {
+            let plan = decide::pool(&observation, now);
+            debug_assert_eq!(decide::check::check(&observation, &plan), Vec::<String>::new(), "the plan breaks an invariant");
+            plan
+        }));
+        if planned.is_err() {
+            tracing::error!(pool = name, "deciding panicked; its workers are left as they are, the other pools go on");
+            self.queue.add(Key::Pool(name.to_owned()), now.mono.after(PANIC_RETRY));
+        }
+        planned.ok().map(|plan| (facts, plan))
+    }
+
+    /// Starts count as in flight from the moment they are planned, or two pools could use the same allowance.
+    fn reserve(&mut self, ticket: &Ticket) {
+        for action in &ticket.plan.actions {
+            if let Action::Start { worker, .. } = action {
+                self.starting.insert(SlotId { pool: ticket.pool.clone(), worker: worker.clone() });
+            }
+        }
+    }
+
+    /// Starts that will not be made after all: the allowance is there again.
+    pub(super) fn release(&mut self, ticket: &Ticket) {
+        for action in &ticket.plan.actions {
+            if let Action::Start { worker, .. } = action {
+                self.starting.remove(&SlotId { pool: ticket.pool.clone(), worker: worker.clone() });
+            }
+        }
+    }
+
+    fn batch(&mut self, name: &str, plan: &Plan, now: Now) -> Batch {
+        let events: Vec<EventObject> = plan.happenings.iter().map(|happening| self.event(name, happening, now)).collect();
+        events.iter().for_each(|event| self.tell(event));
+        let Some(pool) = self.pools.get_mut(name) else { return Batch::default() };
+        let mut batch = std::mem::take(&mut pool.pending);
+        let id = |worker: &str| SlotId { pool: name.to_owned(), worker: worker.to_owned() };
+        batch.slots.extend(plan.records.iter().map(|(worker, record)| (id(worker), Some(record.clone()))));
+        let before = pool.stored.runs;
+        for action in &plan.actions {
+            if let Action::Forget { worker } = action {
+                batch.slots.push((id(worker), None));
+                let last = pool.slots.get(worker).map_or(0, |slot| slot.record.incarnation);
+                pool.stored.runs = pool.stored.runs.max(last);
+            }
+        }
+        batch.events.extend(events);
+        if pool.stored.status != plan.status || pool.stored.runs != before {
+            pool.stored.status = plan.status.clone();
+            let row = (!plan.finished).then(|| pool.stored.clone());
+            batch.pools.push((name.to_owned(), row));
+        } else if plan.finished {
+            batch.pools.push((name.to_owned(), None));
+        }
+        batch
+    }
+
+    pub(super) fn perform(&mut self, ticket: Ticket, now: Now) {
+        let Ticket { pool: name, facts, plan, .. } = ticket;
+        let Some(pool) = self.pools.get_mut(&name) else { return };
+        for (worker, record) in &plan.records {
+            let slot = pool.slots.entry(worker.clone()).or_default();
+            // An end recorded while the transaction ran is newer than what was planned on.
+            if slot.record.recorded <= record.recorded {
+                slot.record = record.clone();
+            }
+            pool.dirty.insert(worker.clone());
+        }
+        for action in &plan.actions {
+            let mark = mark(pool, action, now);
+            if mark == Mark::Obsolete {
+                self.starting.remove(&SlotId { pool: name.clone(), worker: action.worker().to_owned() });
+                continue;
+            }
+            if let Action::Start { worker, .. } = action {
+                self.starting.insert(SlotId { pool: name.clone(), worker: worker.clone() });
+            }
+            self.host.perform(&facts, action);
+            if let Action::Forget { worker } = action {
+                pool.slots.remove(worker);
+                pool.dirty.remove(worker);
+                self.host.publish(Kind::Worker, worker, None);
+            }
+        }
+        self.publish(&name, &plan, now);
+    }
+
+    fn publish(&mut self, name: &str, plan: &Plan, now: Now) {
+        let Some(pool) = self.pools.get_mut(name) else { return };
+        let Some(facts) = pool.facts.clone() else { return };
+        for worker in std::mem::take(&mut pool.dirty) {
+            let Some(slot) = pool.slots.get(&worker) else { continue };
+            let object = worker_object(&facts, &worker, slot, now);
+            self.host.publish(Kind::Worker, &worker, Some(object));
+        }
+        if plan.finished {
+            self.pools.remove(name);
+            self.queue.forget(&Key::Pool(name.to_owned()));
+            self.host.publish(Kind::Pool, name, None);
+            self.forgotten(name);
+        } else {
+            let object = pool_object(&facts, pool);
+            self.host.publish(Kind::Pool, name, Some(object));
+        }
+    }
+
+    /// Tell people, and show the event to readers.
+    pub(super) fn tell(&mut self, event: &EventObject) {
+        self.host.tell(event);
+        self.show(event.clone());
+    }
+
+    pub(super) fn show(&mut self, event: EventObject) {
+        let name = event.metadata.name.clone();
+        self.host.publish(Kind::Event, &name, Some(Object::Event(Box::new(event))));
+        self.events_shown.push_back(name);
+        if self.events_shown.len() > EVENTS_SHOWN
+            && let Some(oldest) = self.events_shown.pop_front()
+        {
+            self.host.publish(Kind::Event, &oldest, None);
+        }
+    }
+}
+
+#[derive(PartialEq)]
+enum Mark {
+    Do,
+    Obsolete,
+}
+
+/// Mark on the slot what is being done to it. What no longer fits (it ended meanwhile) is not done.
+fn mark(pool: &mut Pool, action: &Action, now: Now) -> Mark {
+    let slot = pool.slots.entry(action.worker().to_owned()).or_default();
+    pool.dirty.insert(action.worker().to_owned());
+    match (action, &mut slot.seen.state) {
+        (Action::Start { incarnation, .. }, state @ (SlotState::Vacant | SlotState::Unknown)) => {
+            *state = SlotState::Starting { incarnation: *incarnation, since: now.mono };
+            slot.pre_stop = None;
+            Mark::Do
+        }
+        (Action::Signal { incarnation, .. }, SlotState::Running(run)) if run.incarnation == *incarnation => {
+            run.stop = Some(Stopping { since: now.mono, killed: None });
+            Mark::Do
+        }
+        (Action::Kill { incarnation, .. }, SlotState::Running(run)) if run.incarnation == *incarnation => {
+            let since = run.stop.map_or(now.mono, |stop| stop.since);
+            run.stop = Some(Stopping { since, killed: Some(now.mono) });
+            Mark::Do
+        }
+        (Action::PreStop { incarnation, .. }, SlotState::Running(run)) if run.incarnation == *incarnation => {
+            slot.pre_stop = Some(PreStopState { incarnation: *incarnation, since: now.mono, done: false });
+            Mark::Do
+        }
+        (Action::Probe { incarnation, kind, .. }, SlotState::Running(run)) if run.incarnation == *incarnation => {
+            slot.health.incarnation = *incarnation;
+            slot.health.probes.entry(*kind).or_default().asked = Some(now.mono);
+            Mark::Do
+        }
+        (Action::Refresh { .. }, SlotState::Running(_)) | (Action::Forget { .. }, SlotState::Vacant) => Mark::Do,
+        (
+            Action::Start { .. }
+            | Action::Signal { .. }
+            | Action::Kill { .. }
+            | Action::PreStop { .. }
+            | Action::Probe { .. }
+            | Action::Refresh { .. }
+            | Action::Forget { .. },
+            _,
+        ) => Mark::Obsolete,
+    }
+}
+
+fn pool_object(facts: &PoolFacts, pool: &Pool) -> Object {
+    let deleted = pool.stored.status.conditions.iter().find(|condition| condition.kind == "Terminating");
+    let metadata = Meta {
+        name: facts.name.clone(),
+        uid: pool.stored.uid.clone(),
+        generation: facts.generation,
+        creation_timestamp: pool.stored.created,
+        deletion_timestamp: deleted.map(|condition| condition.last_transition_time),
+        labels: facts.labels.clone(),
+        annotations: facts.annotations.clone(),
+        ..Meta::default()
+    };
+    let (api_version, kind) = (API_VERSION.into(), Kind::Pool.name().into());
+    Object::Pool(Box::new(PoolObject {
+        api_version,
+        kind,
+        metadata,
+        spec: facts.spec.clone(),
+        status: pool.stored.status.clone(),
+    }))
+}
+
+fn worker_object(facts: &PoolFacts, worker: &str, slot: &Slot, now: Now) -> Object {
+    let mut labels = facts.labels.clone();
+    labels.insert("weir.dev/pool".into(), facts.name.clone());
+    let metadata = Meta {
+        name: worker.into(),
+        uid: format!("{worker}.{}", slot.record.created.0),
+        generation: facts.generation,
+        creation_timestamp: slot.record.created,
+        labels,
+        owner: Some(facts.name.clone()),
+        ..Meta::default()
+    };
+    let status = decide::status::worker(facts, slot, now);
+    Object::Worker(Box::new(WorkerObject { api_version: API_VERSION.into(), kind: Kind::Worker.name().into(), metadata, status }))
+}

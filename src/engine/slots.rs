@@ -1,0 +1,74 @@
+//! Merging what shims tell into what is known of a slot.
+//!
+//! Facts travel: one sent before a command took effect can arrive after it was given. What the engine itself has done
+//! (a start ordered, a signal sent, a kill sent) is therefore kept until a fact about the same run, or a later one, says more.
+
+use crate::model::plan::{Health, Record, Slot};
+use crate::model::worker::{Exit, ExitReason, Run, Seen, SlotState};
+
+/// Take in what is seen now. Says whether anything changed.
+pub(super) fn absorb(slot: &mut Slot, seen: Seen) -> bool {
+    let before = slot.seen.clone();
+    let exit = newer(before.exit.clone(), seen.exit.clone());
+    slot.seen.shim = seen.shim;
+    slot.seen.state = match (&before.state, seen.state) {
+        // The order to start is on its way; the slot still looks as it did before.
+        (SlotState::Starting { incarnation, since }, SlotState::Vacant) if ended(&exit) < *incarnation => {
+            SlotState::Starting { incarnation: *incarnation, since: *since }
+        }
+        (SlotState::Starting { since, .. }, SlotState::Starting { incarnation, .. }) => {
+            SlotState::Starting { incarnation, since: *since }
+        }
+        (SlotState::Running(old), SlotState::Running(new)) => SlotState::Running(merged(old, new)),
+        (_, state) => state,
+    };
+    slot.seen.exit = exit;
+    if let SlotState::Running(run) = &slot.seen.state {
+        slot.record.incarnation = slot.record.incarnation.max(run.incarnation);
+        if slot.health.incarnation != run.incarnation {
+            slot.health = Health { incarnation: run.incarnation, ..Health::default() };
+        }
+    }
+    if slot.record == Record::default() && slot.seen.state == SlotState::Vacant {
+        // Its row is gone and its directory is not: it was forgotten, and had told how it ended.
+        slot.record.recorded = ended(&slot.seen.exit);
+    }
+    slot.record.incarnation = slot.record.incarnation.max(ended(&slot.seen.exit));
+    slot.seen != before
+}
+
+fn merged(old: &Run, mut new: Run) -> Run {
+    if old.incarnation == new.incarnation {
+        new.stop = match (old.stop, new.stop) {
+            (Some(mine), Some(mut theirs)) => {
+                theirs.killed = theirs.killed.or(mine.killed);
+                Some(theirs)
+            }
+            (mine, theirs) => theirs.or(mine),
+        };
+        new.refreshed = new.refreshed.max(old.refreshed);
+        new.cpu_at = new.cpu_at.max(old.cpu_at);
+    }
+    new
+}
+
+fn newer(old: Option<Exit>, new: Option<Exit>) -> Option<Exit> {
+    match (old, new) {
+        (Some(old), Some(new)) => Some(if new.incarnation >= old.incarnation { new } else { old }),
+        (old, new) => new.or(old),
+    }
+}
+
+fn ended(exit: &Option<Exit>) -> u64 {
+    exit.as_ref().map_or(0, |exit| exit.incarnation)
+}
+
+/// The end of a run that never came to be.
+pub(super) fn failed_start(incarnation: u64, message: String, now: crate::model::time::Now) -> Exit {
+    Exit { incarnation, reason: ExitReason::StartError, message: Some(message), finished: now.wall, ..Exit::default() }
+}
+
+/// A start is on its way, or a shim was asked for one.
+pub(super) fn starting(slot: &Slot) -> bool {
+    matches!(slot.seen.state, SlotState::Starting { .. })
+}

@@ -1,0 +1,61 @@
+//! One transaction of the store: rows that change together with the history that describes them.
+//!
+//! Plain data, so that the simulator's store and the real one take the same value.
+
+use serde::{Deserialize, Serialize};
+
+use super::plan::Record;
+use super::status::{EventObject, PoolStatus};
+use super::time::Wall;
+use super::worker::SlotId;
+
+/// Rows to change and history to add, all or nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// Slot records; `None` removes the row.
+    pub slots: Vec<(SlotId, Option<Record>)>,
+    /// Pools; `None` removes the row.
+    pub pools: Vec<(String, Option<StoredPool>)>,
+    /// The whole accepted catalogue, as JSON.
+    pub catalogue: Option<String>,
+    /// New history rows.
+    pub events: Vec<EventObject>,
+}
+
+impl Batch {
+    /// Nothing to commit.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty() && self.pools.is_empty() && self.catalogue.is_none() && self.events.is_empty()
+    }
+}
+
+/// What is kept of a pool beside its spec.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StoredPool {
+    /// Its uid.
+    pub uid: String,
+    /// When it was first accepted.
+    pub created: Wall,
+    /// Its last status.
+    pub status: PoolStatus,
+    /// The highest run number of a slot that was forgotten: fresh slots count on from it, so that no number comes twice.
+    #[serde(default)]
+    pub runs: u64,
+}
+
+/// What a store holds when it is opened.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stored {
+    /// The last accepted catalogue.
+    pub catalogue: Option<String>,
+    /// Pools.
+    pub pools: Vec<(String, StoredPool)>,
+    /// Slot records. Moments of another boot have been removed from them.
+    pub slots: Vec<(SlotId, Record)>,
+    /// The newest events, oldest first.
+    pub events: Vec<EventObject>,
+    /// The highest event number ever given.
+    pub event_serial: u64,
+    /// Above every resource version ever served.
+    pub version: u64,
+}

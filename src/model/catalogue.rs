@@ -1,0 +1,203 @@
+//! What has been accepted from the specs directory, and how each object stands.
+//!
+//! Written by `decide::admit` alone and swapped whole; everyone else reads it. It can be kept as JSON, so that a start with an
+//! unreadable directory holds what was wanted before. No moment of the boot clock is kept: it would mean nothing later.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::document::{Document, Violation};
+use super::listing::Revision;
+use super::meta::{Kind, ObjectMeta};
+use super::policy::ResourcePolicy;
+use super::pool::WorkerPool;
+use super::time::Moment;
+
+/// Which object: names are unique within a kind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ObjectKey {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+}
+
+impl ObjectKey {
+    /// The key of a pool.
+    pub fn pool(name: &str) -> ObjectKey {
+        ObjectKey { kind: Kind::WorkerPool, name: name.into() }
+    }
+
+    /// The key of a document.
+    pub fn of(document: &Document) -> ObjectKey {
+        ObjectKey { kind: document.kind(), name: document.name().into() }
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let short = self.kind.short_names().last().copied().unwrap_or_default();
+        write!(f, "{short}/{}", self.name)
+    }
+}
+
+/// Where a document stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Source {
+    /// The file, relative to the specs directory.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+}
+
+/// What has been accepted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Catalogue {
+    /// The objects, last good version of each.
+    pub objects: BTreeMap<ObjectKey, Object>,
+    /// Documents and files that were refused, in the order of the files.
+    pub refused: Vec<RefusedDocument>,
+    /// Objects that more than one document names, and where.
+    pub conflicts: BTreeMap<ObjectKey, Vec<Source>>,
+    /// Why the directory cannot be read; absent when it can.
+    pub unreadable: Option<String>,
+    /// More objects vanished at once than is believed.
+    pub prune: Option<PruneBlocked>,
+    /// The commit, when the directory is a checkout.
+    pub revision: Option<Revision>,
+}
+
+/// An object that was accepted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Object {
+    /// Its last good version.
+    pub document: Document,
+    /// Counts up when the spec changes, from 1.
+    pub generation: u64,
+    /// Where it was accepted from.
+    pub source: Source,
+    /// How it stands.
+    pub standing: Standing,
+}
+
+impl Object {
+    /// The pool, if it is one.
+    pub fn pool(&self) -> Option<&WorkerPool> {
+        match &self.document {
+            Document::WorkerPool(pool) => Some(pool),
+            Document::ResourcePolicy(_) => None,
+        }
+    }
+
+    /// Its name and labels.
+    pub fn metadata(&self) -> &ObjectMeta {
+        match &self.document {
+            Document::WorkerPool(pool) => &pool.metadata,
+            Document::ResourcePolicy(policy) => &policy.metadata,
+        }
+    }
+
+    /// Its workers are to be stopped, and it is to be forgotten then.
+    pub fn is_terminating(&self) -> bool {
+        matches!(self.standing, Standing::Terminating { .. })
+    }
+}
+
+/// How an accepted object stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Standing {
+    /// As its document says.
+    #[default]
+    Good,
+    /// Its document is broken now (`Accepted=False`): the last good version holds.
+    Held {
+        /// What is wrong.
+        violations: Vec<Violation>,
+    },
+    /// More than one document names it (`Accepted=False`): the last good version holds.
+    Conflict,
+    /// Its document is gone; it runs on until the grace has passed, or longer when pruning is blocked.
+    Vanished {
+        /// Since when.
+        since: Moment,
+    },
+    /// Its document is gone for good: its workers are stopped.
+    Terminating {
+        /// When its document was gone.
+        since: Moment,
+    },
+}
+
+/// A document or a file that was refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedDocument {
+    /// Where it begins.
+    pub source: Source,
+    /// Its kind, if that could be read.
+    pub kind: Option<Kind>,
+    /// Its name, if that could be read.
+    pub name: Option<String>,
+    /// What is wrong: at least one.
+    pub violations: Vec<Violation>,
+}
+
+/// More objects vanished at once than is believed: all keep running.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PruneBlocked {
+    /// What `ctl prune --confirm` must be given: it names exactly these objects.
+    pub token: String,
+    /// The objects that vanished.
+    pub keys: Vec<ObjectKey>,
+}
+
+/// An object as it is kept between daemons.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    kind: Kind,
+    generation: u64,
+    source: Source,
+    terminating: bool,
+    document: serde_json::Value,
+}
+
+impl Catalogue {
+    /// The pools, by name.
+    pub fn pools(&self) -> impl Iterator<Item = (&ObjectKey, &Object, &WorkerPool)> {
+        self.objects.iter().filter_map(|(key, object)| object.pool().map(|pool| (key, object, pool)))
+    }
+
+    /// Its objects as JSON: what a later start holds on to.
+    pub fn to_json(&self) -> serde_json::Value {
+        let kept = self.objects.iter().map(|(key, object)| Kept {
+            kind: key.kind,
+            generation: object.generation,
+            source: object.source.clone(),
+            terminating: object.is_terminating(),
+            document: serde_json::to_value(&object.document).expect("documents are plain data"),
+        });
+        serde_json::to_value(kept.collect::<Vec<_>>()).expect("documents are plain data")
+    }
+
+    /// The catalogue that was kept; moments begin anew at `now`.
+    ///
+    /// # Errors
+    /// If the JSON was not written by [`Catalogue::to_json`] of this or an earlier version.
+    pub fn from_json(value: serde_json::Value, now: Moment) -> Result<Catalogue, serde_json::Error> {
+        let mut catalogue = Catalogue::default();
+        for kept in serde_json::from_value::<Vec<Kept>>(value)? {
+            let document = match kept.kind {
+                Kind::WorkerPool => Document::WorkerPool(Box::new(serde_json::from_value::<WorkerPool>(kept.document)?)),
+                Kind::ResourcePolicy => {
+                    Document::ResourcePolicy(Box::new(serde_json::from_value::<ResourcePolicy>(kept.document)?))
+                }
+            };
+            let standing = if kept.terminating { Standing::Terminating { since: now } } else { Standing::Good };
+            let key = ObjectKey::of(&document);
+            catalogue.objects.insert(key, Object { document, generation: kept.generation, source: kept.source, standing });
+        }
+        Ok(catalogue)
+    }
+}

@@ -1,0 +1,21 @@
+//! What reads well but is not built yet: refused with its path, never ignored.
+//!
+//! One row for each field. Whoever builds a field deletes its row, and nothing else here needs to change.
+
+use crate::model::meta::Kind;
+
+/// Kinds that are refused as a whole.
+pub const KINDS: &[Kind] = &[Kind::ResourcePolicy];
+
+/// Fields of a `WorkerPool` that are refused, as paths from the document's root.
+pub const FIELDS: &[&[&str]] = &[
+    &["spec", "scale"],
+    &["spec", "queue"],
+    &["spec", "notify"],
+    &["spec", "template", "resources"],
+    &["spec", "template", "recycle", "maxTasks"],
+    &["spec", "template", "recycle", "maxMemory"],
+];
+
+/// What is said about them.
+pub const MESSAGE: &str = "not supported yet";

@@ -1,0 +1,145 @@
+//! What no single field can say: rules between fields, checked on documents whose fields are good.
+//!
+//! Each rule gives the path that the author has to change. The engine relies on all of them; nothing checks them again.
+
+use std::collections::BTreeSet;
+
+use super::tree::Step;
+use crate::model::meta::NAME_BYTES_MAX;
+use crate::model::policy::{Amounts, Mode, PolicySpec};
+use crate::model::pool::{PoolSpec, WorkerPool};
+use crate::model::scale::Scale;
+use crate::model::template::Template;
+
+/// A broken rule: where, and what.
+pub type Broken = (Vec<Step>, String);
+
+fn at(path: &str) -> Vec<Step> {
+    path.split('.').map(|key| key.parse().map_or_else(|_| Step::Key(key.into()), Step::Item)).collect()
+}
+
+/// The broken rules of a pool.
+pub fn pool(pool: &WorkerPool) -> Vec<Broken> {
+    let mut broken = Vec::new();
+    template(&pool.spec.template, &mut broken);
+    names(pool, &mut broken);
+    if pool.spec.update_strategy.max_unavailable == 0 && pool.spec.update_strategy.max_surge == 0 {
+        let message = "found 0 with maxSurge 0: nothing could ever be replaced; give one of them at least 1";
+        broken.push((at("spec.updateStrategy.maxUnavailable"), message.into()));
+    }
+    if let Some(scale) = &pool.spec.scale {
+        scaling(scale, &mut broken);
+    }
+    if let Some(queue) = &pool.spec.queue {
+        if queue.timeout > queue.max_timeout {
+            broken.push((at("spec.queue.timeout"), format!("found {}, above maxTimeout {}", queue.timeout, queue.max_timeout)));
+        }
+        if queue.retry.backoff.initial > queue.retry.backoff.max {
+            broken.push((at("spec.queue.retry.backoff.initial"), "is above max".into()));
+        }
+    }
+    broken
+}
+
+fn template(template: &Template, broken: &mut Vec<Broken>) {
+    if template.command.first().is_some_and(String::is_empty) {
+        broken.push((at("spec.template.command.0"), "the program's name is empty".into()));
+    }
+    if template.backoff.initial > template.backoff.max {
+        let message = format!("found {}, above max {}", template.backoff.initial, template.backoff.max);
+        broken.push((at("spec.template.backoff.initial"), message));
+    }
+    let mut seen = BTreeSet::new();
+    for (n, var) in template.env.iter().enumerate() {
+        if !seen.insert(&var.name) {
+            broken.push((at(&format!("spec.template.env.{n}.name")), format!("\"{}\" is already set above", var.name)));
+        }
+    }
+    let commands = [
+        ("startupProbe", &template.startup_probe),
+        ("readinessProbe", &template.readiness_probe),
+        ("livenessProbe", &template.liveness_probe),
+    ];
+    for (name, probe) in commands {
+        if probe.as_ref().and_then(|p| p.exec.as_ref()).and_then(|e| e.command.first()).is_some_and(String::is_empty) {
+            broken.push((at(&format!("spec.template.{name}.exec.command.0")), "the program's name is empty".into()));
+        }
+    }
+    if let Some(recycle) = &template.recycle
+        && recycle.max_lifetime.is_none()
+        && recycle.max_tasks.is_none()
+        && recycle.max_memory.is_none()
+    {
+        broken.push((at("spec.template.recycle"), "needs at least one of maxLifetime, maxTasks, maxMemory".into()));
+    }
+}
+
+/// The most workers that there can be at once, surge counted.
+fn most(spec: &PoolSpec) -> u32 {
+    let wanted = spec.scale.as_ref().map_or_else(|| spec.replicas.unwrap_or(1), |scale| scale.max_replicas);
+    wanted.saturating_add(spec.update_strategy.max_surge)
+}
+
+fn names(pool: &WorkerPool, broken: &mut Vec<Broken>) {
+    let names = &pool.spec.worker_names;
+    if names.is_empty() {
+        return;
+    }
+    let mut seen = BTreeSet::new();
+    for (n, name) in names.iter().enumerate() {
+        let path = at(&format!("spec.workerNames.{n}"));
+        if !seen.insert(name) {
+            broken.push((path, format!("\"{name}\" is already named above")));
+        } else if pool.metadata.name.len() + 1 + name.len() > NAME_BYTES_MAX * 2 {
+            broken.push((path, "is too long together with the pool's name".into()));
+        }
+    }
+    let (given, most) = (names.len(), most(&pool.spec));
+    if (given as u64) < u64::from(most) {
+        broken.push((at("spec.workerNames"), format!("found {given} names for up to {most} workers: give at least {most}")));
+    }
+}
+
+fn scaling(scale: &Scale, broken: &mut Vec<Broken>) {
+    if scale.min_replicas > scale.max_replicas {
+        broken.push((
+            at("spec.scale.minReplicas"),
+            format!("found {}, above maxReplicas {}", scale.min_replicas, scale.max_replicas),
+        ));
+    }
+    for (n, quota) in scale.quota.iter().enumerate() {
+        if quota.resume_above < quota.pause_below {
+            broken.push((at(&format!("spec.scale.quota.{n}.resumeAbove")), "is below pauseBelow".into()));
+        }
+    }
+    for (n, window) in scale.schedules.iter().enumerate() {
+        if window.min_replicas.is_some_and(|min| window.max_replicas.is_some_and(|max| min > max)) {
+            broken.push((at(&format!("spec.scale.schedules.{n}.minReplicas")), "is above maxReplicas".into()));
+        }
+    }
+}
+
+/// The broken rules of a policy.
+pub fn policy(spec: &PolicySpec) -> Vec<Broken> {
+    let mut broken = Vec::new();
+    let Amounts { cpu, memory, tasks } = spec.bounds.min;
+    let above = |low: Option<u64>, high: Option<u64>| low.is_some_and(|low| high.is_some_and(|high| low > high));
+    let max = spec.bounds.max;
+    let checks = [
+        ("cpu", above(cpu.map(|c| c.0), max.cpu.map(|c| c.0))),
+        ("memory", above(memory.map(|m| m.0), max.memory.map(|m| m.0))),
+        ("tasks", above(tasks.map(u64::from), max.tasks.map(u64::from))),
+    ];
+    for (name, _) in checks.iter().filter(|(_, wrong)| *wrong) {
+        broken.push((at(&format!("spec.bounds.min.{name}")), "is above max".into()));
+    }
+    if spec.mode == Mode::Manual && spec.manual.is_none() {
+        broken.push((at("spec.mode"), "Manual needs the field manual".into()));
+    }
+    for (n, rule) in spec.idle_when.iter().enumerate() {
+        if !spec.gauges.iter().any(|gauge| gauge.name == rule.gauge) {
+            broken.push((at(&format!("spec.idleWhen.{n}.gauge")), format!("\"{}\" is none of the gauges", rule.gauge)));
+        }
+    }
+    broken
+}

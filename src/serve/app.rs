@@ -1,0 +1,119 @@
+//! What every handler is given, and how a request's path and query are read.
+//!
+//! Reading is strict: what cannot be read is a 400 that says what was found.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::Query;
+use axum::extract::rejection::QueryRejection;
+use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::refusal::{Refusal, bad, nowhere, too_many};
+use crate::engine::handle::Handle;
+use crate::model::selector::Selector;
+use crate::model::status::{Kind, Meta, Object};
+
+/// What every handler is given.
+#[derive(Clone)]
+pub struct App {
+    /// The engine.
+    pub handle: Handle,
+    /// True when the daemon ends: streams end too.
+    pub ending: watch::Receiver<bool>,
+    streams: Arc<Semaphore>,
+}
+
+impl App {
+    /// With room for so many streams.
+    pub fn new(handle: Handle, streams: usize, ending: watch::Receiver<bool>) -> App {
+        App { handle, ending, streams: Arc::new(Semaphore::new(streams)) }
+    }
+
+    /// A place for one more stream, as long as it is held.
+    ///
+    /// # Errors
+    /// 429 when all are taken.
+    pub fn stream_slot(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let taken = "too many watches and followed logs are open: close some, or try again later";
+        self.streams.clone().try_acquire_owned().map_err(|_| too_many(taken))
+    }
+}
+
+/// The query of a request; of repeated names the last counts.
+pub type Params = Result<Query<BTreeMap<String, String>>, QueryRejection>;
+
+/// The kind of a URL.
+///
+/// # Errors
+/// 404 for what is not served.
+pub fn kind_of(plural: &str) -> Result<Kind, Refusal> {
+    Kind::ALL
+        .into_iter()
+        .find(|kind| kind.plural() == plural)
+        .ok_or_else(|| nowhere(": there are workerpools, workers and events"))
+}
+
+/// The query, or why it cannot be read.
+///
+/// # Errors
+/// 400.
+pub fn params(params: Params) -> Result<BTreeMap<String, String>, Refusal> {
+    params.map(|Query(params)| params).map_err(|rejection| bad(rejection.body_text()))
+}
+
+/// A yes or no of the query; absent is no.
+///
+/// # Errors
+/// 400 for anything else.
+pub fn flag(params: &BTreeMap<String, String>, name: &str) -> Result<bool, Refusal> {
+    match params.get(name).map(String::as_str) {
+        None | Some("false" | "0") => Ok(false),
+        Some("true" | "1" | "") => Ok(true),
+        Some(_) => Err(bad(format!("{name} must be true or false"))),
+    }
+}
+
+/// A number of the query.
+///
+/// # Errors
+/// 400 when it is not one.
+pub fn number(params: &BTreeMap<String, String>, name: &str) -> Result<Option<u64>, Refusal> {
+    let given = params.get(name).filter(|text| !text.is_empty());
+    given.map(|text| text.parse().map_err(|_| bad(format!("{name} must be a number from 0")))).transpose()
+}
+
+/// Which objects are wanted.
+#[derive(Clone, Default)]
+pub struct Filter {
+    labels: Selector,
+    fields: Selector,
+}
+
+impl Filter {
+    /// From the query.
+    ///
+    /// # Errors
+    /// 400 for a selector that cannot be read or a field that cannot be selected by.
+    pub fn new(params: &BTreeMap<String, String>) -> Result<Filter, Refusal> {
+        let selector = |name| params.get(name).map_or("", String::as_str).parse::<Selector>().map_err(bad);
+        let (labels, fields) = (selector("labelSelector")?, selector("fieldSelector")?);
+        match fields.unknown_key(&["metadata.name"]) {
+            Some(key) => Err(bad(format!("field selector: only metadata.name can be selected by, not \"{key}\""))),
+            None => Ok(Filter { labels, fields }),
+        }
+    }
+
+    /// Whether this object is wanted.
+    pub fn wants(&self, object: &Object) -> bool {
+        let meta: &Meta = object.meta();
+        let fields = BTreeMap::from([("metadata.name".to_owned(), meta.name.clone())]);
+        self.labels.matches(&meta.labels) && self.fields.matches(&fields)
+    }
+}
+
+/// An object as it is sent.
+pub fn value(object: &Object) -> Value {
+    serde_json::to_value(object).unwrap_or(Value::Null)
+}

@@ -1,0 +1,121 @@
+//! How a refusal leaves the house: the one table from the engine's refusals to Kubernetes' `Status`.
+//!
+//! Every error that a client sees is a `Status` object, whatever went wrong and wherever.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use super::wire::{Cause, Details, GROUP, Status};
+use crate::engine::handle::{Denied, Gone};
+use crate::model::document::Violation;
+
+/// A `Status` on its way out.
+#[derive(Debug)]
+pub struct Refusal(Box<Status>);
+
+impl From<Status> for Refusal {
+    fn from(status: Status) -> Refusal {
+        Refusal(Box::new(status))
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let code = StatusCode::from_u16(self.0.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (code, Json(*self.0)).into_response()
+    }
+}
+
+impl From<Denied> for Status {
+    fn from(denied: Denied) -> Status {
+        let (code, reason) = match &denied {
+            Denied::NotFound { .. } => (404, "NotFound"),
+            Denied::Invalid(_) => (422, "Invalid"),
+            Denied::Refused(_) => (400, "BadRequest"),
+            Denied::Conflict(_) => (409, "Conflict"),
+            Denied::ReadOnly => (403, "Forbidden"),
+            Denied::Internal(_) => (500, "InternalError"),
+            Denied::Ending => (503, "ServiceUnavailable"),
+        };
+        let status = Status::failure(code, reason, denied.to_string());
+        let details = match denied {
+            Denied::NotFound { kind, name, .. } => Some(about(kind, &name)),
+            Denied::Invalid(violations) => {
+                Some(Details { causes: violations.iter().map(cause).collect(), ..about("workerpools", "") })
+            }
+            Denied::Refused(_) | Denied::Conflict(_) | Denied::ReadOnly | Denied::Internal(_) | Denied::Ending => None,
+        };
+        Status { details, ..status }
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Refusal {
+        Status::from(denied).into()
+    }
+}
+
+impl From<Gone> for Status {
+    fn from(gone: Gone) -> Status {
+        Status::expired(gone.to_string())
+    }
+}
+
+impl From<Gone> for Refusal {
+    fn from(gone: Gone) -> Refusal {
+        Status::from(gone).into()
+    }
+}
+
+fn about(kind: &str, name: &str) -> Details {
+    Details { name: name.into(), group: GROUP.into(), kind: kind.into(), causes: Vec::new() }
+}
+
+fn cause(violation: &Violation) -> Cause {
+    let message = format!("{}:{}: {violation}", violation.line, violation.column);
+    Cause { reason: "FieldValueInvalid".into(), message, field: violation.path.clone() }
+}
+
+/// The request does not hold.
+pub fn bad(message: impl Into<String>) -> Refusal {
+    Status::failure(400, "BadRequest", message).into()
+}
+
+/// There is no such place.
+pub fn nowhere(what: &str) -> Refusal {
+    Status::failure(404, "NotFound", format!("the server could not find the requested resource{what}")).into()
+}
+
+/// The place is there, and that cannot be done to it.
+pub fn not_allowed(message: &str) -> Refusal {
+    Status::failure(405, "MethodNotAllowed", message).into()
+}
+
+/// Too many of something are open.
+pub fn too_many(message: &str) -> Refusal {
+    Status::failure(429, "TooManyRequests", message).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_its_code() {
+        let named = Denied::NotFound { kind: "workers", name: "x".into(), hint: String::new() };
+        for (denied, code, reason) in [
+            (named, 404, "NotFound"),
+            (Denied::Invalid(vec![Violation::default()]), 422, "Invalid"),
+            (Denied::Refused("r".into()), 400, "BadRequest"),
+            (Denied::Conflict("c".into()), 409, "Conflict"),
+            (Denied::ReadOnly, 403, "Forbidden"),
+            (Denied::Internal("i".into()), 500, "InternalError"),
+            (Denied::Ending, 503, "ServiceUnavailable"),
+        ] {
+            let status = Status::from(denied);
+            assert_eq!((status.code, status.reason.as_str(), status.status.as_str()), (code, reason, "Failure"));
+        }
+        assert_eq!(Status::from(Gone).code, 410);
+    }
+}

@@ -1,0 +1,206 @@
+//! The log pump: from the worker's pipe into rotated files.
+//!
+//! It never blocks the worker. What cannot be written (the disk is full, the rate is exceeded) is dropped, counted, and told
+//! in one line when writing goes on. Files are cut at line ends; a line longer than the pipe's buffer may be cut.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+
+use super::sys;
+
+/// Bytes taken from the pipe at once. On the stack, so small: these pages stay with the process.
+const CHUNK: usize = 8 * 1024;
+/// A line that passes the limit may make a file longer than its limit by this.
+const OVERHANG_MAX: u64 = 64 * 1024;
+
+/// One slot's log.
+pub(super) struct Log {
+    path: String,
+    file: Option<File>,
+    size: u64,
+    limits: (u64, u32, u64),
+    tokens: u64,
+    filled: u64,
+    untold: u64,
+    /// What was written last does not end a line.
+    cut_line: bool,
+    why: String,
+    /// Bytes dropped in the present run.
+    pub(super) dropped: u64,
+    /// When output last came, boot clock in ms.
+    pub(super) last: u64,
+}
+
+impl Log {
+    /// The log at `path`; nothing is opened yet.
+    pub(super) fn new(path: String) -> Log {
+        Log {
+            path,
+            file: None,
+            size: 0,
+            limits: (0, 1, 0),
+            tokens: 0,
+            filled: 0,
+            untold: 0,
+            cut_line: false,
+            why: String::new(),
+            dropped: 0,
+            last: 0,
+        }
+    }
+
+    /// A new run begins, with these limits: bytes a file, files, bytes a second.
+    pub(super) fn begin(&mut self, limits: (u64, u32, u64)) -> (u64, u64) {
+        self.limits = limits;
+        self.tokens = limits.2;
+        (self.filled, self.untold, self.dropped, self.last) = (sys::boot_ms(), 0, 0, 0);
+        self.open();
+        self.position()
+    }
+
+    /// Where the next byte goes: inode and offset; zeros if nowhere.
+    pub(super) fn position(&self) -> (u64, u64) {
+        let inode = self.file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |meta| meta.ino());
+        (inode, self.size)
+    }
+
+    /// Move what there is in the pipe into the log. Says whether the pipe has ended.
+    pub(super) fn pump(&mut self, pipe: &mut File) -> bool {
+        let mut buffer = [0u8; CHUNK];
+        // Bounded, so that a worker that never stops writing cannot keep us from everything else.
+        for _ in 0..64 {
+            match pipe.read(&mut buffer) {
+                Ok(0) => return true,
+                Ok(n) => self.take(&buffer[..n]),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return error.kind() != std::io::ErrorKind::WouldBlock,
+            }
+        }
+        false
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        self.last = sys::boot_ms();
+        let rate = self.limits.2;
+        let fresh = (self.last - self.filled).saturating_mul(rate) / 1000;
+        if fresh > 0 {
+            self.tokens = self.tokens.saturating_add(fresh).min(rate);
+            self.filled = self.last;
+        }
+        let fits = match rate {
+            0 => bytes.len(),
+            // Once dropping it drops on until a good piece fits: not a shred and a remark for every few bytes.
+            rate if self.untold > 0 && self.tokens < rate.min(CHUNK as u64) => 0,
+            _ => usize::try_from(self.tokens).unwrap_or(usize::MAX).min(bytes.len()),
+        };
+        let (kept, over) = bytes.split_at(fits);
+        if !kept.is_empty() {
+            self.tokens = self.tokens.saturating_sub(kept.len() as u64);
+            self.tell_dropped();
+            self.write(kept);
+            self.cut_line = kept.last() != Some(&b'\n');
+        }
+        if !over.is_empty() {
+            self.drop_bytes(over.len(), || format!("over {rate} bytes a second"));
+        }
+    }
+
+    /// The run is over: what was dropped last is told too.
+    pub(super) fn end(&mut self) {
+        self.tell_dropped();
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let room = self.limits.0.saturating_sub(self.size);
+        if (bytes.len() as u64) <= room || self.limits.0 == 0 {
+            return self.append(bytes);
+        }
+        // Cut behind the first line end past the limit, so that no line is in two files.
+        let from = usize::try_from(room).unwrap_or(0).min(bytes.len());
+        let cut = if self.size == 0 || bytes.is_empty() {
+            None
+        } else {
+            bytes[from..].iter().position(|b| *b == b'\n').map(|at| from + at + 1)
+        };
+        match cut {
+            Some(cut) => {
+                self.append(&bytes[..cut]);
+                self.rotate();
+                self.append(&bytes[cut..]);
+            }
+            None => {
+                self.append(bytes);
+                if self.size > self.limits.0.saturating_add(OVERHANG_MAX) {
+                    self.rotate();
+                }
+            }
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        if self.file.is_none() {
+            self.open();
+        }
+        let Some(file) = &mut self.file else {
+            return self.drop_bytes(bytes.len(), || "the log cannot be opened".into());
+        };
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match file.write(rest) {
+                Ok(n) if n > 0 => {
+                    self.size += n as u64;
+                    rest = &rest[n..];
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Ok(_) => return self.drop_bytes(rest.len(), || "the log takes no more".into()),
+                Err(error) => return self.drop_bytes(rest.len(), || error.to_string()),
+            }
+        }
+    }
+
+    fn drop_bytes(&mut self, n: usize, why: impl FnOnce() -> String) {
+        if self.untold == 0 {
+            self.why = why();
+        }
+        self.untold += n as u64;
+        self.dropped += n as u64;
+    }
+
+    fn tell_dropped(&mut self) {
+        if self.untold == 0 {
+            return;
+        }
+        let apart = if self.cut_line { "\n" } else { "" };
+        let line = format!("{apart}weir: dropped {} bytes: {}\n", self.untold, self.why);
+        let before = self.size;
+        let Some(file) = &mut self.file else { return };
+        if let Ok(n) = file.write(line.as_bytes()) {
+            self.size = before + n as u64;
+            self.untold = 0;
+            self.cut_line = false;
+        }
+    }
+
+    fn open(&mut self) {
+        let mut options = OpenOptions::new();
+        options.create(true).append(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
+        self.file = options.open(&self.path).ok();
+        self.size = self.file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |meta| meta.len());
+    }
+
+    fn rotate(&mut self) {
+        let keep = self.limits.1.max(1);
+        let old = |n: u32| if n == 0 { self.path.clone() } else { format!("{}.{n}", self.path) };
+        if keep == 1 {
+            // Only the current file is kept: the old one gives way.
+            let _gone = std::fs::remove_file(&self.path);
+        }
+        for n in (1..keep).rev() {
+            // A missing one is a gap from before; the one at the end is replaced.
+            let _moved = std::fs::rename(old(n - 1), old(n));
+        }
+        self.file = None;
+        self.open();
+    }
+}

@@ -1,0 +1,85 @@
+//! What the shim leaves on disk: how the last run ended, and for people and recovery what runs now.
+//!
+//! The exit record is on disk before the end is told. Written aside, synced, renamed: a reader sees a whole record or the one
+//! before. Numbers and one escaped text; the daemon's side reads it with a JSON library.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+
+use super::wire::{Exit, State};
+
+/// Write `exit.json` durably.
+///
+/// # Errors
+/// The system's: no space, no permission. The caller keeps the record and tries again.
+pub(super) fn exit(dir: &str, exit: &Exit) -> io::Result<()> {
+    let number = |n: Option<i32>| n.map_or_else(|| "null".to_owned(), |n| n.to_string());
+    let text = format!(
+        "{{\"incarnation\":{},\"code\":{},\"signal\":{},\"failed\":\"{}\",\"oom\":{},\"startedMs\":{},\"finishedMs\":{},\
+         \"ranMs\":{},\"cpuMs\":{},\"maxRssKib\":{},\"asked\":{},\"logStart\":[{},{}],\"logEnd\":[{},{}]}}\n",
+        exit.incarnation,
+        number(exit.code),
+        number(exit.signal),
+        escaped(&exit.failed),
+        exit.oom,
+        exit.started,
+        exit.finished,
+        exit.ran,
+        exit.cpu,
+        exit.rss,
+        exit.asked,
+        exit.log_start.0,
+        exit.log_start.1,
+        exit.log_end.0,
+        exit.log_end.1,
+    );
+    put(&format!("{dir}/exit.json"), &text, true)
+}
+
+/// Write `shim.json`: what runs now. Only for looking; nothing is lost with it.
+pub(super) fn running(dir: &str, state: &State) {
+    let text = format!(
+        "{{\"shim\":{},\"pid\":{},\"incarnation\":{},\"startedBootMs\":{},\"template\":\"{}\",\"logStart\":[{},{}]}}\n",
+        std::process::id(),
+        state.pid,
+        state.incarnation,
+        state.started,
+        escaped(&state.tag),
+        state.log_start.0,
+        state.log_start.1,
+    );
+    // The daemon has the same from the socket; this copy is for people.
+    let _written = put(&format!("{dir}/shim.json"), &text, false);
+}
+
+fn put(path: &str, text: &str, durable: bool) -> io::Result<()> {
+    let aside = format!("{path}.tmp");
+    let mut file: File = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+        .open(&aside)?;
+    file.write_all(text.as_bytes())?;
+    if durable {
+        file.sync_data()?;
+    }
+    std::fs::rename(&aside, path)
+}
+
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => {
+                out.push('\\');
+                out.push(c);
+            }
+            c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out
+}

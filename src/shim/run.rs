@@ -1,0 +1,460 @@
+//! The shim's loop: one `poll` over everything that can happen, and no timeout unless a record still has to be written.
+//!
+//! At most one message goes to the daemon per round: the whole state, if it changed. A daemon that does not read is let go of;
+//! the worker never waits for it.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{Backlog, getsockopt, sockopt};
+use nix::sys::stat::{Mode, umask};
+
+use super::child::{self, Child};
+use super::logs::Log;
+use super::notify::Notify;
+use super::wire::{self, Command, Exit, Go, Phase, State};
+use super::{record, sys, tree};
+
+/// How long a shim that found its slot taken waits to tell so, in ms.
+const TELL_HELD_MS: u16 = 5000;
+/// What a worker notifies is told at once so often in a row, then once per [`NOTIFY_PAUSE_MS`]: one that never stops talking
+/// floods its shim and not the daemon.
+const NOTIFY_BURST: u64 = 32;
+/// See [`NOTIFY_BURST`], in ms.
+const NOTIFY_PAUSE_MS: u16 = 20;
+/// How soon a record that could not be written is tried again, in ms.
+const RECORD_RETRY_MS: u16 = 1000;
+
+struct Shim {
+    dir: String,
+    /// Held as long as we or anything that inherits it live.
+    lock: Flock<File>,
+    listener: UnixListener,
+    signals: SignalFd,
+    daemon: Option<(UnixStream, Vec<u8>)>,
+    notify: Option<Notify>,
+    log: Log,
+    state: State,
+    /// What the present run was started with.
+    go: Go,
+    output: Option<File>,
+    news: Option<File>,
+    main_end: Option<sys::Reaped>,
+    failed: String,
+    started_wall: i64,
+    cpu_before: u64,
+    oom_before: u64,
+    oom_score: Vec<u8>,
+    unrecorded: bool,
+    /// When the worker's notifications will have used up their burst, boot clock in ms.
+    notified: u64,
+    /// A notification waits for its turn to be told.
+    later: bool,
+    dirty: bool,
+}
+
+/// Run the shim: `weir-shim SLOT-DIR LOG-FILE WORKER`, the listening socket as standard input. The exit code.
+pub fn main(args: &[String]) -> i32 {
+    let [_, dir, log, worker] = args else {
+        eprintln!("weir-shim is started by weir and is of no use by itself");
+        return 2;
+    };
+    umask(Mode::from_bits_truncate(0o077));
+    // Already a leader (a debugger did it): as good.
+    let _led = nix::unistd::setsid();
+    sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1);
+    let Ok(listener) = sys::copy_above(0, 3).map(UnixListener::from) else { return 1 };
+    // Asked again so that a daemon that connects later finds our pid at this end, not that of the daemon which bound it.
+    let _listening = nix::sys::socket::listen(&listener, Backlog::MAXCONN);
+    match Shim::new(dir, log, worker, listener) {
+        Ok(mut shim) => shim.run(),
+        Err(listener) => tell_held(&listener),
+    }
+}
+
+/// Say that the slot is taken to whoever asked for it, and end.
+fn tell_held(listener: &UnixListener) -> i32 {
+    let mut fds = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    if poll(&mut fds, TELL_HELD_MS).is_ok_and(|ready| ready > 0)
+        && let Ok((mut daemon, _)) = listener.accept()
+    {
+        // It finds out by our end too.
+        let _told = daemon.write_all(&State { phase: Phase::Held, ..State::default() }.encode());
+    }
+    1
+}
+
+/// Protect the shim from the OOM killer where that is allowed; gives back what the worker is to have.
+fn protect() -> Vec<u8> {
+    let before = std::fs::read("/proc/self/oom_score_adj").unwrap_or_default();
+    match std::fs::write("/proc/self/oom_score_adj", "-900") {
+        Ok(()) => before,
+        Err(_) => Vec::new(),
+    }
+}
+
+impl Shim {
+    fn new(dir: &str, log: &str, worker: &str, listener: UnixListener) -> Result<Shim, UnixListener> {
+        let lock = File::options().read(true).write(true).create(true).truncate(false).open(format!("{dir}/lock"));
+        let Ok(lock) = lock.map_err(|_| ()).and_then(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| ()))
+        else {
+            return Err(listener);
+        };
+        let mut mask = SigSet::empty();
+        [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGPIPE]
+            .into_iter()
+            .for_each(|signal| mask.add(signal));
+        let blocked = mask.thread_block();
+        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK);
+        let (Ok(()), Ok(signals)) = (blocked, signals) else { return Err(listener) };
+        sys::nonblocking(&listener);
+        Ok(Shim {
+            dir: dir.into(),
+            lock,
+            listener,
+            signals,
+            daemon: None,
+            notify: Notify::open(worker),
+            log: Log::new(log.into()),
+            state: State::default(),
+            go: Go::default(),
+            output: None,
+            news: None,
+            main_end: None,
+            failed: String::new(),
+            started_wall: 0,
+            cpu_before: 0,
+            oom_before: 0,
+            oom_score: protect(),
+            unrecorded: false,
+            notified: 0,
+            later: false,
+            dirty: false,
+        })
+    }
+
+    fn run(&mut self) -> i32 {
+        let mut met = false;
+        loop {
+            let ready = self.wait();
+            if ready[3] {
+                self.pump();
+            }
+            if ready[4] {
+                self.read_news();
+            }
+            if ready[5] {
+                self.read_notify();
+            }
+            if ready[0] {
+                self.read_signals();
+            }
+            if ready[1] {
+                self.accept();
+                met = true;
+            }
+            let mut bye = false;
+            if ready[2] {
+                bye = self.read_commands();
+            }
+            if self.unrecorded {
+                self.record();
+            }
+            self.dirty |= self.later && self.may_tell();
+            self.tell();
+            let idle = self.state.phase == Phase::Waiting && !self.unrecorded;
+            if idle && (bye || (met && self.daemon.is_none())) {
+                // The path is free for the next shim of this slot.
+                let _gone = std::fs::remove_file(format!("{}/sock", self.dir));
+                return 0;
+            }
+        }
+    }
+
+    /// Wait for anything: signals, a daemon, its commands, output, news of exec, notifications.
+    fn wait(&self) -> [bool; 6] {
+        let sources = [
+            Some(self.signals.as_fd()),
+            Some(self.listener.as_fd()),
+            self.daemon.as_ref().map(|(stream, _)| stream.as_fd()),
+            self.output.as_ref().map(AsFd::as_fd),
+            self.news.as_ref().map(AsFd::as_fd),
+            self.notify.as_ref().map(|notify| notify.socket.as_fd()),
+        ];
+        let mut fds: Vec<PollFd<'_>> = sources.iter().flatten().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+        let timeout = match (self.later, self.unrecorded) {
+            (true, _) => PollTimeout::from(NOTIFY_PAUSE_MS),
+            (false, true) => PollTimeout::from(RECORD_RETRY_MS),
+            (false, false) => PollTimeout::NONE,
+        };
+        if poll(&mut fds, timeout).is_err() {
+            return [false; 6];
+        }
+        let mut answers = fds.iter().map(|fd| fd.revents().is_some_and(|events| !events.is_empty()));
+        sources.map(|source| source.is_some() && answers.next().unwrap_or(false))
+    }
+
+    fn pump(&mut self) {
+        let Some(output) = &mut self.output else { return };
+        let dropped = self.log.dropped;
+        if self.log.pump(output) {
+            self.output = None;
+        }
+        // When drops begin it is told at once; how many, when asked.
+        self.dirty |= dropped == 0 && self.log.dropped > 0;
+    }
+
+    fn read_news(&mut self) {
+        let Some(mut news) = self.news.take() else { return };
+        let mut why = Vec::new();
+        // The child closes it by exec or by its end, which follows at once.
+        let _read = news.read_to_end(&mut why);
+        if why.is_empty() && self.state.phase == Phase::Starting {
+            self.state.phase = Phase::Running;
+            self.state.started = sys::boot_ms();
+            record::running(&self.dir, &self.state);
+        } else {
+            self.failed = String::from_utf8_lossy(&why).into_owned();
+        }
+        self.dirty = true;
+    }
+
+    fn read_notify(&mut self) {
+        let uid = self.go.user.map_or_else(|| nix::unistd::getuid().as_raw(), |(uid, _)| uid);
+        if let Some(notify) = &self.notify {
+            self.later |= notify.take(uid, &mut self.state) && self.state.phase == Phase::Running;
+        }
+    }
+
+    /// Whether the worker's notifications may be told now, or are over their rate.
+    fn may_tell(&mut self) -> bool {
+        let (now, pause) = (sys::boot_ms(), u64::from(NOTIFY_PAUSE_MS));
+        let used = self.notified.max(now) + pause;
+        let may = used <= now + NOTIFY_BURST * pause;
+        if may {
+            self.notified = used;
+        }
+        may
+    }
+
+    fn read_signals(&mut self) {
+        // One signal stands for any number of children. The terminal's and a stray TERM are not for us: the daemon says bye.
+        while let Ok(Some(_)) = self.signals.read_signal() {}
+        self.reap();
+    }
+
+    fn reap(&mut self) {
+        loop {
+            match sys::wait() {
+                sys::Wait::Ended(child)
+                    if child.pid == self.state.pid && self.main_end.is_none() && self.state.phase != Phase::Waiting =>
+                {
+                    self.read_news();
+                    self.main_end = Some(child);
+                    self.state.phase = Phase::Clearing;
+                    self.dirty = true;
+                }
+                sys::Wait::Ended(_) => {}
+                sys::Wait::Alive => {
+                    if self.state.phase == Phase::Clearing {
+                        tree::kill(&self.go.cgroup);
+                    }
+                    return;
+                }
+                sys::Wait::None => return self.tree_is_empty(),
+            }
+        }
+    }
+
+    /// Nothing lives below us: the run is over.
+    fn tree_is_empty(&mut self) {
+        let Some(end) = self.main_end.take() else { return };
+        if let Some(mut output) = self.output.take() {
+            // Everybody who could write is dead: what is in the pipe is all there will be.
+            while !self.log.pump(&mut output) && readable(&output) {}
+        }
+        self.log.end();
+        // Its last words must not count for the next run.
+        self.read_notify();
+        let ran = self.state.started > 0;
+        let exit = Exit {
+            incarnation: self.state.incarnation,
+            code: end.code.filter(|_| self.failed.is_empty()),
+            signal: end.signal.filter(|_| self.failed.is_empty()),
+            failed: std::mem::take(&mut self.failed),
+            oom: tree::oom_kills(&self.go.cgroup) > self.oom_before,
+            started: if ran { self.started_wall } else { 0 },
+            finished: sys::wall_ms(),
+            ran: if ran { sys::boot_ms().saturating_sub(self.state.started) } else { 0 },
+            cpu: end.cpu_ms.max(sys::reaped_cpu_ms().saturating_sub(self.cpu_before)),
+            rss: end.rss_kib,
+            asked: self.state.stop > 0,
+            log_start: self.state.log_start,
+            log_end: self.log.position(),
+        };
+        self.state.exit = Some(exit);
+        self.unrecorded = true;
+        self.record();
+        self.state.phase = Phase::Waiting;
+        self.state.pid = 0;
+        self.dirty = true;
+    }
+
+    /// The end is on disk before it is told; on a full disk it is told from memory and written when there is room.
+    fn record(&mut self) {
+        if let Some(exit) = &self.state.exit {
+            // With the slot's directory gone nobody will ever read it: no reason to stay.
+            self.unrecorded = record::exit(&self.dir, exit).is_err_and(|error| error.kind() != std::io::ErrorKind::NotFound);
+        }
+    }
+
+    fn accept(&mut self) {
+        while let Ok((stream, _)) = self.listener.accept() {
+            let peer = getsockopt(&stream, sockopt::PeerCredentials).map(|who| who.uid());
+            let own = nix::unistd::geteuid().as_raw();
+            if peer.is_ok_and(|uid| uid == own || uid == 0) && stream.set_nonblocking(true).is_ok() {
+                // The newest daemon counts. One before it that lives is told, and does not take the worker for an orphan.
+                if let Some((mut before, _)) = self.daemon.replace((stream, Vec::new())) {
+                    let _told = before.write(&State { phase: Phase::Held, ..State::default() }.encode());
+                }
+                self.dirty = true;
+            }
+        }
+    }
+
+    /// Take in commands. Says whether bye was said.
+    fn read_commands(&mut self) -> bool {
+        let Some((stream, buffer)) = &mut self.daemon else { return false };
+        let mut chunk = [0u8; 4096];
+        let mut ended = false;
+        loop {
+            match stream.read(&mut chunk) {
+                Ok(0) => ended = true,
+                Ok(n) => {
+                    buffer.extend_from_slice(&chunk[..n]);
+                    continue;
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(_) => ended = true,
+            }
+            break;
+        }
+        let buffer = std::mem::take(buffer);
+        let mut rest = buffer.as_slice();
+        let mut bye = false;
+        loop {
+            match wire::split(rest) {
+                Ok(Some((kind, body, taken))) => {
+                    match Command::decode(kind, body) {
+                        Ok(command) => bye |= self.obey(command),
+                        Err(wire::Malformed) => ended = true,
+                    }
+                    rest = &rest[taken..];
+                }
+                Ok(None) => break,
+                Err(wire::Malformed) => {
+                    ended = true;
+                    break;
+                }
+            }
+        }
+        match &mut self.daemon {
+            _ if ended => self.daemon = None,
+            Some((_, buffer)) => *buffer = rest.to_vec(),
+            None => {}
+        }
+        bye
+    }
+
+    fn obey(&mut self, command: Command) -> bool {
+        let runs = matches!(self.state.phase, Phase::Starting | Phase::Running | Phase::Clearing);
+        match command {
+            Command::Go(go) if !runs && go.incarnation > self.state.incarnation => self.start(*go),
+            Command::Signal { incarnation, signal }
+                if runs && incarnation == self.state.incarnation && self.main_end.is_none() =>
+            {
+                self.state.stop = sys::boot_ms();
+                sys::signal_child(self.state.pid, signal);
+                // A stopped process takes no signal but KILL until it is continued.
+                sys::signal_child(self.state.pid, libc::SIGCONT);
+            }
+            Command::Kill { incarnation } if runs && incarnation == self.state.incarnation => {
+                self.state.killed = sys::boot_ms();
+                self.state.stop = if self.state.stop == 0 { self.state.killed } else { self.state.stop };
+                tree::kill(&self.go.cgroup);
+            }
+            Command::Query => self.refresh(),
+            Command::Bye => return true,
+            Command::Go(_) | Command::Signal { .. } | Command::Kill { .. } => {}
+        }
+        self.dirty = true;
+        false
+    }
+
+    fn start(&mut self, go: Go) {
+        self.cpu_before = sys::reaped_cpu_ms();
+        self.oom_before = tree::oom_kills(&go.cgroup);
+        let log_start = self.log.begin((go.log_size, go.log_files, go.log_rate));
+        let exit = self.state.exit.take();
+        self.state = State {
+            phase: Phase::Starting,
+            incarnation: go.incarnation,
+            tag: go.tag.clone(),
+            log_start,
+            exit,
+            ..State::default()
+        };
+        self.go = go;
+        if let Some(notify) = &self.notify {
+            self.go.env.push([b"NOTIFY_SOCKET=", notify.name.as_bytes()].concat());
+        }
+        self.started_wall = sys::wall_ms();
+        self.failed.clear();
+        match child::spawn(&self.go, &self.lock, &self.oom_score) {
+            Ok(Child { pid, output, news }) => {
+                self.state.pid = pid;
+                // The child has its own copy.
+                (self.go.argv, self.go.env) = (Vec::new(), Vec::new());
+                sys::nonblocking(&output);
+                (self.output, self.news) = (Some(output.into()), Some(news.into()));
+            }
+            Err(why) => {
+                self.failed = why;
+                self.main_end = Some(sys::Reaped { pid: 0, code: None, signal: None, cpu_ms: 0, rss_kib: 0 });
+                self.tree_is_empty();
+            }
+        }
+    }
+
+    fn refresh(&mut self) {
+        let running = tree::cpu_ms(self.state.pid).filter(|_| self.state.phase == Phase::Running);
+        self.state.cpu_ms = running.unwrap_or(0) + sys::reaped_cpu_ms().saturating_sub(self.cpu_before);
+    }
+
+    fn tell(&mut self) {
+        if !std::mem::take(&mut self.dirty) {
+            return;
+        }
+        (self.state.output, self.state.dropped) = (self.log.last, self.log.dropped);
+        self.later = false;
+        let Some((stream, _)) = &mut self.daemon else { return };
+        let message = self.state.encode();
+        // A part of a message would garble the next: a daemon that does not read is let go of and says hello again.
+        if !matches!(stream.write(&message), Ok(n) if n == message.len()) {
+            self.daemon = None;
+        }
+    }
+}
+
+fn readable(pipe: &File) -> bool {
+    let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+        && fds[0].revents().is_some_and(|e| e.contains(PollFlags::POLLIN))
+}

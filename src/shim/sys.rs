@@ -1,0 +1,208 @@
+//! The shim's only unsafe code: the few system calls that no safe wrapper offers in the form needed here.
+//!
+//! The shim has one thread, so a fork's child may do anything; everything wrapped here is checked for its result.
+
+#![expect(unsafe_code, reason = "fork, wait4, close_range and prctl have no safe form; the shim has a single thread")]
+
+use std::ffi::{CString, c_char, c_int};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// Milliseconds on the boot clock.
+pub(super) fn boot_ms() -> u64 {
+    clock(libc::CLOCK_BOOTTIME).cast_unsigned()
+}
+
+/// Milliseconds since the Unix epoch.
+pub(super) fn wall_ms() -> i64 {
+    clock(libc::CLOCK_REALTIME)
+}
+
+fn clock(id: libc::clockid_t) -> i64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid place for the answer; both clocks exist on every kernel we run on.
+    unsafe { libc::clock_gettime(id, &raw mut time) };
+    time.tv_sec * 1000 + time.tv_nsec / 1_000_000
+}
+
+/// Fork. `None` in the child.
+///
+/// # Errors
+/// EAGAIN or ENOMEM.
+pub(super) fn fork() -> io::Result<Option<i32>> {
+    // SAFETY: the process has one thread, so no lock can be held by a thread that the child does not have.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        pid => Ok(Some(pid)),
+    }
+}
+
+/// The kernel's number; the libc crate's has a type too narrow for it.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Fork into a cgroup, given by its directory. `None` in the child. A process that is born there costs nothing; moving one
+/// there afterwards waits for every processor to pass a quiet moment, ten milliseconds and more.
+///
+/// # Errors
+/// The system's; ENOSYS before Linux 5.7.
+pub(super) fn fork_into(cgroup: &impl AsRawFd) -> io::Result<Option<i32>> {
+    // SAFETY: all-zero bytes are a valid clone_args.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = CLONE_INTO_CGROUP;
+    args.exit_signal = libc::SIGCHLD.unsigned_abs().into();
+    args.cgroup = cgroup.as_raw_fd().unsigned_abs().into();
+    // SAFETY: without CLONE_VM this is fork; the process has one thread, and the child goes straight to exec or _exit.
+    match unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        pid => Ok(i32::try_from(pid).ok()),
+    }
+}
+
+/// End the child at once, without running anything of the parent's.
+pub(super) fn exit_now(code: i32) -> ! {
+    // SAFETY: always allowed.
+    unsafe { libc::_exit(code) }
+}
+
+/// How a reaped child ended.
+pub(super) struct Reaped {
+    pub(super) pid: i32,
+    pub(super) code: Option<i32>,
+    pub(super) signal: Option<i32>,
+    pub(super) cpu_ms: u64,
+    pub(super) rss_kib: u64,
+}
+
+/// What there is to reap.
+pub(super) enum Wait {
+    /// This child has ended.
+    Ended(Reaped),
+    /// Children live, none has ended.
+    Alive,
+    /// There is no child at all.
+    None,
+}
+
+/// Reap one child, whichever, without waiting.
+pub(super) fn wait() -> Wait {
+    let mut status: c_int = 0;
+    // SAFETY: all-zero bytes are a valid rusage.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both places are valid for the answer.
+    match unsafe { libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut usage) } {
+        -1 => Wait::None,
+        0 => Wait::Alive,
+        pid => Wait::Ended(Reaped {
+            pid,
+            code: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
+            signal: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)),
+            cpu_ms: millis(usage.ru_utime) + millis(usage.ru_stime),
+            rss_kib: u64::try_from(usage.ru_maxrss).unwrap_or(0),
+        }),
+    }
+}
+
+fn millis(time: libc::timeval) -> u64 {
+    u64::try_from(time.tv_sec * 1000 + time.tv_usec / 1000).unwrap_or(0)
+}
+
+/// CPU used by the children reaped so far, in ms.
+pub(super) fn reaped_cpu_ms() -> u64 {
+    // SAFETY: all-zero bytes are a valid rusage.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the place is valid for the answer.
+    unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage) };
+    millis(usage.ru_utime) + millis(usage.ru_stime)
+}
+
+/// Signal an own child that is not reaped yet: its pid cannot be another's.
+pub(super) fn signal_child(pid: i32, signal: i32) {
+    // SAFETY: no memory is involved. ESRCH means it is a zombie's pid already gone: nothing to do.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// Put `fd` at number `at`, without close-on-exec.
+///
+/// # Errors
+/// The system's.
+pub(super) fn put_at(fd: RawFd, at: RawFd) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    match unsafe { libc::dup2(fd, at) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// A copy of `fd` numbered at least `least`, closed on exec.
+///
+/// # Errors
+/// The system's.
+pub(super) fn copy_above(fd: RawFd, least: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: no memory is involved.
+    match unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, least) } {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: the kernel has just given us this descriptor.
+        copy => Ok(unsafe { OwnedFd::from_raw_fd(copy) }),
+    }
+}
+
+/// Have every descriptor from `first` on closed by exec.
+pub(super) fn close_on_exec_from(first: u32) {
+    // SAFETY: no memory is involved. On a kernel without the call (before 5.11) every descriptor of ours is CLOEXEC already.
+    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 4u32) };
+}
+
+/// Default dispositions and an empty mask for every signal.
+pub(super) fn reset_signals() {
+    // The kernel's own structure, all zero: default, no flags, no mask.
+    let default = [0u64; 4];
+    for signal in 1..=64u64 {
+        // SAFETY: the structure is valid and as long as any architecture's. Asked of the kernel, as the C library keeps two
+        // signals to itself, and they are inherited too. For KILL and STOP it fails harmlessly.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null::<u64>(), 8usize) };
+    }
+    // SAFETY: all-zero bytes are a valid set, made empty at once.
+    let mut none: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is valid.
+    unsafe {
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
+/// Become this user, with these groups. All of it or an error.
+///
+/// # Errors
+/// EPERM without the privilege.
+pub(super) fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+    // SAFETY: the slice is valid for its length.
+    let done = unsafe { libc::setgroups(groups.len(), groups.as_ptr()) == 0 && libc::setgid(gid) == 0 && libc::setuid(uid) == 0 };
+    if done { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// `prctl` with one number: PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS.
+pub(super) fn prctl(option: c_int, value: libc::c_ulong) {
+    // SAFETY: both options used take plain numbers only.
+    unsafe { libc::prctl(option, value, 0, 0, 0) };
+}
+
+/// Replace the program. Returns only the error.
+pub(super) fn exec(path: &CString, argv: &[CString], env: &[CString]) -> io::Error {
+    let pointers =
+        |strings: &[CString]| -> Vec<*const c_char> { strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect() };
+    let (argv, env) = (pointers(argv), pointers(env));
+    // SAFETY: both arrays end in null and their strings outlive the call.
+    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), env.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Switch blocking off.
+pub(super) fn nonblocking(fd: &impl AsRawFd) {
+    // SAFETY: no memory is involved.
+    unsafe {
+        let flags = libc::fcntl(fd.as_raw_fd(), libc::F_GETFL);
+        libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK);
+    }
+}

@@ -1,0 +1,231 @@
+//! Nothing that can happen to the specs directory by accident stops a worker.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::harness::{Scratch, wait};
+
+type Break = (&'static str, fn(&Path));
+
+/// Twelve ways of making the directory unreadable or empty. The good one is kept beside it as `specs.good`.
+const WAYS: [Break; 12] = [
+    ("moved away", |_| {}),
+    ("emptied", |dir| fs::create_dir(dir).expect("made")),
+    ("a file in its place", |dir| fs::write(dir, "x").expect("written")),
+    ("a dangling link", |dir| symlink("/no/such/place", dir).expect("linked")),
+    ("a link to itself", |dir| symlink(dir, dir).expect("linked")),
+    ("a link to a device", |dir| symlink("/dev/null", dir).expect("linked")),
+    ("another directory with other files", |dir| {
+        fs::create_dir(dir).expect("made");
+        fs::write(dir.join("readme.txt"), "hello").expect("written");
+    }),
+    ("only an empty file", |dir| {
+        fs::create_dir(dir).expect("made");
+        fs::write(dir.join("web.yaml"), "").expect("written");
+    }),
+    ("only broken files", |dir| {
+        fs::create_dir(dir).expect("made");
+        for name in ["web.yaml", "two.yaml"] {
+            fs::write(dir.join(name), "spec: [").expect("written");
+        }
+    }),
+    ("files that cannot be opened", |dir| {
+        fs::create_dir(dir).expect("made");
+        for name in ["web.yaml", "two.yaml"] {
+            symlink("/no/such/file", dir.join(name)).expect("linked");
+        }
+    }),
+    ("directories with the files' names", |dir| {
+        for name in ["web.yaml", "two.yaml"] {
+            fs::create_dir_all(dir.join(name)).expect("made");
+        }
+    }),
+    ("fifos with the files' names", |dir| {
+        fs::create_dir(dir).expect("made");
+        for name in ["web.yaml", "two.yaml"] {
+            std::process::Command::new("mkfifo").arg(dir.join(name)).status().expect("made");
+        }
+    }),
+];
+
+#[test]
+fn twelve_ways_of_losing_the_directory_stop_nobody() {
+    let mut scratch = Scratch::new().with(&["--prune-grace", "300ms"]);
+    scratch.put("web.yaml", &scratch.pool("web", 2, "", ""));
+    scratch.put("two.yaml", &scratch.pool("two", 2, "", ""));
+    scratch.start();
+    let before = scratch.wait_workers(4);
+    let (dir, good) = (scratch.dir.join("specs"), scratch.dir.join("specs.good"));
+    for (n, (how, break_it)) in WAYS.iter().enumerate() {
+        fs::rename(&dir, &good).expect("moved");
+        break_it(&dir);
+        std::thread::sleep(Duration::from_millis(900));
+        assert_eq!(scratch.workers(), before, "{how}");
+        if dir.is_symlink() || dir.is_file() {
+            fs::remove_file(&dir).expect("removed");
+        } else if dir.exists() {
+            fs::remove_dir_all(&dir).expect("removed");
+        }
+        fs::rename(&good, &dir).expect("moved back");
+        // The next good edit is seen: labels change nothing for the workers.
+        let label = format!("{{name: web, labels: {{round: \"{n}\"}}}}");
+        scratch.put("web.yaml", &scratch.pool("web", 2, "", "").replace("{name: web}", &label));
+        let seen = |status: &serde_json::Value| status["metadata"]["labels"]["round"].as_str() == Some(&n.to_string());
+        scratch.wait_status("workerpools", "web", seen);
+        assert_eq!(scratch.workers(), before, "{how}, and back");
+    }
+}
+
+/// Five real specs; each is written over itself in prefixes.
+fn real_specs(scratch: &Scratch) -> Vec<(String, String)> {
+    let long = "    backoff: {initial: 2s, max: 30s, resetAfter: 2m}\n    logs: {maxSize: 10Mi, maxFiles: 12, maxRate: 10Mi}\n";
+    vec![
+        ("one".into(), scratch.pool("one", 2, "", "")),
+        ("twelve".into(), scratch.pool("twelve", 12, "", "")),
+        ("long".into(), scratch.pool("long", 2, "", long)),
+        (
+            "last".into(),
+            format!(
+                "{}  replicas: 3\n",
+                scratch.pool("last", 1, "", "  updateStrategy: {type: OnIdle}\n").replace("  replicas: 1\n", "")
+            ),
+        ),
+        ("pair".into(), format!("{}---\n{}", scratch.pool("pair", 1, "", ""), scratch.pool("pear", 1, "", ""))),
+    ]
+}
+
+#[test]
+fn prefixes_of_specs_in_place_of_the_whole_stop_nobody() {
+    let mut scratch = Scratch::new().with(&["--prune-grace", "10s"]);
+    let specs = real_specs(&scratch);
+    for (name, text) in &specs {
+        scratch.put(&format!("{name}.yaml"), text);
+    }
+    scratch.start();
+    let before = scratch.wait_workers(2 + 12 + 2 + 3 + 2);
+    let longest = specs.iter().map(|(_, text)| text.len()).max().unwrap_or(0);
+    // All five at once: a prefix for half a second, then the whole again. Every length, or a sample of them.
+    let rounds = std::env::var("WEIR_PREFIXES").ok().and_then(|n| n.parse().ok()).unwrap_or(16usize);
+    for round in 0..rounds {
+        for (name, text) in &specs {
+            let cut = if rounds >= longest { round } else { text.len() * (2 * round + 1) / (2 * rounds) };
+            scratch.write(&format!("{name}.yaml"), &text[..cut.min(text.len() - 1)]);
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        for (name, text) in &specs {
+            scratch.write(&format!("{name}.yaml"), text);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(scratch.workers(), before, "round {round}");
+    }
+}
+
+#[test]
+fn hostile_files_are_refused_quickly_and_delay_nobody() {
+    let mut scratch = Scratch::new();
+    scratch.put("good.yaml", &scratch.pool("good", 1, "", ""));
+    scratch.start();
+    scratch.wait_workers(1);
+    let head = "apiVersion: weir.dev/v1\nkind: WorkerPool\n";
+    let bomb: String = (0..10)
+        .map(|n| {
+            if n == 0 {
+                "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".into()
+            } else {
+                format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(","))
+            }
+        })
+        .collect();
+    let named = |name: &str| format!("{head}metadata: {{name: \"{name}\"}}\nspec: {{template: {{command: [x]}}}}\n");
+    let with = |spec: &str| format!("{head}metadata: {{name: h}}\nspec: {{template: {{command: [x]}}, {spec}}}\n");
+    let texts: Vec<(&str, Vec<u8>)> = vec![
+        ("bomb", format!("{head}{bomb}").into_bytes()),
+        ("nesting", format!("{head}spec: {}", "[".repeat(100_000)).into_bytes()),
+        ("nul", b"apiVersion: weir.dev/v1\0\n".to_vec()),
+        ("utf8", b"apiVersion: \xff\xfe\n".to_vec()),
+        ("dots", named("../x").into_bytes()),
+        ("longname", named(&"n".repeat(4096)).into_bytes()),
+        ("huge", with("replicas: 99999999999999999999").into_bytes()),
+        ("negative", with("replicas: -1").into_bytes()),
+        ("float", with("replicas: .inf").into_bytes()),
+    ];
+    for (name, text) in &texts {
+        let file = format!("{name}.yaml");
+        let aside = scratch.dir.join("aside");
+        fs::write(&aside, text).expect("written");
+        refused_soon(&scratch, &file, || fs::rename(&aside, scratch.spec(&file)).expect("renamed"));
+    }
+    refused_soon(&scratch, "fifo.yaml", || {
+        assert!(std::process::Command::new("mkfifo").arg(scratch.spec("fifo.yaml")).status().expect("made").success())
+    });
+    refused_soon(&scratch, "device.yaml", || symlink("/dev/zero", scratch.spec("device.yaml")).expect("linked"));
+    refused_soon(&scratch, "sparse.yaml", || {
+        fs::File::create(scratch.spec("sparse.yaml")).and_then(|f| f.set_len(1 << 30)).expect("made")
+    });
+    // A byte order mark is no harm, and the good pool is served as ever.
+    scratch.put("bom.yaml", &format!("\u{feff}{}", scratch.pool("bom", 1, "", "")));
+    scratch.put("good.yaml", &scratch.pool("good", 2, "", ""));
+    scratch.wait_workers(3);
+}
+
+/// The refusal of a file is a line within half a second (two on a busy machine), from when it is put there by `put`.
+fn refused_soon(scratch: &Scratch, file: &str, put: impl Fn()) {
+    let began = Instant::now();
+    put();
+    wait(&format!("a refusal of {file}"), || scratch.log().contains(&format!("{file}:")).then_some(()), || scratch.log());
+    assert!(began.elapsed() < Duration::from_secs(2), "{file}: {:?}", began.elapsed());
+}
+
+#[test]
+fn many_pools_that_vanish_at_once_wait_for_a_confirmation() {
+    let mut scratch = Scratch::new().with(&["--prune-grace", "300ms"]);
+    for n in 0..4 {
+        scratch.put(&format!("p{n}.yaml"), &scratch.pool(&format!("p{n}"), 1, "", ""));
+    }
+    scratch.start();
+    let before = scratch.wait_workers(4);
+    for n in 0..3 {
+        fs::remove_file(scratch.spec(&format!("p{n}.yaml"))).expect("removed");
+    }
+    wait(
+        "the line about it",
+        || {
+            scratch
+                .log()
+                .contains("PruneBlocked")
+                .then_some(())
+                .or_else(|| scratch.log().contains("ctl prune --confirm").then_some(()))
+        },
+        || scratch.log(),
+    );
+    std::thread::sleep(Duration::from_millis(800));
+    assert_eq!(scratch.workers(), before);
+    for n in 0..3 {
+        scratch.put(&format!("p{n}.yaml"), &scratch.pool(&format!("p{n}"), 1, "", ""));
+    }
+    fs::remove_file(scratch.spec("p3.yaml")).expect("removed");
+    let left = scratch.wait_workers(3);
+    assert!(left.iter().all(|(worker, pid)| before[worker] == *pid), "one at a time goes, the others stay");
+}
+
+#[test]
+fn editors_droppings_and_a_state_that_others_may_write_are_left_alone() {
+    let mut scratch = Scratch::new();
+    scratch.put("web.yaml", &scratch.pool("web", 1, "", ""));
+    let other = scratch.pool("other", 1, "", "");
+    for name in [".web.yaml.swp", "web.yaml~", "#web.yaml#", "4913", "web.yaml.bak", ".#web.yaml", "Web.yaml"] {
+        scratch.write(name, &other);
+    }
+    scratch.start();
+    scratch.wait_workers(1);
+    scratch.put("more.yaml", &scratch.pool("more", 1, "", ""));
+    let workers = scratch.wait_workers(2);
+    assert!(!workers.contains_key("other-0"), "{workers:?}");
+    scratch.kill();
+    fs::set_permissions(scratch.dir.join("state"), fs::Permissions::from_mode(0o777)).expect("chmod");
+    let refused = scratch.weir().output().expect("runs");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("chmod go-w"));
+}

@@ -1,0 +1,105 @@
+//! How workers end: exactly known, also while nobody watched; and nothing of a tree is left.
+
+use std::fs;
+
+use super::harness::{Scratch, alive, signal, wait};
+
+#[test]
+fn ends_while_no_daemon_runs_are_reported_exactly() {
+    // Each worker waits for the file to appear, then ends in its own way; four workers each of five ways.
+    let ways = [
+        ("zero", "exit 0", serde_json::json!(0), serde_json::Value::Null),
+        ("one", "exit 1", serde_json::json!(1), serde_json::Value::Null),
+        ("seven", "exit 7", serde_json::json!(7), serde_json::Value::Null),
+        ("segv", "kill -SEGV $$$$", serde_json::Value::Null, serde_json::json!(11)),
+        ("kill", "kill -KILL $$$$", serde_json::Value::Null, serde_json::json!(9)),
+    ];
+    let mut scratch = Scratch::new();
+    let gate = scratch.dir.join("gate");
+    let each = 20;
+    for (name, how, ..) in &ways {
+        let script = format!("[bash, -c, \"until [ -e {} ]; do sleep 0.05; done; ulimit -c 0; {how}\"]", gate.display());
+        scratch.put(&format!("{name}.yaml"), &scratch.pool(name, each, &script, "    restartPolicy: Never\n"));
+    }
+    scratch.start();
+    scratch.wait_workers(ways.len() * each as usize);
+    scratch.kill();
+    fs::write(&gate, "").expect("opened");
+    wait("the end of all", || alive(&scratch.mark).is_empty().then_some(()), || format!("{:?}", scratch.workers()));
+    scratch.start();
+    let mut exact = 0;
+    for (name, _, code, signal) in &ways {
+        for n in 0..each {
+            let status =
+                scratch.wait_status("workers", &format!("{name}-{n}"), |status| status["status"]["lastExit"].is_object());
+            let exit = &status["status"]["lastExit"];
+            assert_eq!((&exit["code"], &exit["signal"]), (code, signal), "{name}-{n}: {exit}");
+            exact += 1;
+        }
+    }
+    println!("{exact}/100 exact");
+}
+
+#[test]
+fn twenty_descendants_in_sessions_of_their_own_all_go_with_their_worker() {
+    for driver in ["auto", "none"] {
+        let mut scratch = Scratch::new().with(&["--cgroup-driver", driver]);
+        let script = "[bash, -c, \"for i in $(seq 20); do (setsid setsid sleep 100000 &) ; done; sleep 100000\"]";
+        scratch.put("forks.yaml", &scratch.pool("forks", 25, script, "    stopSignal: KILL\n"));
+        scratch.start();
+        wait(
+            "every descendant",
+            || (alive(&scratch.mark).len() >= 25 * 21).then_some(()),
+            || alive(&scratch.mark).len().to_string(),
+        );
+        scratch.put("forks.yaml", &scratch.pool("forks", 0, script, "    stopSignal: KILL\n"));
+        wait(
+            "the end of all",
+            || alive(&scratch.mark).is_empty().then_some(()),
+            || format!("{} left", alive(&scratch.mark).len()),
+        );
+    }
+}
+
+#[test]
+fn five_hundred_ends_at_once_are_each_told_once() {
+    let mut scratch = Scratch::new();
+    let gate = scratch.dir.join("gate");
+    std::process::Command::new("mkfifo").arg(&gate).status().expect("a fifo");
+    let script = format!("[sh, -c, \"read x < {}; exit 3\"]", gate.display());
+    scratch.put("many.yaml", &scratch.pool("many", 500, &script, "    restartPolicy: Never\n"));
+    scratch.start();
+    scratch.wait_workers(500);
+    // Every reader sees the end of the file when the one writer closes it.
+    drop(fs::OpenOptions::new().write(true).open(&gate).expect("opened"));
+    wait("the end of all", || scratch.workers().is_empty().then_some(()), || scratch.workers().len().to_string());
+    for n in 0..500 {
+        scratch.wait_status("workers", &format!("many-{n}"), |status| status["status"]["lastExit"]["code"] == 3);
+    }
+    let log = scratch.log();
+    let told = |n: usize| log.lines().filter(|line| line.contains(&format!(" many-{n} ended: exit code 3"))).count();
+    let once = (0..500).filter(|n| told(*n) == 1).count();
+    assert_eq!(once, 500, "each end is told once");
+}
+
+#[test]
+fn a_worker_whose_shim_is_killed_is_hunted_and_its_end_is_unknown() {
+    for driver in ["auto", "none"] {
+        let mut scratch = Scratch::new().with(&["--cgroup-driver", driver]);
+        let script = "[bash, -c, \"(setsid sleep 100000 &); sleep 100000\"]";
+        scratch.put("web.yaml", &scratch.pool("web", 1, script, ""));
+        scratch.start();
+        let both = || (alive(&scratch.mark).len() == 2).then(|| alive(&scratch.mark));
+        let before = wait("the worker and its daemon", both, || scratch.log());
+        let shim = fs::read_to_string(scratch.dir.join("state/run/web/web-0/shim.json")).expect("is there");
+        let shim: serde_json::Value = serde_json::from_str(&shim).expect("is JSON");
+        signal(u32::try_from(shim["shim"].as_u64().expect("a pid")).expect("a pid"), "KILL");
+        let status = scratch.wait_status("workers", "web-0", |status| {
+            status["status"]["lastExit"]["reason"] == "Unknown" && status["status"]["phase"] == "Ready"
+        });
+        assert!(status["status"]["lastExit"]["code"].is_null() && status["status"]["lastExit"]["signal"].is_null());
+        for process in before {
+            assert!(!alive(&scratch.mark).contains(&process), "{process:?} is gone");
+        }
+    }
+}

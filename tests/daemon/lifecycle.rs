@@ -1,0 +1,205 @@
+//! Keeping pools at their number: edits, crashes, updates, stops, the end of the daemon.
+
+use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use super::harness::{Scratch, alive, signal, wait};
+
+#[test]
+fn the_bundled_specs_run_at_once_and_each_decision_is_a_line() {
+    let mut scratch = Scratch::new();
+    for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/specs")).expect("specs").flatten() {
+        fs::copy(entry.path(), scratch.spec(&entry.file_name().to_string_lossy())).expect("copied");
+    }
+    let began = Instant::now();
+    scratch.start();
+    scratch.wait_status("workerpools", "hello", |status| status["status"]["readyReplicas"] == 2);
+    assert!(began.elapsed() < Duration::from_secs(10));
+    for words in ["pool/hello", "starting hello-0, hello-1", "0 → 2 workers", "2 of 2 workers are ready"] {
+        wait(words, || scratch.log().contains(words).then_some(()), || scratch.log());
+    }
+    assert_eq!(scratch.end(), Some(0));
+}
+
+#[test]
+fn edits_by_rename_and_in_place_converge_and_leave_survivors_alone() {
+    let mut scratch = Scratch::new();
+    scratch.put("web.yaml", &scratch.pool("web", 3, "", ""));
+    scratch.start();
+    let first = scratch.wait_workers(3);
+    scratch.put("web.yaml", &scratch.pool("web", 6, "", ""));
+    let more = scratch.wait_workers(6);
+    scratch.write("web.yaml", &scratch.pool("web", 4, "", ""));
+    let fewer = scratch.wait_workers(4);
+    scratch.write("web.yaml", &scratch.pool("web", 5, "", ""));
+    let again = scratch.wait_workers(5);
+    for (worker, pid) in &first {
+        assert_eq!([more.get(worker), fewer.get(worker), again.get(worker)], [Some(pid); 3], "{worker} stayed");
+    }
+    assert_eq!(more.get("web-3"), fewer.get("web-3"), "the lowest ordinals stay");
+}
+
+#[test]
+fn a_killed_worker_is_replaced_at_once_and_then_ever_later_also_across_daemons() {
+    let mut scratch = Scratch::new();
+    scratch.put("web.yaml", &scratch.pool("web", 2, "", "    backoff: {initial: 60s, max: 5m, resetAfter: 10m}\n"));
+    scratch.start();
+    let before = scratch.wait_workers(2);
+    signal(before["web-0"].unsigned_abs(), "KILL");
+    let after =
+        wait("a replacement", || scratch.workers().get("web-0").copied().filter(|pid| *pid != before["web-0"]), || scratch.log());
+    assert_eq!(scratch.workers()["web-1"], before["web-1"]);
+    signal(after.unsigned_abs(), "KILL");
+    let waits = |status: &serde_json::Value| status["status"]["phase"] == "BackOff" && status["status"]["restarts"] == 1;
+    let due = scratch.wait_status("workers", "web-0", waits)["status"]["nextStartAt"].clone();
+    scratch.kill();
+    scratch.start();
+    let still = scratch.wait_status("workers", "web-0", waits);
+    let (a, b) = (due.as_str().expect("a time"), still["status"]["nextStartAt"].as_str().expect("a time"));
+    assert_eq!(a[..19], b[..19], "the wait goes on where it was");
+    assert_eq!(scratch.workers().len(), 1);
+}
+
+#[test]
+fn a_worker_that_fails_again_and_again_is_a_crash_loop() {
+    let mut scratch = Scratch::new();
+    scratch.put(
+        "bad.yaml",
+        &scratch.pool("bad", 1, "[sh, -c, \"exit 9\"]", "    backoff: {initial: 50ms, max: 1h, resetAfter: 10m}\n"),
+    );
+    scratch.put("gone.yaml", &scratch.pool("gone", 1, "[/no/such/program]", ""));
+    scratch.start();
+    let looping = |status: &serde_json::Value| {
+        let conditions = status["status"]["conditions"].as_array().expect("conditions");
+        conditions
+            .iter()
+            .any(|c| c["type"] == "CrashLoop" && c["status"] == "True" && c["message"].to_string().contains("exit code 9"))
+    };
+    scratch.wait_status("workerpools", "bad", looping);
+    let gone = scratch.wait_status("workers", "gone-0", |status| status["status"]["lastExit"]["reason"] == "StartError");
+    let message = gone["status"]["lastExit"]["message"].as_str().expect("a message");
+    assert!(message.contains("/no/such/program") && message.contains("ENOENT"), "{message}");
+    assert_eq!(gone["status"]["phase"], "BackOff", "what cannot be executed waits the longest");
+}
+
+#[test]
+fn a_changed_template_replaces_one_at_a_time() {
+    let mut scratch = Scratch::new();
+    scratch.put("web.yaml", &scratch.pool("web", 4, "", ""));
+    scratch.start();
+    let before = scratch.wait_workers(4);
+    scratch.put("web.yaml", &scratch.pool("web", 4, "[sleep, \"200000\"]", ""));
+    let mut least = 4;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let now = scratch.workers();
+        least = least.min(now.len());
+        let replaced = now.len() == 4 && now.iter().all(|(worker, pid)| before[worker] != *pid);
+        if replaced {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{now:?} {}", scratch.log());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    // One look at /proc takes a while: one worker may end late in it whose neighbour had not begun early in it.
+    assert!(least >= 2, "at most one was missing at any time: {least}");
+    let counts = scratch.pool("web", 5, "[sleep, \"200000\"]", "").replace("{name: web}", "{name: web, labels: {a: b}}");
+    let kept = scratch.workers();
+    scratch.put("web.yaml", &counts);
+    let now = scratch.wait_workers(5);
+    assert!(kept.iter().all(|(worker, pid)| now[worker] == *pid), "counts and labels restart nobody");
+}
+
+#[test]
+fn term_comes_first_and_kill_only_after_the_grace() {
+    let mut scratch = Scratch::new();
+    let told = scratch.dir.join("told");
+    let script = format!("[bash, -c, \"trap 'date +%s%N >> {}' TERM; while :; do sleep 0.05; done\"]", told.display());
+    let spec = scratch.pool("deaf", 1, &script, "").replace("terminationGracePeriod: 5s", "terminationGracePeriod: 700ms");
+    scratch.put("deaf.yaml", &spec);
+    scratch.start();
+    scratch.wait_workers(1);
+    wait(
+        "bash to be ready",
+        || scratch.status("workers", "deaf-0").filter(|s| s["status"]["phase"] == "Ready"),
+        || scratch.log(),
+    );
+    std::thread::sleep(Duration::from_millis(200));
+    let began = Instant::now();
+    scratch.put("deaf.yaml", &spec.replace("replicas: 1", "replicas: 0"));
+    wait("the end", || alive(&scratch.mark).is_empty().then_some(()), || scratch.log());
+    assert!(began.elapsed() >= Duration::from_millis(700), "not before the grace: {:?}", began.elapsed());
+    assert_eq!(fs::read_to_string(&told).expect("it was told").lines().count(), 1, "TERM exactly once");
+}
+
+#[test]
+fn the_end_of_the_daemon_stops_or_leaves_its_workers() {
+    let mut scratch = Scratch::new().with(&["--on-exit", "leave"]);
+    scratch.put("web.yaml", &scratch.pool("web", 2, "", ""));
+    scratch.start();
+    let before = scratch.wait_workers(2);
+    scratch.wait_status("workerpools", "web", |status| status["status"]["readyReplicas"] == 2);
+    assert_eq!(scratch.end(), Some(0));
+    assert_eq!(scratch.workers(), before, "left running");
+    let mut scratch = scratch.with(&["--on-exit", "stop"]);
+    fs::remove_dir_all(scratch.dir.join("state/status")).expect("removed: what is there next is the new daemon's");
+    scratch.start();
+    scratch.wait_status("workerpools", "web", |status| status["status"]["readyReplicas"] == 2);
+    assert_eq!(scratch.workers(), before, "adopted with the same pids");
+    assert_eq!(scratch.end(), Some(0));
+    assert_eq!(alive(&scratch.mark), vec![], "stopped");
+}
+
+#[test]
+fn a_second_daemon_on_the_same_state_exits_5_and_names_the_holder() {
+    let mut scratch = Scratch::new();
+    scratch.put("web.yaml", &scratch.pool("web", 2, "", ""));
+    scratch.start();
+    let before = scratch.wait_workers(2);
+    let holder = scratch.daemon.as_ref().expect("runs").id();
+    let began = Instant::now();
+    let second = scratch.weir().stdout(Stdio::piped()).stderr(Stdio::piped()).output().expect("runs");
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    let words = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!(second.status.code(), Some(5), "{words}");
+    assert!(words.contains(&format!("pid {holder}")), "{words}");
+    assert_eq!(scratch.workers(), before);
+}
+
+#[test]
+fn probes_decide_readiness_and_restarts() {
+    let mut scratch = Scratch::new();
+    let (ready, sick) = (scratch.dir.join("ready"), scratch.dir.join("sick"));
+    let probes = format!(
+        "    readinessProbe: {{exec: {{command: [test, -e, {}]}}, period: 50ms}}\n    \
+         livenessProbe: {{exec: {{command: [test, \"!\", -e, {}]}}, period: 50ms, failureThreshold: 2}}\n",
+        ready.display(),
+        sick.display()
+    );
+    scratch.put("web.yaml", &scratch.pool("web", 1, "", &probes));
+    scratch.start();
+    let before = scratch.wait_workers(1)["web-0"];
+    scratch.wait_status("workers", "web-0", |status| status["status"]["phase"] == "Running");
+    fs::write(&ready, "").expect("written");
+    scratch.wait_status("workers", "web-0", |status| status["status"]["phase"] == "Ready");
+    fs::write(&sick, "").expect("written");
+    wait("a restart", || scratch.workers().get("web-0").filter(|pid| **pid != before).copied(), || scratch.log());
+    fs::remove_file(&sick).expect("removed");
+    wait("the reason", || scratch.log().contains("livenessProbe failed 2 times").then_some(()), || scratch.log());
+}
+
+#[test]
+fn notify_tells_readiness_and_busy_state() {
+    let mut scratch = Scratch::new();
+    let script = "[python3, -c, \"import os,socket,time; s=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM); \
+                  s.connect(chr(0)+os.environ['NOTIFY_SOCKET'][1:]); time.sleep(0.2); s.send(b'READY=1\\\\nSTATUS=at work'); \
+                  s.send(b'X_WEIR_BUSY=1'); time.sleep(1000)\"]";
+    scratch.put("py.yaml", &scratch.pool("py", 1, script, "    readinessProbe: {notify: {}}\n"));
+    scratch.start();
+    let status = scratch.wait_status("workers", "py-0", |status| status["status"]["phase"] == "Busy");
+    assert_eq!(status["status"]["message"], "at work");
+    scratch.put("py.yaml", &scratch.pool("py", 0, script, "    readinessProbe: {notify: {}}\n"));
+    scratch.wait_status("workerpools", "py", |status| status["status"]["waitingOn"].to_string().contains("busy"));
+    assert_eq!(scratch.workers().len(), 1, "a busy worker is not stopped to scale down");
+}

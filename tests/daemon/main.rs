@@ -1,0 +1,14 @@
+//! The real binaries, as a user meets them: a scratch directory, `weir run`, specs that are edited, workers that are killed.
+//!
+//! What is true is judged from outside: by /proc, by files that workers write, by exit codes. One module per promise.
+//! `WEIR_CAMPAIGN=N` sets how often the daemon is killed in the campaign (default 15).
+
+#![expect(clippy::disallowed_methods, reason = "the real daemon is timed from outside")]
+
+mod admission;
+mod campaign;
+mod endings;
+mod harness;
+mod lifecycle;
+mod observer;
+mod output;

@@ -1,0 +1,291 @@
+//! Every folder of `examples/` is what it says: its documents are valid, the daemon brings its pools up, and ends them all.
+//!
+//! The real programs, each on a copy of the folder with a state directory of its own. Files are waited for by way of
+//! inotify, with a deadline; nothing sleeps for a fixed time. A folder without a line in `examples!` fails the suite.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use weir::edge::clock;
+use weir::model::status::{Phase, PoolObject, Truth, WorkerObject};
+use weir::model::time::Span;
+
+/// Longest wait for any one thing.
+const DEADLINE: Span = Span::secs(30);
+/// An event may be missed while a new folder is not watched yet: look again after this long.
+const LOOK_AGAIN: Span = Span::millis(100);
+
+/// One test for each folder, and the list of them.
+macro_rules! examples {
+    ($($name:ident: $folder:literal,)*) => {
+        const TESTED: &[&str] = &[$($folder),*];
+        $(
+            #[test]
+            fn $name() {
+                run($folder);
+            }
+        )*
+    };
+}
+
+examples! {
+    loop_workers: "loop-workers",
+    web_probes: "web-probes",
+    notify_socket: "notify",
+    batch_once: "batch-once",
+    git_ops: "git-ops",
+}
+
+#[test]
+fn every_folder_has_a_test_and_a_readme() {
+    let mut found: Vec<String> = fs::read_dir(examples())
+        .expect("examples are there")
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    found.sort();
+    let mut tested = TESTED.to_vec();
+    tested.sort_unstable();
+    assert_eq!(found, tested, "each folder of examples/ needs a line in examples!");
+    for folder in tested {
+        assert!(examples().join(folder).join("README.md").is_file(), "{folder} has no README.md");
+    }
+}
+
+fn run(folder: &str) {
+    validate(&examples().join(folder));
+    let mut world = World::start(folder);
+    world.wait_for("every pool to be ready or completed", World::is_up);
+    if folder == "git-ops" {
+        let pools = world.pools();
+        assert!(pools.values().all(|pool| pool.status.source.revision.is_some()), "the commit is in each status");
+    }
+    world.end();
+}
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
+}
+
+/// In memory where that is to be had: a disk that others keep busy may take longer to sync than any deadline.
+fn directory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
+}
+
+fn validate(folder: &Path) {
+    let output = Command::new(env!("CARGO_BIN_EXE_weir")).arg("validate").arg(folder).output().expect("weir runs");
+    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+}
+
+/// A daemon on a copy of an example.
+struct World {
+    daemon: Child,
+    state: PathBuf,
+    specs: PathBuf,
+    events: Receiver<notify::Result<notify::Event>>,
+    _watcher: RecommendedWatcher,
+    dir: TempDir,
+}
+
+impl World {
+    fn start(folder: &str) -> World {
+        let dir = directory();
+        let copy = dir.path().join(folder);
+        copy_tree(&examples().join(folder), &copy, &ports());
+        if folder == "git-ops" {
+            commit(&copy);
+        }
+        let (specs, state) = (copy.join("specs"), dir.path().join("state"));
+        fs::create_dir(&state).expect("a state directory");
+        let (told, events) = channel();
+        let mut watcher = notify::recommended_watcher(told).expect("a watch");
+        watcher.watch(&state, RecursiveMode::Recursive).expect("a watch");
+        let log = fs::File::create(dir.path().join("log")).expect("a log");
+        let daemon = Command::new(env!("CARGO_BIN_EXE_weir"))
+            .args(["run", "--specs"])
+            .arg(&specs)
+            .arg("--state")
+            .arg(&state)
+            .current_dir(&copy)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .spawn()
+            .expect("weir runs");
+        let state = state.canonicalize().expect("it is there");
+        World { daemon, state, specs, events, _watcher: watcher, dir }
+    }
+
+    /// Wait until `holds`, looking after each event; fail at the deadline with what the daemon said.
+    fn wait_for(&mut self, what: &str, holds: impl Fn(&World) -> bool) {
+        let deadline = clock::now().mono.after(DEADLINE);
+        while !holds(self) {
+            assert!(clock::now().mono < deadline, "waited in vain for {what}:\n{}", self.said());
+            assert!(self.daemon.try_wait().expect("a child").is_none(), "the daemon ended before {what}:\n{}", self.said());
+            self.look_later();
+        }
+    }
+
+    fn look_later(&self) {
+        // A timeout only means to look again; the watch lives as long as we do.
+        let _heard = self.events.recv_timeout(LOOK_AGAIN.duration());
+        while self.events.try_recv().is_ok() {}
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// As many pools as there are spec files, each ready for its present generation, its workers at work or through.
+    fn is_up(&self) -> bool {
+        let (pools, workers) = (self.pools(), self.workers());
+        let wanted = fs::read_dir(&self.specs).expect("specs are there").count();
+        pools.len() == wanted && pools.values().all(|pool| is_ready(pool) && are_well(pool, &workers))
+    }
+
+    fn pools(&self) -> BTreeMap<String, PoolObject> {
+        read_all(&self.state.join("status/workerpools"))
+    }
+
+    fn workers(&self) -> BTreeMap<String, WorkerObject> {
+        read_all(&self.state.join("status/workers"))
+    }
+
+    /// Tell it to end, and see that it ends well and leaves nobody.
+    fn end(mut self) {
+        let alive = self.workers().values().filter(|worker| worker.status.pid.is_some()).count();
+        assert!(processes_of(&self.state, "environ").len() >= alive, "workers are told by their environment");
+        tell_to_end(&self.daemon);
+        let ended = self.ended().unwrap_or_else(|| panic!("it does not end:\n{}", self.said()));
+        assert!(ended.success(), "{ended}:\n{}", self.said());
+        let left = processes_of(&self.state, "environ");
+        assert_eq!(left, Vec::<i32>::new(), "workers are left:\n{}", self.said());
+        // Shims end by themselves when their daemon has gone.
+        let deadline = clock::now().mono.after(DEADLINE);
+        while !processes_of(&self.state, "cmdline").is_empty() {
+            assert!(clock::now().mono < deadline, "shims are left");
+            self.look_later();
+        }
+    }
+
+    fn ended(&mut self) -> Option<ExitStatus> {
+        let deadline = clock::now().mono.after(DEADLINE);
+        while clock::now().mono < deadline {
+            if let Some(status) = self.daemon.try_wait().expect("a child") {
+                return Some(status);
+            }
+            self.look_later();
+        }
+        None
+    }
+}
+
+impl Drop for World {
+    /// After a failure too nothing of ours lives on: the daemon ends its workers, or is ended itself.
+    fn drop(&mut self) {
+        if matches!(self.daemon.try_wait(), Ok(None)) {
+            tell_to_end(&self.daemon);
+            if self.ended().is_none() {
+                let _killed = self.daemon.kill();
+                let _reaped = self.daemon.wait();
+            }
+        }
+    }
+}
+
+fn tell_to_end(daemon: &Child) {
+    let pid = Pid::from_child(daemon);
+    kill_process(pid, Signal::TERM).expect("it is our child and not reaped yet");
+}
+
+fn is_ready(pool: &PoolObject) -> bool {
+    let ready = |condition: &weir::model::status::Condition| condition.kind == "Ready" && condition.status == Truth::True;
+    pool.status.observed_generation == pool.metadata.generation && pool.status.conditions.iter().any(ready)
+}
+
+fn are_well(pool: &PoolObject, workers: &BTreeMap<String, WorkerObject>) -> bool {
+    let own: Vec<Phase> = workers
+        .values()
+        .filter(|worker| worker.metadata.owner.as_ref() == Some(&pool.metadata.name))
+        .map(|worker| worker.status.phase)
+        .collect();
+    let well = |phase: &Phase| matches!(phase, Phase::Ready | Phase::Busy | Phase::Completed);
+    own.len() == pool.status.desired_replicas as usize && own.iter().all(well)
+}
+
+/// Every object of a status directory by file name; one that is being replaced just now is left out.
+fn read_all<T: serde::de::DeserializeOwned>(dir: &Path) -> BTreeMap<String, T> {
+    let Ok(entries) = fs::read_dir(dir) else { return BTreeMap::new() };
+    let files = entries.flatten().filter(|entry| entry.path().extension().is_some_and(|ending| ending == "yaml"));
+    let read = |entry: fs::DirEntry| {
+        let text = fs::read_to_string(entry.path()).ok()?;
+        let object = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}\n{text}", entry.path().display()));
+        Some((entry.file_name().to_string_lossy().into_owned(), object))
+    };
+    files.filter_map(read).collect()
+}
+
+/// Processes in whose environment or command line a slot directory of this state stands.
+fn processes_of(state: &Path, file: &str) -> Vec<i32> {
+    let mark = format!("{}/run", state.display());
+    let pids = fs::read_dir("/proc")
+        .expect("/proc is there")
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let of_state = |pid: &i32| {
+        let text = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        text.windows(mark.len()).any(|window| window == mark.as_bytes())
+    };
+    pids.filter(of_state).collect()
+}
+
+fn copy_tree(from: &Path, to: &Path, swaps: &[(String, String)]) {
+    fs::create_dir_all(to).expect("a directory");
+    for entry in fs::read_dir(from).expect("it is there").flatten() {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_tree(&entry.path(), &target, swaps);
+        } else {
+            let text = fs::read_to_string(entry.path()).expect("examples are text");
+            let text = swaps.iter().fold(text, |text, (old, new)| text.replace(old, new));
+            fs::write(target, text).expect("a copy");
+        }
+    }
+}
+
+/// The examples' ports, and free ones in their place: three in a row, as `web-pair` counts up from its first.
+fn ports() -> Vec<(String, String)> {
+    let three = || -> io::Result<(u16, Vec<TcpListener>)> {
+        let first = TcpListener::bind(("127.0.0.1", 0))?;
+        let port = first.local_addr()?.port();
+        let next = |n: u16| TcpListener::bind(("127.0.0.1", port.saturating_add(n)));
+        Ok((port, vec![first, next(1)?, next(2)?]))
+    };
+    let (port, _held) = (0..100).find_map(|_| three().ok()).expect("three free ports in a row");
+    // First to names that are no ports, so that a new port is not taken for an old one.
+    let swap = |old: &str, new: &str| (old.to_owned(), new.to_owned());
+    vec![swap("18080", "@one@"), swap("18081", "@two@"), swap("@one@", &port.to_string()), swap("@two@", &(port + 1).to_string())]
+}
+
+fn commit(dir: &Path) {
+    let git = |args: &[&str]| {
+        let output = Command::new("git")
+            .args(["-c", "user.name=example", "-c", "user.email=example@localhost", "-c", "commit.gpgsign=false"])
+            .args(args)
+            .current_dir(dir)
+            .output()
+            .expect("git is installed");
+        assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    git(&["init", "--quiet"]);
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "--message", "One pool"]);
+}

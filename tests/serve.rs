@@ -1,0 +1,260 @@
+//! The wire, through its own door: raw requests over a real socket against a board made by hand.
+//!
+//! Clients here may be broken or hostile on purpose; after each the server must still answer. What the engine is asked is
+//! read from the stub's notes.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something fails")]
+
+mod served;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+
+use serde_json::{Value, json};
+use served::{PATIENCE, WEB, World, pool, until, worker};
+use weir::model::status::{Kind, Phase};
+
+fn get(world: &World, path: &str) -> (u16, Value) {
+    let (code, body) = world.request(&format!("GET {path}"), b"");
+    (code, serde_json::from_str(&unchunked(&body)).unwrap_or(Value::Null))
+}
+
+/// Enough for bodies whose text has no carriage returns.
+fn unchunked(body: &str) -> String {
+    let is_size = |line: &str| line.ends_with('\r') && line.trim_end().bytes().all(|b| b.is_ascii_hexdigit());
+    body.lines().filter(|line| !is_size(&format!("{line}\r")) || line.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+/// An open request whose answer is read line by line.
+fn stream(world: &World, path: &str) -> impl Iterator<Item = String> + use<> {
+    let mut stream = UnixStream::connect(world.state.join("weir.sock")).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let lines = BufReader::new(stream).lines().map_while(Result::ok);
+    lines.skip_while(|line| !line.is_empty()).skip(1).filter(|line| line.len() > 8 || line.starts_with("line"))
+}
+
+fn parsed(line: Option<String>) -> Value {
+    serde_json::from_str(&line.unwrap()).unwrap()
+}
+
+#[test]
+fn discovery_says_what_there_is() {
+    let world = World::new();
+    for path in ["/healthz", "/livez", "/readyz"] {
+        assert_eq!(world.request(&format!("GET {path}"), b""), (200, "ok".into()));
+    }
+    let (code, resources) = get(&world, "/apis/weir.dev/v1");
+    assert_eq!(code, 200);
+    assert_eq!(resources.pointer("/resources/0/shortNames"), Some(&json!(["pool", "pools", "wp"])));
+    for path in ["/version", "/api", "/apis", "/apis/weir.dev"] {
+        assert_eq!(get(&world, path).0, 200, "{path}");
+    }
+}
+
+#[test]
+fn lists_are_filtered() {
+    let world = World::furnished();
+    for (query, names) in [
+        ("workers", vec!["web-0", "web-1", "web-2"]),
+        ("workers?labelSelector=weir.dev%2Fpool%3Dweb&limit=1", vec!["web-0", "web-1", "web-2"]),
+        ("workers?labelSelector=weir.dev/pool!%3Dweb", vec![]),
+        ("workers?fieldSelector=metadata.name%3Dweb-1", vec!["web-1"]),
+        ("workerpools", vec!["batch", "web"]),
+        ("events", vec!["e1", "e2"]),
+    ] {
+        let (code, list) = get(&world, &format!("/apis/weir.dev/v1/{query}"));
+        let found: Vec<&str> = list["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| item.pointer("/metadata/name").unwrap().as_str().unwrap())
+            .collect();
+        assert_eq!((code, found), (200, names), "{query}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_a_status() {
+    let world = World::furnished();
+    let patch = |body: &str| world.request("PATCH /apis/weir.dev/v1/workerpools/web", body.as_bytes());
+    for ((code, body), expected, reason) in [
+        (world.request("GET /nowhere", b""), 404, "NotFound"),
+        (world.request("GET /apis/weir.dev/v1/pods", b""), 404, "NotFound"),
+        (world.request("GET /apis/weir.dev/v1/workerpools/nosuch", b""), 404, "NotFound"),
+        (world.request("PUT /apis/weir.dev/v1/workerpools", b""), 405, "MethodNotAllowed"),
+        (world.request("DELETE /apis/weir.dev/v1/events/e1", b""), 405, "MethodNotAllowed"),
+        (world.request("POST /apis/weir.dev/v1/workers", b"{}"), 405, "MethodNotAllowed"),
+        (world.request("GET /apis/weir.dev/v1/workers?labelSelector=a%20b", b""), 400, "BadRequest"),
+        (world.request("GET /apis/weir.dev/v1/workers?fieldSelector=spec.x%3D1", b""), 400, "BadRequest"),
+        (world.request("GET /apis/weir.dev/v1/workers?watch=maybe", b""), 400, "BadRequest"),
+        (world.request("GET /apis/weir.dev/v1/workers?watch=1&resourceVersion=x", b""), 400, "BadRequest"),
+        (world.request("GET /apis/weir.dev/v1/workers?watch=1&resourceVersion=999", b""), 410, "Expired"),
+        (world.request("GET /apis/weir.dev/v1/workers/web-0/log?tailLines=-1", b""), 400, "BadRequest"),
+        (world.request("GET /apis/weir.dev/v1/workers/web-0/log?sinceTime=2026", b""), 400, "BadRequest"),
+        (world.request("GET /apis/weir.dev/v1/workers/web-0/log?previous=true", b""), 400, "BadRequest"),
+        (world.request("GET /apis/weir.dev/v1/workers/nosuch/log", b""), 404, "NotFound"),
+        (world.request("POST /v1/prune", b"{\"confirm\":\"bad\"}"), 400, "BadRequest"),
+        (world.request("POST /v1/prune", b"not json"), 400, "BadRequest"),
+        (world.request("POST /v1/apply", b"\xff\xfe"), 400, "BadRequest"),
+        (world.request("POST /v1/apply", b"kind: WorkerPool\n"), 422, "Invalid"),
+        (world.request("POST /v1/apply?dryRun=Some", WEB.as_bytes()), 400, "BadRequest"),
+        (world.request("POST /apis/weir.dev/v1/workerpools", WEB.as_bytes()), 409, "AlreadyExists"),
+        (patch("[]"), 400, "BadRequest"),
+        (patch("{}"), 400, "BadRequest"),
+        (patch("{\"spec\":{\"replicas\":-1}}"), 400, "BadRequest"),
+        (patch("{\"spec\":{\"template\":{\"command\":[\"rm\"]}}}"), 400, "BadRequest"),
+        (patch("{\"metadata\":{\"labels\":{\"a\":\"b\"}}}"), 400, "BadRequest"),
+        (patch("{\"status\":{}}"), 400, "BadRequest"),
+    ] {
+        let status: Value = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{reason}: {error}: {body}"));
+        assert_eq!(
+            (code, status["kind"].as_str(), status["reason"].as_str()),
+            (expected, Some("Status"), Some(reason)),
+            "{body}"
+        );
+    }
+    assert!(world.asked().iter().all(|ask| !ask.contains("rm") && !ask.contains("Scale")), "{:?}", world.asked());
+}
+
+#[test]
+fn writes_are_asked_of_the_engine() {
+    let world = World::furnished();
+    let root = "/apis/weir.dev/v1";
+    for (head, body, code) in [
+        (format!("PATCH {root}/workerpools/web"), "{\"spec\":{\"replicas\":5},\"metadata\":{\"annotations\":{\"a\":null}}}", 200),
+        (format!("PATCH {root}/workerpools/web/scale"), "{\"spec\":{\"replicas\":4}}", 200),
+        (format!("PUT {root}/workerpools/web/scale?dryRun=All"), "{\"spec\":{\"replicas\":2}}", 200),
+        (
+            format!("PUT {root}/workerpools/web/scale"),
+            "{\"metadata\":{\"resourceVersion\":\"99\"},\"spec\":{\"replicas\":2}}",
+            409,
+        ),
+        (format!("DELETE {root}/workerpools/web"), "", 200),
+        (format!("DELETE {root}/workers/web-0"), "", 200),
+        ("POST /v1/prune".into(), "{\"confirm\":\"good\"}", 200),
+    ] {
+        let (answered, text) = world.request(&head, body.as_bytes());
+        assert_eq!(answered, code, "{head}: {text}");
+    }
+    let expected = [
+        "Annotate { pool: \"web\", key: \"a\", value: None }",
+        "Scale { pool: \"web\", replicas: 5 }",
+        "Scale { pool: \"web\", replicas: 4 }",
+        "dry Scale { pool: \"web\", replicas: 2 }",
+        "Delete { pool: \"web\" }",
+        "restart web-0",
+        "prune good",
+    ];
+    let mut asked = world.asked();
+    asked[..2].sort();
+    assert_eq!(asked, expected);
+    let created = WEB.replace("name: web", "name: fresh");
+    assert_eq!(world.request(&format!("POST {root}/workerpools"), created.as_bytes()).0, 201);
+}
+
+#[test]
+fn a_watch_begins_with_what_is_there_and_resumes_where_it_was() {
+    let world = World::new();
+    world.board.put(pool("web", 1, 1));
+    let mut lines = stream(&world, "/apis/weir.dev/v1/workerpools?watch=1");
+    assert_eq!(parsed(lines.next())["type"], "ADDED");
+    world.board.put(worker("web", 0, Phase::Ready));
+    world.board.put(pool("web", 1, 0));
+    let modified = parsed(lines.next());
+    assert_eq!(modified["type"], "MODIFIED");
+    let version = modified.pointer("/object/metadata/resourceVersion").unwrap().as_str().unwrap().to_owned();
+    drop(lines);
+    world.board.put(pool("other", 1, 0));
+    world.board.remove(Kind::Pool, "web");
+    let mut lines = stream(&world, &format!("/apis/weir.dev/v1/workerpools?watch=true&resourceVersion={version}"));
+    assert_eq!(parsed(lines.next()).pointer("/object/metadata/name").unwrap(), "other");
+    assert_eq!(parsed(lines.next())["type"], "DELETED");
+    let mut only = stream(&world, "/apis/weir.dev/v1/workerpools?watch=1&fieldSelector=metadata.name%3Dnew");
+    world.board.put(pool("unseen", 1, 1));
+    world.board.put(pool("new", 1, 1));
+    assert_eq!(parsed(only.next()).pointer("/object/metadata/name").unwrap(), "new");
+}
+
+#[test]
+fn a_version_that_is_no_longer_kept_is_gone() {
+    let world = World::new();
+    for n in 0..5000 {
+        world.board.put(pool("web", 1, n % 2));
+    }
+    let (code, status) = get(&world, "/apis/weir.dev/v1/workerpools?watch=1&resourceVersion=1");
+    assert_eq!((code, status["reason"].as_str()), (410, Some("Expired")));
+}
+
+#[test]
+fn a_large_body_is_refused_and_the_server_lives() {
+    let world = World::furnished();
+    let (code, _) = world.request("POST /v1/apply", &vec![b'#'; 1024 * 1024 + 1]);
+    assert_eq!(code, 413);
+    for garbage in ["\0\0\0", "GET\r\n\r\n", "GET / HTTP/9\r\n\r\n", &"A".repeat(100_000)] {
+        let mut stream = UnixStream::connect(world.state.join("weir.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        drop(stream.write_all(garbage.as_bytes()));
+        drop(stream.shutdown(std::net::Shutdown::Write));
+        drop(stream.read_to_end(&mut Vec::new()));
+    }
+    assert_eq!(get(&world, "/apis/weir.dev/v1/workerpools").0, 200);
+}
+
+#[test]
+fn streams_are_bounded_and_leave_room_for_requests() {
+    let world = World::furnished();
+    let mut open: Vec<UnixStream> = Vec::new();
+    for _ in 0..128 {
+        let mut stream = UnixStream::connect(world.state.join("weir.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET /apis/weir.dev/v1/workers?watch=1 HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        stream.read_exact(&mut [0; 12]).unwrap();
+        open.push(stream);
+    }
+    assert_eq!(get(&world, "/apis/weir.dev/v1/workers?watch=1").0, 429);
+    assert_eq!(get(&world, "/apis/weir.dev/v1/workers").0, 200);
+    drop(open);
+    let place = || world.request("GET /apis/weir.dev/v1/workers?watch=1&resourceVersion=999", b"").0;
+    until("places are free again", || place() == 410);
+}
+
+#[test]
+fn a_log_is_followed_through_rotation_until_its_worker_is_gone() {
+    let world = World::furnished();
+    let directory = world.state.join("logs/web");
+    std::fs::create_dir_all(&directory).unwrap();
+    let file = directory.join("web-0.log");
+    let write = |text: &str| {
+        std::fs::File::options().create(true).append(true).open(&file).unwrap().write_all(text.as_bytes()).unwrap();
+    };
+    write("line 1\nline 2\n");
+    std::fs::rename(&file, directory.join("web-0.log.1")).unwrap();
+    write("line 3\n");
+    let whole = world.request("GET /apis/weir.dev/v1/workers/web-0/log", b"").1;
+    assert!(whole.contains("line 1\nline 2\n") && whole.contains("line 3\n"), "{whole}");
+    let mut lines = stream(&world, "/apis/weir.dev/v1/workers/web-0/log?follow=true&tailLines=2");
+    assert_eq!(lines.next().unwrap(), "line 2");
+    assert_eq!(lines.next().unwrap(), "line 3");
+    write("line 4\n");
+    assert_eq!(lines.next().unwrap(), "line 4");
+    write("line 5\n");
+    std::fs::rename(directory.join("web-0.log.1"), directory.join("web-0.log.2")).unwrap();
+    std::fs::rename(&file, directory.join("web-0.log.1")).unwrap();
+    write("line 6\n");
+    assert_eq!(lines.next().unwrap(), "line 5");
+    assert_eq!(lines.next().unwrap(), "line 6");
+    world.board.remove(Kind::Worker, "web-0");
+    assert_eq!(lines.next(), None);
+}
+
+#[test]
+fn the_end_ends_streams_too() {
+    let mut world = World::furnished();
+    let mut lines = stream(&world, "/apis/weir.dev/v1/workers?watch=1");
+    for _ in 0..3 {
+        lines.next().unwrap();
+    }
+    assert!(world.end());
+    assert_eq!(lines.next(), None);
+}

@@ -1,0 +1,120 @@
+//! What a worker starts with, and what is told when it cannot start.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use weir::model::worker::{ExitReason, SlotState};
+
+use super::room::{Room, order, slot, wait};
+
+#[test]
+fn a_worker_starts_from_a_clean_slate() {
+    let mut room = Room::new("none");
+    let script = "grep -E '^(SigBlk|SigIgn|SigCgt|NoNewPrivs)' /proc/self/status; umask; pwd; readlink /proc/$$/fd/0; \
+                  ls /proc/$$/fd | sed 's/^/fd /'; ps -o sid= -p $$ | tr -d ' '; echo $$; tr '\\0' '\\n' < /proc/$$/environ";
+    assert_eq!(room.run(order("clean", 1, script)).reason, ExitReason::Completed);
+    let text = room.output("clean");
+    let lines: Vec<&str> = text.lines().collect();
+    for wanted in ["SigBlk:\t0000000000000000", "SigIgn:\t0000000000000000", "NoNewPrivs:\t1", "0027", "/", "/dev/null"] {
+        assert!(lines.contains(&wanted), "{wanted:?} in {text}");
+    }
+    // 255 is bash's own. 3 is the identity lock.
+    let fds: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("fd ")).filter(|fd| *fd != "255").collect();
+    assert_eq!(fds, ["0", "1", "2", "3"], "{text}");
+    let at = lines.iter().rposition(|line| line.starts_with("fd ")).expect("descriptors");
+    assert_eq!(lines[at + 1], lines[at + 2], "it leads its session: {text}");
+    let mut names: Vec<&str> = lines[at + 3..].iter().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["NOTIFY_SOCKET", "PATH", "WEIR_SLOT", "WEIR_WORKER"], "{text}");
+}
+
+#[test]
+fn a_start_that_fails_says_where_and_why_and_leaves_nothing() {
+    let mut room = Room::new("none");
+    let script = |name: &str, text: &str, mode: u32| {
+        let path = room.dir.path().join(name);
+        fs::write(&path, text).expect("a program");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("its mode");
+        path.display().to_string()
+    };
+    let plain = script("plain", "#!/bin/sh\n", 0o600);
+    let lost = script("lost", "#!/no/such/interpreter\n", 0o700);
+    let odd = script("odd", "\u{1}\u{2}", 0o700);
+    let long = "x".repeat(200_000);
+    let cases: [(&str, &[&str], &str, &str); 8] = [
+        ("enoent", &["/no/such"], "/", "exec \"/no/such\": No such file or directory (ENOENT)"),
+        ("path", &["no-such-program"], "/", "exec \"no-such-program\": No such file or directory (ENOENT)"),
+        ("eacces", &[&plain], "/", "Permission denied (EACCES)"),
+        ("dir", &["/tmp"], "/", "Permission denied (EACCES)"),
+        ("interp", &[&lost], "/", "No such file or directory (ENOENT)"),
+        ("format", &[&odd], "/", "(ENOEXEC)"),
+        ("cwd", &["true"], "/no/such/dir", "workingDir \"/no/such/dir\": No such file or directory (ENOENT)"),
+        ("long", &["true", &long], "/", "(E2BIG)"),
+    ];
+    for (worker, command, dir, words) in cases {
+        let mut order = order(worker, 1, "");
+        order.command = command.iter().map(|word| (*word).to_owned()).collect();
+        order.working_dir = Some(dir.into());
+        let exit = room.run(order);
+        let message = exit.message.clone().unwrap_or_default();
+        assert!(message.contains(words), "{worker}: {message}");
+        assert_eq!((exit.reason, exit.code, exit.signal, exit.started), (ExitReason::StartError, None, None, None), "{worker}");
+    }
+    assert!(room.alive("").is_empty());
+    // The slot is as good as before.
+    assert_eq!(room.run(order("cwd", 2, "exit 3")).code, Some(3));
+}
+
+#[test]
+fn a_user_that_does_not_exist_and_a_command_beyond_all_bounds_are_refused_before_any_process() {
+    let mut room = Room::new("none");
+    let mut stranger = order("stranger", 1, "true");
+    stranger.user = Some("no-such-user".into());
+    room.start(stranger);
+    room.until(|room| (room.failures.len() == 1).then_some(()));
+    let mut huge = order("huge", 1, "true");
+    huge.command.push("x".repeat(5 << 20));
+    room.start(huge);
+    room.until(|room| (room.failures.len() == 2).then_some(()));
+    assert!(room.failures[0].contains("no-such-user") && room.failures[1].contains("E2BIG"), "{:?}", room.failures);
+}
+
+#[test]
+fn notify_tells_readiness_busy_state_watchdog_and_a_tame_status() {
+    if fs::metadata("/usr/bin/python3").is_err() {
+        return println!("skipped: no python3");
+    }
+    let mut room = Room::new("none");
+    let gate = room.dir.path().join("gate");
+    let script = format!(
+        "python3 - <<'PY'\nimport socket, os, time\ns = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n\
+         a = '\\0' + os.environ['NOTIFY_SOCKET'][1:]\n\
+         s.sendto(b'READY=1\\nSTATUS=a\\x1b[31mb' + b'c' * 400, a)\n\
+         s.sendto(b'X_WEIR_BUSY=1\\nWATCHDOG=1\\nNONSENSE\\n\\xff=\\xfe', a)\n\
+         while not os.path.exists('{}'): time.sleep(0.005)\ns.sendto(b'X_WEIR_BUSY=0', a)\ntime.sleep(1000)\nPY",
+        gate.display()
+    );
+    room.start(order("told", 1, &script));
+    let run = room.running_when("told", |run| run.ready && run.busy && run.watchdog.is_some());
+    let status = run.status.expect("a status");
+    assert!(status.starts_with("a[31mbcc") && status.len() <= 256 && !status.contains('\u{1b}'), "{status:?}");
+    // All of it outlives the daemon's side.
+    room.come_back();
+    let again = room.running("told");
+    assert!(again.ready && again.busy && again.pid == run.pid, "{again:?}");
+    fs::write(&gate, "").expect("opened");
+    room.running_when("told", |run| !run.busy);
+}
+
+#[test]
+fn a_stop_reaches_a_stopped_worker_and_is_remembered() {
+    let mut room = Room::new("none");
+    room.start(order("stopped", 1, "kill -STOP $$"));
+    let pid = room.running("stopped").pid;
+    wait("stop", || fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") T ")));
+    room.slots().signal(&slot("stopped"), 7, 15);
+    room.slots().signal(&slot("stopped"), 1, 15);
+    let exit = room.ended("stopped", 1);
+    assert_eq!((exit.signal, exit.asked, exit.reason), (Some(15), true, ExitReason::Signaled));
+    assert_eq!(room.seen["stopped"].state, SlotState::Vacant);
+}

@@ -1,0 +1,83 @@
+//! The simulated [`Host`]: the engine's wishes become things that happen later in the [`World`].
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use weir::engine::handle::Ask;
+use weir::engine::host::Host;
+use weir::model::batch::Batch;
+use weir::model::plan::{Action, PoolFacts};
+use weir::model::status::{EventObject, Kind, Object};
+use weir::model::time::Now;
+use weir::model::worker::SlotId;
+
+use crate::slots::Command;
+use crate::world::{Todo, World};
+
+/// A door to the world.
+pub struct SimHost {
+    pub world: Rc<RefCell<World>>,
+}
+
+impl Host for SimHost {
+    fn now(&self) -> Now {
+        self.world.borrow().clock()
+    }
+
+    fn perform(&mut self, pool: &Arc<PoolFacts>, action: &Action) {
+        let world = &mut *self.world.borrow_mut();
+        world.note(|| format!("perform {action:?}"));
+        let live = world.slots.iter().filter(|(id, slot)| id.pool == pool.name && slot.works()).count();
+        world.checks.action((&world.specs, live), pool, action, world.now);
+        let command = match action {
+            Action::Start { incarnation, .. } => Command::Start { incarnation: *incarnation, template: pool.template.clone() },
+            Action::Signal { incarnation, .. } => Command::Signal { incarnation: *incarnation },
+            Action::Kill { incarnation, .. } => Command::Kill { incarnation: *incarnation },
+            Action::Refresh { .. } => Command::Refresh,
+            Action::Forget { .. } => Command::Forget,
+            Action::PreStop { .. } | Action::Probe { .. } => {
+                return world.checks.fail(format!("{action:?}: no template has one"));
+            }
+        };
+        world.command(SlotId { pool: pool.name.clone(), worker: action.worker().to_owned() }, command);
+    }
+
+    fn commit(&mut self, ticket: u64, batch: Batch) {
+        self.world.borrow_mut().commit_later(ticket, batch);
+    }
+
+    fn list(&mut self) {
+        let world = &mut *self.world.borrow_mut();
+        if !std::mem::replace(&mut world.listing_wanted, true) {
+            let delay = if world.fault("a listing is late", 5) { world.random.below(2000) } else { world.random.below(10) };
+            let epoch = world.epoch;
+            world.later(delay, Todo::List(epoch));
+        }
+    }
+
+    fn publish(&mut self, kind: Kind, name: &str, object: Option<Object>) {
+        let world = &mut *self.world.borrow_mut();
+        match kind {
+            Kind::Event => return,
+            Kind::Pool => world.checks.shown(name, object.as_ref()),
+            Kind::Worker => {}
+        }
+        match object {
+            Some(object) => world.published.insert((kind, name.to_owned()), object),
+            None => world.published.remove(&(kind, name.to_owned())),
+        };
+    }
+
+    fn tell(&mut self, event: &EventObject) {
+        self.world.borrow_mut().note(|| format!("event {} {}: {}", event.regarding, event.reason, event.note));
+    }
+
+    fn edit(&mut self, _ask: Ask) {
+        self.world.borrow_mut().checks.fail("nobody edits by way of weir".into());
+    }
+
+    fn uid(&mut self) -> String {
+        format!("{:08x}", self.world.borrow_mut().random.next() >> 32)
+    }
+}

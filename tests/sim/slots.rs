@@ -1,0 +1,298 @@
+//! Shims and processes, as they truly are: one per slot, with the identity lock.
+//!
+//! The lock is held while a process lives, whether or not its shim does. Nothing here knows what weir believes.
+
+use weir::model::time::Moment;
+use weir::model::worker::{Exit, ExitReason, Run, Seen, SlotId, SlotState, Stopping};
+
+use crate::world::{Todo, World};
+
+/// Pids are few, so that they come back.
+const PIDS: u64 = 64;
+
+/// What is in a slot.
+#[derive(Clone, Debug, Default)]
+pub enum Inside {
+    /// The tree is empty: the lock is free, or an idle shim holds it.
+    #[default]
+    Nothing,
+    /// The shim was told go; exec has not answered yet.
+    Starting { incarnation: u64, template: String },
+    /// A process lives.
+    Process(Box<Run>),
+}
+
+/// One slot.
+#[derive(Clone, Debug, Default)]
+pub struct SimSlot {
+    pub inside: Inside,
+    /// The shim lives.
+    pub shim: bool,
+    /// The exit record on disk.
+    pub exit: Option<Exit>,
+    /// The last run that the shim wrote down as started.
+    pub started: u64,
+    /// The present process does not end on TERM.
+    pub stubborn: bool,
+    /// The daemon hunts for what a killed shim left.
+    pub hunted: bool,
+}
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug)]
+pub enum End {
+    Code(i32),
+    Signal(i32),
+}
+
+/// What weir tells a shim.
+#[derive(Clone, Debug)]
+pub enum Command {
+    Start { incarnation: u64, template: String },
+    Signal { incarnation: u64 },
+    Kill { incarnation: u64 },
+    Forget,
+    Refresh,
+}
+
+impl SimSlot {
+    /// Something of the worker lives.
+    pub fn alive(&self) -> bool {
+        !matches!(self.inside, Inside::Nothing)
+    }
+
+    /// It lives, and is not on its way out.
+    pub fn works(&self) -> bool {
+        match &self.inside {
+            Inside::Nothing => false,
+            Inside::Starting { .. } => true,
+            Inside::Process(run) => run.stop.is_none() && !run.clearing,
+        }
+    }
+
+    pub fn incarnation(&self) -> u64 {
+        match &self.inside {
+            Inside::Nothing => 0,
+            Inside::Starting { incarnation, .. } => *incarnation,
+            Inside::Process(run) => run.incarnation,
+        }
+    }
+
+    /// As the shim, or the daemon that looks for one, tells it.
+    fn seen(&self, now: u64) -> Seen {
+        let state = match &self.inside {
+            Inside::Nothing => SlotState::Vacant,
+            Inside::Starting { .. } | Inside::Process(_) if !self.shim => SlotState::Lost { since: Moment(now) },
+            Inside::Starting { incarnation, .. } => SlotState::Starting { incarnation: *incarnation, since: Moment(now) },
+            Inside::Process(run) => SlotState::Running((**run).clone()),
+        };
+        Seen { state, shim: self.shim.then_some(1), exit: self.exit.clone() }
+    }
+}
+
+impl World {
+    pub fn slot(&mut self, id: &SlotId) -> &mut SimSlot {
+        self.slots.entry(id.clone()).or_default()
+    }
+
+    /// Tell how a slot looks now.
+    pub fn tell_slot(&mut self, id: &SlotId) {
+        let now = self.now;
+        let seen = self.slot(id).seen(now);
+        self.send_of(id, weir::engine::host::Fact::Seen(id.clone(), seen));
+    }
+
+    /// A command reaches its slot.
+    pub fn obey(&mut self, id: &SlotId, command: Command) {
+        match command {
+            Command::Start { incarnation, template } => self.start(id, incarnation, template),
+            Command::Signal { incarnation } => self.signal(id, incarnation),
+            Command::Kill { incarnation } => self.kill(id, incarnation),
+            Command::Forget => {
+                if self.slots.get(id).is_some_and(SimSlot::alive) {
+                    self.checks.fail(format!("{} is forgotten though something of it lives", id.worker));
+                }
+                self.slots.remove(id);
+            }
+            Command::Refresh => self.tell_slot(id),
+        }
+    }
+
+    fn start(&mut self, id: &SlotId, incarnation: u64, template: String) {
+        if self.slot(id).alive() {
+            let living = self.slot(id).incarnation();
+            self.checks.fail(format!("{} is started as run {incarnation} while run {living} of it lives", id.worker));
+        }
+        if self.fault("spawn fails", 3) {
+            let message = "no shim: Resource temporarily unavailable".into();
+            self.send_of(id, weir::engine::host::Fact::StartFailed { slot: id.clone(), incarnation, message });
+            return;
+        }
+        let slot = self.slot(id);
+        (slot.shim, slot.started) = (true, incarnation);
+        slot.inside = Inside::Starting { incarnation, template };
+        self.tell_slot(id);
+        let delay = self.random.delay(400);
+        self.later(delay, Todo::Exec(id.clone(), incarnation));
+    }
+
+    /// Exec answers.
+    pub fn exec(&mut self, id: &SlotId, incarnation: u64) {
+        let now = self.now;
+        let Inside::Starting { incarnation: present, template } = self.slot(id).inside.clone() else { return };
+        if present != incarnation || !self.slot(id).shim {
+            return;
+        }
+        let pid = self.free_pid();
+        if self.fault("exec fails", 4) || pid.is_none() {
+            let (message, finished) = (Some("exec p: No such file or directory".into()), self.clock().wall);
+            self.record_end(id, Exit { incarnation, reason: ExitReason::StartError, message, finished, ..Exit::default() });
+            return;
+        }
+        let run = Run { incarnation, pid: pid.unwrap_or(1), started: Moment(now), template, ..Run::default() };
+        let stubborn = self.fault("TERM is ignored", 8);
+        let slot = self.slot(id);
+        (slot.inside, slot.stubborn) = (Inside::Process(Box::new(run)), stubborn);
+        self.tell_slot(id);
+        if self.fault("it ends by itself", 30) {
+            let within = self.random.pick(&[50, 2_000, 20_000, 90_000]);
+            let (life, end) = (self.random.below(within), self.any_end());
+            self.later(life, Todo::Die(id.clone(), incarnation, end));
+        }
+    }
+
+    pub fn any_end(&mut self) -> End {
+        self.random.pick(&[End::Code(0), End::Code(1), End::Code(7), End::Code(127), End::Signal(9), End::Signal(11)])
+    }
+
+    fn free_pid(&mut self) -> Option<i32> {
+        let used: Vec<i32> = self
+            .slots
+            .values()
+            .filter_map(|slot| match &slot.inside {
+                Inside::Process(run) => Some(run.pid),
+                Inside::Nothing | Inside::Starting { .. } => None,
+            })
+            .collect();
+        let first = self.random.below(PIDS);
+        let all = (0..PIDS).map(|n| i32::try_from(2 + (first + n) % PIDS).unwrap_or(2));
+        all.into_iter().find(|pid| !used.contains(pid))
+    }
+
+    /// The run of that number, if its shim can be spoken to about it.
+    fn run(&mut self, id: &SlotId, incarnation: u64) -> Option<&mut Run> {
+        let slot = self.slots.get_mut(id).filter(|slot| slot.shim)?;
+        match &mut slot.inside {
+            Inside::Process(run) if run.incarnation == incarnation => Some(run),
+            Inside::Process(_) | Inside::Nothing | Inside::Starting { .. } => None,
+        }
+    }
+
+    fn signal(&mut self, id: &SlotId, incarnation: u64) {
+        let since = Moment(self.now);
+        let Some(run) = self.run(id, incarnation) else { return };
+        run.stop = run.stop.or(Some(Stopping { since, killed: None }));
+        self.tell_slot(id);
+        if !self.slot(id).stubborn {
+            let delay = self.random.delay(4000);
+            let end = self.random.pick(&[End::Code(0), End::Signal(15), End::Code(143)]);
+            self.later(delay, Todo::Die(id.clone(), incarnation, end));
+        }
+    }
+
+    fn kill(&mut self, id: &SlotId, incarnation: u64) {
+        let killed = Some(Moment(self.now));
+        let Some(run) = self.run(id, incarnation) else { return };
+        run.stop = run.stop.map(|stop| Stopping { killed, ..stop });
+        self.tell_slot(id);
+        let delay = if self.fault("death is slow", 15) { self.random.below(9000) } else { self.random.below(20) };
+        self.later(delay, Todo::Die(id.clone(), incarnation, End::Signal(9)));
+    }
+
+    /// The main process ends; now and then something of it is left for a while.
+    pub fn die(&mut self, id: &SlotId, incarnation: u64, end: End) {
+        let lingers = self.fault("descendants linger", 10);
+        let Some(slot) = self.slots.get_mut(id).filter(|slot| slot.shim) else { return };
+        let Inside::Process(run) = &mut slot.inside else { return };
+        if run.incarnation != incarnation {
+            return;
+        }
+        if lingers && !run.clearing {
+            run.clearing = true;
+            self.tell_slot(id);
+            let delay = self.random.below(3000);
+            self.later(delay, Todo::Die(id.clone(), incarnation, end));
+            return;
+        }
+        let run = (**run).clone();
+        let exit = self.exit_of(&run, end);
+        self.record_end(id, exit);
+    }
+
+    fn exit_of(&self, run: &Run, end: End) -> Exit {
+        let now = self.clock();
+        let (reason, code, signal) = match end {
+            End::Code(0) => (ExitReason::Completed, Some(0), None),
+            End::Code(code) => (ExitReason::Error, Some(code), None),
+            End::Signal(signal) => (ExitReason::Signaled, None, Some(signal)),
+        };
+        let (started, ran_ms) = (Some(now.wall_of(run.started)), now.mono.since(run.started).0);
+        Exit {
+            incarnation: run.incarnation,
+            reason,
+            code,
+            signal,
+            started,
+            ran_ms,
+            finished: now.wall,
+            asked: run.stop.is_some(),
+            ..Exit::default()
+        }
+    }
+
+    /// The tree is empty, and the shim writes down how it came to that.
+    fn record_end(&mut self, id: &SlotId, exit: Exit) {
+        self.checks.ended(id, &exit, self.now);
+        let slot = self.slot(id);
+        (slot.inside, slot.exit) = (Inside::Nothing, Some(exit));
+        self.tell_slot(id);
+    }
+
+    /// A shim is killed. What it held lives on, and holds the lock.
+    pub fn kill_shim(&mut self, id: &SlotId) {
+        self.slot(id).shim = false;
+        if self.daemon_lives {
+            self.hunt(id);
+        }
+    }
+
+    /// The daemon finds a slot without a shim: it is vacant, or hunted until it is.
+    pub fn hunt(&mut self, id: &SlotId) {
+        if !self.slot(id).alive() {
+            return self.hunted(id);
+        }
+        self.slot(id).hunted = true;
+        self.tell_slot(id);
+        let delay = if self.random.chance(20) { self.random.below(8000) } else { self.random.below(60) };
+        let epoch = self.epoch;
+        self.later(delay, Todo::Hunted(epoch, id.clone()));
+    }
+
+    /// Nothing of the slot lives any more, and nobody can know how its last run ended.
+    pub fn hunted(&mut self, id: &SlotId) {
+        let (incarnation, alive) = (self.slot(id).incarnation(), self.slot(id).alive());
+        if alive {
+            self.checks.lost(id, incarnation, self.now);
+        }
+        let finished = self.clock().wall;
+        let slot = self.slot(id);
+        (slot.inside, slot.hunted) = (Inside::Nothing, false);
+        let known = slot.exit.as_ref().map_or(0, |exit| exit.incarnation);
+        let mut seen = slot.seen(0);
+        if slot.started > known {
+            seen.exit = Some(Exit { incarnation: slot.started, finished, ..Exit::default() });
+        }
+        self.send_of(id, weir::engine::host::Fact::Seen(id.clone(), seen));
+        self.recovered(id);
+    }
+}
