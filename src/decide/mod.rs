@@ -37,7 +37,8 @@ pub fn pool(observation: &Observation<'_>, now: Now) -> Plan {
     let replaced = workers::replacements(facts, slots, &names, now);
     replaced.wakes.iter().for_each(|at| plan.wake(*at));
     plan.waiting_on.extend(replaced.waiting_on);
-    let surplus = names.surplus.iter().map(|worker| (worker, workers::Why::Surplus));
+    let too_many = workers::Why::too_many(facts.ending);
+    let surplus = names.surplus.iter().map(|worker| (worker, too_many));
     for (worker, why) in surplus.chain(replaced.stop.iter().map(|(worker, why)| (worker, *why))) {
         stop(observation, &mut plan, worker, why, now);
     }

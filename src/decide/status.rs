@@ -78,6 +78,10 @@ fn conditions(observation: &Observation<'_>, status: &PoolStatus, now: Now) -> V
             format!("the last accepted version stays in force: {why}"),
         ));
     }
+    if let Some(why) = &facts.degraded {
+        let message = format!("changes of the specs may be seen up to 10 s late: {why}");
+        all.push(("WatchDegraded", Truth::True, "Polling", message));
+    }
     if let Some(token) = &facts.prune_blocked {
         let message =
             format!("many pools vanished at once, so none is removed: put the files back, or run `ctl prune --confirm {token}`");

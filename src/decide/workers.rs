@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::health;
 use super::restart;
-use crate::model::plan::{Action, PoolFacts, PreStopState, Record, Slot};
+use crate::model::plan::{Action, Ending, PoolFacts, PreStopState, Record, Slot};
 use crate::model::pool::UpdateType;
 use crate::model::template::Template;
 use crate::model::time::{Moment, Now, Span, Wall};
@@ -119,6 +119,10 @@ pub fn is_outdated(pool: &PoolFacts, slot: &Slot) -> bool {
 pub enum Why {
     /// There are more than wanted.
     Surplus,
+    /// Its pool is being removed.
+    Removed,
+    /// The daemon ends, and its workers with it.
+    Shutdown,
     /// The template changed.
     Outdated,
     /// It reached its lifetime.
@@ -130,10 +134,21 @@ pub enum Why {
 }
 
 impl Why {
+    /// Why a worker that is too many is ended.
+    pub fn too_many(ending: Option<Ending>) -> Why {
+        match ending {
+            None => Why::Surplus,
+            Some(Ending::Removed) => Why::Removed,
+            Some(Ending::Shutdown) => Why::Shutdown,
+        }
+    }
+
     /// In words.
     pub fn words(self) -> &'static str {
         match self {
             Why::Surplus => "more workers than wanted",
+            Why::Removed => "its pool is removed",
+            Why::Shutdown => "weir is shutting down",
             Why::Outdated => "the template changed",
             Why::Recycled => "it reached recycle.maxLifetime",
             Why::Asked => "a restart was asked for",

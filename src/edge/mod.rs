@@ -4,6 +4,7 @@
 //! folder. Shown failures carry what was touched and what the system said.
 
 pub mod clock;
+pub mod command;
 pub mod logs;
 pub mod probe;
 pub mod secrets;

@@ -39,6 +39,7 @@ fn facts(catalogue: &Catalogue, key: &ObjectKey, object: &Object, pool: &WorkerP
         annotations: pool.metadata.annotations.clone(),
         refused: refused(catalogue, key, &object.standing),
         unreadable: catalogue.unreadable.clone(),
+        degraded: catalogue.degraded.clone(),
         ending: object.is_terminating().then_some(Ending::Removed),
         prune_blocked: blocked.map(|prune| prune.token.clone()),
     }
@@ -99,6 +100,12 @@ pub(super) fn words(change: &Change) -> (String, EventType, &'static str, String
         Change::PruneUnblocked => ("specs".into(), EventType::Normal, "PruneUnblocked", "removals are no longer blocked".into()),
         Change::Unreadable(why) => {
             warning("specs", "SpecSourceUnavailable", format!("the specs cannot be read, everything runs on: {why}"))
+        }
+        Change::WatchDegraded(why) => {
+            warning("specs", "WatchDegraded", format!("changes of the specs may be seen up to 10 s late: {why}"))
+        }
+        Change::WatchRestored => {
+            ("specs".into(), EventType::Normal, "WatchRestored", "changes of the specs are seen at once again".into())
         }
         Change::Readable => ("specs".into(), EventType::Normal, "Readable", "the specs can be read again".into()),
     }

@@ -77,6 +77,7 @@ pub struct Engine<H> {
     pub(super) pools: BTreeMap<String, Pool>,
     pub(super) tickets: BTreeMap<u64, Ticket>,
     pub(super) last_ticket: u64,
+    /// The number of the last event. It begins above those of every daemon before, so that no name comes twice.
     pub(super) event_serial: u64,
     pub(super) events_shown: std::collections::VecDeque<String>,
     pub(super) starting: BTreeSet<SlotId>,
@@ -107,7 +108,7 @@ impl<H: Host> Engine<H> {
             pools: BTreeMap::new(),
             tickets: BTreeMap::new(),
             last_ticket: 0,
-            event_serial: stored.event_serial,
+            event_serial: stored.version,
             events_shown: std::collections::VecDeque::new(),
             starting: BTreeSet::new(),
             hungry: BTreeSet::new(),
@@ -467,7 +468,7 @@ impl<H: Host> Engine<H> {
                 let uid = self.pools.get(pool).map(|pool| pool.stored.uid.clone()).unwrap_or_default();
                 format!("{worker}.{uid}.{incarnation}.{}", happening.reason.to_lowercase())
             }
-            (_, _) => format!("{}.{}", pool, self.event_serial),
+            (_, _) => format!("{pool}.{:x}", self.event_serial),
         };
         event_object(name, regarding, happening, now)
     }

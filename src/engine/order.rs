@@ -6,7 +6,7 @@ use std::io::Read;
 
 use crate::decide::expand;
 use crate::decide::workers;
-use crate::edge::{probe, secrets, slots};
+use crate::edge::{command, secrets, slots};
 use crate::model::plan::PoolFacts;
 use crate::model::template::{EnvVar, Template};
 use crate::model::worker::{LogLimits, SlotId, StartOrder};
@@ -39,12 +39,12 @@ pub(super) fn start(pool: &PoolFacts, slot: &SlotId, incarnation: u64) -> Result
 ///
 /// # Errors
 /// As [`start`], and that the user is unknown.
-pub(super) fn beside(pool: &PoolFacts, slot: &SlotId, argv: &[String]) -> Result<probe::Command, String> {
+pub(super) fn beside(pool: &PoolFacts, slot: &SlotId, argv: &[String]) -> Result<command::Command, String> {
     let env = environment(pool, slot)?;
     let template = &pool.spec.template;
     let user = template.user.as_deref().map(slots::uid_gid).transpose()?;
     let argv = argv.iter().map(|argument| expand::expand(argument, &env)).collect();
-    Ok(probe::Command { argv, env, dir: template.working_dir.clone(), user })
+    Ok(command::Command { argv, env, dir: template.working_dir.clone(), user })
 }
 
 fn environment(pool: &PoolFacts, slot: &SlotId) -> Result<BTreeMap<String, String>, String> {

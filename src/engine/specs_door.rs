@@ -43,7 +43,7 @@ impl SpecsDoor {
         let mut specs = self.specs();
         self.wanted.store(false, Ordering::Release);
         self.watch.check();
-        let listing = specs.0.list(&self.watch.take_marks(), clock::now());
+        let listing = self.degraded(specs.0.list(&self.watch.take_marks(), clock::now()));
         let changed = specs.1.as_ref() != Some(&listing);
         specs.1 = Some(listing.clone());
         tell(listing);
@@ -53,10 +53,18 @@ impl SpecsDoor {
         let revision = git::revision(&self.dir);
         if revision != specs.0.revision {
             specs.0.revision = revision;
-            let listing = specs.0.list(&Marks::default(), clock::now());
+            let listing = self.degraded(specs.0.list(&Marks::default(), clock::now()));
             specs.1 = Some(listing.clone());
             tell(listing);
         }
+    }
+
+    /// With what the watch says of itself.
+    fn degraded(&self, mut listing: Listing) -> Listing {
+        if let Listing::Files(whole) = &mut listing {
+            whole.degraded = self.watch.degraded();
+        }
+        listing
     }
 
     /// The directory as it is now, for an edit: nobody else edits or lists meanwhile.

@@ -54,8 +54,6 @@ pub struct Stored {
     pub slots: Vec<(SlotId, Record)>,
     /// The newest events, oldest first.
     pub events: Vec<EventObject>,
-    /// The highest event number ever given.
-    pub event_serial: u64,
     /// Above every resource version ever served.
     pub version: u64,
 }

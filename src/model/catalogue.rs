@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::document::{Document, Violation};
-use super::listing::Revision;
+use super::listing::{Revision, Root};
 use super::meta::{Kind, ObjectMeta};
 use super::policy::ResourcePolicy;
 use super::pool::WorkerPool;
@@ -67,6 +67,10 @@ pub struct Catalogue {
     pub prune: Option<PruneBlocked>,
     /// The commit, when the directory is a checkout.
     pub revision: Option<Revision>,
+    /// The directory in which documents were last seen: an empty one in its place stops nobody, after a restart neither.
+    pub root: Option<Root>,
+    /// Why changes of the directory may be heard late, if they may.
+    pub degraded: Option<String>,
 }
 
 /// An object that was accepted.
@@ -153,9 +157,16 @@ pub struct PruneBlocked {
     pub keys: Vec<ObjectKey>,
 }
 
-/// An object as it is kept between daemons.
+/// What is kept between daemons.
 #[derive(Serialize, Deserialize)]
 struct Kept {
+    root: Option<Root>,
+    objects: Vec<KeptObject>,
+}
+
+/// An object as it is kept between daemons.
+#[derive(Serialize, Deserialize)]
+struct KeptObject {
     kind: Kind,
     generation: u64,
     source: Source,
@@ -171,14 +182,15 @@ impl Catalogue {
 
     /// Its objects as JSON: what a later start holds on to.
     pub fn to_json(&self) -> serde_json::Value {
-        let kept = self.objects.iter().map(|(key, object)| Kept {
+        let objects = self.objects.iter().map(|(key, object)| KeptObject {
             kind: key.kind,
             generation: object.generation,
             source: object.source.clone(),
             terminating: object.is_terminating(),
             document: serde_json::to_value(&object.document).expect("documents are plain data"),
         });
-        serde_json::to_value(kept.collect::<Vec<_>>()).expect("documents are plain data")
+        let kept = Kept { root: self.root, objects: objects.collect() };
+        serde_json::to_value(kept).expect("documents are plain data")
     }
 
     /// The catalogue that was kept; moments begin anew at `now`.
@@ -186,8 +198,9 @@ impl Catalogue {
     /// # Errors
     /// If the JSON was not written by [`Catalogue::to_json`] of this or an earlier version.
     pub fn from_json(value: serde_json::Value, now: Moment) -> Result<Catalogue, serde_json::Error> {
-        let mut catalogue = Catalogue::default();
-        for kept in serde_json::from_value::<Vec<Kept>>(value)? {
+        let kept = serde_json::from_value::<Kept>(value)?;
+        let mut catalogue = Catalogue { root: kept.root, ..Catalogue::default() };
+        for kept in kept.objects {
             let document = match kept.kind {
                 Kind::WorkerPool => Document::WorkerPool(Box::new(serde_json::from_value::<WorkerPool>(kept.document)?)),
                 Kind::ResourcePolicy => {

@@ -26,6 +26,8 @@ pub struct Whole {
     pub revision: Option<Revision>,
     /// The directory itself: another one under the same path is seen by this.
     pub root: Root,
+    /// Why changes may be heard late, if they may.
+    pub degraded: Option<String>,
 }
 
 impl Whole {
@@ -37,7 +39,7 @@ impl Whole {
 }
 
 /// Which directory it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Root {
     /// Its device.
     pub device: u64,

@@ -49,6 +49,8 @@ pub struct PoolFacts {
     pub refused: Option<String>,
     /// The specs directory cannot be read now, and why; what was accepted before holds.
     pub unreadable: Option<String>,
+    /// Why changes of the specs may be heard late, if they may.
+    pub degraded: Option<String>,
     /// No worker is wanted any more, and why.
     pub ending: Option<Ending>,
     /// Its removal waits for a confirmation with this token.
@@ -68,6 +70,7 @@ impl PoolFacts {
             annotations: BTreeMap::new(),
             refused: None,
             unreadable: None,
+            degraded: None,
             ending: Some(Ending::Removed),
             prune_blocked: None,
         }

@@ -85,7 +85,7 @@ impl Now {
     }
 }
 
-/// A length of time in milliseconds, written as in Go and Kubernetes: `500ms`, `30s`, `1h30m`, `24h`.
+/// A length of time in milliseconds, written as in Go and Kubernetes, and with days: `500ms`, `30s`, `1h30m`, `24h`, `7d`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub u64);
 
@@ -104,7 +104,7 @@ impl Span {
     }
 }
 
-const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -112,7 +112,8 @@ impl fmt::Display for Span {
             return write!(f, "0s");
         }
         let mut rest = self.0;
-        for (unit, size) in UNITS {
+        // A day is read and not written: 24h is what people are used to see.
+        for (unit, size) in UNITS.into_iter().skip(1) {
             if rest >= size {
                 write!(f, "{}{unit}", rest / size)?;
                 rest %= size;
@@ -125,7 +126,7 @@ impl fmt::Display for Span {
 impl FromStr for Span {
     type Err = String;
     fn from_str(text: &str) -> Result<Span, String> {
-        let refuse = || format!("\"{text}\" is not a duration: use a number with a unit, like 500ms, 30s, 5m, 1h30m, 24h");
+        let refuse = || format!("\"{text}\" is not a duration: use a number with a unit, like 500ms, 30s, 5m, 1h30m, 24h, 7d");
         if text == "0" {
             return Ok(Span(0));
         }
@@ -171,7 +172,7 @@ impl JsonSchema for Span {
         true
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "format": "duration", "pattern": "^(0|([0-9.]+(ms|h|m|s))+)$", "examples": ["30s", "1h30m"]})
+        json_schema!({"type": "string", "format": "duration", "pattern": "^(0|([0-9.]+(ms|d|h|m|s))+)$", "examples": ["30s", "1h30m"]})
     }
 }
 
@@ -186,6 +187,7 @@ mod tests {
             ("30s", 30_000),
             ("5m", 300_000),
             ("24h", 86_400_000),
+            ("7d", 604_800_000),
             ("1h30m", 5_400_000),
             ("1.5s", 1500),
             ("0s", 0),
@@ -194,7 +196,7 @@ mod tests {
         }
         assert_eq!(Span(5_400_000).to_string(), "1h30m");
         assert_eq!(Span(61_001).to_string(), "1m1s1ms");
-        for text in ["", "30", "1m30", "-5m", "1d", "s", "1s1m", "1s1s", "99999999h", "1e3s", ".s", "1..2s"] {
+        for text in ["", "30", "1m30", "-5m", "1w", "s", "1s1m", "1s1s", "99999999h", "1e3s", ".s", "1..2s"] {
             assert!(text.parse::<Span>().is_err(), "{text}");
         }
     }

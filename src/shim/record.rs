@@ -1,7 +1,7 @@
 //! What the shim leaves on disk: how the last run ended, and for people and recovery what runs now.
 //!
-//! The exit record is on disk before the end is told. Written aside, synced, renamed: a reader sees a whole record or the one
-//! before. Numbers and one escaped text; the daemon's side reads it with a JSON library.
+//! The exit record is written before the end is told. Written aside and renamed: a reader sees a whole record or the one
+//! before; synced when the daemon has been told. Numbers and one escaped text; the daemon's side reads it with a JSON library.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -9,11 +9,11 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use super::wire::{Exit, State};
 
-/// Write `exit.json` durably.
+/// Write `exit.json`, and give the file for [`sync`].
 ///
 /// # Errors
 /// The system's: no space, no permission. The caller keeps the record and tries again.
-pub(super) fn exit(dir: &str, exit: &Exit) -> io::Result<()> {
+pub(super) fn exit(dir: &str, exit: &Exit) -> io::Result<File> {
     let number = |n: Option<i32>| n.map_or_else(|| "null".to_owned(), |n| n.to_string());
     let text = format!(
         "{{\"incarnation\":{},\"code\":{},\"signal\":{},\"failed\":\"{}\",\"oom\":{},\"startedMs\":{},\"finishedMs\":{},\
@@ -34,7 +34,16 @@ pub(super) fn exit(dir: &str, exit: &Exit) -> io::Result<()> {
         exit.log_end.0,
         exit.log_end.1,
     );
-    put(&format!("{dir}/exit.json"), &text, true)
+    put(&format!("{dir}/exit.json"), &text)
+}
+
+/// Make a written record, and its name, safe from a loss of power.
+///
+/// # Errors
+/// The system's. What was written before may be lost then.
+pub(super) fn sync(dir: &str, record: &File) -> io::Result<()> {
+    record.sync_data()?;
+    File::open(dir)?.sync_all()
 }
 
 /// Write `shim.json`: what runs now. Only for looking; nothing is lost with it.
@@ -50,10 +59,10 @@ pub(super) fn running(dir: &str, state: &State) {
         state.log_start.1,
     );
     // The daemon has the same from the socket; this copy is for people.
-    let _written = put(&format!("{dir}/shim.json"), &text, false);
+    let _written = put(&format!("{dir}/shim.json"), &text);
 }
 
-fn put(path: &str, text: &str, durable: bool) -> io::Result<()> {
+fn put(path: &str, text: &str) -> io::Result<File> {
     let aside = format!("{path}.tmp");
     let mut file: File = OpenOptions::new()
         .write(true)
@@ -63,10 +72,8 @@ fn put(path: &str, text: &str, durable: bool) -> io::Result<()> {
         .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
         .open(&aside)?;
     file.write_all(text.as_bytes())?;
-    if durable {
-        file.sync_data()?;
-    }
-    std::fs::rename(&aside, path)
+    std::fs::rename(&aside, path)?;
+    Ok(file)
 }
 
 fn escaped(text: &str) -> String {

@@ -30,6 +30,18 @@ const NOTIFY_BURST: u64 = 32;
 const NOTIFY_PAUSE_MS: u16 = 20;
 /// How soon a record that could not be written is tried again, in ms.
 const RECORD_RETRY_MS: u16 = 1000;
+/// How soon a written record is synced, in ms: after the daemon has heard of the end, so that a restart does not wait for a disk.
+const RECORD_SYNC_MS: u16 = 20;
+
+/// What is still to be done for the record of the last end.
+enum Record {
+    /// Nothing: it is on disk, or there was no end yet.
+    Kept,
+    /// It has to be written.
+    Unwritten,
+    /// It was written and has to be synced.
+    Unsynced(File),
+}
 
 struct Shim {
     dir: String,
@@ -51,7 +63,7 @@ struct Shim {
     cpu_before: u64,
     oom_before: u64,
     oom_score: Vec<u8>,
-    unrecorded: bool,
+    record: Record,
     /// When the worker's notifications will have used up their burst, boot clock in ms.
     notified: u64,
     /// A notification waits for its turn to be told.
@@ -132,7 +144,7 @@ impl Shim {
             cpu_before: 0,
             oom_before: 0,
             oom_score: protect(),
-            unrecorded: false,
+            record: Record::Kept,
             notified: 0,
             later: false,
             dirty: false,
@@ -163,12 +175,12 @@ impl Shim {
             if ready[2] {
                 bye = self.read_commands();
             }
-            if self.unrecorded {
-                self.record();
+            if ready == [false; 6] {
+                self.keep_record();
             }
             self.dirty |= self.later && self.may_tell();
             self.tell();
-            let idle = self.state.phase == Phase::Waiting && !self.unrecorded;
+            let idle = self.state.phase == Phase::Waiting && matches!(self.record, Record::Kept);
             if idle && (bye || (met && self.daemon.is_none())) {
                 // The path is free for the next shim of this slot.
                 let _gone = std::fs::remove_file(format!("{}/sock", self.dir));
@@ -188,10 +200,11 @@ impl Shim {
             self.notify.as_ref().map(|notify| notify.socket.as_fd()),
         ];
         let mut fds: Vec<PollFd<'_>> = sources.iter().flatten().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
-        let timeout = match (self.later, self.unrecorded) {
+        let timeout = match (self.later, &self.record) {
             (true, _) => PollTimeout::from(NOTIFY_PAUSE_MS),
-            (false, true) => PollTimeout::from(RECORD_RETRY_MS),
-            (false, false) => PollTimeout::NONE,
+            (false, Record::Unsynced(_)) => PollTimeout::from(RECORD_SYNC_MS),
+            (false, Record::Unwritten) => PollTimeout::from(RECORD_RETRY_MS),
+            (false, Record::Kept) => PollTimeout::NONE,
         };
         if poll(&mut fds, timeout).is_err() {
             return [false; 6];
@@ -299,18 +312,31 @@ impl Shim {
             log_end: self.log.position(),
         };
         self.state.exit = Some(exit);
-        self.unrecorded = true;
-        self.record();
+        self.write_record();
         self.state.phase = Phase::Waiting;
         self.state.pid = 0;
         self.dirty = true;
     }
 
-    /// The end is on disk before it is told; on a full disk it is told from memory and written when there is room.
-    fn record(&mut self) {
-        if let Some(exit) = &self.state.exit {
+    /// The end is written before it is told, and synced soon after: whoever dies between, its file stays. A loss of power in
+    /// between finds a daemon that has not acted on it, or has it in its own store. On a full disk it is told from memory.
+    fn write_record(&mut self) {
+        let Some(exit) = &self.state.exit else { return };
+        self.record = match record::exit(&self.dir, exit) {
+            Ok(file) => Record::Unsynced(file),
             // With the slot's directory gone nobody will ever read it: no reason to stay.
-            self.unrecorded = record::exit(&self.dir, exit).is_err_and(|error| error.kind() != std::io::ErrorKind::NotFound);
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Record::Kept,
+            Err(_) => Record::Unwritten,
+        };
+    }
+
+    /// Bring the record a step further.
+    fn keep_record(&mut self) {
+        match &self.record {
+            Record::Kept => {}
+            Record::Unwritten => self.write_record(),
+            Record::Unsynced(file) if record::sync(&self.dir, file).is_ok() => self.record = Record::Kept,
+            Record::Unsynced(_) => self.record = Record::Unwritten,
         }
     }
 
@@ -391,7 +417,11 @@ impl Shim {
                 tree::kill(&self.go.cgroup);
             }
             Command::Query => self.refresh(),
-            Command::Bye => return true,
+            Command::Bye => {
+                // As with go; and the slot is about to be forgotten.
+                self.record = Record::Kept;
+                return true;
+            }
             Command::Go(_) | Command::Signal { .. } | Command::Kill { .. } => {}
         }
         self.dirty = true;
@@ -417,6 +447,8 @@ impl Shim {
         }
         self.started_wall = sys::wall_ms();
         self.failed.clear();
+        // Whoever says go has the last end in its own store.
+        self.record = Record::Kept;
         match child::spawn(&self.go, &self.lock, &self.oom_score) {
             Ok(Child { pid, output, news }) => {
                 self.state.pid = pid;

@@ -109,8 +109,7 @@ impl World {
     /// The directory is not what it was, for a while.
     pub fn hide(&mut self) {
         if self.specs.hidden.is_none() {
-            let how =
-                if self.daemon_lives { self.random.pick(&[Hidden::Unreadable, Hidden::Swapped]) } else { Hidden::Unreadable };
+            let how = self.random.pick(&[Hidden::Unreadable, Hidden::Swapped]);
             *self
                 .faults
                 .entry(if how == Hidden::Swapped { "another directory" } else { "an unreadable directory" })

@@ -253,8 +253,6 @@ impl World {
         }
         self.listing_wanted = false;
         self.recovering = None;
-        // Which directory it was is not remembered from one daemon to the next: an empty one is believed then.
-        self.specs.hidden = self.specs.hidden.filter(|how| *how != Hidden::Swapped);
         self.published.clear();
         self.checks.daemon_gone();
         self.specs.forget_marks();
@@ -271,8 +269,7 @@ impl World {
             pools: self.rows.pools.iter().map(|(name, pool)| (name.clone(), pool.clone())).collect(),
             slots: self.rows.slots.iter().map(|(id, record)| (id.clone(), record.clone())).collect(),
             events: Vec::new(),
-            event_serial: self.rows.order.len() as u64,
-            version: self.epoch,
+            version: self.epoch * 1_000_000_000,
         }
     }
 

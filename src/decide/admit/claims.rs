@@ -37,7 +37,7 @@ pub fn apply(next: &mut Admitted, whole: &Whole, now: Moment) {
     }
     next.admission.catalogue.conflicts.retain(|key, _| claims.get(key).is_some_and(|claims| claims.len() > 1));
     if whole.has_documents() {
-        next.admission.root = Some(whole.root);
+        next.admission.catalogue.root = Some(whole.root);
     }
     let unclaimed = next.admission.catalogue.objects.keys().filter(|key| !claims.contains_key(key));
     for key in unclaimed.cloned().collect::<Vec<_>>() {

@@ -17,7 +17,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use crate::model::catalogue::{Catalogue, ObjectKey, RefusedDocument, Source, Standing};
-use crate::model::listing::{Listing, Root, Whole};
+use crate::model::listing::{Listing, Whole};
 use crate::model::time::{Moment, Now, Span};
 
 use self::settle::FileState;
@@ -47,8 +47,6 @@ pub struct Admission {
     pruned: BTreeMap<ObjectKey, Moment>,
     /// Objects whose pruning was confirmed.
     confirmed: Vec<ObjectKey>,
-    /// The directory in which documents were last seen.
-    root: Option<Root>,
 }
 
 /// What came of a listing.
@@ -120,6 +118,10 @@ pub enum Change {
     Unreadable(String),
     /// The directory can be read again.
     Readable,
+    /// Changes may be heard late, and why.
+    WatchDegraded(String),
+    /// Changes are heard at once again.
+    WatchRestored,
 }
 
 impl Admission {
@@ -171,6 +173,12 @@ fn read(next: &mut Admitted, whole: &Whole, now: Now, settings: &Settings) {
         }
     }
     next.admission.catalogue.revision.clone_from(&whole.revision);
+    let before = std::mem::replace(&mut next.admission.catalogue.degraded, whole.degraded.clone());
+    match (&before, &whole.degraded) {
+        (None, Some(why)) => next.changes.push(Change::WatchDegraded(why.clone())),
+        (Some(_), None) => next.changes.push(Change::WatchRestored),
+        (None, None) | (Some(_), Some(_)) => {}
+    }
     settle::settle(next, whole, now);
     claims::apply(next, whole, now.mono);
     prune::prune(next, whole, now.mono, settings);

@@ -58,7 +58,7 @@ fn guard(next: &mut Admitted, whole: &Whole, vanished: &[(ObjectKey, Moment)], g
     let waiting: Vec<&(ObjectKey, Moment)> = vanished.iter().filter(|(key, _)| !next.admission.confirmed.contains(key)).collect();
     let was_blocked = |key: &ObjectKey| blocked_before.as_ref().is_some_and(|before| before.keys.contains(key));
     let sticky = waiting.iter().any(|(key, _)| was_blocked(key));
-    let swapped = next.admission.root.is_some_and(|root| root != whole.root) && !whole.has_documents();
+    let swapped = next.admission.catalogue.root.is_some_and(|root| root != whole.root) && !whole.has_documents();
     let pools: Vec<&(ObjectKey, Moment)> = waiting.iter().copied().filter(|(key, _)| key.kind == Kind::WorkerPool).collect();
     let crowd = pools.iter().any(|(_, since)| together(next, *since, grace) > allowance(next));
     if !waiting.is_empty() && (sticky || crowd || swapped) {

@@ -91,7 +91,7 @@ impl Specs {
             Ok(root) => {
                 let (files, cache) = (walk.files, walk.cache);
                 self.cache = cache;
-                Listing::Files(Whole { files, revision: self.revision.clone(), root })
+                Listing::Files(Whole { files, revision: self.revision.clone(), root, degraded: None })
             }
             Err(reason) => Listing::Unreadable(reason),
         }

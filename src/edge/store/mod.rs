@@ -44,6 +44,7 @@ impl Store {
                 rusqlite::version()
             ));
         }
+        private(path).map_err(|e| format!("{}: {e}", path.display()))?;
         let mut db = Connection::open(path).map_err(said)?;
         db.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=5000; PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF; PRAGMA cache_size=-1024;").map_err(said)?;
         schema::migrate(&mut db).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -59,6 +60,13 @@ impl Store {
             done(Err("the store has ended".into()));
         }
     }
+}
+
+/// The file is its owner's alone; what SQLite puts beside it takes its mode.
+fn private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    let file = std::fs::OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))
 }
 
 fn run(mut db: Connection, inbox: &mpsc::Receiver<(Batch, Done)>) {
@@ -146,7 +154,6 @@ fn load(db: &Connection, boot: &str) -> rusqlite::Result<Stored> {
         pools: rows(db, "SELECT name, body FROM pools", |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?,
         slots,
         events: events.into_iter().map(|((), event)| event).collect(),
-        event_serial: db.query_row("SELECT coalesce(max(serial), 0) FROM events", [], |row| row.get::<_, i64>(0))?.unsigned_abs(),
         version: next,
     })
 }

@@ -248,6 +248,28 @@ fn another_empty_directory_in_its_place_stops_nobody() {
     world.look();
     world.pass(60_000);
     assert!(world.admission.catalogue.prune.is_some() && !world.object("a").is_terminating());
+
+    let kept = world.admission.catalogue.to_json();
+    let mut world = World::new();
+    world.root.inode = 78;
+    world.admission = Admission::restored(Catalogue::from_json(kept, Moment(5)).unwrap());
+    world.look();
+    world.pass(60_000);
+    assert!(!world.object("a").is_terminating(), "swapped while no daemon ran");
+}
+
+#[test]
+fn a_watch_that_is_late_says_so_once() {
+    let mut world = World::new();
+    world.rename("a.yaml", &spec("a", 2));
+    world.taken();
+    world.degraded = Some("no watches left".into());
+    world.look();
+    world.look();
+    assert_eq!(world.taken(), [Change::WatchDegraded("no watches left".into())]);
+    world.degraded = None;
+    world.look();
+    assert_eq!(world.taken(), [Change::WatchRestored]);
 }
 
 #[test]

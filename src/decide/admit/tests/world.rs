@@ -16,6 +16,7 @@ pub struct World {
     pub files: BTreeMap<String, File>,
     pub root: Root,
     pub unreadable: Option<String>,
+    pub degraded: Option<String>,
     pub admission: Admission,
     pub changes: Vec<Change>,
     pub wake_at: Option<Moment>,
@@ -31,6 +32,7 @@ impl World {
             now: 1_000_000,
             files: BTreeMap::new(),
             root: Root { device: 1, inode: 2 },
+            degraded: None,
             unreadable: None,
             admission: Admission::default(),
             changes: Vec::new(),
@@ -64,7 +66,7 @@ impl World {
     }
 
     pub fn look(&mut self) {
-        let whole = Whole { files: self.files.clone(), revision: None, root: self.root };
+        let whole = Whole { files: self.files.clone(), revision: None, root: self.root, degraded: self.degraded.clone() };
         let listing = self.unreadable.clone().map_or(Listing::Files(whole), Listing::Unreadable);
         let now = Now { mono: Moment(self.now), wall: Wall(EPOCH + i64::try_from(self.now).unwrap()) };
         let admitted = admit(&self.admission, &listing, now, &self.settings);

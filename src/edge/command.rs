@@ -1,0 +1,141 @@
+//! Running a command for its answer: a probe, a preStop hook, a number.
+//!
+//! Without a shell, with nothing of our own environment, in a process group of its own. Whoever drops the answer kills the
+//! whole group; what a command that has ended left in the background is its own affair and is not waited for. What it writes
+//! is read up to a limit and never shown unescaped.
+
+use std::collections::BTreeMap;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// A command, as a worker would run it.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// The argument vector.
+    pub argv: Vec<String>,
+    /// The whole environment.
+    pub env: BTreeMap<String, String>,
+    /// Where it runs.
+    pub dir: Option<String>,
+    /// As whom: uid and gid.
+    pub user: Option<(u32, u32)>,
+}
+
+/// Bytes of a failed command's error output that are told.
+const WORDS_MAX: u64 = 200;
+/// How long what a command wrote last is waited for: somebody in the background may hold the pipe open for ever.
+const LAST_WORDS: Duration = Duration::from_millis(10);
+
+/// Run a command, and give the first `output_max` bytes of what it writes. It may take for ever: see [`super::probe::within`].
+///
+/// # Errors
+/// That it could not be run, or how it ended and the first of what it wrote to its error output.
+pub async fn run(command: &Command, output_max: u64) -> Result<Vec<u8>, String> {
+    let Some((program, args)) = command.argv.split_first() else { return Err("the command is empty".into()) };
+    let mut child = tokio::process::Command::new(program);
+    let output = if output_max > 0 { Stdio::piped() } else { Stdio::null() };
+    child.args(args).env_clear().envs(&command.env).stdin(Stdio::null()).stdout(output).stderr(Stdio::piped());
+    child.kill_on_drop(true).process_group(0);
+    if let Some(dir) = &command.dir {
+        child.current_dir(dir);
+    }
+    if let Some((uid, gid)) = command.user {
+        child.gid(gid).uid(uid);
+    }
+    let failed = |e: std::io::Error| format!("{program}: {e}");
+    let mut group = Group(child.spawn().map_err(failed)?);
+    let (mut output, mut words) = (Vec::new(), Vec::new());
+    let status = finish(&mut group.0, output_max, (&mut output, &mut words)).await.map_err(failed)?;
+    if status.success() {
+        return Ok(output);
+    }
+    let words: String = String::from_utf8_lossy(&words).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    Err(format!("{program}: {status} {}", words.trim()).trim_end().to_owned())
+}
+
+/// Wait for the end, reading meanwhile.
+async fn finish(
+    child: &mut tokio::process::Child,
+    output_max: u64,
+    (output, words): (&mut Vec<u8>, &mut Vec<u8>),
+) -> std::io::Result<ExitStatus> {
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let mut reading = std::pin::pin!(async { tokio::join!(read(out, output_max, output), read(err, WORDS_MAX, words)) });
+    tokio::select! {
+        status = child.wait() => {
+            let _last = tokio::time::timeout(LAST_WORDS, reading).await;
+            status
+        }
+        _ = &mut reading => child.wait().await,
+    }
+}
+
+/// Read the first `max` bytes, and drop the rest so that the writer does not stop for it.
+async fn read(pipe: Option<impl AsyncRead + Unpin>, max: u64, into: &mut Vec<u8>) {
+    let Some(mut pipe) = pipe else { return };
+    // What cannot be read was not said.
+    let _whole = (&mut pipe).take(max).read_to_end(into).await;
+    let _rest = tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await;
+}
+
+/// A command and whatever it started in its group: killed when nobody waits for it any more.
+struct Group(tokio::process::Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // It has an id only as long as it was not reaped: the group is its own.
+        if let Some(pid) = self.0.id().and_then(|id| i32::try_from(id).ok()) {
+            let _gone = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    use super::*;
+
+    fn script(dir: &Path, text: &str) -> Command {
+        let path = dir.join("script");
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("writes");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).expect("its own");
+        Command { argv: vec![path.display().to_string()], env: BTreeMap::new(), dir: None, user: None }
+    }
+
+    #[tokio::test]
+    async fn a_command_answers_with_its_output_or_with_how_it_failed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        assert_eq!(run(&script(dir.path(), "echo 42; yes | head -c 300000"), 3).await, Ok(b"42\n".to_vec()));
+        let answer = run(&script(dir.path(), "echo no such queue >&2; exit 3"), 9).await;
+        assert!(answer.is_err_and(|words| words.ends_with("exit status: 3 no such queue")));
+        // Its background holds the pipe: the end of the command itself is what counts.
+        assert_eq!(run(&script(dir.path(), "sleep 1 & echo fine"), 9).await, Ok(b"fine\n".to_vec()));
+    }
+
+    #[tokio::test]
+    async fn a_command_that_nobody_waits_for_goes_with_all_it_started() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let pid = dir.path().join("pid");
+        let command = script(dir.path(), &format!("sleep 60 & echo $! > {0}.tmp; mv {0}.tmp {0}; wait", pid.display()));
+        let look = tokio::spawn(async move { run(&command, 9).await });
+        let child = loop {
+            match std::fs::read_to_string(&pid) {
+                Ok(text) => break text.trim().to_owned(),
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        };
+        look.abort();
+        assert!(look.await.is_err_and(|end| end.is_cancelled()));
+        let until = tokio::time::Instant::now() + Duration::from_secs(20);
+        while std::fs::read_to_string(format!("/proc/{child}/stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
+            assert!(tokio::time::Instant::now() < until, "it outlived its group");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
