@@ -130,8 +130,18 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let (facts, facts_inbox) = mpsc::unbounded_channel();
     let (asks, asks_inbox) = mpsc::channel(64);
     let specs = Arc::new(SpecsDoor::open(&options.specs, hints(&facts)).map_err(|e| failure(format!("cannot watch: {e}")))?);
-    let host =
-        RealHost { slots, store, board: board.clone(), status, specs, facts: facts.clone(), read_only: options.specs_read_only };
+    let host = RealHost {
+        slots,
+        store,
+        board: board.clone(),
+        status,
+        specs,
+        facts: facts.clone(),
+        read_only: options.specs_read_only,
+        readers: Default::default(),
+        machine: Default::default(),
+        sample: None,
+    };
     let logs = crate::engine::logs::finder(&state.path);
     let (stop_serving, served) = oneshot::channel::<()>();
     let server = tokio::spawn(serve::serve_unix(listen(&state.path)?, Handle::new(board, asks, logs), async {

@@ -14,12 +14,15 @@
 //! judges, the catalogue is swapped, the pool's key is queued, `engine` observes, [`decide`] plans, `engine` performs, and
 //! status and history are written in one transaction.
 
+pub mod chart;
 pub mod ctl;
 pub mod daemon;
 pub mod decide;
 pub mod edge;
 pub mod engine;
 pub mod model;
+pub mod plan;
 pub mod serve;
 pub mod shim;
+pub mod simulate;
 pub mod validate;

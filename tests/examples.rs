@@ -11,6 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
+#[path = "daemon/forge.rs"]
+#[expect(dead_code, reason = "shared with the tests of the daemon: its faults are not used here")]
+mod forge;
+
+use forge::Forge;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -42,6 +47,19 @@ examples! {
     notify_socket: "notify",
     batch_once: "batch-once",
     git_ops: "git-ops",
+    gitea_agents: "gitea-agents",
+    queue_ratio: "queue-ratio",
+    office_hours: "office-hours",
+}
+
+/// Those that need a server and packages: `tests/queues` runs them, here their documents are looked at.
+const ELSEWHERE: &[&str] = &["rq-redis", "celery"];
+
+#[test]
+fn those_that_run_elsewhere_are_valid() {
+    for folder in ELSEWHERE {
+        validate(&examples().join(folder));
+    }
 }
 
 #[test]
@@ -52,7 +70,7 @@ fn every_folder_has_a_test_and_a_readme() {
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
     found.sort();
-    let mut tested = TESTED.to_vec();
+    let mut tested = [TESTED, ELSEWHERE].concat();
     tested.sort_unstable();
     assert_eq!(found, tested, "each folder of examples/ needs a line in examples!");
     for folder in tested {
@@ -62,13 +80,49 @@ fn every_folder_has_a_test_and_a_readme() {
 
 fn run(folder: &str) {
     validate(&examples().join(folder));
-    let mut world = World::start(folder);
+    let forge = Forge::start();
+    forge.state().issues = 25;
+    let mut world = World::start(folder, &forge);
     world.wait_for("every pool to be ready or completed", World::is_up);
-    if folder == "git-ops" {
-        let pools = world.pools();
-        assert!(pools.values().all(|pool| pool.status.source.revision.is_some()), "the commit is in each status");
+    match folder {
+        "git-ops" => {
+            let pools = world.pools();
+            assert!(pools.values().all(|pool| pool.status.source.revision.is_some()), "the commit is in each status");
+        }
+        "queue-ratio" => works_off_a_spool(&mut world),
+        "gitea-agents" => follows_its_issues(&mut world, &forge),
+        _ => {}
     }
     world.end();
+}
+
+/// Files arrive: the pool grows by one after the other, each file is worked on once, none is left.
+fn works_off_a_spool(world: &mut World) {
+    let spool = world.home().join("spool");
+    for number in 0..12 {
+        fs::write(spool.join("aside"), number.to_string()).expect("written");
+        fs::rename(spool.join("aside"), spool.join(format!("{number:02}.job"))).expect("renamed");
+    }
+    world.wait_for("a second and a third worker", |world| world.pools().values().any(|pool| pool.status.desired_replicas >= 3));
+    let ended = |world: &World| fs::read_dir(world.home().join("done")).map_or(0, Iterator::count);
+    world.wait_for("all files to be done", |world| ended(world) == 12);
+    for folder in ["spool", "taken"] {
+        let left = fs::read_dir(world.home().join(folder)).expect("it is there").flatten();
+        assert_eq!(left.filter(|entry| entry.path().extension().is_some()).count(), 0, "files are left in {folder}");
+    }
+}
+
+/// 25 issues for `claude`, none for `kimi`: one step up, and the next waits for the cooldown.
+fn follows_its_issues(world: &mut World, forge: &Forge) {
+    fs::write(world.home().join("token"), "secret-of-the-test\n").expect("written");
+    let size = |world: &World, name: &str, size: u32, clamp: &str| {
+        let pools = world.pools();
+        let why = pools.get(&format!("{name}.yaml")).and_then(|pool| pool.status.scaling.clone()).unwrap_or_default();
+        why.wanted == size && why.clamps.iter().any(|found| found.name == clamp)
+    };
+    world.wait_for("a second agent and a wait for the third", |world| size(world, "claude", 2, "scaleUp.cooldown"));
+    world.wait_for("the least of the others", |world| size(world, "kimi", 1, "minReplicas"));
+    assert_eq!(forge.state().strangers, 0, "every question carries the token");
 }
 
 fn examples() -> PathBuf {
@@ -96,10 +150,14 @@ struct World {
 }
 
 impl World {
-    fn start(folder: &str) -> World {
+    fn start(folder: &str, forge: &Forge) -> World {
         let dir = directory();
         let copy = dir.path().join(folder);
-        copy_tree(&examples().join(folder), &copy, &ports());
+        let mut swaps = ports();
+        swaps.push(("https://git.example.org".into(), format!("http://127.0.0.1:{}", forge.port)));
+        // Read more often than any deadline here.
+        swaps.push(("pollingInterval: 60s".into(), "pollingInterval: 1s".into()));
+        copy_tree(&examples().join(folder), &copy, &swaps);
         if folder == "git-ops" {
             commit(&copy);
         }
@@ -132,6 +190,11 @@ impl World {
             assert!(self.daemon.try_wait().expect("a child").is_none(), "the daemon ended before {what}:\n{}", self.said());
             self.look_later();
         }
+    }
+
+    /// The copy of the example.
+    fn home(&self) -> &Path {
+        self.specs.parent().expect("it is below")
     }
 
     fn look_later(&self) {

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use weir::daemon::{self, OnExit, Options};
 use weir::model::time::Span;
+use weir::plan;
+use weir::simulate::{self, Work};
 use weir::validate::{self, Output};
 
 /// Keep pools of local processes as documents in a directory say.
@@ -19,6 +21,8 @@ Examples:
   weir run                              run on ./specs, state in ./.weir
   weir run --specs /etc/weir --state /var/lib/weir --on-exit leave
   weir validate specs/                  check documents, for pre-commit and CI
+  weir plan specs/                      what would change if these were the specs
+  weir simulate --spec specs/web.yaml --backlog trace.csv    what a spec would have made of a backlog
   weir schema WorkerPool > pool.json    JSON Schema for editors"
 )]
 struct Cli {
@@ -45,6 +49,30 @@ Examples:
 
 Exit codes: 0 all good; 1 problems found; 2 used wrongly.")]
     Validate(Validate),
+    /// Show what would change if these files were the specs: workers started, stopped and replaced, and why.
+    ///
+    /// A directory stands for all specs: a pool that is not in it is removed. Files stand for the pools that they name.
+    #[command(after_help = "\
+Examples:
+  weir plan specs/
+  weir plan specs/web.yaml --state /var/lib/weir
+  weir plan specs/ -o json | jq '.pools[] | {name, change}'
+
+Exit codes: 0 told, whether anything changes or not; 1 a document is refused; 2 used wrongly.")]
+    Plan(Plan),
+    /// Play a backlog through a spec: the daemon's own decisions over virtual time, nothing is started.
+    ///
+    /// The trace is a CSV file of time,value: seconds from the begin, or RFC 3339. Without --arrivals the value is what each
+    /// trigger reads. With --arrivals it is how many tasks come then; the triggers read those queued and running.
+    #[command(after_help = "\
+Examples:
+  weir simulate --spec specs/web.yaml --backlog monday.csv
+  weir simulate --spec specs/web.yaml --backlog tasks.csv --arrivals --task-duration 30s,p95=2m --start-delay 5s
+  weir simulate --state .weir --pool web --from 24h                          what the daemon read, and the spec it has
+  weir simulate --state .weir --from 24h --spec new.yaml --svg web.svg       the same with another spec
+
+Exit codes: 0 simulated; 1 the document or the trace is refused; 2 used wrongly.")]
+    Simulate(Box<Simulate>),
     /// Print the JSON Schema of a kind of document.
     #[command(after_help = "\
 Examples:
@@ -99,6 +127,84 @@ struct Validate {
     output: Form,
 }
 
+#[derive(Args)]
+struct Plan {
+    /// A directory, or files
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// The state directory to compare with [default: $WEIR_STATE, ./.weir, $XDG_STATE_HOME/weir, /var/lib/weir]
+    #[arg(long)]
+    state: Option<PathBuf>,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Shape,
+}
+
+#[derive(Args)]
+struct Simulate {
+    /// The document of the pool [default with --from: the one that the daemon accepted]
+    #[arg(long, alias = "with", value_name = "FILE", required_unless_present = "from")]
+    spec: Option<PathBuf>,
+    /// Which pool, where there are several
+    #[arg(long, value_name = "NAME")]
+    pool: Option<String>,
+    /// The trace: time,value
+    #[arg(long, value_name = "TRACE.csv", required_unless_present = "from", conflicts_with = "from")]
+    backlog: Option<PathBuf>,
+    /// What the daemon's triggers read in this time until now; at most 7 days are kept
+    #[arg(long, value_name = "DURATION")]
+    from: Option<Span>,
+    /// The state directory, for --from [default: $WEIR_STATE, ./.weir, $XDG_STATE_HOME/weir, /var/lib/weir]
+    #[arg(long, value_name = "DIR", requires = "from")]
+    state: Option<PathBuf>,
+    /// The trace is of tasks that come in, to be worked on first come first served
+    #[arg(long, requires = "backlog")]
+    arrivals: bool,
+    /// How long a task takes: 30s, or 30s,p95=2m for a median and a spread
+    #[arg(long, value_name = "30s[,p95=2m]", conflicts_with = "service_rate")]
+    task_duration: Option<Work>,
+    /// The same as tasks a second for each worker: 0.5, or 30/m, 30/h
+    #[arg(long, value_name = "N", value_parser = Work::at_rate)]
+    service_rate: Option<Work>,
+    /// From the start of a worker to its being ready
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    start_delay: Span,
+    /// How long to simulate [default: as long as the trace; with --arrivals until the last task is done]
+    #[arg(long = "for", value_name = "DURATION")]
+    length: Option<Span>,
+    /// Chart and JSON have at most one sample in this time
+    #[arg(long, value_name = "DURATION", default_value = "1s")]
+    step: Span,
+    /// Draw on the terminal, or not
+    #[arg(long, value_enum, default_value = "terminal")]
+    chart: Drawn,
+    /// Write the chart as SVG
+    #[arg(long, value_name = "OUT.svg")]
+    svg: Option<PathBuf>,
+    /// Write the chart as PNG; needs a weir built with the feature png
+    #[arg(long, value_name = "OUT.png")]
+    png: Option<PathBuf>,
+    /// How to print what came of it
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Shape,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Drawn {
+    /// With characters
+    Terminal,
+    /// Not at all
+    None,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Shape {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Form {
     /// With the lines they are in
@@ -120,8 +226,37 @@ fn main() -> ExitCode {
             };
             validate::run(&flags.paths, output)
         }
+        Command::Plan(flags) => {
+            let state = flags.state.map_or_else(|| plan::State::Likely(state_dir(None)), plan::State::Told);
+            plan::run(&flags.paths, &state, flags.output == Shape::Json)
+        }
+        Command::Simulate(flags) => simulate(*flags),
         Command::Schema { kind } => validate::schema(kind.as_deref()),
     }
+}
+
+/// The state directory that the daemon would take.
+fn state_dir(given: Option<PathBuf>) -> PathBuf {
+    given.unwrap_or_else(|| daemon::default_state(&daemon::default_specs()))
+}
+
+fn simulate(flags: Simulate) -> ExitCode {
+    let recorded = flags.from.map(|span| (state_dir(flags.state), span));
+    simulate::run(&simulate::Options {
+        spec: flags.spec,
+        pool: flags.pool,
+        backlog: flags.backlog,
+        recorded,
+        arrivals: flags.arrivals,
+        work: flags.task_duration.or(flags.service_rate),
+        start_delay: flags.start_delay,
+        length: flags.length,
+        step: flags.step,
+        chart: flags.chart == Drawn::Terminal,
+        svg: flags.svg,
+        png: flags.png,
+        json: flags.output == Shape::Json,
+    })
 }
 
 fn run(flags: Run) -> ExitCode {

@@ -37,9 +37,10 @@ pub enum Command {
     /// Show everything about a pool or a worker, with its events
     #[command(after_help = "Examples:\n  ctl describe pool/web\n  ctl describe worker web-0")]
     Describe(Names),
-    /// Explain a field of the documents
+    /// Explain a field of the documents, or why a pool has the size it has
     #[command(
-        after_help = "Examples:\n  ctl explain pool\n  ctl explain pool.spec.template\n  ctl explain pool.spec --recursive"
+        after_help = "Examples:\n  ctl explain pool\n  ctl explain pool.spec.template\n  ctl explain pool.spec --recursive\n  \
+        ctl explain pool/web\n  ctl explain pool/web -o json"
     )]
     Explain(Explain),
     /// Print a worker's log
@@ -51,6 +52,12 @@ pub enum Command {
     /// Set the number of a pool's workers, in its document
     #[command(after_help = "Examples:\n  ctl scale pool/web --replicas 3\n  ctl scale --replicas=0 pool web")]
     Scale(Scale),
+    /// Hold a pool's size, whatever its triggers say
+    #[command(after_help = "Examples:\n  ctl pause pool/web\n  ctl pause pool/web --for 1h")]
+    Pause(Pause),
+    /// Let a pool follow its triggers again
+    #[command(after_help = "Examples:\n  ctl resume pool/web")]
+    Resume(Names),
     /// Wait for a change to reach all workers, or start all workers again one by one
     #[command(subcommand, after_help = "Examples:\n  ctl rollout status pool/web --timeout 2m\n  ctl rollout restart pool/web")]
     Rollout(Rollout),
@@ -74,6 +81,13 @@ pub enum Command {
         ctl wait --for=jsonpath='{.status.phase}'=Ready worker/web-0"
     )]
     Wait(Wait),
+    /// Play what a pool's triggers read through its spec or another one; runs "weir simulate", whose flags it takes
+    #[command(
+        after_help = "Examples:\n  ctl simulate pool/web --from 24h\n  ctl simulate pool/web --from 24h --with new.yaml\n  \
+        ctl simulate pool/web --from 24h --with new.yaml --task-duration 30s --svg web.svg\n\n\
+        All flags: weir simulate --help"
+    )]
+    Simulate(Simulate),
     /// Let blocked deletions happen; `ctl describe` shows the token
     #[command(after_help = "Examples:\n  ctl prune --confirm 3f9a1c")]
     Prune(Prune),
@@ -123,11 +137,25 @@ pub struct Names {
 /// `explain`
 #[derive(Debug, Args)]
 pub struct Explain {
-    /// A field, as pool.spec.template
+    /// A field, as pool.spec.template; or a pool, as pool/NAME
     pub field: String,
+    /// For pool/NAME: json or yaml
+    #[arg(short, long, value_name = "FORMAT")]
+    pub output: Option<String>,
     /// All fields below it
     #[arg(long)]
     pub recursive: bool,
+}
+
+/// `pause`
+#[derive(Debug, Args)]
+pub struct Pause {
+    /// TYPE/NAME, or TYPE NAME
+    #[arg(required = true, value_name = "TYPE/NAME")]
+    pub names: Vec<String>,
+    /// For how long; without it until `ctl resume`
+    #[arg(long = "for", value_name = "DURATION")]
+    pub span: Option<Span>,
 }
 
 /// `logs`
@@ -223,6 +251,17 @@ pub struct Wait {
     /// Give up after this time, as 2m
     #[arg(long, default_value = "30s")]
     pub timeout: Span,
+}
+
+/// `simulate`
+#[derive(Debug, Args)]
+pub struct Simulate {
+    /// pool/NAME
+    #[arg(value_name = "POOL")]
+    pub pool: String,
+    /// Flags of "weir simulate"
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAGS")]
+    pub flags: Vec<std::ffi::OsString>,
 }
 
 /// `prune`

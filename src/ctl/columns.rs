@@ -55,6 +55,10 @@ pub fn row(kind: Kind, wide: bool, object: &Value, now: Wall) -> Vec<String> {
 
 /// The bounds of a pool's size: the fixed number when it has one.
 pub fn bounds(pool: &Value) -> (u64, u64) {
+    if let Some(why) = pool.pointer("/status/scaling").filter(|why| why.is_object()) {
+        // The bounds of now: a schedule may have moved them.
+        return (number(why, "/min"), number(why, "/max"));
+    }
     match pool.pointer("/spec/scale").filter(|scale| scale.is_object()) {
         Some(scale) => {
             let or = |name: &str, default| scale.get(name).and_then(Value::as_u64).unwrap_or(default);
@@ -70,17 +74,28 @@ pub fn bounds(pool: &Value) -> (u64, u64) {
 fn pool(object: &Value, now: Wall) -> Vec<String> {
     let (min, max) = bounds(object);
     let desired = number(object, "/status/desiredReplicas");
-    let backlog = object.pointer("/status/backlog").and_then(Value::as_u64).map_or_else(|| "-".into(), |n| n.to_string());
     vec![
         text(object, "/metadata/name").into(),
         format!("{}/{desired}", number(object, "/status/readyReplicas")),
         desired.to_string(),
         min.to_string(),
         max.to_string(),
-        backlog,
+        backlog(object),
         pool_status(object),
         age_of(object.pointer("/metadata/creationTimestamp").and_then(Value::as_str), now),
     ]
+}
+
+/// The largest number of the triggers, with a mark where it is not fresh: `12`, `12?`, `?`; `-` without triggers.
+fn backlog(object: &Value) -> String {
+    let signals: Vec<&Value> = object.pointer("/status/backlog").and_then(Value::as_array).into_iter().flatten().collect();
+    let largest = signals.iter().filter_map(|signal| signal.get("value")?.as_f64()).reduce(f64::max);
+    let doubt = if signals.iter().all(|signal| text(signal, "/state") == "Fresh") { "" } else { "?" };
+    match largest {
+        Some(value) => format!("{value}{doubt}"),
+        None if signals.is_empty() => "-".into(),
+        None => "?".into(),
+    }
 }
 
 fn pool_more(object: &Value) -> Vec<String> {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{demand, workers};
+use super::workers;
 use crate::model::plan::{Action, Observation, Plan, Slot};
 use crate::model::worker::SlotState;
 
@@ -51,12 +51,10 @@ fn one(observation: &Observation<'_>, plan: &Plan, action: &Action, slot: Option
     (!holds).then(|| format!("{action:?} does not fit {slot:?}"))
 }
 
-/// A busy worker is ended only for its own sake, for a new template, on request, or with its pool.
+/// A busy worker is ended only for a reason that outweighs its work; an unhealthy one may be condemned by this very plan.
 fn may_end_busy(observation: &Observation<'_>, slot: Option<&Slot>) -> bool {
     let Some(slot) = slot else { return false };
-    let own = slot.record.restart_asked.is_some() || slot.record.condemned.is_some();
-    own || observation.pool.ending.is_some()
-        || workers::is_outdated(observation.pool, slot)
+    workers::may_end_busy(observation.pool, slot)
         || slot.health.probes.values().any(|probe| probe.failures > 0)
         || observation.pool.spec.template.liveness_probe.is_some()
         || observation.pool.spec.template.startup_probe.is_some()
@@ -66,6 +64,6 @@ fn may_end_busy(observation: &Observation<'_>, slot: Option<&Slot>) -> bool {
 fn ceiling(observation: &Observation<'_>, plan: &Plan) -> Option<String> {
     let starts = plan.actions.iter().filter(|action| matches!(action, Action::Start { .. })).count();
     let alive = observation.slots.values().filter(|slot| slot.seen.state != SlotState::Vacant).count();
-    let most = demand::demand(observation.pool).wanted as usize + observation.pool.spec.update_strategy.max_surge as usize;
+    let most = plan.status.desired_replicas as usize + observation.pool.spec.update_strategy.max_surge as usize;
     (starts > 0 && alive + starts > most).then(|| format!("{starts} starts beside {alive} alive: more than {most}"))
 }

@@ -5,11 +5,6 @@
 
 use std::collections::BTreeMap;
 
-/// Variables of the daemon's environment that a worker gets without asking.
-pub fn inherited(name: &str) -> bool {
-    matches!(name, "PATH" | "HOME" | "USER" | "LOGNAME" | "SHELL" | "LANG" | "TZ" | "TMPDIR") || name.starts_with("LC_")
-}
-
 /// `text` with each `$(NAME)` of `vars` replaced.
 pub fn expand(text: &str, vars: &BTreeMap<String, String>) -> String {
     let mut out = String::with_capacity(text.len());

@@ -5,17 +5,22 @@
 //! debug builds. Order inside a plan: what is known is recorded, then stops, then starts.
 
 pub mod admit;
+pub mod allot;
 pub mod check;
 pub mod demand;
 pub mod expand;
 pub mod health;
 pub mod restart;
+pub mod roster;
+mod scaling_status;
 pub mod status;
+mod victims;
 pub mod workers;
 
 use std::collections::BTreeMap;
 
 use crate::model::plan::{Action, Ending, Happening, Observation, Plan, PoolFacts, Record, Slot};
+use crate::model::source::WorkerCount;
 use crate::model::status::EventType;
 use crate::model::time::Now;
 use crate::model::worker::SlotState;
@@ -24,13 +29,16 @@ use crate::model::worker::SlotState;
 pub fn pool(observation: &Observation<'_>, now: Now) -> Plan {
     let mut plan = Plan::default();
     let (facts, slots) = (observation.pool, observation.slots);
-    let demand = demand::demand(facts);
+    let demand = demand::demand(observation, now);
+    plan.scaling = demand.scaling.clone();
+    demand.wake.into_iter().for_each(|at| plan.wake(at));
     if slots.values().any(|slot| slot.seen.state == SlotState::Unknown) {
         plan.waiting_on.push("the workers found on disk to be looked at".into());
-        plan.status = status::pool(observation, &plan, &demand, now);
+        plan.status = status::pool(observation, &plan, (&demand, &workers::Assignment::default()), now);
         return plan;
     }
-    let names = workers::assign(facts, slots, demand.wanted);
+    plan.questions.clone_from(&demand.questions);
+    let names = workers::assign(facts, slots, demand.wanted, now);
     for (worker, slot) in slots {
         tend(observation, &mut plan, (worker, slot), now);
     }
@@ -42,15 +50,20 @@ pub fn pool(observation: &Observation<'_>, now: Now) -> Plan {
     for (worker, why) in surplus.chain(replaced.stop.iter().map(|(worker, why)| (worker, *why))) {
         stop(observation, &mut plan, worker, why, now);
     }
-    starts(observation, &mut plan, &names, now);
+    starts(observation, &mut plan, (&names, &demand), now);
     if facts.ending != Some(Ending::Shutdown) {
         forget(&mut plan, slots, &names);
     }
-    if let Some(busy) = names.busy_kept {
+    names.going.wake.into_iter().for_each(|at| plan.wake(at));
+    if names.going.busy > 0 {
+        let busy = names.going.busy;
         plan.waiting_on.push(format!("{busy} busy workers to become idle: a busy worker is not stopped to scale down"));
     }
+    if names.going.fresh > 0 {
+        plan.waiting_on.push(format!("{} workers to be idle for scaleDown.idleTimeout", names.going.fresh));
+    }
     plan.finished = facts.ending == Some(Ending::Removed) && slots.values().all(|slot| slot.seen.state == SlotState::Vacant);
-    plan.status = status::pool(observation, &plan, &demand, now);
+    plan.status = status::pool(observation, &plan, (&demand, &names), now);
     plan.happenings.extend(status::changes(observation, &plan));
     plan
 }
@@ -106,16 +119,24 @@ fn stop(observation: &Observation<'_>, plan: &mut Plan, worker: &str, why: worke
 }
 
 /// Start what is wanted and may start.
-fn starts(observation: &Observation<'_>, plan: &mut Plan, names: &workers::Assignment, now: Now) {
+fn starts(observation: &Observation<'_>, plan: &mut Plan, (names, demand): (&workers::Assignment, &demand::Demand), now: Now) {
     let (facts, slots) = (observation.pool, observation.slots);
     let alive = slots.values().filter(|slot| slot.seen.state != SlotState::Vacant).count();
     let mut room = names.ceiling.saturating_sub(alive);
+    let gate = demand.gate.as_deref();
+    let room_for = demand.room.as_ref().map_or(usize::MAX, |room| room.starts as usize);
     let mut started = Vec::new();
     for worker in &names.fill {
         let slot = slots.get(worker);
         match workers::may_start(&facts.spec.template, slot, now) {
             workers::MayStart::No => {}
             workers::MayStart::At(moment) => plan.wake(moment),
+            workers::MayStart::Now if gate.is_some() || room_for <= started.len() => {
+                let why = gate.or(demand.room.as_ref().map(|room| room.why.as_str())).unwrap_or_default();
+                plan.waiting_on.push(format!("room to start {worker}: {why}"));
+                plan.wake(now.mono.after(allot::LOOK_AGAIN));
+                break;
+            }
             workers::MayStart::Now if room == 0 => {
                 plan.waiting_on.push(format!("workers that are still ending: {worker} starts when there is room"));
                 break;
@@ -143,5 +164,15 @@ fn forget(plan: &mut Plan, slots: &BTreeMap<String, Slot>, names: &workers::Assi
         if slot.seen.state == SlotState::Vacant && told && !names.holds(worker) {
             plan.actions.push(Action::Forget { worker: worker.clone() });
         }
+    }
+}
+
+/// Whether a worker counts as being in this state.
+pub fn counts(pool: &PoolFacts, slot: &Slot, state: WorkerCount) -> bool {
+    let ready = workers::is_ready(pool, slot);
+    match state {
+        WorkerCount::Busy => roster::busy(slot),
+        WorkerCount::Idle => ready && !roster::busy(slot),
+        WorkerCount::Ready => ready,
     }
 }

@@ -8,25 +8,29 @@ use std::collections::BTreeMap;
 use super::demand::Demand;
 use super::health;
 use super::restart;
-use super::workers;
+use super::scaling_status::{self, Said};
+use super::workers::{self, Assignment};
 use crate::model::plan::{Ending, Happening, Observation, Plan, PoolFacts, Record, Slot};
 use crate::model::status::{Condition, EventType, Phase, PoolStatus, Scaled, Truth, WorkerStatus};
 use crate::model::time::{Now, Span};
 use crate::model::worker::{Exit, ExitReason, SlotState};
 
 /// The status of a pool.
-pub fn pool(observation: &Observation<'_>, plan: &Plan, demand: &Demand, now: Now) -> PoolStatus {
+pub fn pool(observation: &Observation<'_>, plan: &Plan, (demand, names): (&Demand, &Assignment), now: Now) -> PoolStatus {
     let (facts, previous) = (observation.pool, observation.previous);
     let count = |test: &dyn Fn(&Slot) -> bool| {
         u32::try_from(observation.slots.values().filter(|slot| test(slot)).count()).unwrap_or(u32::MAX)
     };
-    let scaled = previous.desired_replicas != demand.wanted;
+    // The end of the daemon changes no pool's size: the next one goes on from it.
+    let ends = facts.ending == Some(Ending::Shutdown);
+    let wanted = if ends { previous.desired_replicas } else { demand.wanted };
+    let scaled = previous.desired_replicas != wanted;
     let mut status = PoolStatus {
         observed_generation: facts.generation,
         replicas: count(&|slot| !matches!(slot.seen.state, SlotState::Vacant | SlotState::Unknown)),
         ready_replicas: count(&|slot| workers::is_ready(facts, slot)),
         busy_replicas: count(&|slot| matches!(&slot.seen.state, SlotState::Running(run) if run.busy)),
-        desired_replicas: demand.wanted,
+        desired_replicas: wanted,
         updated_replicas: count(&|slot| alive(slot) && !workers::is_outdated(facts, slot)),
         terminating_replicas: count(&ending),
         stuck_replicas: count(&|slot| matches!(&slot.seen.state, SlotState::Running(run) if workers::stuck(run, now))),
@@ -37,11 +41,13 @@ pub fn pool(observation: &Observation<'_>, plan: &Plan, demand: &Demand, now: No
         last_scale: previous.last_scale.clone(),
         source: facts.source.clone(),
         conditions: Vec::new(),
+        backlog: if ends { previous.backlog.clone() } else { scaling_status::backlog(demand) },
+        scaling: if ends { previous.scaling.clone() } else { scaling_status::explanation(demand, names, previous) },
     };
     if scaled {
-        status.last_scale = Some(Scaled { from: previous.desired_replicas, to: demand.wanted, reason: demand.reason.clone() });
+        status.last_scale = Some(Scaled { from: previous.desired_replicas, to: wanted, reason: demand.reason.clone() });
     }
-    status.conditions = conditions(observation, &status, now);
+    status.conditions = conditions(observation, &status, demand, now);
     status
 }
 
@@ -53,7 +59,7 @@ fn ending(slot: &Slot) -> bool {
     matches!(&slot.seen.state, SlotState::Running(run) if run.stop.is_some() || run.clearing)
 }
 
-fn conditions(observation: &Observation<'_>, status: &PoolStatus, now: Now) -> Vec<Condition> {
+fn conditions(observation: &Observation<'_>, status: &PoolStatus, demand: &Demand, now: Now) -> Vec<Condition> {
     let facts = observation.pool;
     let looping: Vec<(&String, &Record)> = observation
         .slots
@@ -67,6 +73,7 @@ fn conditions(observation: &Observation<'_>, status: &PoolStatus, now: Now) -> V
         .filter(|slot| slot.seen.state == SlotState::Vacant && workers::done(&facts.spec.template, &slot.record));
     let done = u32::try_from(done.count()).unwrap_or(u32::MAX);
     let mut all = vec![accepted(facts), ready(status, done), progressing(status, done), crash_loop(&looping)];
+    all.extend(scaling_status::conditions(observation.pool, demand));
     if facts.ending == Some(Ending::Removed) {
         all.push(("Terminating", Truth::True, "SpecRemoved", format!("{} workers left to end", status.replicas)));
     }
@@ -89,8 +96,6 @@ fn conditions(observation: &Observation<'_>, status: &PoolStatus, now: Now) -> V
     }
     all.into_iter().map(|condition| dated(condition, facts, &observation.previous.conditions, now)).collect()
 }
-
-type Said = (&'static str, Truth, &'static str, String);
 
 fn dated((kind, truth, reason, message): Said, facts: &PoolFacts, previous: &[Condition], now: Now) -> Condition {
     let before = previous.iter().find(|condition| condition.kind == kind && condition.status == truth);
@@ -261,6 +266,9 @@ pub fn changes(observation: &Observation<'_>, plan: &Plan) -> Vec<Happening> {
     if before.desired_replicas != after.desired_replicas {
         let reason = after.last_scale.as_ref().map(|scaled| scaled.reason.clone()).unwrap_or_default();
         tell(EventType::Normal, "Scaled", format!("{} → {} workers: {reason}", before.desired_replicas, after.desired_replicas));
+    }
+    for (severity, reason, note) in scaling_status::changes(before, after) {
+        tell(severity, reason, note);
     }
     for condition in &after.conditions {
         let truth = before.conditions.iter().find(|old| old.kind == condition.kind).map(|old| old.status);

@@ -13,8 +13,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::health;
 use super::restart;
+use super::roster::{busy, live, ordinal, settled, slot_name};
+use super::victims::{self, Victims};
 use crate::model::plan::{Action, Ending, PoolFacts, PreStopState, Record, Slot};
 use crate::model::pool::UpdateType;
+use crate::model::scaling::Victim;
 use crate::model::template::Template;
 use crate::model::time::{Moment, Now, Span, Wall};
 use crate::model::worker::{Run, SlotState};
@@ -31,8 +34,10 @@ pub struct Assignment {
     pub fill: Vec<String>,
     /// Live workers that are too many.
     pub surplus: Vec<String>,
-    /// Workers that are too many but busy.
-    pub busy_kept: Option<usize>,
+    /// Those that are too many: why these go, and why others stay for now.
+    pub going: Victims,
+    /// How many are wanted, surge not counted.
+    pub wanted: usize,
     /// How many may be alive at once, ending ones included.
     pub ceiling: usize,
 }
@@ -44,23 +49,8 @@ impl Assignment {
     }
 }
 
-/// The name of the pool's `n`-th slot.
-pub fn slot_name(pool: &PoolFacts, n: usize) -> String {
-    match pool.spec.worker_names.get(n) {
-        Some(given) => format!("{}-{given}", pool.name),
-        None => format!("{}-{n}", pool.name),
-    }
-}
-
-/// The place of a slot in the pool's order; unknown names come last.
-pub fn ordinal(pool: &PoolFacts, worker: &str) -> usize {
-    let Some(tail) = worker.strip_prefix(pool.name.as_str()).and_then(|rest| rest.strip_prefix('-')) else { return usize::MAX };
-    let given = pool.spec.worker_names.iter().position(|name| name == tail);
-    given.or_else(|| tail.parse().ok()).unwrap_or(usize::MAX)
-}
-
 /// Divide the slots: live ones are kept first, the idle ones of the highest ordinals go first.
-pub fn assign(pool: &PoolFacts, slots: &BTreeMap<String, Slot>, wanted: u32) -> Assignment {
+pub fn assign(pool: &PoolFacts, slots: &BTreeMap<String, Slot>, wanted: u32, now: Now) -> Assignment {
     let wanted = wanted as usize;
     let mut live: Vec<(&String, &Slot)> = slots.iter().filter(|(_, slot)| live(slot)).collect();
     let outdated = live.iter().any(|(_, slot)| is_outdated(pool, slot));
@@ -72,37 +62,34 @@ pub fn assign(pool: &PoolFacts, slots: &BTreeMap<String, Slot>, wanted: u32) -> 
     // The first to keep first: busy, then what runs the present template, then what is ready, then low ordinals.
     live.sort_by_key(|(name, slot)| (!busy(slot), is_outdated(pool, slot), !settled(slot), ordinal(pool, name)));
     let target = wanted + surge;
-    let mut assignment = Assignment { ceiling: target, ..Assignment::default() };
-    for (place, (name, slot)) in live.iter().enumerate() {
-        if place < target || (busy(slot) && pool.ending.is_none()) {
-            assignment.keep.insert((*name).clone());
+    let mut assignment = Assignment { wanted, ceiling: target, ..Assignment::default() };
+    let excess = live.len().saturating_sub(target);
+    let going = match pool.spec.scale.as_ref().filter(|_| pool.ending.is_none()) {
+        Some(scale) => victims::choose(pool, &scale.behavior.scale_down, &live, excess, now),
+        None => last(&live, excess, pool.ending.is_some()),
+    };
+    for (name, _) in live {
+        if going.going.iter().any(|victim| victim.worker == *name) {
+            assignment.surplus.push(name.clone());
         } else {
-            assignment.surplus.push((*name).clone());
+            assignment.keep.insert(name.clone());
         }
     }
-    let over = assignment.keep.len().saturating_sub(target);
-    assignment.busy_kept = (over > 0).then_some(over);
+    assignment.surplus.sort_by_key(|name| going.going.iter().position(|victim| victim.worker == *name));
     let missing = target.saturating_sub(assignment.keep.len());
     let names =
         (0..).map(|n| slot_name(pool, n)).filter(|name| !assignment.keep.contains(name) && !assignment.surplus.contains(name));
     assignment.fill = names.take(missing).collect();
+    assignment.going = going;
     assignment
 }
 
-fn live(slot: &Slot) -> bool {
-    match &slot.seen.state {
-        SlotState::Starting { .. } => true,
-        SlotState::Running(run) => run.stop.is_none() && !run.clearing,
-        SlotState::Unknown | SlotState::Vacant | SlotState::Lost { .. } => false,
-    }
-}
-
-fn busy(slot: &Slot) -> bool {
-    matches!(&slot.seen.state, SlotState::Running(run) if run.busy)
-}
-
-fn settled(slot: &Slot) -> bool {
-    matches!(&slot.seen.state, SlotState::Running(_))
+/// The last of those to keep; busy ones only with their pool.
+fn last(live: &[(&String, &Slot)], excess: usize, ending: bool) -> Victims {
+    let last = live.iter().rev().take(excess).rev();
+    let going = last.filter(|(_, slot)| ending || !busy(slot));
+    let going: Vec<Victim> = going.map(|(name, _)| Victim { worker: (*name).clone(), why: "it is the last".into() }).collect();
+    Victims { busy: excess - going.len(), going, ..Victims::default() }
 }
 
 /// It was made from another template than the present one.
@@ -112,6 +99,15 @@ pub fn is_outdated(pool: &PoolFacts, slot: &Slot) -> bool {
         SlotState::Starting { .. } => slot.record.template != pool.template,
         SlotState::Unknown | SlotState::Vacant | SlotState::Lost { .. } => false,
     }
+}
+
+/// A worker that is at work is ended only for its own sake, for a new template, on request, with its pool, or where the spec
+/// says so: never because there are too many.
+pub fn may_end_busy(pool: &PoolFacts, slot: &Slot) -> bool {
+    let SlotState::Running(run) = &slot.seen.state else { return false };
+    let asked = slot.record.restart_asked.is_some_and(|asked| asked >= run.incarnation);
+    let evicted = pool.spec.scale.as_ref().is_some_and(|scale| scale.behavior.scale_down.evict_busy);
+    asked || evicted || slot.record.condemned.is_some() || pool.ending.is_some() || is_outdated(pool, slot)
 }
 
 /// Why a worker is ended.
@@ -208,8 +204,7 @@ fn gently(
     let strategy = &pool.spec.update_strategy;
     let ready = names.keep.iter().filter(|name| slots.get(*name).is_some_and(|slot| is_ready(pool, slot))).count();
     let leaving = out.stop.iter().filter(|(name, _)| slots.get(name).is_some_and(|slot| is_ready(pool, slot))).count();
-    let wanted = names.ceiling.saturating_sub(if names.ceiling > 0 { surge(pool, names) } else { 0 });
-    let floor = wanted.saturating_sub(strategy.max_unavailable as usize);
+    let floor = names.wanted.saturating_sub(strategy.max_unavailable as usize);
     let mut spare = ready.saturating_sub(leaving).saturating_sub(floor);
     gentle.sort_by_key(|(name, slot, _)| (is_ready(pool, slot), busy(slot), ordinal(pool, name)));
     let (mut held, mut busy_held) = (0, 0);
@@ -236,11 +231,6 @@ fn gently(
     if busy_held > 0 {
         out.waiting_on.push(format!("{busy_held} workers to be replaced when they are idle"));
     }
-}
-
-fn surge(pool: &PoolFacts, names: &Assignment) -> usize {
-    let wanted = super::demand::demand(pool).wanted as usize;
-    names.ceiling.saturating_sub(wanted)
 }
 
 /// It runs, is ready, and is not on its way out.

@@ -1,7 +1,9 @@
-//! Values that a worker's environment takes from elsewhere: a file, or a variable of the daemon. Read when a worker starts.
-//! An error names the path or the variable, never what is in it.
+//! Values that are taken from elsewhere: a file, or a variable of the daemon. Read each time they are needed, never kept in a
+//! document. An error names the path or the variable, never what is in it.
 
 use std::io::Read;
+
+use crate::model::source::SecretSource;
 
 /// Bytes that a value may have.
 const VALUE_MAX: u64 = 64 * 1024;
@@ -31,7 +33,24 @@ pub fn daemon_env(name: &str) -> Result<String, String> {
     std::env::var(name).map_err(|_| format!("the daemon's environment has no {name}"))
 }
 
-/// The variables of the daemon's environment for which `wanted` says yes.
-pub fn inherited(wanted: impl Fn(&str) -> bool) -> Vec<(String, String)> {
-    std::env::vars().filter(|(name, _)| wanted(name)).collect()
+/// The secret that a document names.
+///
+/// # Errors
+/// As [`file`] and [`daemon_env`], and that none is named.
+pub fn read(source: &SecretSource) -> Result<String, String> {
+    match (&source.file, &source.env) {
+        (Some(path), _) => file(path),
+        (None, Some(name)) => daemon_env(name),
+        (None, None) => Err("names neither a file nor a variable for the secret".into()),
+    }
+}
+
+/// The variables of the daemon's environment that a worker, and a command that is asked for a number, get without asking.
+pub fn inherited() -> Vec<(String, String)> {
+    let wanted = |name: &str| {
+        matches!(name, "PATH" | "HOME" | "USER" | "LOGNAME" | "SHELL" | "LANG" | "TZ" | "TMPDIR") || name.starts_with("LC_")
+    };
+    // One that is no text is nobody's: `vars` would panic at it.
+    let text = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    text.filter(|(name, _)| wanted(name)).collect()
 }

@@ -14,7 +14,7 @@ use crate::model::status::{EventType, Source};
 pub const RESTARTED_AT: &str = "weir.dev/restartedAt";
 
 /// Every pool that is accepted, as it stands.
-pub(super) fn pools(catalogue: &Catalogue) -> BTreeMap<String, PoolFacts> {
+pub fn pools(catalogue: &Catalogue) -> BTreeMap<String, PoolFacts> {
     catalogue.pools().map(|(key, object, pool)| (key.name.clone(), facts(catalogue, key, object, pool))).collect()
 }
 
@@ -37,7 +37,7 @@ fn facts(catalogue: &Catalogue, key: &ObjectKey, object: &Object, pool: &WorkerP
         source: Source { file: object.source.file.clone(), line, revision },
         labels: pool.metadata.labels.clone(),
         annotations: pool.metadata.annotations.clone(),
-        refused: refused(catalogue, key, &object.standing),
+        refused: refused(catalogue, key, object),
         unreadable: catalogue.unreadable.clone(),
         degraded: catalogue.degraded.clone(),
         ending: object.is_terminating().then_some(Ending::Removed),
@@ -45,10 +45,10 @@ fn facts(catalogue: &Catalogue, key: &ObjectKey, object: &Object, pool: &WorkerP
     }
 }
 
-fn refused(catalogue: &Catalogue, key: &ObjectKey, standing: &Standing) -> Option<String> {
-    match standing {
+fn refused(catalogue: &Catalogue, key: &ObjectKey, object: &Object) -> Option<String> {
+    match &object.standing {
         Standing::Good | Standing::Vanished { .. } | Standing::Terminating { .. } => None,
-        Standing::Held { violations } => Some(all(violations)),
+        Standing::Held { violations } => Some(all(&object.source.file, violations)),
         Standing::Conflict => {
             let places = catalogue.conflicts.get(key).cloned().unwrap_or_default();
             let places: Vec<String> = places.iter().map(|place| format!("{}:{}", place.file, place.line)).collect();
@@ -57,8 +57,8 @@ fn refused(catalogue: &Catalogue, key: &ObjectKey, standing: &Standing) -> Optio
     }
 }
 
-fn all(violations: &[Violation]) -> String {
-    violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+fn all(file: &str, violations: &[Violation]) -> String {
+    violations.iter().map(|violation| violation.at(file)).collect::<Vec<_>>().join("; ")
 }
 
 /// What to tell people of a change: what it is about, how serious, a word and a sentence.
@@ -71,10 +71,9 @@ pub(super) fn words(change: &Change) -> (String, EventType, &'static str, String
             normal(key, "Updated", format!("changed in {}:{}, now generation {generation}", source.file, source.line))
         }
         Change::Refused(refused) => {
-            let violations: Vec<String> =
-                refused.violations.iter().map(|violation| format!("{}:{violation}", refused.source.file)).collect();
+            let violations = all(&refused.source.file, &refused.violations);
             let name = refused.name.clone().unwrap_or_else(|| refused.source.file.clone());
-            warning(&name, "Refused", format!("refused, what ran before runs on: {}", violations.join("; ")))
+            warning(&name, "Refused", format!("refused, what ran before runs on: {violations}"))
         }
         Change::Restored { key } => normal(key, "Accepted", "its document is good again".into()),
         Change::Conflict { key, sources } => {

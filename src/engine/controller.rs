@@ -12,19 +12,20 @@ use super::host::{Fact, Host};
 use super::slots;
 use super::workqueue::Workqueue;
 use crate::decide::admit::{self, Admission};
-use crate::decide::health;
 use crate::model::batch::{Batch, StoredPool};
-use crate::model::catalogue::{Catalogue, ObjectKey};
-use crate::model::listing::Listing;
-use crate::model::plan::{Ending, Happening, PoolFacts, ProbeKind, Slot};
+use crate::model::catalogue::{Catalogue, Object, ObjectKey};
+use crate::model::listing::{Listing, Root};
+use crate::model::plan::{Ending, Happening, PoolFacts, Slot};
+use crate::model::reading::{Failure, Number};
+use crate::model::scaling::{Question, Scaling};
 use crate::model::status::{API_VERSION, EventObject, Kind, Meta};
-use crate::model::time::{Moment, Now, Span};
+use crate::model::time::{Moment, Now, Span, Wall};
 use crate::model::worker::{SlotId, SlotState};
 
 /// The slow safety net: everything is looked at again this often though nothing was heard.
 pub const RESYNC: Span = Span::secs(30);
 /// How long to wait before trying a failed commit again.
-const COMMIT_RETRY: Span = Span::secs(1);
+pub(super) const COMMIT_RETRY: Span = Span::secs(1);
 /// Events kept for showing.
 pub(super) const EVENTS_SHOWN: usize = 1000;
 
@@ -56,6 +57,10 @@ pub(super) struct Pool {
     pub(super) slots: BTreeMap<String, Slot>,
     /// Workers whose status may differ from what is published.
     pub(super) dirty: BTreeSet<String>,
+    /// What is remembered of its scaling.
+    pub(super) scaling: Scaling,
+    /// What was last kept of each trigger's readings.
+    pub(super) recorded: BTreeMap<String, (Wall, f64)>,
     /// Rows and history that wait for the next turn's transaction.
     pub(super) pending: Batch,
 }
@@ -63,6 +68,8 @@ pub(super) struct Pool {
 /// A turn that waits for its transaction.
 pub(super) struct Ticket {
     pub(super) pool: String,
+    /// When it was decided.
+    pub(super) decided: Moment,
     /// What was decided on. It may have changed by now; what is done is what was decided.
     pub(super) facts: Arc<PoolFacts>,
     pub(super) plan: Box<crate::model::plan::Plan>,
@@ -82,13 +89,17 @@ pub struct Engine<H> {
     pub(super) events_shown: std::collections::VecDeque<String>,
     pub(super) starting: BTreeSet<SlotId>,
     pub(super) hungry: BTreeSet<String>,
-    history: Vec<EventObject>,
-    admission: Admission,
+    /// Questions that were answered while a turn was taken.
+    pub(super) questions_answered: Vec<(String, Question, Result<Number, Failure>)>,
+    pub(super) history: Vec<EventObject>,
+    pub(super) admission: Admission,
     /// The catalogue as it is to be kept, and as it is known to be on disk.
-    kept: String,
-    durable: String,
+    pub(super) kept: String,
+    /// What `kept` was written from.
+    pub(super) written: Option<(Option<Root>, BTreeMap<ObjectKey, Object>)>,
+    pub(super) durable: String,
     /// Catalogues and events of the specs on their way to the store.
-    keeping: BTreeMap<u64, Batch>,
+    pub(super) keeping: BTreeMap<u64, Batch>,
     recovered: bool,
     listed: bool,
     draining: bool,
@@ -112,8 +123,10 @@ impl<H: Host> Engine<H> {
             events_shown: std::collections::VecDeque::new(),
             starting: BTreeSet::new(),
             hungry: BTreeSet::new(),
+            questions_answered: Vec::new(),
             history: Vec::new(),
             admission,
+            written: None,
             kept: stored.catalogue.clone().unwrap_or_default(),
             durable: stored.catalogue.unwrap_or_default(),
             keeping: BTreeMap::new(),
@@ -158,6 +171,7 @@ impl<H: Host> Engine<H> {
             Fact::Recovered => self.all_seen(now),
             Fact::Probed { slot: id, incarnation, kind, answer } => self.probed(&id, (incarnation, kind), answer, now),
             Fact::PreStopped { slot: id, incarnation, answer } => self.pre_stopped(&id, incarnation, answer, now),
+            Fact::Answered { pool, asker, source, answer } => self.answered(&pool, (&asker, &source), answer, now),
             Fact::Committed { ticket, result } => self.committed(ticket, result, now),
             Fact::Asked(ask) => self.asked(ask, now),
         }
@@ -180,6 +194,9 @@ impl<H: Host> Engine<H> {
                 }
                 Key::Pool(name) => self.pool_turn(&name.clone(), now),
             }
+            for (pool, question, answer) in std::mem::take(&mut self.questions_answered) {
+                self.answered(&pool, (&question.asker, &question.source), answer, now);
+            }
         }
         self.queue.next_wake()
     }
@@ -200,12 +217,6 @@ impl<H: Host> Engine<H> {
     /// Rows are on their way to the store.
     pub fn commits_pending(&self) -> bool {
         !self.tickets.is_empty() || !self.keeping.is_empty()
-    }
-
-    /// The catalogue, while it is not known to be on disk: it goes with every plan, so that no worker is ever started for a
-    /// pool that a later daemon would not know.
-    pub(super) fn undurable(&self) -> Option<String> {
-        (self.kept != self.durable).then(|| self.kept.clone())
     }
 
     /// Whether turns may be taken at all: everything on disk has been looked at, and the specs once.
@@ -232,32 +243,6 @@ impl<H: Host> Engine<H> {
         }
         self.keep();
         self.spread(now);
-    }
-
-    /// Keep the catalogue, if it changed, and the history of the specs.
-    fn keep(&mut self) {
-        let text = self.admission.catalogue.to_json().to_string();
-        let under_way = self.keeping.values().any(|batch| batch.catalogue.as_ref() == Some(&text));
-        let catalogue = (text != self.durable && !under_way).then(|| text.clone());
-        let batch = Batch { catalogue, events: std::mem::take(&mut self.history), ..Batch::default() };
-        self.kept = text;
-        if !batch.is_empty() {
-            self.last_ticket += 1;
-            self.keeping.insert(self.last_ticket, batch.clone());
-            self.host.commit(self.last_ticket, batch);
-        }
-    }
-
-    /// The store has answered about the catalogue. What it did not take is handed in again.
-    fn was_kept(&mut self, batch: Batch, result: Result<(), String>, now: Now) {
-        match result {
-            Ok(()) => self.durable = batch.catalogue.unwrap_or_else(|| std::mem::take(&mut self.durable)),
-            Err(error) => {
-                tracing::warn!(%error, "the store did not take the accepted specs; it is tried again");
-                self.history.splice(0..0, batch.events);
-                self.queue.add(Key::Specs, now.mono.after(COMMIT_RETRY));
-            }
-        }
     }
 
     /// Hand the catalogue to the pools: facts that changed queue their pool.
@@ -307,12 +292,13 @@ impl<H: Host> Engine<H> {
     }
 
     /// Change a slot by `change`, record an end it shows, and have its pool looked at.
-    fn seen(&mut self, id: &SlotId, now: Now, change: impl FnOnce(&mut Slot) -> bool) {
+    pub(super) fn seen(&mut self, id: &SlotId, now: Now, change: impl FnOnce(&mut Slot) -> bool) {
         let pool = self.pools.entry(id.pool.clone()).or_default();
         let slot = pool.slots.entry(id.worker.clone()).or_default();
         if !change(slot) {
             return;
         }
+        slots::mark_idle(slot, now.mono);
         pool.dirty.insert(id.worker.clone());
         let was_starting = self.starting.contains(id);
         if !slots::starting(slot) && self.starting.remove(id) && was_starting {
@@ -338,48 +324,6 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    fn probed(&mut self, id: &SlotId, (incarnation, kind): (u64, ProbeKind), answer: Result<(), String>, now: Now) {
-        let Some(template) =
-            self.pools.get(&id.pool).and_then(|pool| pool.facts.clone()).map(|facts| facts.spec.template.clone())
-        else {
-            return;
-        };
-        let Some(probe) = health::probe(&template, kind).filter(|_| self.has(id)) else { return };
-        self.seen(id, now, |slot| {
-            let state = slot.health.probes.get(&kind).cloned().unwrap_or_default();
-            if slot.health.incarnation == incarnation {
-                slot.health.probes.insert(kind, health::answered(&state, probe, answer, now));
-            }
-            true
-        });
-    }
-
-    /// The slot is still there: an answer may come when it is forgotten already, and must not bring it back.
-    fn has(&self, id: &SlotId) -> bool {
-        self.pools.get(&id.pool).is_some_and(|pool| pool.slots.contains_key(&id.worker))
-    }
-
-    fn pre_stopped(&mut self, id: &SlotId, incarnation: u64, answer: Result<(), String>, now: Now) {
-        if !self.has(id) {
-            return;
-        }
-        if let Err(message) = answer {
-            let note = format!("preStop of {} failed: {message}; stopping it all the same", id.worker);
-            let happening = crate::decide::status::tell(
-                "PreStopFailed",
-                crate::model::status::EventType::Warning,
-                (&id.worker, incarnation),
-                note,
-            );
-            let event = self.event(&id.pool, &happening, now);
-            self.tell(&event);
-        }
-        self.seen(id, now, |slot| {
-            slot.pre_stop.iter_mut().filter(|state| state.incarnation == incarnation).for_each(|state| state.done = true);
-            true
-        });
-    }
-
     fn committed(&mut self, number: u64, result: Result<(), String>, now: Now) {
         if let Some(batch) = self.keeping.remove(&number) {
             return self.was_kept(batch, result, now);
@@ -402,6 +346,7 @@ impl<H: Host> Engine<H> {
                     batch.slots.retain(|(id, _)| !ticket.plan.records.contains_key(&id.worker));
                     batch.slots.append(&mut pool.pending.slots);
                     batch.events.append(&mut pool.pending.events);
+                    batch.readings.append(&mut pool.pending.readings);
                     pool.pending = batch;
                 }
                 self.queue.add(key, now.mono.after(COMMIT_RETRY));
@@ -449,12 +394,6 @@ impl<H: Host> Engine<H> {
             true
         });
         Ok(())
-    }
-
-    /// A pool is gone with its last worker: its document's memory goes too.
-    pub(super) fn forgotten(&mut self, pool: &str) {
-        self.admission.forget(&ObjectKey::pool(pool));
-        self.keep();
     }
 
     pub(super) fn event(&mut self, pool: &str, happening: &Happening, now: Now) -> EventObject {

@@ -6,8 +6,13 @@
 use std::sync::Arc;
 
 use crate::model::batch::Batch;
+use crate::model::host::{Known, Sample};
 use crate::model::listing::Listing;
 use crate::model::plan::{Action, PoolFacts, ProbeKind};
+use crate::model::quantity::Memory;
+use crate::model::reading::{Failure, Number};
+use crate::model::scaling::{Asker, Question};
+use crate::model::source::Source;
 use crate::model::status::{EventObject, Kind, Object};
 use crate::model::time::Now;
 use crate::model::worker::{Seen, SlotId};
@@ -20,6 +25,10 @@ pub trait Host {
     fn now(&self) -> Now;
     /// Carry out one action. What comes of it is told by facts.
     fn perform(&mut self, pool: &Arc<PoolFacts>, action: &Action);
+    /// Ask a source, then tell [`Fact::Answered`].
+    fn ask(&mut self, pool: &str, question: &Question);
+    /// What the machine has left; with the free space of this directory's file system, if it is wanted.
+    fn machine(&mut self, dir: Option<&str>) -> (Sample, Option<Known<Memory>>);
     /// Commit these rows together, then tell [`Fact::Committed`] with the ticket.
     fn commit(&mut self, ticket: u64, batch: Batch);
     /// List the specs directory, then tell [`Fact::Listed`].
@@ -63,6 +72,17 @@ pub enum Fact {
         kind: ProbeKind,
         /// What came of it.
         answer: Result<(), String>,
+    },
+    /// A source has answered, or has failed to.
+    Answered {
+        /// Whose question it was.
+        pool: String,
+        /// Who wants it.
+        asker: Asker,
+        /// Which source was asked: by now it may be another one.
+        source: Source,
+        /// The number, or why there is none.
+        answer: Result<Number, Failure>,
     },
     /// A preStop command has ended.
     PreStopped {

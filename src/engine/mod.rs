@@ -3,12 +3,14 @@
 //! Only here does deciding meet doing. [`controller::Engine`] is a plain value that is handed facts and asked for turns; it
 //! never waits and reads no clock but its host's, so the simulator drives the same one. Start reading there.
 
+mod answers;
 pub mod board;
 pub mod catalogue;
 pub mod controller;
 mod edit;
 pub mod handle;
 pub mod host;
+mod keep;
 pub mod logs;
 mod order;
 pub mod real;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use crate::decide::expand;
-use crate::decide::workers;
+use crate::decide::roster;
 use crate::edge::{command, secrets, slots};
 use crate::model::plan::PoolFacts;
 use crate::model::template::{EnvVar, Template};
@@ -49,11 +49,11 @@ pub(super) fn beside(pool: &PoolFacts, slot: &SlotId, argv: &[String]) -> Result
 
 fn environment(pool: &PoolFacts, slot: &SlotId) -> Result<BTreeMap<String, String>, String> {
     let template = &pool.spec.template;
-    let mut base: BTreeMap<String, String> = secrets::inherited(expand::inherited).into_iter().collect();
+    let mut base: BTreeMap<String, String> = secrets::inherited().into_iter().collect();
     if let Some(user) = &template.user {
         base.extend(slots::user_env(user)?);
     }
-    let ordinal = workers::ordinal(pool, &slot.worker);
+    let ordinal = roster::ordinal(pool, &slot.worker);
     base.insert("WEIR_POOL".into(), slot.pool.clone());
     base.insert("WEIR_WORKER".into(), slot.worker.clone());
     base.insert("WEIR_ORDINAL".into(), if ordinal == usize::MAX { String::new() } else { ordinal.to_string() });

@@ -2,7 +2,9 @@
 //!
 //! One `match` over the action and nothing else to decide. What a worker starts with is put together in [`super::order`].
 
+use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -13,16 +15,26 @@ use super::handle::Ask;
 use super::host::{Fact, Host};
 use super::order;
 use super::specs_door::SpecsDoor;
+use crate::edge::backlog::Reader;
+use crate::edge::host::{self, Machine};
 use crate::edge::slots::Slots;
 use crate::edge::statusdir::StatusDir;
 use crate::edge::store::Store;
 use crate::edge::{clock, probe};
 use crate::model::batch::Batch;
+use crate::model::host::{Known, Sample};
 use crate::model::plan::{Action, PoolFacts};
+use crate::model::quantity::Memory;
+use crate::model::reading::Failure;
+use crate::model::scaling::{Asker, Question};
+use crate::model::source::Source;
 use crate::model::status::{EventObject, EventType, Kind, Object};
 use crate::model::template::Probe;
 use crate::model::time::{Now, Span};
 use crate::model::worker::SlotId;
+
+/// A look at the machine serves all pools for so long.
+const SAMPLE_FOR: Span = Span(500);
 
 /// The edges, and the way back for what they tell.
 pub struct RealHost {
@@ -38,9 +50,18 @@ pub struct RealHost {
     pub specs: Arc<SpecsDoor>,
     /// Where facts go.
     pub facts: UnboundedSender<Fact>,
+    /// Who asks, by pool and asker, with the source that it is for.
+    pub readers: Readers,
+    /// Looks at the machine.
+    pub machine: Machine,
+    /// What it had left a moment ago.
+    pub sample: Option<Sample>,
     /// Specs may not be written.
     pub read_only: bool,
 }
+
+/// Who asks, by pool and asker, with the source that it is for.
+pub type Readers = BTreeMap<(String, Asker), (Source, Arc<tokio::sync::Mutex<Reader>>)>;
 
 impl RealHost {
     fn send(facts: &UnboundedSender<Fact>, fact: Fact) {
@@ -106,6 +127,34 @@ impl Host for RealHost {
         }
     }
 
+    fn ask(&mut self, pool: &str, question: &Question) {
+        let key = (pool.to_owned(), question.asker.clone());
+        let known = self.readers.get(&key).filter(|(source, _)| *source == question.source);
+        let reader = match known {
+            Some((_, reader)) => reader.clone(),
+            None => {
+                let reader = Arc::new(tokio::sync::Mutex::new(Reader::new(question.source.clone())));
+                self.readers.insert(key.clone(), (question.source.clone(), reader.clone()));
+                reader
+            }
+        };
+        let (facts, timeout, source) = (self.facts.clone(), question.timeout, question.source.clone());
+        tokio::spawn(async move {
+            // One question at a time: the one before may not have let go yet.
+            let answer = tokio::time::timeout(timeout.duration(), async { reader.lock().await.read().await }).await;
+            let answer = answer.unwrap_or_else(|_| Err(Failure::because(format!("no answer within {timeout}"))));
+            let (pool, asker) = key;
+            Self::send(&facts, Fact::Answered { pool, asker, source, answer });
+        });
+    }
+
+    fn machine(&mut self, dir: Option<&str>) -> (Sample, Option<Known<Memory>>) {
+        let now = clock::now().mono;
+        let kept = self.sample.take().filter(|sample| now.since(sample.at) < SAMPLE_FOR);
+        let sample = self.sample.insert(kept.unwrap_or_else(|| self.machine.sample(now))).clone();
+        (sample, dir.map(|dir| host::free(Path::new(dir))))
+    }
+
     fn commit(&mut self, ticket: u64, batch: Batch) {
         let facts = self.facts.clone();
         self.store.commit(batch, move |result| Self::send(&facts, Fact::Committed { ticket, result }));
@@ -122,7 +171,12 @@ impl Host for RealHost {
     fn publish(&mut self, kind: Kind, name: &str, object: Option<Object>) {
         let changed = match object {
             Some(object) => self.board.put(object),
-            None => self.board.remove(kind, name),
+            None => {
+                if kind == Kind::Pool {
+                    self.readers.retain(|(pool, _), _| pool != name);
+                }
+                self.board.remove(kind, name)
+            }
         };
         if changed && kind != Kind::Event {
             self.status.put(kind, name, self.board.get(kind, name));

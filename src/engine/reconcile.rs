@@ -9,11 +9,16 @@ use std::sync::Arc;
 use super::controller::{EVENTS_SHOWN, Engine, Key, Pool, Ticket};
 use super::host::Host;
 use crate::decide;
+use crate::decide::allot::{EXPECTED, RESIDENT_AFTER};
 use crate::model::batch::Batch;
+use crate::model::host::Look;
 use crate::model::plan::{Action, Observation, Plan, PoolFacts, PreStopState, Slot};
+use crate::model::quantity::Memory;
+use crate::model::reading::{Failure, Number};
+use crate::model::source::WorkerCount;
 use crate::model::status::{API_VERSION, EventObject, Kind, Meta, Object, PoolObject, WorkerObject};
-use crate::model::time::{Now, Span};
-use crate::model::worker::{SlotId, SlotState, Stopping};
+use crate::model::time::{Moment, Now, Span};
+use crate::model::worker::{Run, SlotId, SlotState, Stopping};
 
 /// A pool whose turn panicked is looked at again after this long.
 const PANIC_RETRY: Span = Span::secs(10);
@@ -28,6 +33,7 @@ impl<H: Host> Engine<H> {
         if let Some(at) = plan.wake_at {
             self.queue.add(key.clone(), at);
         }
+        self.ask(name, &plan);
         if plan.starts_withheld > 0 {
             self.hungry.insert(name.to_owned());
         }
@@ -35,7 +41,7 @@ impl<H: Host> Engine<H> {
         if !batch.is_empty() {
             batch.catalogue = self.undurable();
         }
-        let ticket = Ticket { pool: name.to_owned(), facts, plan: Box::new(plan), batch: batch.clone() };
+        let ticket = Ticket { pool: name.to_owned(), decided: now.mono, facts, plan: Box::new(plan), batch: batch.clone() };
         if batch.is_empty() {
             self.queue.done(&key);
             self.perform(ticket, now);
@@ -53,8 +59,17 @@ impl<H: Host> Engine<H> {
         let facts = pool.facts.clone().filter(|_| ready)?;
         let allowance = self.settings.starts_in_flight_max.saturating_sub(self.starting.len());
         let allowance = u32::try_from(allowance).unwrap_or(u32::MAX);
-        let observation =
-            Observation { pool: &facts, slots: &pool.slots, allowance, previous: &pool.stored.status, runs: pool.stored.runs };
+        let look = self.look(&facts, now);
+        let pool = self.pools.get(name)?;
+        let observation = Observation {
+            pool: &facts,
+            slots: &pool.slots,
+            allowance,
+            previous: &pool.stored.status,
+            runs: pool.stored.runs,
+            scaling: &pool.scaling,
+            machine: look.as_ref(),
+        };
         let planned = catch_unwind(AssertUnwindSafe(|| {
             let plan = decide::pool(&observation, now);
             debug_assert_eq!(decide::check::check(&observation, &plan), Vec::<String>::new(), "the plan breaks an invariant");
@@ -65,6 +80,39 @@ impl<H: Host> Engine<H> {
             self.queue.add(Key::Pool(name.to_owned()), now.mono.after(PANIC_RETRY));
         }
         planned.ok().map(|plan| (facts, plan))
+    }
+
+    /// What the machine has left, for a pool that is scaled. Workers of all pools that were just started count as grown.
+    fn look(&mut self, facts: &PoolFacts, now: Now) -> Option<Look> {
+        let scale = facts.spec.scale.as_ref().filter(|_| facts.ending.is_none())?;
+        let dir = facts.spec.template.working_dir.as_deref().unwrap_or(".");
+        let (sample, disk) = self.host.machine(scale.headroom.disk.map(|_| dir));
+        let reserved = self.pools.values().map(|pool| expected(pool).0.saturating_mul(growing(pool, now)));
+        let reserved = Memory(reserved.fold(0, u64::saturating_add));
+        let expected = self.pools.get(&facts.name).map_or(EXPECTED, expected);
+        Some(Look { sample, disk, expected, reserved })
+    }
+
+    /// Remember what was decided about scaling, and ask what is to be asked. Workers are counted here: no edge knows them.
+    fn ask(&mut self, name: &str, plan: &Plan) {
+        let Some(pool) = self.pools.get_mut(name) else { return };
+        pool.scaling = plan.scaling.clone();
+        for question in &plan.questions {
+            match &question.source.workers {
+                Some(workers) => {
+                    let answer = self.count(workers.pool.as_deref().unwrap_or(name), workers.state);
+                    self.questions_answered.push((name.to_owned(), question.clone(), answer));
+                }
+                None => self.host.ask(name, question),
+            }
+        }
+    }
+
+    fn count(&self, pool: &str, state: WorkerCount) -> Result<Number, Failure> {
+        let Some(pool) = self.pools.get(pool) else { return Err(Failure::because(format!("there is no pool {pool}"))) };
+        let Some(facts) = &pool.facts else { return Err(Failure::because("its workers are not known yet")) };
+        let counts = pool.slots.values().filter(|slot| decide::counts(facts, slot, state)).count();
+        Number::new(counts as f64, &counts.to_string())
     }
 
     /// Starts count as in flight from the moment they are planned, or two pools could use the same allowance.
@@ -112,7 +160,7 @@ impl<H: Host> Engine<H> {
     }
 
     pub(super) fn perform(&mut self, ticket: Ticket, now: Now) {
-        let Ticket { pool: name, facts, plan, .. } = ticket;
+        let Ticket { pool: name, decided, facts, plan, .. } = ticket;
         let Some(pool) = self.pools.get_mut(&name) else { return };
         for (worker, record) in &plan.records {
             let slot = pool.slots.entry(worker.clone()).or_default();
@@ -123,7 +171,7 @@ impl<H: Host> Engine<H> {
             pool.dirty.insert(worker.clone());
         }
         for action in &plan.actions {
-            let mark = mark(pool, action, now);
+            let mark = mark((&facts, decided), pool, action, now);
             if mark == Mark::Obsolete {
                 self.starting.remove(&SlotId { pool: name.clone(), worker: action.worker().to_owned() });
                 continue;
@@ -178,15 +226,36 @@ impl<H: Host> Engine<H> {
     }
 }
 
+/// What a worker of this pool is expected to use: the most that one used of those that ended.
+fn expected(pool: &Pool) -> Memory {
+    let exits = pool.slots.values().filter_map(|slot| slot.record.last_exit.as_ref());
+    let most = exits.map(|exit| exit.max_rss_kib).max().unwrap_or(0);
+    if most == 0 { EXPECTED } else { Memory(most.saturating_mul(1024)) }
+}
+
+/// Workers that are starting or have just been started.
+fn growing(pool: &Pool, now: Now) -> u64 {
+    let growing = pool.slots.values().filter(|slot| match &slot.seen.state {
+        SlotState::Starting { .. } => true,
+        SlotState::Running(run) => now.mono.since(run.started) < RESIDENT_AFTER,
+        SlotState::Unknown | SlotState::Vacant | SlotState::Lost { .. } => false,
+    });
+    growing.count() as u64
+}
+
 #[derive(PartialEq)]
 enum Mark {
     Do,
     Obsolete,
 }
 
-/// Mark on the slot what is being done to it. What no longer fits (it ended meanwhile) is not done.
-fn mark(pool: &mut Pool, action: &Action, now: Now) -> Mark {
+/// Mark on the slot what is being done to it. What no longer fits (it ended meanwhile, or got work) is not done.
+fn mark((facts, decided): (&PoolFacts, Moment), pool: &mut Pool, action: &Action, now: Now) -> Mark {
     let slot = pool.slots.entry(action.worker().to_owned()).or_default();
+    let may_end_busy = decide::workers::may_end_busy(facts, slot);
+    // Idle now is not enough: what got work and finished it while the rows were written is not idle as it was.
+    let still_idle = slot.idle_since.is_some_and(|since| since <= decided);
+    let may_end = |run: &Run, incarnation| run.incarnation == incarnation && (still_idle || may_end_busy);
     pool.dirty.insert(action.worker().to_owned());
     match (action, &mut slot.seen.state) {
         (Action::Start { incarnation, .. }, state @ (SlotState::Vacant | SlotState::Unknown)) => {
@@ -194,7 +263,7 @@ fn mark(pool: &mut Pool, action: &Action, now: Now) -> Mark {
             slot.pre_stop = None;
             Mark::Do
         }
-        (Action::Signal { incarnation, .. }, SlotState::Running(run)) if run.incarnation == *incarnation => {
+        (Action::Signal { incarnation, .. }, SlotState::Running(run)) if may_end(run, *incarnation) => {
             run.stop = Some(Stopping { since: now.mono, killed: None });
             Mark::Do
         }
@@ -203,7 +272,7 @@ fn mark(pool: &mut Pool, action: &Action, now: Now) -> Mark {
             run.stop = Some(Stopping { since, killed: Some(now.mono) });
             Mark::Do
         }
-        (Action::PreStop { incarnation, .. }, SlotState::Running(run)) if run.incarnation == *incarnation => {
+        (Action::PreStop { incarnation, .. }, SlotState::Running(run)) if may_end(run, *incarnation) => {
             slot.pre_stop = Some(PreStopState { incarnation: *incarnation, since: now.mono, done: false });
             Mark::Do
         }

@@ -4,6 +4,7 @@
 //! (a start ordered, a signal sent, a kill sent) is therefore kept until a fact about the same run, or a later one, says more.
 
 use crate::model::plan::{Health, Record, Slot};
+use crate::model::time::Moment;
 use crate::model::worker::{Exit, ExitReason, Run, Seen, SlotState};
 
 /// Take in what is seen now. Says whether anything changed.
@@ -71,4 +72,10 @@ pub(super) fn failed_start(incarnation: u64, message: String, now: crate::model:
 /// A start is on its way, or a shim was asked for one.
 pub(super) fn starting(slot: &Slot) -> bool {
     matches!(slot.seen.state, SlotState::Starting { .. })
+}
+
+/// Remember since when a worker is idle: it runs and does not say that it is busy.
+pub(super) fn mark_idle(slot: &mut Slot, now: Moment) {
+    let idle = matches!(&slot.seen.state, SlotState::Running(run) if !run.busy);
+    slot.idle_since = slot.idle_since.or(Some(now)).filter(|_| idle);
 }

@@ -20,13 +20,32 @@ pub struct Batch {
     pub catalogue: Option<String>,
     /// New history rows.
     pub events: Vec<EventObject>,
+    /// Numbers that were read and believed.
+    pub readings: Vec<Reading>,
 }
 
 impl Batch {
     /// Nothing to commit.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty() && self.pools.is_empty() && self.catalogue.is_none() && self.events.is_empty()
+        self.slots.is_empty()
+            && self.pools.is_empty()
+            && self.catalogue.is_none()
+            && self.events.is_empty()
+            && self.readings.is_empty()
     }
+}
+
+/// A number that a trigger's source answered, kept so that it can be replayed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reading {
+    /// Of which pool.
+    pub pool: String,
+    /// By which trigger.
+    pub trigger: String,
+    /// When.
+    pub at: Wall,
+    /// The number.
+    pub value: f64,
 }
 
 /// What is kept of a pool beside its spec.

@@ -4,8 +4,10 @@
 
 pub mod batch;
 pub mod catalogue;
+pub mod cron;
 pub mod document;
 pub mod explain;
+pub mod host;
 pub mod listing;
 pub mod meta;
 pub mod plan;
@@ -13,7 +15,9 @@ pub mod policy;
 pub mod pool;
 pub mod quantity;
 pub mod queue;
+pub mod reading;
 pub mod scale;
+pub mod scaling;
 pub mod selector;
 pub mod source;
 pub mod status;

@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::host::Look;
 use super::pool::PoolSpec;
+use super::scaling::{Question, Scaling};
 use super::status::{EventType, PoolStatus, Source, WorkerStatus};
 use super::template::Probe;
 use super::time::{Moment, Span, Wall};
-use super::worker::{Exit, Seen};
+use super::worker::{Exit, Seen, SlotState};
 
 /// Everything known of one pool at one moment. Deciding sees nothing else.
 #[derive(Clone, Debug)]
@@ -26,6 +28,30 @@ pub struct Observation<'a> {
     pub previous: &'a PoolStatus,
     /// The highest run number of a slot that was forgotten.
     pub runs: u64,
+    /// What is remembered of its scaling.
+    pub scaling: &'a Scaling,
+    /// What the machine has left; absent: nobody asks.
+    pub machine: Option<&'a Look>,
+}
+
+impl Observation<'_> {
+    /// Workers that live, those that are ending not counted.
+    pub fn live(&self) -> u32 {
+        self.count(|slot| match &slot.seen.state {
+            SlotState::Starting { .. } => true,
+            SlotState::Running(run) => run.stop.is_none() && !run.clearing,
+            SlotState::Unknown | SlotState::Vacant | SlotState::Lost { .. } => false,
+        })
+    }
+
+    /// Workers that say they are busy.
+    pub fn busy(&self) -> u32 {
+        self.count(|slot| matches!(&slot.seen.state, SlotState::Running(run) if run.busy))
+    }
+
+    fn count(&self, is: impl Fn(&Slot) -> bool) -> u32 {
+        u32::try_from(self.slots.values().filter(|slot| is(slot)).count()).unwrap_or(u32::MAX)
+    }
 }
 
 /// A pool as accepted, and what is known of its document now.
@@ -97,6 +123,8 @@ pub struct Slot {
     pub health: Health,
     /// The preStop command of the present run.
     pub pre_stop: Option<PreStopState>,
+    /// Since when it is idle, as far as this daemon has seen: ready and not busy.
+    pub idle_since: Option<Moment>,
 }
 
 /// What is remembered of a slot: one row in the store, written before what it announces is done.
@@ -282,6 +310,10 @@ pub struct Plan {
     pub starts_withheld: u32,
     /// The pool is gone with its last worker: forget it.
     pub finished: bool,
+    /// What is to be asked now.
+    pub questions: Vec<Question>,
+    /// What is remembered of its scaling from now on.
+    pub scaling: Scaling,
 }
 
 impl Plan {

@@ -178,9 +178,11 @@ pub struct TaskSchedule {
     pub name: String,
     /// When: five cron fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "cron"))]
     pub cron: Option<String>,
     /// The IANA time zone of `cron`. Absent: UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "time-zone"))]
     pub time_zone: Option<String>,
     /// The time from one to the next.
     #[serde(default, skip_serializing_if = "Option::is_none")]

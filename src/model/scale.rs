@@ -92,10 +92,18 @@ pub struct Trigger {
     /// The source itself answers the wanted number of workers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exact: Option<Exact>,
+    /// From zero, workers are started only when the number is above this; at or below it, `targetPerWorker` asks for none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0))]
+    pub activation: f64,
     /// So many readings in a row before a drop to 0 is believed. Absent: 3, for the embedded queue 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub zero_confirmations: Option<u32>,
+}
+
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 const fn polling() -> Span {
@@ -276,6 +284,9 @@ pub struct Fallback {
     /// So many failures in a row are a failure.
     #[schemars(range(min = 1, max = 1000))]
     pub failure_threshold: u32,
+    /// Failing for so long is a failure too; absent: only the number counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<Span>,
     /// What is done then.
     pub behavior: FallbackBehavior,
     /// The number for `Static` and `AtLeast`.
@@ -285,7 +296,7 @@ pub struct Fallback {
 
 impl Default for Fallback {
     fn default() -> Fallback {
-        Fallback { failure_threshold: 3, behavior: FallbackBehavior::Hold, replicas: 1 }
+        Fallback { failure_threshold: 3, after: None, behavior: FallbackBehavior::Hold, replicas: 1 }
     }
 }
 
@@ -362,11 +373,14 @@ pub struct Quota {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ScaleSchedule {
     /// When the window begins: five cron fields.
+    #[schemars(extend("format" = "cron"))]
     pub cron: String,
     /// The IANA time zone. Absent: UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "time-zone"))]
     pub time_zone: Option<String>,
     /// How long the window is.
+    #[schemars(extend("x-min" = "1s"))]
     pub duration: Span,
     /// `minReplicas` within the window; absent: unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -376,4 +390,11 @@ pub struct ScaleSchedule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10_000))]
     pub max_replicas: Option<u32>,
+}
+
+impl Trigger {
+    /// Its name in status and events.
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_else(|| self.source.kind())
+    }
 }

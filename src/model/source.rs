@@ -106,6 +106,34 @@ pub struct Source {
     pub schedule: Option<ScheduleSource>,
 }
 
+impl Source {
+    /// Which source it is, as it is written.
+    pub fn kind(&self) -> &'static str {
+        let set = [
+            self.queue.is_some(),
+            self.gitea.is_some(),
+            self.forgejo.is_some(),
+            self.github.is_some(),
+            self.gitlab.is_some(),
+            self.exec.is_some(),
+            self.http.is_some(),
+            self.prometheus.is_some(),
+            self.sqlite.is_some(),
+            self.postgres.is_some(),
+            self.mysql.is_some(),
+            self.redis.is_some(),
+            self.rabbitmq.is_some(),
+            self.nats.is_some(),
+            self.files.is_some(),
+            self.cpu.is_some(),
+            self.memory.is_some(),
+            self.workers.is_some(),
+            self.schedule.is_some(),
+        ];
+        set.iter().position(|is| *is).map_or("", |at| NAMES[at])
+    }
+}
+
 /// The embedded queue of a pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -164,6 +192,13 @@ pub struct HttpSource {
     /// Where the bearer token is read from; never inline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_from: Option<SecretSource>,
+    /// Ask an address of a private network (10.0.0.0/8, 169.254.0.0/16, fc00::/7, …) too. Loopback is asked in any case.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub allow_private: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A PromQL query.
@@ -291,11 +326,14 @@ pub enum WorkerCount {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ScheduleSource {
     /// When the window begins: five cron fields.
+    #[schemars(extend("format" = "cron"))]
     pub cron: String,
     /// The IANA time zone. Absent: UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "time-zone"))]
     pub time_zone: Option<String>,
     /// How long the window is.
+    #[schemars(extend("x-min" = "1s"))]
     pub duration: super::time::Span,
     /// The number within the window.
     pub value: u64,

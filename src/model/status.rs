@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::pool::PoolSpec;
+use super::scaling::{Explanation, SignalState};
 use super::time::Wall;
 use super::worker::Exit;
 
@@ -138,10 +139,33 @@ pub struct PoolStatus {
     /// How it last changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_scale: Option<Scaled>,
+    /// What its triggers say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backlog: Vec<Backlog>,
+    /// Why this many: the last decision, whole. Absent for a fixed number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<Explanation>,
     /// Where the spec comes from.
     pub source: Source,
     /// Conditions, in a fixed order.
     pub conditions: Vec<Condition>,
+}
+
+/// What a trigger says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Backlog {
+    /// The trigger's name.
+    pub trigger: String,
+    /// The number; null when there is none.
+    pub value: Option<f64>,
+    /// How far it can be trusted.
+    pub state: SignalState,
+    /// When it was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Wall>,
+    /// Why the last question failed, while it fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// One change of size.

@@ -1,14 +1,17 @@
 //! The real binaries, as a user meets them: a scratch directory, `weir run`, specs that are edited, workers that are killed.
 //!
 //! What is true is judged from outside: by /proc, by files that workers write, by exit codes. One module per promise.
-//! `WEIR_CAMPAIGN=N` sets how often the daemon is killed in the campaign (default 15).
+//! `WEIR_CAMPAIGN=N` sets how often the daemon is killed in the campaign (default 15),
+//! `WEIR_FAULTS=N` how often each fault of a forge is met in a row (default 4).
 
 #![expect(clippy::disallowed_methods, reason = "the real daemon is timed from outside")]
 
 mod admission;
 mod campaign;
 mod endings;
+mod forge;
 mod harness;
 mod lifecycle;
 mod observer;
 mod output;
+mod scaling;

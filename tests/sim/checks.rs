@@ -6,6 +6,7 @@ use weir::model::plan::{Action, Ending, PoolFacts};
 use weir::model::status::{EventObject, Kind, Object};
 use weir::model::worker::{Exit, ExitReason, SlotId};
 
+use crate::sizes::{self, Sizes};
 use crate::slots::{Inside, SimSlot};
 use crate::specs::{Meant, Specs};
 use crate::world::World;
@@ -25,6 +26,7 @@ struct Waits {
 #[derive(Default)]
 pub struct Checks {
     pub violation: Option<String>,
+    pub sizes: Sizes,
     /// Most workers that each pool may have had so far.
     ceilings: BTreeMap<String, usize>,
     waits: BTreeMap<SlotId, Waits>,
@@ -74,6 +76,11 @@ impl Checks {
         self.asked.insert(id.clone());
     }
 
+    /// Somebody asked for a restart, and none was made yet.
+    pub fn was_asked(&self, id: &SlotId) -> bool {
+        self.asked.contains(id)
+    }
+
     /// A history row is committed.
     pub fn told(&mut self, event: &EventObject) {
         if event.reason != "Exited" || event.note.contains(NO_SHIM) {
@@ -102,7 +109,8 @@ impl Checks {
 
     /// A spec is acted on.
     pub fn in_force(&mut self, facts: &PoolFacts) {
-        let wanted = if facts.ending.is_some() { 0 } else { facts.spec.replicas.unwrap_or(1) };
+        let most = facts.spec.scale.as_ref().map(|scale| scale.max_replicas).or(facts.spec.fixed_replicas()).unwrap_or(1);
+        let wanted = if facts.ending.is_some() { 0 } else { most };
         let most = (wanted + facts.spec.update_strategy.max_surge) as usize;
         let ceiling = self.ceilings.entry(facts.name.clone()).or_default();
         *ceiling = most.max(*ceiling);
@@ -146,7 +154,8 @@ impl Checks {
         let all = specs.meant.get(facts.name.as_str()).map_or(&[][..], Vec::as_slice);
         let holds = all.iter().any(|meant| match meant {
             Meant::Version(spec) => {
-                let same = spec.template == facts.spec.template && (replaced || spec.fixed_replicas() == wanted);
+                let size = spec.fixed_replicas() == wanted && spec.scale == facts.spec.scale;
+                let same = spec.template == facts.spec.template && (replaced || size);
                 facts.ending.is_none() && same
             }
             Meant::Removal => facts.ending == Some(Ending::Removed),
@@ -166,6 +175,9 @@ impl Checks {
             self.generations.remove(name);
             return;
         };
+        if let Err(error) = self.sizes.shown(pool) {
+            self.fail(error);
+        }
         let generation = pool.status.observed_generation;
         let before = self.generations.insert(name.to_owned(), generation).unwrap_or(0);
         if generation < before {
@@ -215,11 +227,22 @@ fn words(exit: &Exit) -> String {
 pub fn settled(world: &World) -> Result<(), String> {
     for (file, pools) in crate::specs::FILES {
         for pool in pools {
-            let wanted = world.specs.wishes.get(pool).map_or(0, crate::specs::Version::replicas);
-            counted(world, pool, wanted).map_err(|error| format!("pool {pool} of {file}: {error}"))?;
+            wanted(world, pool)
+                .and_then(|wanted| counted(world, pool, wanted))
+                .map_err(|error| format!("pool {pool} of {file}: {error}"))?;
         }
     }
     world.checks.all_told()
+}
+
+/// How many workers the pool should have by now. One that is scaled has as many as the truth asks for.
+fn wanted(world: &World, pool: &str) -> Result<usize, String> {
+    let Some(version) = world.specs.wishes.get(pool) else { return Ok(0) };
+    let spec = crate::specs::spec_of(pool, version);
+    let Some(scale) = &spec.scale else { return Ok(spec.fixed_replicas().unwrap_or(1) as usize) };
+    let size = world.checks.sizes.wanted().get(pool).copied().unwrap_or(0);
+    sizes::fits(scale, &world.sources, size)?;
+    Ok(size as usize)
 }
 
 fn counted(world: &World, pool: &str, wanted: usize) -> Result<(), String> {

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use weir::engine::handle::Ask;
 use weir::engine::host::Host;
 use weir::model::batch::Batch;
+use weir::model::host::{Known, Sample};
 use weir::model::plan::{Action, PoolFacts};
+use weir::model::quantity::Memory;
+use weir::model::scaling::Question;
 use weir::model::status::{EventObject, Kind, Object};
 use weir::model::time::Now;
 use weir::model::worker::SlotId;
@@ -30,6 +33,7 @@ impl Host for SimHost {
         world.note(|| format!("perform {action:?}"));
         let live = world.slots.iter().filter(|(id, slot)| id.pool == pool.name && slot.works()).count();
         world.checks.action((&world.specs, live), pool, action, world.now);
+        world.judge(pool, action);
         let command = match action {
             Action::Start { incarnation, .. } => Command::Start { incarnation: *incarnation, template: pool.template.clone() },
             Action::Signal { incarnation, .. } => Command::Signal { incarnation: *incarnation },
@@ -41,6 +45,14 @@ impl Host for SimHost {
             }
         };
         world.command(SlotId { pool: pool.name.clone(), worker: action.worker().to_owned() }, command);
+    }
+
+    fn ask(&mut self, pool: &str, question: &Question) {
+        self.world.borrow_mut().answer_later(pool, question);
+    }
+
+    fn machine(&mut self, _dir: Option<&str>) -> (Sample, Option<Known<Memory>>) {
+        self.world.borrow_mut().machine()
     }
 
     fn commit(&mut self, ticket: u64, batch: Batch) {

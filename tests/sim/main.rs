@@ -15,8 +15,11 @@ mod checks;
 mod host;
 mod people;
 mod random;
+mod scaled;
 mod schedule;
+mod sizes;
 mod slots;
+mod sources;
 mod specs;
 mod world;
 
@@ -127,7 +130,7 @@ fn every_fault_fires() {
     assert_eq!(faults.len(), FAULTS.len(), "a fault is not listed: {faults:?}");
 }
 
-const FAULTS: [&str; 18] = [
+const FAULTS: [&str; 27] = [
     "TERM is ignored",
     "a bad document",
     "a change is not heard",
@@ -135,8 +138,15 @@ const FAULTS: [&str; 18] = [
     "a fact is late",
     "a file cannot be read",
     "a file is made again",
+    "a huge number",
     "a listing is late",
+    "a number below zero",
     "a shim is killed",
+    "a source fails",
+    "a source hangs",
+    "a sudden zero",
+    "an answer is late",
+    "an answer is old",
     "an unreadable directory",
     "another directory",
     "death is slow",
@@ -146,4 +156,6 @@ const FAULTS: [&str; 18] = [
     "it ends by itself",
     "spawn fails",
     "the daemon is killed",
+    "the machine has no room",
+    "the machine is not known",
 ];

@@ -62,8 +62,11 @@ impl World {
     fn break_document(&mut self, file: &'static str) {
         let Some(text) = self.specs.wanted_text(file) else { return };
         *self.faults.entry("a bad document").or_default() += 1;
-        let broken =
-            if self.random.chance(50) { text.replace("replicas:", "replicsa:") } else { text.replace("  replicas", " replicas") };
+        let broken = if self.random.chance(50) {
+            text.replace("eplicas:", "eplicsa:")
+        } else {
+            text.replace("  updateStrategy", " updateStrategy")
+        };
         let wall = self.clock().wall.0;
         self.specs.put(file, broken, Arrival::RenamedIn, wall);
         self.changed();

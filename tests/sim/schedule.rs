@@ -20,6 +20,8 @@ use crate::world::{Todo, World};
 
 /// How long all is left alone before what must hold in the end must hold.
 const CALM: u64 = 300_000;
+/// How long all that has settled is looked at.
+const STILL: u64 = 60_000;
 
 /// What came of a schedule.
 pub struct Outcome {
@@ -72,11 +74,12 @@ impl Sim {
             0..=44 => self.world().edit(),
             45..=54 => self.end_one(),
             55..=64 => self.kill_a_shim(),
-            65..=74 => self.turn_busy(),
+            65..=74 => (0..3).for_each(|_| self.turn_busy()),
             75..=80 => self.kill_daemon(),
             81..=84 => self.world().hide(),
             85..=89 => self.ask_restart(),
-            90..=92 => self.world().send(Fact::Hint),
+            90 | 91 => self.world().send(Fact::Hint),
+            92..=94 => self.world().run_short(),
             _ => {
                 let until = self.world().now + 15_000;
                 self.advance(until);
@@ -190,6 +193,12 @@ impl Sim {
         self.world().note(|| format!("{todo:?}"));
         let fact = match todo {
             Todo::Fact(epoch, fact) => (epoch == self.world().epoch).then_some(fact),
+            Todo::Answer(epoch, answer) if epoch == self.world().epoch => {
+                let mut world = self.world();
+                let now = world.now;
+                world.checks.sizes.answered(&answer, now);
+                Some(answer.fact())
+            }
             Todo::List(_) => {
                 let mut world = self.world();
                 world.listing_wanted = false;
@@ -202,6 +211,10 @@ impl Sim {
             }
         };
         if let (Some(fact), Some(engine)) = (fact, &mut self.engine) {
+            if let Fact::Seen(id, seen) = &fact {
+                let world = &mut *self.world.borrow_mut();
+                world.checks.sizes.told(id, seen, world.now);
+            }
             engine.on(fact);
         }
     }
@@ -220,11 +233,21 @@ impl Sim {
             self.confirm_removals();
             found = checks::settled(&self.world());
             if found.is_ok() {
-                return;
+                return self.stand_still();
             }
         }
         if let Err(error) = found {
             self.world().checks.fail(format!("after calm: {error}"));
+        }
+    }
+
+    /// What has come to rest stays so.
+    fn stand_still(&mut self) {
+        let before = self.world().checks.sizes.wanted();
+        self.rest(STILL);
+        let after = self.world().checks.sizes.wanted();
+        if before != after {
+            self.world().checks.fail(format!("nothing changes any more, and the sizes {before:?} become {after:?}"));
         }
     }
 

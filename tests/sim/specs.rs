@@ -13,6 +13,7 @@ use weir::model::listing::{Arrival, Content, File, Listing, Root, Stamp, Whole};
 use weir::model::pool::PoolSpec;
 
 use crate::random::Random;
+use crate::scaled::Scaled;
 
 /// Every file, and the pools that live in it.
 pub const FILES: [(&str, &[&str]); 3] = [("a.yaml", &["a"]), ("b.yaml", &["b"]), ("cd.yaml", &["c", "d"])];
@@ -24,33 +25,40 @@ pub struct Version {
     program: u64,
     grace: u64,
     surge: u32,
+    /// Instead of the fixed number.
+    scale: Option<Scaled>,
 }
 
 impl Version {
     pub fn any(random: &mut Random) -> Version {
         let replicas = if random.chance(5) { 11 } else { u32::try_from(random.below(4)).unwrap_or(0) };
-        Version { replicas, program: random.below(3), grace: 1 + random.below(3), surge: u32::from(random.chance(30)) }
+        let scale = random.chance(50).then(|| Scaled::any(random));
+        Version { replicas, program: random.below(3), grace: 1 + random.below(3), surge: u32::from(random.chance(30)), scale }
     }
 
     /// Somebody changes one thing.
     pub fn changed(&self, random: &mut Random) -> Version {
         let other = Version::any(random);
         match random.below(4) {
+            0 | 1 if self.scale.is_some() && random.chance(80) => {
+                Version { scale: self.scale.as_ref().map(|scale| scale.changed(random)), ..self.clone() }
+            }
+            0 | 1 if random.chance(40) => Version { scale: other.scale, replicas: other.replicas, ..self.clone() },
             0 | 1 => Version { replicas: other.replicas, ..self.clone() },
             2 => Version { program: other.program, ..self.clone() },
             _ => other,
         }
     }
 
-    pub fn replicas(&self) -> usize {
-        self.replicas as usize
-    }
-
     /// The count stands last: half of it is another count, and none of it is the default.
     fn text(&self, name: &str) -> String {
+        let size = match &self.scale {
+            Some(scale) => scale.text(name),
+            None => format!("  replicas: {}\n", self.replicas),
+        };
         format!(
-            "apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {{name: {name}}}\nspec:\n  template:\n    command: [p{}]\n    terminationGracePeriod: {}s\n    backoff: {{initial: 1s, max: 30s, resetAfter: 60s}}\n  updateStrategy: {{maxSurge: {}}}\n  replicas: {}\n",
-            self.program, self.grace, self.surge, self.replicas
+            "apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {{name: {name}}}\nspec:\n  template:\n    command: [p{}]\n    terminationGracePeriod: {}s\n    backoff: {{initial: 1s, max: 30s, resetAfter: 60s}}\n  updateStrategy: {{maxSurge: {}}}\n{size}",
+            self.program, self.grace, self.surge
         )
     }
 }
@@ -113,7 +121,8 @@ fn content(text: &str) -> Arc<Content> {
     })
 }
 
-fn spec_of(name: &str, version: &Version) -> Box<PoolSpec> {
+/// What a version says.
+pub fn spec_of(name: &str, version: &Version) -> Box<PoolSpec> {
     let content = content(&version.text(name));
     match content.documents.first() {
         Some(Ok(located)) => match &located.document {
@@ -193,7 +202,7 @@ impl Specs {
             None => self.files.iter().map(|(path, file)| (path.clone(), shown(file))).collect(),
         };
         self.forget_marks();
-        Listing::Files(Whole { files, revision: None, root: Root { device: 1, inode: 1 } })
+        Listing::Files(Whole { files, revision: None, root: Root { device: 1, inode: 1 }, degraded: None })
     }
 }
 

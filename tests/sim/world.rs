@@ -15,7 +15,8 @@ use weir::model::worker::SlotId;
 use crate::checks::Checks;
 use crate::random::Random;
 use crate::slots::{Command, End, Inside, SimSlot};
-use crate::specs::{Hidden, Specs};
+use crate::sources::{Answer, Shortage, Sources};
+use crate::specs::Specs;
 
 const EPOCH: i64 = 1_700_000_000_000;
 
@@ -24,6 +25,8 @@ const EPOCH: i64 = 1_700_000_000_000;
 pub enum Todo {
     /// A fact reaches the daemon.
     Fact(u64, Fact),
+    /// A source's answer reaches the daemon.
+    Answer(u64, Box<Answer>),
     /// A command reaches a slot.
     Command(u64, SlotId, Command),
     /// The store gets to a transaction.
@@ -75,6 +78,8 @@ pub struct World {
     pub slots: BTreeMap<SlotId, SimSlot>,
     pub rows: Rows,
     pub specs: Specs,
+    pub sources: Sources,
+    pub short: Option<Shortage>,
     pub listing_wanted: bool,
     pub published: BTreeMap<(Kind, String), Object>,
     pub checks: Checks,
@@ -100,6 +105,8 @@ impl World {
             slots: BTreeMap::new(),
             rows: Rows::default(),
             specs: Specs::default(),
+            sources: Sources::default(),
+            short: None,
             listing_wanted: false,
             published: BTreeMap::new(),
             checks: Checks::default(),
@@ -151,7 +158,7 @@ impl World {
         Some(entry.remove())
     }
 
-    fn travel(&mut self) -> u64 {
+    pub fn travel(&mut self) -> u64 {
         if self.fault("a fact is late", 5) { self.random.below(3000) } else { self.random.below(4) }
     }
 
@@ -182,6 +189,8 @@ impl World {
     }
 
     pub fn commit_later(&mut self, ticket: u64, batch: Batch) {
+        let short = self.shortage().is_some();
+        self.checks.sizes.decide(ticket, &batch, short, self.now);
         self.commit_at = (self.now + self.random.delay(300)).max(self.commit_at);
         let (at, epoch) = (self.commit_at, self.epoch);
         self.at(at, Todo::Commit(epoch, ticket, Box::new(batch)));
@@ -190,6 +199,7 @@ impl World {
     /// The store gets to a transaction and answers.
     pub fn commit(&mut self, ticket: u64, batch: Batch) {
         let result = if self.fault("a commit fails", 5) { Err("disk I/O error".to_owned()) } else { Ok(()) };
+        self.checks.sizes.committed(ticket, result.is_ok());
         if result.is_ok() {
             self.apply(batch);
         }
@@ -239,13 +249,14 @@ impl World {
                         self.obey(&id, command);
                     }
                 }
-                Todo::Commit(_, _, batch) => {
+                Todo::Commit(_, ticket, batch) => {
                     lost |= self.random.chance(50);
+                    self.checks.sizes.committed(ticket, !lost);
                     if !lost {
                         self.apply(*batch);
                     }
                 }
-                Todo::Fact(..) | Todo::List(_) | Todo::Hunted(..) => {}
+                Todo::Fact(..) | Todo::Answer(..) | Todo::List(_) | Todo::Hunted(..) => {}
                 todo @ (Todo::Exec(..) | Todo::Die(..) | Todo::Write(..) | Todo::Unhide | Todo::Boot) => {
                     self.todo.insert(at, todo);
                 }
@@ -262,6 +273,7 @@ impl World {
     pub fn boot(&mut self) -> Stored {
         self.epoch += 1;
         self.daemon_lives = true;
+        self.checks.sizes.boot();
         self.fact_at.clear();
         self.command_at.clear();
         Stored {
@@ -315,7 +327,7 @@ impl World {
                 self.specs.hidden = None;
                 self.changed();
             }
-            Todo::Hunted(..) | Todo::Fact(..) | Todo::List(_) | Todo::Boot => {}
+            Todo::Hunted(..) | Todo::Fact(..) | Todo::Answer(..) | Todo::List(_) | Todo::Boot => {}
         }
     }
 

@@ -10,7 +10,9 @@ mod get;
 mod logs;
 mod misc;
 mod rollout;
+mod simulate;
 mod wait;
+mod why;
 
 use std::cell::Cell;
 use std::path::PathBuf;
@@ -44,7 +46,10 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Get(args) => get::run(&context, args).await,
         Command::Describe(args) => describe::run(&context, &args.names).await,
+        Command::Explain(args) if args.field.contains('/') => why::explain(&context, &args.field, args.output.as_deref()).await,
         Command::Explain(args) => misc::explain(&args.field, args.recursive),
+        Command::Pause(args) => why::pause(&context, &args.names, Some(args.span)).await,
+        Command::Resume(args) => why::pause(&context, &args.names, None).await,
         Command::Logs(args) => logs::run(&context, args).await,
         Command::Restart(args) => misc::restart(&context, &args.names).await,
         Command::Scale(args) => misc::scale(&context, &args.names, args.replicas).await,
@@ -55,6 +60,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Diff(args) => diff::run(&context, &args.files).await,
         Command::Edit(args) => edit::run(&context, &args.names).await,
         Command::Wait(args) => wait::run(&context, args).await,
+        Command::Simulate(args) => simulate::run(&context, &args),
         Command::Prune(args) => misc::prune(&context, &args.confirm).await,
         Command::Completion { shell } => misc::completion(&shell),
         Command::Version => misc::version(&context).await,

@@ -1,9 +1,10 @@
 //! SQLite on a thread of its own: the one writer, with group commit.
 //!
 //! Whatever is queued when the thread is free is committed in one transaction (WAL, `synchronous=FULL`), and only then is
-//! each part told so. Nobody else opens the file. A commit that fails changes nothing and is told as failed; what to do then
+//! each part told so. Nobody else writes the file. A commit that fails changes nothing and is told as failed; what to do then
 //! is not decided here.
 
+pub mod read;
 mod schema;
 
 use std::path::Path;
@@ -11,7 +12,7 @@ use std::sync::mpsc;
 
 use rusqlite::{Connection, Transaction, params};
 
-use crate::model::batch::{Batch, Stored};
+use crate::model::batch::{Batch, Reading, Stored};
 use crate::model::plan::Record;
 use crate::model::worker::SlotId;
 
@@ -19,6 +20,12 @@ use crate::model::worker::SlotId;
 const SQLITE_MIN: i32 = 3_051_003;
 /// Events kept; older ones are removed as new ones come.
 const EVENTS_KEPT: i64 = 10_000;
+/// Readings kept; older ones are removed as new ones come.
+const READINGS_KEPT: i64 = 500_000;
+/// Readings older than this are removed as new ones come, in milliseconds.
+const READINGS_AGE: i64 = 7 * 86_400_000;
+/// Old readings looked at for one new transaction: more than any transaction adds on average, so that the file stays bounded.
+const READINGS_SWEPT: i64 = 200;
 /// Batches joined in one transaction at most.
 const GROUP_MAX: usize = 512;
 
@@ -125,6 +132,20 @@ fn one(turn: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
         turn.prepare_cached("DELETE FROM events WHERE serial <= (SELECT max(serial) FROM events) - ?1")?
             .execute(params![EVENTS_KEPT])?;
     }
+    keep(turn, &batch.readings)
+}
+
+/// Add readings, and remove some of those that are too many or too old.
+fn keep(turn: &Transaction<'_>, readings: &[Reading]) -> rusqlite::Result<()> {
+    let Some(newest) = readings.iter().map(|reading| reading.at.0).max() else { return Ok(()) };
+    for reading in readings {
+        turn.prepare_cached("INSERT INTO readings (pool, \"trigger\", at_ms, value) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![reading.pool, reading.trigger, reading.at.0, reading.value])?;
+    }
+    turn.prepare_cached("DELETE FROM readings WHERE serial <= (SELECT max(serial) FROM readings) - ?1")?
+        .execute(params![READINGS_KEPT])?;
+    turn.prepare_cached("DELETE FROM readings WHERE at_ms < ?1 AND serial < (SELECT min(serial) FROM readings) + ?2")?
+        .execute(params![newest - READINGS_AGE, READINGS_SWEPT])?;
     Ok(())
 }
 
@@ -214,6 +235,30 @@ mod tests {
         assert_eq!((stored.events.len(), stored.catalogue.as_deref()), (2, Some("{}")));
         let (_, stored) = Store::open(&path, "boot-2").expect("opens after a reboot");
         assert_eq!(stored.slots, vec![(slot, Record { next_start: None, ..record })]);
+    }
+
+    #[test]
+    fn readings_are_kept_for_a_week_and_can_be_read_beside_the_writer() {
+        const DAY: i64 = 86_400_000;
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("weir.db");
+        let (store, _) = Store::open(&path, "b").expect("opens");
+        let at = |trigger: &str, at: i64, value: f64| Reading {
+            pool: "p".into(),
+            trigger: trigger.into(),
+            at: crate::model::time::Wall(at),
+            value,
+        };
+        let told = |readings: Vec<Reading>| commit(&store, Batch { readings, ..Batch::default() }).expect("commits");
+        told(vec![at("a", 0, 1.0), at("b", DAY, 2.0), at("a", 2 * DAY, 3.0)]);
+        told(vec![at("a", 8 * DAY, 4.0)]);
+        let reader = read::Reader::open(&path).expect("opens beside the daemon");
+        let since = |from: i64| reader.readings("p", crate::model::time::Wall(from)).expect("reads");
+        assert_eq!(since(0), [at("b", DAY, 2.0), at("a", 2 * DAY, 3.0), at("a", 8 * DAY, 4.0)]);
+        assert_eq!(since(3 * DAY), since(0)[..].to_vec(), "the last number before counts");
+        assert_eq!(since(8 * DAY).len(), 2);
+        assert!(reader.readings("q", crate::model::time::Wall(0)).expect("reads").is_empty());
+        assert!(read::Reader::open(&dir.path().join("none")).is_err());
     }
 
     #[test]

@@ -5,12 +5,19 @@
 use rusqlite::Connection;
 
 /// Each step takes the file from its index to the next. Never edit a step that was released; add one.
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [
+    "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
     CREATE TABLE pools (name TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
     CREATE TABLE slots (pool TEXT NOT NULL, worker TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (pool, worker)) STRICT;
     CREATE TABLE events (serial INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, body TEXT NOT NULL) STRICT;
-"];
+",
+    "
+    CREATE TABLE readings (serial INTEGER PRIMARY KEY, pool TEXT NOT NULL, \"trigger\" TEXT NOT NULL, at_ms INTEGER NOT NULL,
+        value REAL NOT NULL) STRICT;
+    CREATE INDEX readings_of ON readings (pool, \"trigger\", at_ms);
+",
+];
 
 /// Bring the file up to date.
 ///

@@ -8,6 +8,7 @@ use serde_json::{Map, Number, Value};
 use super::refusal::{Violation, nearest};
 use super::schema::{choices, resolve, word};
 use super::tree::{self, Node, Place, Step, path_text};
+use crate::model::cron::{check_cron, check_zone, zone_names};
 use crate::model::meta::{check_name, quoted};
 use crate::model::quantity::{Cpu, Memory, Percent};
 use crate::model::time::Span;
@@ -210,7 +211,12 @@ impl<'a> Walk<'a> {
         let least = word(self.root, schema, "x-min").and_then(Value::as_str);
         match check_text(text, format, least) {
             Ok(()) => Some(Value::from(text)),
-            Err(message) => self.no(node.at, message),
+            Err(message) => {
+                let guess = format == "time-zone" && self.found.len() < VIOLATIONS_MAX;
+                let suggestion = guess.then(|| nearest(text, zone_names().iter().map(String::as_str))).flatten();
+                self.refuse(node.at, Violation { message, suggestion, ..Violation::default() });
+                None
+            }
         }
     }
 
@@ -349,6 +355,8 @@ fn check_text(text: &str, format: &str, least: Option<&str>) -> Result<(), Strin
         "umask" => check_umask(text),
         "env-name" => check_env_name(text),
         "gauge-name" => check_gauge_name(text),
+        "cron" => check_cron(text).map(drop),
+        "time-zone" => check_zone(text).map(drop),
         "http-path" if !text.starts_with('/') || has_space(text) => {
             Err(format!("found {}, expected a path that begins with '/'", quoted(text)))
         }

@@ -203,10 +203,28 @@ fn deserialize(kind: Kind, value: Value) -> Result<Document, (Vec<Step>, String)
     }
 }
 
+/// The paths that a pattern stands for in this document.
+fn places(node: &Node, pattern: &[&str]) -> Vec<Vec<Step>> {
+    let mut places = vec![Vec::new()];
+    for key in pattern {
+        places = places
+            .into_iter()
+            .flat_map(|place: Vec<Step>| {
+                let with = |step: Step| place.iter().cloned().chain([step]).collect::<Vec<Step>>();
+                match *key {
+                    "*" => (0..).map(|n| with(Step::Item(n))).take_while(|place| node.find(place).is_some()).collect(),
+                    key => vec![with(Step::Key(key.into()))],
+                }
+            })
+            .collect();
+    }
+    places
+}
+
 fn unsupported(kind: Kind, node: &Node) -> Vec<Violation> {
     let whole = not_yet::KINDS.contains(&kind).then(|| vec![Step::Key("kind".into())]);
     let fields = not_yet::FIELDS.iter().filter(|_| kind == Kind::WorkerPool);
-    let fields = fields.map(|path| path.iter().map(|key| Step::Key((*key).into())).collect::<Vec<Step>>());
+    let fields = fields.flat_map(|path| places(node, path));
     let given = whole.into_iter().chain(fields).filter(|path| node.find(path).is_some());
     given.map(|path| refusal_at(node, &path, not_yet::MESSAGE.into())).collect()
 }

@@ -46,6 +46,13 @@ impl fmt::Display for Violation {
     }
 }
 
+impl Violation {
+    /// In one line with its place: `web.yaml:5:3: spec.replica: …`; without a line where the whole file is meant.
+    pub fn at(&self, file: &str) -> String {
+        if self.line == 0 { format!("{file}: {self}") } else { format!("{file}:{}:{}: {self}", self.line, self.column) }
+    }
+}
+
 /// The nearest of some names: within a third of its length, and never for one or two letters.
 pub fn nearest<'a>(found: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
     let lower = found.to_lowercase();

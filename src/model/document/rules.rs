@@ -107,7 +107,25 @@ fn scaling(scale: &Scale, broken: &mut Vec<Broken>) {
             format!("found {}, above maxReplicas {}", scale.min_replicas, scale.max_replicas),
         ));
     }
+    let mut seen = BTreeSet::new();
+    for (n, trigger) in scale.triggers.iter().enumerate() {
+        let name = trigger.name();
+        if !seen.insert(name) {
+            let message = format!("\"{name}\" is already a trigger above: give each a name of its own");
+            broken.push((at(&format!("spec.scale.triggers.{n}")), message));
+        }
+        let bound = trigger.step.as_ref().and_then(|step| step.up.above.map(|above| (step.down.at_most, above)));
+        if let Some((low, high)) = bound.filter(|(low, high)| low > high) {
+            let message = format!("found {low}, above up.above {high}: the size would go up and down for ever");
+            broken.push((at(&format!("spec.scale.triggers.{n}.step.down.atMost")), message));
+        }
+    }
+    let mut seen = BTreeSet::new();
     for (n, quota) in scale.quota.iter().enumerate() {
+        if !seen.insert(&quota.name) {
+            let message = format!("\"{}\" is already named above", quota.name);
+            broken.push((at(&format!("spec.scale.quota.{n}.name")), message));
+        }
         if quota.resume_above < quota.pause_below {
             broken.push((at(&format!("spec.scale.quota.{n}.resumeAbove")), "is below pauseBelow".into()));
         }

@@ -1,0 +1,188 @@
+//! `explain pool/NAME`: why a pool has the size it has; `pause` and `resume`, which hold it.
+//!
+//! What is printed is the last decision as it stands in the status: each signal with its age, each clamp by name, who goes and
+//! why, and when the size can change next. The same is there as JSON or YAML.
+
+use hyper::Method;
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::ctl::client::{Sent, path};
+use crate::ctl::columns::{bounds, number, text};
+use crate::ctl::error::Failure;
+use crate::ctl::print::{Table, as_json, as_yaml, emit};
+use crate::ctl::resource::many;
+use crate::ctl::text::{tame, tame_block};
+use crate::ctl::time::{age, age_of, now};
+use crate::model::status::Kind;
+use crate::model::time::{Span, Wall};
+
+/// The annotation that holds a pool's size until a time.
+const PAUSED_UNTIL: &str = "weir.dev/paused-until";
+/// A pause without an end: the year 9000.
+const FOR_EVER: Wall = Wall(221_845_392_000_000);
+
+/// `ctl explain pool/NAME`
+pub(super) async fn explain(context: &Context, word: &str, output: Option<&str>) -> Result<(), Failure> {
+    for name in many(&[word.to_owned()], Kind::Pool)? {
+        let pool = context.get(Kind::Pool, &name).await?;
+        let why = pool.pointer("/status/scaling").cloned().unwrap_or(Value::Null);
+        match output {
+            None => emit(&tame_block(&words(&pool, now())))?,
+            Some("json") => emit(&as_json(&why))?,
+            Some("yaml") => emit(&as_yaml(&why))?,
+            Some(other) => return Err(Failure::Usage(format!("-o {other}: explain pool/NAME prints json or yaml"))),
+        }
+    }
+    Ok(())
+}
+
+/// `ctl pause` and, with no time, `ctl resume`.
+pub(super) async fn pause(context: &Context, words: &[String], span: Option<Option<Span>>) -> Result<(), Failure> {
+    let until = match span {
+        None => Wall(0),
+        Some(None) => FOR_EVER,
+        Some(Some(span)) => Wall(now().0.saturating_add(i64::try_from(span.0).unwrap_or(i64::MAX))),
+    };
+    for name in many(words, Kind::Pool)? {
+        let to = Sent::patch(&json!({"metadata": {"annotations": {PAUSED_UNTIL: until.to_string()}}}));
+        let _: Value = context.client.ask(Method::PATCH, &path(Kind::Pool, &name), to).await?;
+        let done = match span {
+            None => "resumed".to_owned(),
+            Some(None) => "paused".to_owned(),
+            Some(Some(span)) => format!("paused for {span}"),
+        };
+        emit(&format!("pool/{} {done}\n", tame(&name)))?;
+    }
+    Ok(())
+}
+
+fn words(pool: &Value, now: Wall) -> String {
+    let name = text(pool, "/metadata/name");
+    let desired = number(pool, "/status/desiredReplicas");
+    let why = pool.pointer("/status/scaling").filter(|why| why.is_object());
+    let (least, most) = match why {
+        Some(why) => (number(why, "/min"), number(why, "/max")),
+        None => bounds(pool),
+    };
+    let mut out = format!("pool/{name}: {desired} workers wanted, {least} to {most} allowed now\n");
+    if let Some(last) = pool.pointer("/status/lastScale") {
+        let when = age_of(pool.pointer("/status/lastScaleTime").and_then(Value::as_str), now);
+        let (from, to) = (number(last, "/from"), number(last, "/to"));
+        out += &format!("Last change:  {from} → {to}, {when} ago: {}\n", text(last, "/reason"));
+    }
+    match why {
+        Some(why) => out += &decision(why, now),
+        None => out += "The number is fixed: there is no spec.scale.\n",
+    }
+    for wait in pool.pointer("/status/waitingOn").and_then(Value::as_array).into_iter().flatten() {
+        out += &format!("Waits for:    {}\n", wait.as_str().unwrap_or_default());
+    }
+    out
+}
+
+fn decision(why: &Value, now: Wall) -> String {
+    let mut out = String::new();
+    out += &table("Signals", &["TRIGGER", "VALUE", "STATE", "READ", "WANTS", "WHY"], list(why, "signals"), |signal| {
+        let error = signal.pointer("/error").and_then(Value::as_str);
+        let failed = error.map_or_else(String::new, |error| format!("; failed {} times: {error}", number(signal, "/failures")));
+        vec![
+            text(signal, "/trigger").into(),
+            shown(signal.get("value")),
+            text(signal, "/state").into(),
+            signal
+                .get("time")
+                .and_then(Value::as_str)
+                .map_or_else(|| "-".into(), |time| format!("{} ago", age_of(Some(time), now))),
+            shown(signal.get("wants")),
+            format!("{}{failed}", text(signal, "/says")),
+        ]
+    });
+    out += &format!("Asked for:    {}\n", number(why, "/raw"));
+    out += &table("Changed by", &["CLAMP", "FROM", "TO", "FOR", "WHY"], list(why, "clamps"), |clamp| {
+        vec![
+            text(clamp, "/name").into(),
+            number(clamp, "/from").to_string(),
+            number(clamp, "/to").to_string(),
+            ahead(clamp.get("until"), now),
+            text(clamp, "/why").into(),
+        ]
+    });
+    out += &table("Going", &["WORKER", "WHY"], list(why, "victims"), |victim| {
+        vec![text(victim, "/worker").into(), text(victim, "/why").into()]
+    });
+    out += &format!("Decided:      {}\n", number(why, "/final"));
+    if why.get("nextChange").is_some() {
+        out += &format!("Next change:  possible in {}\n", ahead(why.get("nextChange"), now));
+    }
+    out
+}
+
+fn list<'a>(why: &'a Value, name: &str) -> &'a [Value] {
+    why.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn table(title: &str, heads: &[&str], rows: &[Value], row: impl Fn(&Value) -> Vec<String>) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let heads: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
+    let mut table = Table::new(&heads, true);
+    rows.iter().for_each(|value| table.add(row(value)));
+    let lines: String = table.take().lines().map(|line| format!("  {line}\n")).collect();
+    format!("{title}:\n{lines}")
+}
+
+/// A number as people write it; nothing known is `-`.
+fn shown(number: Option<&Value>) -> String {
+    number.and_then(Value::as_f64).map_or_else(|| "-".into(), |number| number.to_string())
+}
+
+/// How far ahead a time lies.
+fn ahead(stamp: Option<&Value>, now: Wall) -> String {
+    let at = stamp.and_then(Value::as_str).and_then(|text| text.parse::<Wall>().ok());
+    at.map_or_else(|| "-".into(), |at| if at <= now { "0s".into() } else { age(now, at) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decision_reads_from_signal_to_size() {
+        let pool = json!({
+            "metadata": {"name": "claude"},
+            "status": {
+                "desiredReplicas": 2, "lastScaleTime": "2026-01-01T00:00:00Z",
+                "lastScale": {"from": 1, "to": 2, "reason": "issues: 15 is above 10: 1 more"},
+                "waitingOn": ["1 busy workers to become idle"],
+                "scaling": {
+                    "current": 2, "min": 1, "max": 3, "raw": 3, "final": 2,
+                    "signals": [
+                        {"trigger": "issues", "value": 15.0, "state": "Fresh", "time": "2026-01-01T00:00:48Z", "wants": 3, "says": "15 is above 10: 1 more"},
+                        {"trigger": "load", "value": null, "state": "Unknown", "wants": null, "says": "held", "error": "refused", "failures": 2}
+                    ],
+                    "clamps": [{"name": "scaleUp.cooldown", "from": 3, "to": 2, "why": "less than 5m since the last change", "until": "2026-01-01T00:05:00Z"}],
+                    "nextChange": "2026-01-01T00:05:00Z"
+                }
+            }
+        });
+        let now = "2026-01-01T00:01:00Z".parse().expect("a time");
+        let expected = "\
+pool/claude: 2 workers wanted, 1 to 3 allowed now
+Last change:  1 → 2, 60s ago: issues: 15 is above 10: 1 more
+Signals:
+  TRIGGER   VALUE   STATE     READ      WANTS   WHY
+  issues    15      Fresh     12s ago   3       15 is above 10: 1 more
+  load      -       Unknown   -         -       held; failed 2 times: refused
+Asked for:    3
+Changed by:
+  CLAMP              FROM   TO   FOR   WHY
+  scaleUp.cooldown   3      2    4m    less than 5m since the last change
+Decided:      2
+Next change:  possible in 4m
+Waits for:    1 busy workers to become idle
+";
+        assert_eq!(words(&pool, now), expected);
+    }
+}

@@ -1,0 +1,405 @@
+//! One decision of a scaled pool: what its triggers ask for, brought through every step that may hold it, in one order.
+//!
+//! Each step that changes the size leaves a [`Clamp`] with its name; each that can end by itself says when. Nothing is read
+//! here but the observation, and nothing is remembered but what goes back in [`Demand::scaling`].
+
+use std::collections::BTreeSet;
+
+use super::readings::{self, Reading};
+use super::rules::{self, Wants};
+use super::{Demand, PAUSED_UNTIL, QUOTA, behavior, poll};
+use crate::decide::allot;
+use crate::model::cron::Window;
+use crate::model::plan::{Observation, PoolFacts};
+use crate::model::scale::{FallbackBehavior, Scale, Trigger};
+use crate::model::scaling::{Asked, Asker, Change, Clamp, Explanation, Question, Signal, SignalState, Wish};
+use crate::model::source::Source;
+use crate::model::status::Truth;
+use crate::model::time::{Moment, Now, Span, Wall};
+
+/// One decision under way: the size, and what it went through.
+pub(super) struct Scaler<'a> {
+    pool: &'a PoolFacts,
+    /// Quotas that an earlier daemon found used up.
+    used_up: Vec<String>,
+    scale: &'a Scale,
+    now: Now,
+    /// The size wanted until now.
+    current: u32,
+    /// The bounds of now.
+    min: u32,
+    max: u32,
+    /// Workers at work.
+    busy: u32,
+    size: u32,
+    /// Every number is fresh: the size may get smaller.
+    may_lower: bool,
+    reason: String,
+    clamps: Vec<Clamp>,
+    signals: Vec<Signal>,
+    out: Demand,
+}
+
+impl<'a> Scaler<'a> {
+    pub(super) fn new(observation: &Observation<'a>, scale: &'a Scale, now: Now) -> Scaler<'a> {
+        let room = observation.machine.and_then(|look| allot::room(&scale.headroom, look));
+        let mut out = Demand { scaling: observation.scaling.clone(), room, ..Demand::default() };
+        let (min, max, until) = bounds(scale, now);
+        out.wake(until);
+        let previous = observation.previous;
+        let closed = previous.conditions.iter().find(|condition| condition.kind == "QuotaAvailable");
+        let words = closed.filter(|condition| condition.status == Truth::False).map(|condition| condition.message.as_str());
+        let named = |name: &str| words.is_some_and(|words| words.contains(&quota_words(name)));
+        let used_up = scale.quota.iter().map(|quota| quota.name.clone()).filter(|name| named(name)).collect();
+        let current = if previous.observed_generation > 0 { previous.desired_replicas } else { observation.live() };
+        if let (true, Some(last)) = (out.scaling.changes.is_empty(), changed_before(observation, now)) {
+            out.scaling.changes.push(last);
+        }
+        Scaler {
+            pool: observation.pool,
+            used_up,
+            scale,
+            now,
+            current,
+            min,
+            max,
+            busy: observation.busy(),
+            size: current,
+            may_lower: true,
+            reason: String::new(),
+            clamps: Vec::new(),
+            signals: Vec::new(),
+            out,
+        }
+    }
+
+    pub(super) fn decide(mut self) -> Demand {
+        self.listen();
+        let raw = self.ask_rules();
+        if self.out.scaling.wishes.is_empty() {
+            // As HPA does: what there is counts as the wish until now, so that a new daemon lowers nothing at once.
+            self.out.scaling.wishes.push(Wish { since: Moment(0), size: self.current });
+        }
+        if self.may_lower || self.size > self.current {
+            // A size that is only held for want of a number is nobody's wish: it must not begin the window anew.
+            behavior::remember(&mut self.out.scaling.wishes, self.size, &self.scale.behavior, self.now.mono);
+        }
+        self.gate();
+        if self.paused() {
+            return self.done(raw);
+        }
+        self.stabilize();
+        // Before what holds for a while: where a bound forbids a change there is nothing to wait for.
+        self.bound();
+        self.limit();
+        self.cool();
+        self.quotas();
+        self.headroom();
+        self.bound();
+        self.done(raw)
+    }
+
+    /// Ask what is due, and forget what is not asked any more.
+    fn listen(&mut self) {
+        let names: BTreeSet<&str> = self.scale.triggers.iter().map(Trigger::name).collect();
+        let scaling = &mut self.out.scaling;
+        scaling.triggers.retain(|name, _| names.contains(name.as_str()));
+        scaling.quotas.retain(|name, _| self.scale.quota.iter().any(|quota| quota.name == *name));
+        scaling.closed.retain(|name| scaling.quotas.contains_key(name));
+        let mut wakes = Vec::new();
+        for trigger in self.scale.triggers.iter().filter(|trigger| trigger.source.schedule.is_none()) {
+            let asked = scaling.triggers.entry(trigger.name().to_owned()).or_default();
+            let asker = Asker::Trigger(trigger.name().to_owned());
+            put(asked, (asker, &trigger.source, trigger.timeout), self.now.mono, (&mut self.out.questions, &mut wakes));
+        }
+        for quota in &self.scale.quota {
+            if !scaling.quotas.contains_key(&quota.name) && self.used_up.contains(&quota.name) {
+                scaling.closed.insert(quota.name.clone());
+            }
+            let asked = scaling.quotas.entry(quota.name.clone()).or_default();
+            let asker = Asker::Quota(quota.name.clone());
+            put(asked, (asker, &quota.source, QUOTA.timeout), self.now.mono, (&mut self.out.questions, &mut wakes));
+        }
+        wakes.into_iter().for_each(|at| self.out.wake(Some(at)));
+    }
+
+    /// What the triggers ask for: the largest, and nothing lower than now unless every number is fresh.
+    fn ask_rules(&mut self) -> u32 {
+        let mut lower = true;
+        let mut largest: Option<(u32, String)> = None;
+        for trigger in &self.scale.triggers {
+            let (wants, signal) = self.signal(trigger);
+            let size = match wants {
+                Wants::Exactly(size) => Some(size),
+                Wants::AtLeast(size) => {
+                    lower = false;
+                    Some(size)
+                }
+                Wants::Hold => {
+                    lower = false;
+                    None
+                }
+            };
+            if let Some(size) = size.filter(|size| largest.as_ref().is_none_or(|(before, _)| size > before)) {
+                largest = Some((size, format!("{}: {}", signal.trigger, signal.says)));
+            }
+            self.signals.push(signal);
+        }
+        self.may_lower = lower;
+        let (raw, reason) = largest.unwrap_or_else(|| (self.current, "no trigger has a number".into()));
+        (self.size, self.reason) = (raw, reason);
+        if self.scale.triggers.is_empty() {
+            (self.size, self.reason) = (self.min, "there is no trigger, so the least".into());
+        } else if !lower && raw < self.current {
+            self.clamp("backlogUnknown", self.current, "a number is missing or old, so nothing is lowered".into(), None);
+        }
+        self.spare();
+        raw
+    }
+
+    /// `minIdle` workers above those that are busy.
+    fn spare(&mut self) {
+        let least = self.busy.saturating_add(self.scale.min_idle);
+        if self.scale.min_idle > 0 && least > self.size {
+            self.clamp("minIdle", least, format!("{} are busy, and {} are kept idle", self.busy, self.scale.min_idle), None);
+        }
+    }
+
+    fn signal(&mut self, trigger: &Trigger) -> (Wants, Signal) {
+        let name = trigger.name().to_owned();
+        let asked = self.out.scaling.triggers.get(&name).cloned().unwrap_or_default();
+        let (reading, until) = match clocked(trigger, self.now) {
+            Some((value, until)) => (Reading::Fresh(value), Some(until)),
+            None => readings::reading(&asked, poll(trigger), self.now.mono),
+        };
+        self.out.wake(until);
+        let (mut wants, mut says) = rules::wants(trigger, reading, asked.stepped, self.current);
+        if let Some((instead, words)) = self.fall_back(&asked) {
+            (wants, says) = (instead, words);
+        }
+        let (value, state) = match reading {
+            Reading::Fresh(value) => (Some(value), SignalState::Fresh),
+            Reading::Stale(value) => (Some(value), SignalState::Stale),
+            Reading::Unknown => (None, SignalState::Unknown),
+        };
+        let size = match wants {
+            Wants::Exactly(size) | Wants::AtLeast(size) => Some(size),
+            Wants::Hold => None,
+        };
+        let raw = asked.good.as_ref().map(|good| good.raw.clone()).unwrap_or_default();
+        let time = asked.good.as_ref().map(|good| good.wall);
+        let (error, failures) = (asked.error, asked.failures);
+        (wants, Signal { trigger: name, value, state, time, error, failures, raw, wants: size, says })
+    }
+
+    /// What the spec says of a trigger that has failed for long.
+    fn fall_back(&mut self, asked: &Asked) -> Option<(Wants, String)> {
+        let fallback = self.scale.fallback;
+        let since = asked.failing_since?;
+        let by_time = fallback.after.is_some_and(|after| self.now.mono.since(since) >= after);
+        self.out.wake(fallback.after.map(|after| since.after(after)).filter(|at| *at > self.now.mono));
+        if asked.failures < fallback.failure_threshold && !by_time {
+            return None;
+        }
+        let failed = format!("failed {} times in a row", asked.failures);
+        match fallback.behavior {
+            FallbackBehavior::Hold => None,
+            FallbackBehavior::Static => {
+                Some((Wants::Exactly(fallback.replicas), format!("{failed}: the fallback is {}", fallback.replicas)))
+            }
+            FallbackBehavior::AtLeast => {
+                Some((Wants::AtLeast(fallback.replicas), format!("{failed}: the fallback is at least {}", fallback.replicas)))
+            }
+        }
+    }
+
+    fn paused(&mut self) -> bool {
+        let until = self.pool.annotations.get(PAUSED_UNTIL).and_then(|text| text.parse::<Wall>().ok());
+        let until = until.filter(|until| *until > self.now.wall);
+        if !self.scale.paused && until.is_none() {
+            return false;
+        }
+        self.out.wake(until.and_then(|until| moment(until, self.now)));
+        let words = until.map_or_else(|| "spec.scale.paused is true".into(), |until| format!("paused until {until}"));
+        // Told also when nothing would change: whoever asks wants to know that it cannot.
+        self.clamps.push(Clamp { name: "paused".into(), from: self.size, to: self.current, why: words.clone(), until });
+        self.size = self.current;
+        self.reason = words;
+        true
+    }
+
+    fn stabilize(&mut self) {
+        let mut held = behavior::stabilize(&self.out.scaling.wishes, &self.scale.behavior, self.current, self.now.mono);
+        if !self.may_lower && held.size < self.current {
+            held.size = self.current;
+        }
+        self.out.wake(held.until);
+        if held.size != self.size {
+            let down = self.size < held.size;
+            let window = if down {
+                self.scale.behavior.scale_down.stabilization_window
+            } else {
+                self.scale.behavior.scale_up.stabilization_window
+            };
+            let words = format!("the {} wish of the last {window} counts", if down { "largest" } else { "smallest" });
+            self.clamp("stabilizationWindow", held.size, words, self.wall(held.until));
+        }
+    }
+
+    fn limit(&mut self) {
+        let (behavior, changes) = (&self.scale.behavior, &self.out.scaling.changes);
+        let (held, which) = if self.size > self.current {
+            (behavior::up_limit(behavior, changes, self.current, self.now.mono), "scaleUp.policies")
+        } else if self.size < self.current {
+            (behavior::down_limit(behavior, changes, self.current, self.now.mono), "scaleDown.policies")
+        } else {
+            return;
+        };
+        let beyond = if self.size > self.current { self.size > held.size } else { self.size < held.size };
+        if beyond {
+            self.out.wake(held.until);
+            self.clamp(which, held.size, "no more may change in one period".into(), self.wall(held.until));
+        }
+    }
+
+    fn cool(&mut self) {
+        let behavior = &self.scale.behavior;
+        let (cooldown, which) = if self.size > self.current {
+            (behavior.scale_up.cooldown, "scaleUp.cooldown")
+        } else if self.size < self.current {
+            (behavior.scale_down.cooldown, "scaleDown.cooldown")
+        } else {
+            return;
+        };
+        // The first workers of a pool that always has some are no change to wait after.
+        let counts = |change: &&Change| change.from > 0 || self.min == 0;
+        let last = self.out.scaling.changes.iter().rev().find(counts).map(|change| change.at);
+        if let Some(end) = behavior::cooling(cooldown, last, self.now.mono) {
+            self.out.wake(Some(end));
+            self.clamp(which, self.current, format!("less than {cooldown} since the last change"), self.wall(Some(end)));
+        }
+    }
+
+    /// An allowance that is used up: no worker is started, not in the place of one that ended either, nor in a paused pool.
+    fn gate(&mut self) {
+        if let Some(name) = self.out.scaling.closed.first() {
+            let left = self.out.scaling.quotas.get(name).and_then(|asked| asked.good.as_ref()).map_or(0.0, |good| good.value);
+            self.out.gate = Some(format!("{} {left} left", quota_words(name)));
+        }
+    }
+
+    /// No more workers than there are, while none may be started.
+    fn quotas(&mut self) {
+        if let Some(words) = self.out.gate.clone().filter(|_| self.size > self.current) {
+            self.clamp("quota", self.current, words, None);
+        }
+    }
+
+    /// No more than the machine has room for.
+    fn headroom(&mut self) {
+        let Some(room) = self.out.room.clone() else { return };
+        let most = self.current.saturating_add(room.starts);
+        if self.size > most {
+            let again = self.now.mono.after(allot::LOOK_AGAIN);
+            self.out.wake(Some(again));
+            self.clamp("headroom", most, room.why, None);
+        }
+    }
+
+    fn bound(&mut self) {
+        if self.size < self.min {
+            self.clamp("minReplicas", self.min, format!("never fewer than {}", self.min), None);
+        } else if self.size > self.max {
+            self.clamp("maxReplicas", self.max, format!("never more than {}", self.max), None);
+        }
+    }
+
+    /// A moment on the wall clock, to the second: the two clocks are not read at the same instant.
+    fn wall(&self, at: Option<Moment>) -> Option<Wall> {
+        at.map(|at| Wall((self.now.wall_of(at).0 + 500).div_euclid(1000) * 1000))
+    }
+
+    fn clamp(&mut self, name: &str, to: u32, why: String, until: Option<Wall>) {
+        if to != self.size {
+            self.clamps.push(Clamp { name: name.into(), from: self.size, to, why, until });
+            self.size = to;
+        }
+    }
+
+    fn done(mut self, raw: u32) -> Demand {
+        if self.size > self.max {
+            self.clamp("maxReplicas", self.max, format!("never more than {}", self.max), None);
+        }
+        if self.size != self.current {
+            let change = Change { at: self.now.mono, from: self.current, to: self.size };
+            behavior::changed(&mut self.out.scaling.changes, change, &self.scale.behavior);
+            // Rules speak of the size there is: a number may be within the tolerance of the new one. That counts from now on.
+            self.out.wake(Some(self.now.mono.after(Span(1))));
+            if let Some(clamp) = self.clamps.last() {
+                self.reason = format!("{}; {}: {}", self.reason, clamp.name, clamp.why);
+            }
+        }
+        // The last one has the last word: when an earlier one ends, that one still holds.
+        let next_change = self.clamps.last().and_then(|clamp| clamp.until);
+        let (current, min, max, wanted) = (self.current, self.min, self.max, self.size);
+        let (signals, clamps) = (self.signals, self.clamps);
+        self.out.why = Some(Explanation { current, min, max, signals, raw, clamps, wanted, victims: Vec::new(), next_change });
+        Demand { wanted, reason: self.reason, ..self.out }
+    }
+}
+
+/// How it is told that a quota is used up: a later daemon knows it by these words.
+fn quota_words(name: &str) -> String {
+    format!("the quota {name} has")
+}
+
+/// Ask a source if it is due; else say when it is.
+fn put(
+    asked: &mut Asked,
+    (asker, source, timeout): (Asker, &Source, Span),
+    now: Moment,
+    (questions, wakes): (&mut Vec<Question>, &mut Vec<Moment>),
+) {
+    readings::follow(asked, source, now);
+    match readings::ask(asked, now) {
+        Ok(()) => questions.push(Question { asker, source: source.clone(), timeout }),
+        Err(due) => wakes.extend(due),
+    }
+}
+
+/// The bounds of now, and when the clock changes them. Where windows overlap, the largest floor and the largest ceiling count;
+/// a floor above the ceiling is the ceiling.
+fn bounds(scale: &Scale, now: Now) -> (u32, u32, Option<Moment>) {
+    let (mut min, mut max, mut until): (Option<u32>, Option<u32>, Option<Moment>) = (None, None, None);
+    for schedule in &scale.schedules {
+        let Ok(window) = Window::new(&schedule.cron, schedule.time_zone.as_deref(), schedule.duration) else { continue };
+        let inside = window.at(now.wall);
+        until = until.into_iter().chain(moment(inside.until, now)).min();
+        if inside.active {
+            min = min.max(Some(schedule.min_replicas.unwrap_or(scale.min_replicas)));
+            max = max.max(Some(schedule.max_replicas.unwrap_or(scale.max_replicas)));
+        }
+    }
+    let max = max.unwrap_or(scale.max_replicas);
+    (min.unwrap_or(scale.min_replicas).min(max), max, until)
+}
+
+/// What a trigger by the clock says, and until when.
+fn clocked(trigger: &Trigger, now: Now) -> Option<(f64, Moment)> {
+    let schedule = trigger.source.schedule.as_ref()?;
+    let inside = Window::new(&schedule.cron, schedule.time_zone.as_deref(), schedule.duration).ok()?.at(now.wall);
+    let value = if inside.active { schedule.value } else { 0 };
+    Some((value as f64, moment(inside.until, now)?))
+}
+
+/// The moment of a time to come.
+fn moment(wall: Wall, now: Now) -> Option<Moment> {
+    u64::try_from(wall.0.checked_sub(now.wall.0)?).ok().map(|ahead| now.mono.after(Span(ahead)))
+}
+
+/// The last change of size that an earlier daemon made: its cooldown is kept, and the policies count it.
+fn changed_before(observation: &Observation<'_>, now: Now) -> Option<Change> {
+    let (at, last) = (observation.previous.last_scale_time?, observation.previous.last_scale.as_ref()?);
+    let ago = u64::try_from(now.wall.0.saturating_sub(at.0)).unwrap_or(0);
+    Some(Change { at: Moment(now.mono.0.saturating_sub(ago)), from: last.from, to: last.to })
+}

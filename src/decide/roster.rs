@@ -1,0 +1,40 @@
+//! The slots of a pool as a list: their names, their order, and what is in each.
+//!
+//! Plain questions with one answer, below everything that chooses among workers.
+
+use crate::model::plan::{PoolFacts, Slot};
+use crate::model::worker::SlotState;
+
+/// The name of the pool's `n`-th slot.
+pub fn slot_name(pool: &PoolFacts, n: usize) -> String {
+    match pool.spec.worker_names.get(n) {
+        Some(given) => format!("{}-{given}", pool.name),
+        None => format!("{}-{n}", pool.name),
+    }
+}
+
+/// The place of a slot in the pool's order; unknown names come last.
+pub fn ordinal(pool: &PoolFacts, worker: &str) -> usize {
+    let Some(tail) = worker.strip_prefix(pool.name.as_str()).and_then(|rest| rest.strip_prefix('-')) else { return usize::MAX };
+    let given = pool.spec.worker_names.iter().position(|name| name == tail);
+    given.or_else(|| tail.parse().ok()).unwrap_or(usize::MAX)
+}
+
+/// It lives and is not on its way out.
+pub fn live(slot: &Slot) -> bool {
+    match &slot.seen.state {
+        SlotState::Starting { .. } => true,
+        SlotState::Running(run) => run.stop.is_none() && !run.clearing,
+        SlotState::Unknown | SlotState::Vacant | SlotState::Lost { .. } => false,
+    }
+}
+
+/// It says that it is at work.
+pub fn busy(slot: &Slot) -> bool {
+    matches!(&slot.seen.state, SlotState::Running(run) if run.busy)
+}
+
+/// It runs: its start is over.
+pub fn settled(slot: &Slot) -> bool {
+    matches!(&slot.seen.state, SlotState::Running(_))
+}

@@ -1,0 +1,83 @@
+//! The machine we run on: what it has left, asked of the kernel.
+//!
+//! Reads only; what the numbers mean for a pool is decided elsewhere. The files of `/proc` answer at once; a file system may
+//! be far away and not answer, so [`free`] is asked where waiting is allowed.
+
+use std::path::Path;
+
+use crate::model::host::{APART_MIN, Known, Level, Pressures, Sample, Ticks, available, levels, stalled};
+use crate::model::quantity::{Cpu, Memory};
+use crate::model::time::Moment;
+
+/// Whoever looks at the machine again and again.
+#[derive(Debug, Default)]
+pub struct Machine {
+    last: Option<(Moment, Ticks)>,
+}
+
+impl Machine {
+    /// Look at the machine. Idle CPU is that since the look before; the first look knows none.
+    pub fn sample(&mut self, now: Moment) -> Sample {
+        let pressure = |name: &str| read(&format!("/proc/pressure/{name}")).and_then(|text| stalled(&text));
+        let pressure = Pressures { cpu: pressure("cpu"), memory: pressure("memory"), io: pressure("io") };
+        Sample { at: now, idle: self.idle(now), memory: memory(), pressure }
+    }
+
+    fn idle(&mut self, now: Moment) -> Known<Cpu> {
+        if self.last.is_some_and(|(at, _)| now.since(at) < APART_MIN) {
+            return Err(format!("the last look was less than {APART_MIN} ago"));
+        }
+        let ticks = Ticks::parse(&read("/proc/stat")?)?;
+        let (_, before) = self.last.replace((now, ticks)).ok_or("this is the first look")?;
+        ticks.idle_since(before)
+    }
+}
+
+/// Free space of the file system that a path is on, for those who are not root.
+///
+/// # Errors
+/// With the path: it cannot be asked.
+pub fn free(path: &Path) -> Known<Memory> {
+    let stat = rustix::fs::statvfs(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok(Memory(stat.f_bavail.saturating_mul(stat.f_frsize)))
+}
+
+/// The least of what the machine and the cgroups that we are in have left.
+fn memory() -> Known<Memory> {
+    let mut least = available(&read("/proc/meminfo")?)?;
+    for level in levels(&read("/proc/self/cgroup").unwrap_or_default(), &read("/proc/self/mountinfo").unwrap_or_default()) {
+        least = left(&level)?.map_or(least, |left| least.min(left));
+    }
+    Ok(least)
+}
+
+fn left(level: &Level) -> Known<Option<Memory>> {
+    // Without that file the controller is not on, or this is the root: no limit.
+    let Ok(limit) = read(&format!("{}/{}", level.dir, level.limit)) else { return Ok(None) };
+    let usage = read(&format!("{}/{}", level.dir, level.usage)).ok();
+    let stat = read(&format!("{}/memory.stat", level.dir)).ok();
+    level.left(&limit, usage.as_deref(), stat.as_deref())
+}
+
+fn read(path: &str) -> Known<String> {
+    std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::clock;
+
+    #[test]
+    fn this_machine_has_something_left() {
+        let mut machine = Machine::default();
+        let first = machine.sample(clock::now().mono);
+        assert!(first.idle.is_err(), "there is nothing to compare with");
+        assert!(first.memory.is_ok_and(|memory| memory > Memory(0)));
+        assert!(machine.sample(clock::now().mono).idle.is_err_and(|why| why.contains("less than 200ms")));
+        std::thread::sleep(std::time::Duration::from_millis(250));
+        assert!(machine.sample(clock::now().mono).idle.is_ok());
+        assert!(free(Path::new("/")).is_ok());
+        assert!(free(Path::new("/there/is/no/such")).is_err_and(|why| why.starts_with("/there/is/no/such: ")));
+    }
+}

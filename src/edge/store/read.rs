@@ -1,0 +1,86 @@
+//! The store's file, read by somebody else than its writer: offline helpers look, and change nothing.
+//!
+//! Opened read-only, so a running daemon is not disturbed. A file of another weir is read as far as it can be; what it does not
+//! have is told by name.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+
+use crate::model::batch::{Reading, StoredPool};
+use crate::model::plan::Record;
+use crate::model::time::Wall;
+use crate::model::worker::SlotId;
+
+/// A store that is only read.
+pub struct Reader {
+    db: Connection,
+    path: String,
+}
+
+impl Reader {
+    /// Open the file at `path`, which must be there.
+    ///
+    /// # Errors
+    /// A text with the path.
+    pub fn open(path: &Path) -> Result<Reader, String> {
+        let shown = path.display().to_string();
+        if !path.is_file() {
+            return Err(format!("{shown}: there is no such file; has a daemon run on this state directory?"));
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(path, flags).map_err(|e| format!("{shown}: {e}"))?;
+        db.busy_timeout(std::time::Duration::from_secs(5)).map_err(|e| format!("{shown}: {e}"))?;
+        Ok(Reader { db, path: shown })
+    }
+
+    /// The last accepted catalogue.
+    ///
+    /// # Errors
+    /// A text with the path.
+    pub fn catalogue(&self) -> Result<Option<String>, String> {
+        let row = self.db.query_row("SELECT value FROM meta WHERE key = 'catalogue'", [], |row| row.get(0));
+        row.optional().map_err(|e| self.said(&e))
+    }
+
+    /// Pools, by name.
+    ///
+    /// # Errors
+    /// A text with the path.
+    pub fn pools(&self) -> Result<Vec<(String, StoredPool)>, String> {
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?));
+        super::rows(&self.db, "SELECT name, body FROM pools", read).map_err(|e| self.said(&e))
+    }
+
+    /// Slots.
+    ///
+    /// # Errors
+    /// A text with the path.
+    pub fn slots(&self) -> Result<Vec<(SlotId, Record)>, String> {
+        let read = |row: &rusqlite::Row<'_>| Ok((SlotId { pool: row.get(0)?, worker: row.get(1)? }, row.get::<_, String>(2)?));
+        super::rows(&self.db, "SELECT pool, worker, body FROM slots", read).map_err(|e| self.said(&e))
+    }
+
+    /// What was read for a pool since `from`, in order; of each trigger also the last number before.
+    ///
+    /// # Errors
+    /// A text with the path.
+    pub fn readings(&self, pool: &str, from: Wall) -> Result<Vec<Reading>, String> {
+        const SQL: &str = "SELECT \"trigger\", at_ms, value FROM readings AS r WHERE pool = ?1 AND at_ms >= coalesce(
+            (SELECT max(at_ms) FROM readings WHERE pool = ?1 AND \"trigger\" = r.\"trigger\" AND at_ms <= ?2), ?2)
+            ORDER BY at_ms, serial";
+        let read = |row: &rusqlite::Row<'_>| {
+            Ok(Reading { pool: pool.into(), trigger: row.get(0)?, at: Wall(row.get(1)?), value: row.get(2)? })
+        };
+        let all = self.db.prepare(SQL).and_then(|mut query| query.query_map(params![pool, from.0], read)?.collect());
+        all.map_err(|e| self.said(&e))
+    }
+
+    fn said(&self, error: &rusqlite::Error) -> String {
+        let text = error.to_string();
+        if text.contains("no such table") {
+            return format!("{}: {text}: it was last written by an older weir; start the daemon once", self.path);
+        }
+        format!("{}: {text}", self.path)
+    }
+}

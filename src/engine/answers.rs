@@ -1,0 +1,83 @@
+//! Answers that come after a while: of sources, of probes and of preStop commands.
+//!
+//! Each is put down where its question was asked, and the pool is looked at again. An answer for a run, a slot or a pool that is
+//! not there any more is nobody's: it brings nothing back. Numbers are kept for replaying, when what is believed changed and
+//! otherwise once a minute, with the rows of the pool's next turn: a recording costs no transaction of its own.
+
+use super::controller::{Engine, Key, Pool};
+use super::host::Host;
+use crate::decide::health;
+use crate::model::batch::Reading;
+use crate::model::plan::ProbeKind;
+use crate::model::reading::{Failure, Number};
+use crate::model::scaling::Asker;
+use crate::model::source::Source;
+use crate::model::status::EventType;
+use crate::model::time::Now;
+use crate::model::worker::SlotId;
+
+/// A number that stays the same is kept this often, in milliseconds.
+const AGAIN: i64 = 60_000;
+
+impl<H: Host> Engine<H> {
+    /// A source has answered. The pool is looked at again whatever it said.
+    pub(super) fn answered(&mut self, name: &str, (asker, source): (&Asker, &Source), answer: Result<Number, Failure>, now: Now) {
+        let Some(pool) = self.pools.get_mut(name) else { return };
+        let Some(facts) = pool.facts.clone() else { return };
+        let current = pool.stored.status.desired_replicas;
+        crate::decide::demand::answered(&facts, &mut pool.scaling, ((asker, source), answer), current, now);
+        if let Asker::Trigger(trigger) = asker {
+            record(pool, name, trigger, now);
+        }
+        self.queue.add(Key::Pool(name.to_owned()), now.mono);
+    }
+
+    pub(super) fn probed(&mut self, id: &SlotId, (incarnation, kind): (u64, ProbeKind), answer: Result<(), String>, now: Now) {
+        let Some(template) =
+            self.pools.get(&id.pool).and_then(|pool| pool.facts.clone()).map(|facts| facts.spec.template.clone())
+        else {
+            return;
+        };
+        let Some(probe) = health::probe(&template, kind).filter(|_| self.has(id)) else { return };
+        self.seen(id, now, |slot| {
+            let state = slot.health.probes.get(&kind).cloned().unwrap_or_default();
+            if slot.health.incarnation == incarnation {
+                slot.health.probes.insert(kind, health::answered(&state, probe, answer, now));
+            }
+            true
+        });
+    }
+
+    /// The slot is still there: an answer may come when it is forgotten already, and must not bring it back.
+    pub(super) fn has(&self, id: &SlotId) -> bool {
+        self.pools.get(&id.pool).is_some_and(|pool| pool.slots.contains_key(&id.worker))
+    }
+
+    pub(super) fn pre_stopped(&mut self, id: &SlotId, incarnation: u64, answer: Result<(), String>, now: Now) {
+        if !self.has(id) {
+            return;
+        }
+        if let Err(message) = answer {
+            let note = format!("preStop of {} failed: {message}; stopping it all the same", id.worker);
+            let happening = crate::decide::status::tell("PreStopFailed", EventType::Warning, (&id.worker, incarnation), note);
+            let event = self.event(&id.pool, &happening, now);
+            self.tell(&event);
+        }
+        self.seen(id, now, |slot| {
+            slot.pre_stop.iter_mut().filter(|state| state.incarnation == incarnation).for_each(|state| state.done = true);
+            true
+        });
+    }
+}
+
+/// Keep the number that is believed now, if it is new.
+fn record(pool: &mut Pool, name: &str, trigger: &str, now: Now) {
+    let believed = pool.scaling.triggers.get(trigger).and_then(|asked| asked.good.as_ref());
+    let Some(good) = believed.filter(|good| good.at == now.mono) else { return };
+    let known = pool.recorded.get(trigger).is_some_and(|(at, value)| *value == good.value && now.wall.0 - at.0 < AGAIN);
+    if !known {
+        pool.recorded.insert(trigger.to_owned(), (now.wall, good.value));
+        let reading = Reading { pool: name.to_owned(), trigger: trigger.to_owned(), at: now.wall, value: good.value };
+        pool.pending.readings.push(reading);
+    }
+}

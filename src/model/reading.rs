@@ -1,0 +1,75 @@
+//! What asking a source once comes to: a number, or why there is none.
+//!
+//! There is no way to write "an error is zero": a failure is another type than a number, and what is not a finite number of
+//! zero or more is a failure.
+
+use super::time::Span;
+
+/// Characters of a raw answer that are kept for showing.
+pub const RAW_MAX: usize = 120;
+
+/// A number that a source answered: finite, and zero or more.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Number {
+    value: f64,
+    raw: String,
+}
+
+impl Number {
+    /// A number, with the answer that it was taken from.
+    ///
+    /// # Errors
+    /// That it is negative or not finite: nobody can count that.
+    pub fn new(value: f64, raw: &str) -> Result<Number, Failure> {
+        let raw: String = raw.trim().chars().take(RAW_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        if value.is_finite() && value >= 0.0 {
+            // -0.0 is 0.
+            Ok(Number { value: value + 0.0, raw })
+        } else {
+            Err(Failure::because(format!("answered {raw}, which is no number of zero or more")))
+        }
+    }
+
+    /// The number.
+    pub fn value(&self) -> f64 {
+        self.value
+    }
+
+    /// The first of the answer as it came, without control characters.
+    pub fn raw(&self) -> &str {
+        &self.raw
+    }
+}
+
+/// Why there is no number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// In words, with what was asked; never with a secret.
+    pub message: String,
+    /// The source asked not to be asked again for so long.
+    pub retry_after: Option<Span>,
+}
+
+impl Failure {
+    /// For this reason. Control characters are replaced: it may quote what came over the network.
+    pub fn because(message: impl Into<String>) -> Failure {
+        let message: String = message.into();
+        Failure { message: message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(), retry_after: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_be_counted_is_a_number() {
+        for (value, raw) in [(0.0, "0"), (-0.0, "-0"), (25.0, " 25\n"), (1e300, "1e300")] {
+            assert!(Number::new(value, raw).is_ok_and(|number| number.value() >= 0.0 && number.value().is_sign_positive()));
+        }
+        for value in [-1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert!(Number::new(value, "?").is_err());
+        }
+        assert_eq!(Number::new(1.0, &format!("1\u{1b}[31m{}", "x".repeat(500))).map(|n| n.raw().len()), Ok(RAW_MAX));
+    }
+}

@@ -1,0 +1,123 @@
+//! A server with a scratch directory and a port of its own, and how readers are asked.
+//!
+//! Whatever happens to a test, its server is ended by its own pid and its directory removed.
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use weir::edge::backlog::Reader;
+use weir::model::source::SecretSource;
+
+/// How long anything may take that takes a second or two on a calm machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server that runs, or does not.
+pub struct Server {
+    pub dir: tempfile::TempDir,
+    pub port: u16,
+    /// How it is asked to end at once.
+    pub end: Signal,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// A scratch directory and a free port.
+    pub fn new(end: Signal) -> Server {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).expect("a port").port();
+        Server { dir: tempfile::tempdir().expect("a directory"), port, end, child: None }
+    }
+
+    pub fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// A file with a secret in it.
+    pub fn secret(&self, name: &str, text: &str) -> SecretSource {
+        std::fs::write(self.path(name), format!("{text}\n")).expect("written");
+        SecretSource { file: Some(self.path(name)), env: None }
+    }
+
+    /// Start it, and wait until it listens.
+    pub fn start(&mut self, mut command: Command) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("log")).expect("a log");
+        command.current_dir(self.dir.path()).stdin(Stdio::null()).stdout(log.try_clone().expect("a copy")).stderr(log);
+        let program = command.get_program().to_owned();
+        let child = command.spawn();
+        self.child = Some(child.unwrap_or_else(|e| panic!("{}: {e} (tests/run installs it)", program.display())));
+        wait(
+            &format!("{} to listen", program.display()),
+            || TcpStream::connect(("127.0.0.1", self.port)).is_ok(),
+            self.dir.path(),
+        );
+    }
+
+    /// Send it a signal.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(child) = &self.child {
+            // Not reaped yet: the pid is its own.
+            kill(Pid::from_raw(child.id().cast_signed()), signal).expect("its own");
+        }
+    }
+
+    /// End it.
+    pub fn stop(&mut self) {
+        self.signal(self.end);
+        self.signal(Signal::SIGCONT);
+        if let Some(mut child) = self.child.take() {
+            child.wait().expect("reaped");
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Wait until it is so.
+pub fn wait(what: &str, mut so: impl FnMut() -> bool, dir: &Path) {
+    let until = Instant::now() + PATIENCE;
+    while !so() {
+        let log = || std::fs::read_to_string(dir.join("log")).unwrap_or_default();
+        assert!(Instant::now() < until, "waited in vain for {what}\n{}", log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// What a command prints; it must succeed.
+pub fn output(command: &mut Command) -> String {
+    let program = command.get_program().to_owned();
+    let output =
+        command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{}: {e} (tests/run installs it)", program.display()));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// Ask once: the number, or the words of the failure.
+pub async fn ask(reader: &mut Reader) -> Result<f64, String> {
+    let answer = tokio::time::timeout(PATIENCE, reader.read()).await.expect("answers or fails in time");
+    answer.map(|number| number.value()).map_err(|failure| failure.message)
+}
+
+/// Ask once: it must be a failure, with these words.
+pub async fn fails(reader: &mut Reader, words: &str) {
+    let answer = ask(reader).await;
+    assert!(answer.as_ref().is_err_and(|said| said.contains(words)), "wanted {words:?}: {answer:?}");
+}
+
+/// A server that is stopped answers nothing, and the question that was given up does not spoil the next.
+pub async fn gives_up(reader: &mut Reader, server: &Server) {
+    server.signal(Signal::SIGSTOP);
+    let silent = tokio::time::timeout(Duration::from_millis(300), reader.read()).await;
+    server.signal(Signal::SIGCONT);
+    assert!(silent.is_err(), "{silent:?}");
+}
