@@ -91,9 +91,7 @@ pub fn answered(
             let Some(trigger) = scale.triggers.iter().find(|trigger| trigger.name() == name) else { return };
             let Some(asked) = scaling.triggers.get_mut(name).filter(|asked| asked.source == *source) else { return };
             let good = answer.is_ok();
-            // With no number before, a first zero would lower what an earlier daemon grew.
-            let doubted = asked.good.is_none() && current > scale.min_replicas;
-            *asked = readings::answered((asked, doubted), answer, poll(trigger), seed(&pool.name, name), now);
+            *asked = readings::answered(asked, answer, poll(trigger), seed(&pool.name, name), now);
             let believed = asked.good.as_ref().filter(|number| good && number.at == now.mono);
             if let (Some(number), Some(step)) = (believed, &trigger.step) {
                 asked.stepped = Some(rules::step(step, number.value, trigger.activation, current));
@@ -102,7 +100,7 @@ pub fn answered(
         Asker::Quota(name) => {
             let Some(quota) = scale.quota.iter().find(|quota| quota.name == *name) else { return };
             let Some(asked) = scaling.quotas.get_mut(name).filter(|asked| asked.source == *source) else { return };
-            *asked = readings::answered((asked, false), answer, QUOTA, seed(&pool.name, name), now);
+            *asked = readings::answered(asked, answer, QUOTA, seed(&pool.name, name), now);
             match asked.good.as_ref().map(|good| good.value) {
                 Some(left) if left < quota.pause_below => scaling.closed.insert(name.clone()),
                 Some(left) if left > quota.resume_above => scaling.closed.remove(name),

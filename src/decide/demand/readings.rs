@@ -31,8 +31,8 @@ pub struct Poll {
     pub zeros: u32,
 }
 
-/// The answer to a question. `doubted`: a zero is to be confirmed though no number came before it.
-pub fn answered((before, doubted): (&Asked, bool), answer: Result<Number, Failure>, poll: Poll, seed: u64, now: Now) -> Asked {
+/// The answer to a question. A zero after a number counts when it was read often enough in a row; before that the number stays.
+pub fn answered(before: &Asked, answer: Result<Number, Failure>, poll: Poll, seed: u64, now: Now) -> Asked {
     let mut next = before.clone();
     next.out = None;
     let asked = before.out.unwrap_or(now.mono);
@@ -40,15 +40,13 @@ pub fn answered((before, doubted): (&Asked, bool), answer: Result<Number, Failur
     match answer {
         Ok(number) => {
             (next.failures, next.failing_since, next.error) = (0, None, None);
-            let dropped = number.value() == 0.0 && before.good.as_ref().map_or(doubted, |good| good.value > 0.0);
-            next.zeros = if dropped { before.zeros + 1 } else { 0 };
-            if next.zeros == 0 || next.zeros >= poll.zeros {
-                next.zeros = 0;
+            next.zeros = if number.value() == 0.0 { before.zeros.saturating_add(1) } else { 0 };
+            if before.good.as_ref().is_none_or(|good| good.value == 0.0) || next.zeros == 0 || next.zeros >= poll.zeros {
                 next.good = Some(Good { value: number.value(), raw: number.raw().into(), at: now.mono, wall: now.wall });
             }
         }
         Err(failure) => {
-            next.zeros = 0;
+            next.zeros = if confirmed(before, poll) { before.zeros } else { 0 };
             next.failures = before.failures.saturating_add(1);
             next.failing_since = before.failing_since.or(Some(now.mono));
             next.error = Some(failure.message);
@@ -60,12 +58,19 @@ pub fn answered((before, doubted): (&Asked, bool), answer: Result<Number, Failur
     next
 }
 
-/// What the source says now, and until when that is so if nothing is heard.
-pub fn reading(asked: &Asked, poll: Poll, now: Moment) -> (Reading, Option<Moment>) {
+/// Whether zero is what the source says, and said often enough.
+fn confirmed(asked: &Asked, poll: Poll) -> bool {
+    asked.zeros >= poll.zeros && asked.good.as_ref().is_some_and(|good| good.value == 0.0)
+}
+
+/// What the source says now, and until when that is so if nothing is heard. `above`: there are more workers than the least, so
+/// a zero that was not read often enough, the first one of this daemon too, would lower what another number raised.
+pub fn reading(asked: &Asked, poll: Poll, above: bool, now: Moment) -> (Reading, Option<Moment>) {
     let Some(good) = &asked.good else { return (Reading::Unknown, None) };
     // Three questions without a good answer: whatever the reason, the number is old.
     let stale_at = good.at.after(Span(poll.interval.0.saturating_mul(3).saturating_add(poll.timeout.0)));
-    if asked.failures > 0 || asked.zeros > 0 || now >= stale_at {
+    let doubted = asked.zeros > 0 && asked.zeros < poll.zeros && (above || good.value > 0.0);
+    if asked.failures > 0 || doubted || now >= stale_at {
         (Reading::Stale(good.value), None)
     } else {
         (Reading::Fresh(good.value), Some(stale_at))

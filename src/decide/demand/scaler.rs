@@ -170,7 +170,7 @@ impl<'a> Scaler<'a> {
         let asked = self.out.scaling.triggers.get(&name).cloned().unwrap_or_default();
         let (reading, until) = match clocked(trigger, self.now) {
             Some((value, until)) => (Reading::Fresh(value), Some(until)),
-            None => readings::reading(&asked, poll(trigger), self.now.mono),
+            None => readings::reading(&asked, poll(trigger), self.current > self.min, self.now.mono),
         };
         self.out.wake(until);
         let (mut wants, mut says) = rules::wants(trigger, reading, asked.stepped, self.current);
@@ -230,8 +230,9 @@ impl<'a> Scaler<'a> {
 
     fn stabilize(&mut self) {
         let mut held = behavior::stabilize(&self.out.scaling.wishes, &self.scale.behavior, self.current, self.now.mono);
-        if !self.may_lower && held.size < self.current {
-            held.size = self.current;
+        if !self.may_lower {
+            // An older wish raises nothing that is not asked for now, and what is not known lowers nothing.
+            held.size = held.size.clamp(self.current, self.size.max(self.current));
         }
         self.out.wake(held.until);
         if held.size != self.size {
