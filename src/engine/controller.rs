@@ -209,6 +209,7 @@ impl<H: Host> Engine<H> {
                     self.queue.add(Key::Resync, now.mono.after(RESYNC));
                     self.host.list();
                     self.queue_all(now);
+                    self.sum_up(now);
                 }
                 Key::Pool(name) => self.pool_turn(&name.clone(), now),
             }
