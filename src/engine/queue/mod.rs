@@ -3,6 +3,9 @@
 //! One `match` over the work. Nothing is decided here but which rows a decision needs; what cannot be done is an answer and
 //! changes nothing. A key's tasks are put in order after each change: one of them at most can be taken.
 
+#[cfg(test)]
+mod tests;
+
 use crate::decide::dispatch::{self, deal};
 use crate::edge::store::tasks::Tasks;
 use crate::model::queue::{Dispatch, Queue};
