@@ -4,6 +4,7 @@
 //! second. An exec that fails is not retried faster than the back-off's maximum: a missing program does not come by itself.
 
 use crate::model::plan::Record;
+use crate::model::task::UNFIT_CODE;
 use crate::model::template::{Backoff, RestartPolicy, Template};
 use crate::model::time::{Moment, Now, Span};
 use crate::model::worker::{Exit, ExitReason};
@@ -45,9 +46,7 @@ pub fn after_task(record: &Record, exit: &Exit) -> Record {
 
 /// The program itself cannot be run.
 pub fn cannot_run(exit: &Exit) -> bool {
-    // With a code it was the task that did not fit.
-    (exit.reason == ExitReason::StartError && exit.code.is_none())
-        || matches!(exit.code, Some(126 | 127)) && exit.signal.is_none()
+    (exit.reason == ExitReason::StartError && exit.code != Some(UNFIT_CODE)) || matches!(exit.code, Some(126 | 127))
 }
 
 /// Whether a worker that ended this way is to be started again.

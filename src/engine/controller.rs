@@ -17,10 +17,10 @@ use crate::model::catalogue::{Catalogue, Object, ObjectKey};
 use crate::model::line::{Fired, Line};
 use crate::model::listing::{Listing, Root};
 use crate::model::plan::{Ending, Happening, PoolFacts, Slot};
+use crate::model::queue_work::{QueueAnswer, QueueCounts};
 use crate::model::reading::{Failure, Number};
 use crate::model::scaling::{Question, Scaling};
 use crate::model::status::{API_VERSION, EventObject, Kind, Meta};
-use crate::model::task::{QueueAnswer, QueueCounts};
 use crate::model::time::{Moment, Now, Span, Wall};
 use crate::model::worker::{SlotId, SlotState};
 

@@ -11,7 +11,7 @@ use hyper::body::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 pub use super::board::{Board, Change, Gone, Subscription};
-use super::tasks::TaskDoor;
+use super::queue_door::TaskDoor;
 pub use crate::edge::logs::{Place as LogPlace, Until};
 use crate::model::document::Document;
 use crate::model::document::Violation;

@@ -10,11 +10,12 @@ use crate::model::host::{Known, Sample};
 use crate::model::listing::Listing;
 use crate::model::plan::{Action, PoolFacts, ProbeKind};
 use crate::model::quantity::Memory;
+use crate::model::queue_work::{QueueAnswer, QueueCounts};
 use crate::model::reading::{Failure, Number};
 use crate::model::scaling::{Asker, Question};
 use crate::model::source::Source;
 use crate::model::status::{EventObject, Kind, Object};
-use crate::model::task::{QueueAnswer, QueueCounts, Task};
+use crate::model::task::Task;
 use crate::model::time::Now;
 use crate::model::worker::{Seen, SlotId};
 

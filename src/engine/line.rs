@@ -11,8 +11,9 @@ use super::host::Host;
 use super::{order, slots};
 use crate::model::plan::{Action, Happening, Plan, PoolFacts};
 use crate::model::queue::{Dispatch, Queue};
+use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueWork, Taker};
 use crate::model::status::EventType;
-use crate::model::task::{EndReason, QueueAnswer, QueueCounts, QueueWork, Taker, Task, TaskState, Token};
+use crate::model::task::{EndReason, Task, TaskState, Token};
 use crate::model::time::{Now, Span};
 
 /// Tasks that are told of one by one between two summaries.
@@ -82,7 +83,8 @@ impl<H: Host> Engine<H> {
         }
         if let Some(happening) = words(before, task) {
             self.note(&before.pool, &happening, now);
-        } else if good && self.pools.get(&before.pool).is_some_and(|pool| pool.line.tally.counts().0 <= pool.line.told.0 + SHOWN) {
+        } else if good && self.pools.get(&before.pool).is_some_and(|pool| pool.line.tally.counts().0 <= pool.line.told.0 + SHOWN)
+        {
             let worker = before.worker.as_deref().unwrap_or("nobody");
             let note = format!("task {} done on {worker} after {}", task.id, Span(end.ran_ms));
             self.show_only(&before.pool, &about("TaskDone", EventType::Normal, note), now);
@@ -108,7 +110,8 @@ impl<H: Host> Engine<H> {
             let (stats, counts) = (pool.line.tally.stats(), self.counts.get(name).cloned().unwrap_or_default());
             let half = stats.p50_ms.map_or_else(String::new, |ms| format!(", half of the last took at most {}", Span(ms)));
             let (done, failed) = (done - told.0, failed - told.1);
-            let note = format!("in {RESYNC}: {done} tasks done, {failed} failed{half}; {} run, {} wait", counts.leased, counts.queued());
+            let note =
+                format!("in {RESYNC}: {done} tasks done, {failed} failed{half}; {} run, {} wait", counts.leased, counts.queued());
             lines.push((name.clone(), note));
         }
         for (name, note) in lines {

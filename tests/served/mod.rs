@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use weir::edge::store::Store;
 use weir::engine::board::Board;
 use weir::engine::handle::{Ask, Denied, Edit, Edited, FindLog, Handle, LogPlace};
-use weir::engine::tasks::{self, Hub, TaskDoor};
+use weir::engine::queue_door::{self, Hub, TaskDoor};
 use weir::model::document::{Document, parse};
 use weir::model::status::{
     Condition, EventObject, EventType, Kind, Meta, Object, Phase, PoolObject, PoolStatus, Scaled, Source, Truth, WorkerObject,
@@ -66,11 +66,10 @@ impl Default for World {
 
 /// The way to queues in a real store of their own; nobody hears of what is leased.
 fn task_door(state: &Path) -> TaskDoor {
-    let (facts, _heard) = mpsc::unbounded_channel();
     let hub = Arc::new(Hub::default());
     let path = state.join("weir.db");
-    let (store, _) = Store::open(&path, "a boot", tasks::queues(hub.clone(), facts.clone())).unwrap();
-    TaskDoor { store, path, hub, facts, reader: Arc::default() }
+    let (store, _) = Store::open(&path, "a boot", queue_door::queues(hub.clone(), |_, _| {})).unwrap();
+    TaskDoor { store, path, hub, tell: Arc::new(drop), reader: Arc::default() }
 }
 
 impl World {

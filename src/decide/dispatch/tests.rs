@@ -1,4 +1,5 @@
 //! The life of a task, enumerated: every order of everything that can be done to it, as far as it leads to new situations.
+//! Nothing is simulated but time: the promises are looked for at each step.
 
 use std::collections::BTreeSet;
 
@@ -126,7 +127,10 @@ fn every_order_of_everything_keeps_the_promises() {
 /// What holds of every step.
 fn kept(before: &Task, step: Move, after: &Task) {
     let said = format!("{step:?}: {before:?} -> {after:?}");
-    assert!(!matches!(step, Move::OldEnd | Move::OldHeartbeat | Move::OthersEnd), "whoever does not hold it did something: {said}");
+    assert!(
+        !matches!(step, Move::OldEnd | Move::OldHeartbeat | Move::OthersEnd),
+        "whoever does not hold it did something: {said}"
+    );
     let ended = before.state.is_final();
     assert!(!ended || step == Move::Redrive || before == after, "a final state was left: {said}");
     assert!(after.epoch >= before.epoch && (step == Move::Lease) == (after.epoch > before.epoch), "the epoch: {said}");
@@ -134,7 +138,8 @@ fn kept(before: &Task, step: Move, after: &Task) {
     assert_eq!(after.state == TaskState::Leased, after.deadline.is_some(), "a deadline goes with a lease: {said}");
     assert_eq!(after.state.is_final(), after.finished.is_some(), "a time of the end goes with the end: {said}");
     assert!(!after.cancelling || after.state == TaskState::Leased, "cancelling goes with a lease: {said}");
-    let same = (&before.id, &before.payload, &before.created, &before.key) == (&after.id, &after.payload, &after.created, &after.key);
+    let same =
+        (&before.id, &before.payload, &before.created, &before.key) == (&after.id, &after.payload, &after.created, &after.key);
     assert!(same, "what it is changed: {said}");
     assert!(step != Move::Expire || before.state != TaskState::Leased || before == after, "a lease does not expire: {said}");
 }

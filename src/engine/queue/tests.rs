@@ -1,4 +1,5 @@
 //! The queues over a real store: a long chance of everything that can be asked, against a plain book kept beside.
+//! What is promised of counts and keys is looked for after each step.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -8,7 +9,8 @@ use crate::edge::store::read::{Reader, TaskFilter};
 use crate::edge::store::{Queues, Store};
 use crate::model::batch::Batch;
 use crate::model::queue::Delivery;
-use crate::model::task::{EndReason, QueueCounts, TaskState};
+use crate::model::queue_work::QueueCounts;
+use crate::model::task::{EndReason, TaskState};
 use crate::model::time::Moment;
 
 struct World {
@@ -69,7 +71,14 @@ impl World {
 
     fn end(&self, queue: &Arc<Queue>, task: &Task, reason: EndReason) -> QueueAnswer {
         let end = End { reason, ..End::default() };
-        self.one(QueueWork::End { token: token(task), end, result: None, output: String::new(), queue: queue.clone(), next: None })
+        self.one(QueueWork::End {
+            token: token(task),
+            end,
+            result: None,
+            output: String::new(),
+            queue: queue.clone(),
+            next: None,
+        })
     }
 
     fn listed(&self) -> Vec<(Task, Option<u64>)> {
@@ -168,7 +177,12 @@ fn each_worker_has_its_own_line_and_those_of_a_lost_one_are_dealt_anew() {
     let own = world.lease(&queue, "p-1", 1).unwrap();
     assert_eq!(own.id, 2);
     world.one(QueueWork::Deal { pool: "p".into(), workers: vec!["p-0".into(), "p-1".into()] });
-    let waiting: Vec<String> = world.listed().into_iter().filter(|(task, _)| task.state == TaskState::Queued).filter_map(|(task, _)| task.worker).collect();
+    let waiting: Vec<String> = world
+        .listed()
+        .into_iter()
+        .filter(|(task, _)| task.state == TaskState::Queued)
+        .filter_map(|(task, _)| task.worker)
+        .collect();
     assert!(waiting.len() == 5 && !waiting.contains(&"p-2".to_owned()), "{waiting:?}");
     world.consistent();
 }
@@ -190,8 +204,20 @@ fn nobody_but_the_holder_changes_a_lease() {
     for token in wrong {
         let end = End { reason: EndReason::Done, ..End::default() };
         let calls = [
-            QueueWork::End { token: token.clone(), end, result: Some(1.into()), output: String::new(), queue: queue.clone(), next: None },
-            QueueWork::Heartbeat { token: token.clone(), extend: Some(Span(9)), progress: Some("x".into()), queue: queue.clone() },
+            QueueWork::End {
+                token: token.clone(),
+                end,
+                result: Some(1.into()),
+                output: String::new(),
+                queue: queue.clone(),
+                next: None,
+            },
+            QueueWork::Heartbeat {
+                token: token.clone(),
+                extend: Some(Span(9)),
+                progress: Some("x".into()),
+                queue: queue.clone(),
+            },
         ];
         for call in calls {
             assert!(matches!(world.one(call), QueueAnswer::Refused(QueueRefusal::Conflict(_))), "{token:?}");
