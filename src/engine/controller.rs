@@ -356,7 +356,7 @@ impl<H: Host> Engine<H> {
 
     fn asked(&mut self, ask: Ask, now: Now) {
         match ask {
-            Ask::Edit { .. } => self.host.edit(ask),
+            Ask::Edit { .. } | Ask::Text { .. } => self.host.edit(ask),
             Ask::Prune { token, reply } => {
                 let current = self.admission.catalogue.prune.as_ref().map(|prune| prune.token.clone());
                 let answer = if current.as_deref() == Some(&token) {

@@ -8,6 +8,7 @@
 
 mod admission;
 mod campaign;
+mod edits;
 mod endings;
 mod forge;
 mod harness;
