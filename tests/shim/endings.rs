@@ -162,6 +162,30 @@ fn a_second_daemon_takes_over_and_the_first_leaves_the_worker_alone() {
 }
 
 #[test]
+fn a_worker_that_was_taken_over_comes_back_when_the_other_daemon_has_ended() {
+    if fs::metadata("/usr/bin/python3").is_err() {
+        return println!("skipped: no python3");
+    }
+    let mut room = Room::new("none");
+    room.start(order("lent", 1, "sleep 1000"));
+    let run = room.running("lent");
+    // Whoever connects is the newest daemon, until it ends.
+    let other = "import os, socket, sys\nos.chdir(sys.argv[1])\ns = socket.socket(socket.AF_UNIX)\ns.connect('sock')\nsys.stdin.read()";
+    let mut other = std::process::Command::new("python3")
+        .args(["-c", other])
+        .arg(room.dir.path().join("run/pool/lent"))
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("python3 runs");
+    room.until(|room| matches!(room.seen["lent"].state, SlotState::Lost { .. }).then_some(()));
+    drop(other.stdin.take());
+    other.wait().expect("reaped");
+    assert_eq!(room.running("lent").pid, run.pid);
+    room.slots().kill(&slot("lent"), 1);
+    assert_eq!(room.ended("lent", 1).signal, Some(9));
+}
+
+#[test]
 fn a_daemon_that_was_too_slow_is_let_go_of_and_meets_its_worker_again() {
     if fs::metadata("/usr/bin/python3").is_err() {
         return println!("skipped: no python3");
