@@ -58,7 +58,9 @@ fn dated(exit: Exit, before: &Seen) -> Exit {
     let known = before.exit.as_ref().filter(|known| known.incarnation == exit.incarnation).and_then(|known| known.ended);
     let run = match &before.state {
         SlotState::Running(run) if run.incarnation == exit.incarnation => Some(run),
-        SlotState::Running(_) | SlotState::Starting { .. } | SlotState::Unknown | SlotState::Vacant | SlotState::Lost { .. } => None,
+        SlotState::Running(_) | SlotState::Starting { .. } | SlotState::Unknown | SlotState::Vacant | SlotState::Lost { .. } => {
+            None
+        }
     };
     let ended = run.map(|run| run.started.after(Span(exit.ran_ms)));
     Exit { ended: known.or(ended), ..exit }

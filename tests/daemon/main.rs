@@ -11,6 +11,7 @@ mod campaign;
 mod edits;
 mod endings;
 mod forge;
+mod full_disk;
 mod harness;
 mod lifecycle;
 mod observer;
