@@ -30,6 +30,26 @@ pub fn after_exit(record: &Record, exit: &Exit, template: &Template, now: Now) -
     next
 }
 
+/// The record of a slot whose run for a task has ended: an end of the task, none of the slot's.
+pub fn after_task(record: &Record, exit: &Exit) -> Record {
+    Record {
+        recorded: exit.incarnation,
+        last_exit: Some(exit.clone()),
+        restart_asked: record.restart_asked.filter(|asked| *asked > exit.incarnation),
+        condemned: None,
+        failures: 0,
+        next_start: None,
+        ..record.clone()
+    }
+}
+
+/// The program itself cannot be run.
+pub fn cannot_run(exit: &Exit) -> bool {
+    // With a code it was the task that did not fit.
+    (exit.reason == ExitReason::StartError && exit.code.is_none())
+        || matches!(exit.code, Some(126 | 127)) && exit.signal.is_none()
+}
+
 /// Whether a worker that ended this way is to be started again.
 pub fn again(policy: RestartPolicy, exit: &Exit) -> bool {
     match policy {
@@ -53,8 +73,7 @@ fn ended_at(exit: &Exit, now: Now) -> Moment {
 }
 
 fn delay(backoff: &Backoff, exit: &Exit, record: &Record) -> Span {
-    let cannot_run = exit.reason == ExitReason::StartError || matches!(exit.code, Some(126 | 127));
-    if cannot_run {
+    if cannot_run(exit) {
         return backoff.max;
     }
     let Some(doublings) = record.failures.checked_sub(2) else { return Span(0) };

@@ -11,6 +11,7 @@ use hyper::body::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 pub use super::board::{Board, Change, Gone, Subscription};
+use super::tasks::TaskDoor;
 pub use crate::edge::logs::{Place as LogPlace, Until};
 use crate::model::document::Document;
 use crate::model::document::Violation;
@@ -35,6 +36,14 @@ pub enum Denied {
     /// The request does not hold; the text says what is wrong and what to do.
     #[error("{0}")]
     Refused(String),
+    /// There is no room now.
+    #[error("{message}; try again in {retry_after}")]
+    Full {
+        /// What is full.
+        message: String,
+        /// When there may be room.
+        retry_after: crate::model::time::Span,
+    },
     /// The object exists or has moved on.
     #[error("{0}")]
     Conflict(String),
@@ -189,12 +198,21 @@ pub struct Handle {
     board: Arc<Board>,
     asks: mpsc::Sender<Ask>,
     logs: FindLog,
+    tasks: Arc<TaskDoor>,
 }
 
 impl Handle {
-    /// A handle over a board, the controller's queue, and the way to find a log: (pool, worker, previous run?).
-    pub fn new(board: Arc<Board>, asks: mpsc::Sender<Ask>, logs: FindLog) -> Handle {
-        Handle { board, asks, logs }
+    /// A handle over a board, the controller's queue, the way to find a log, and the way to the queues.
+    pub fn new(board: Arc<Board>, asks: mpsc::Sender<Ask>, logs: FindLog, tasks: Arc<TaskDoor>) -> Handle {
+        Handle { board, asks, logs, tasks }
+    }
+
+    pub(super) fn board(&self) -> &Board {
+        &self.board
+    }
+
+    pub(super) fn tasks_door(&self) -> &TaskDoor {
+        &self.tasks
     }
 
     /// All objects of a kind, by name, and the version of the whole.

@@ -78,8 +78,8 @@ fn ended(exit: &Option<Exit>) -> u64 {
 }
 
 /// The end of a run that never came to be.
-pub(super) fn failed_start(incarnation: u64, message: String, now: crate::model::time::Now) -> Exit {
-    Exit { incarnation, reason: ExitReason::StartError, message: Some(message), finished: now.wall, ..Exit::default() }
+pub(super) fn failed_start(incarnation: u64, (code, message): (Option<i32>, String), now: crate::model::time::Now) -> Exit {
+    Exit { incarnation, reason: ExitReason::StartError, code, message: Some(message), finished: now.wall, ..Exit::default() }
 }
 
 /// A start is on its way, or a shim was asked for one.
@@ -89,7 +89,7 @@ pub(super) fn starting(slot: &Slot) -> bool {
 
 /// Remember since when a worker is idle: it runs and does not say that it is busy.
 pub(super) fn mark_idle(slot: &mut Slot, now: Moment) {
-    let idle = matches!(&slot.seen.state, SlotState::Running(run) if !run.busy);
+    let idle = matches!(&slot.seen.state, SlotState::Running(run) if !run.busy) && slot.tasks == 0;
     slot.idle_since = slot.idle_since.or(Some(now)).filter(|_| idle);
 }
 

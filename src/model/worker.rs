@@ -170,6 +170,10 @@ pub struct StartOrder {
     pub umask: u32,
     /// Limits of its log.
     pub logs: LogLimits,
+    /// A file that it reads as its standard input; absent: nothing.
+    pub stdin: Option<String>,
+    /// A log file of this run's own; absent: the slot's.
+    pub log: Option<String>,
 }
 
 /// Limits of one worker's log.

@@ -432,7 +432,7 @@ impl Shim {
     fn start(&mut self, go: Go) {
         self.cpu_before = sys::reaped_cpu_ms();
         self.oom_before = tree::oom_kills(&go.cgroup);
-        let log_start = self.log.begin((go.log_size, go.log_files, go.log_rate));
+        let log_start = self.log.begin(&go.log, (go.log_size, go.log_files, go.log_rate));
         let exit = self.state.exit.take();
         self.state = State {
             phase: Phase::Starting,

@@ -9,11 +9,13 @@ use std::collections::{BTreeMap, VecDeque};
 use super::trace::Point;
 use super::work::Work;
 use crate::decide;
+use crate::model::line::Line;
 use crate::model::plan::{Action, Observation, Plan, PoolFacts, Slot};
 use crate::model::reading::{Failure, Number};
 use crate::model::scale::Trigger;
 use crate::model::scaling::{Asker, Question, Scaling};
 use crate::model::status::PoolStatus;
+use crate::model::task::QueueCounts;
 use crate::model::time::{Moment, Now, Wall};
 use crate::model::worker::{Exit, ExitReason, Run, SlotState};
 
@@ -119,6 +121,8 @@ struct World<'a> {
     tasks: u64,
     status: PoolStatus,
     scaling: Scaling,
+    line: Line,
+    queues: BTreeMap<String, QueueCounts>,
     wake: Option<u64>,
     out: Outcome,
 }
@@ -137,6 +141,8 @@ pub fn run(setup: &Setup) -> Outcome {
         tasks: 0,
         status: PoolStatus::default(),
         scaling: Scaling::default(),
+        line: Line::default(),
+        queues: BTreeMap::new(),
         wake: None,
         out: Outcome::default(),
     };
@@ -153,6 +159,8 @@ pub fn run(setup: &Setup) -> Outcome {
 
 /// The spec without what a simulation cannot know, and the names of what was left out.
 pub fn playable(facts: &mut PoolFacts) -> Vec<&'static str> {
+    // Workers that take one task after the other stand for runs that are for one each.
+    facts.spec.queue = None;
     let template = &mut facts.spec.template;
     let mut left_out = Vec::new();
     if template.startup_probe.is_some() || template.readiness_probe.is_some() || template.liveness_probe.is_some() {
@@ -267,10 +275,17 @@ impl World<'_> {
         }
     }
 
+    /// What the embedded queue would show.
+    fn count(&mut self) {
+        let ready = self.backlog() as u64;
+        self.queues.insert(self.setup.facts.name.clone(), QueueCounts { ready, ..QueueCounts::default() });
+    }
+
     /// Decide and do, until nothing is left to do now.
     fn settle(&mut self) {
         for _ in 0..TURNS_MAX {
             self.assign();
+            self.count();
             let now = self.clock();
             let observation = Observation {
                 pool: &self.setup.facts,
@@ -279,6 +294,8 @@ impl World<'_> {
                 previous: &self.status,
                 runs: 0,
                 scaling: &self.scaling,
+                line: &self.line,
+                queues: &self.queues,
                 machine: None,
             };
             let plan = decide::pool(&observation, now);

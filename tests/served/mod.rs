@@ -15,8 +15,10 @@ use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
+use weir::edge::store::Store;
 use weir::engine::board::Board;
 use weir::engine::handle::{Ask, Denied, DocumentText, Edit, Edited, FindLog, Handle, LogPlace};
+use weir::engine::tasks::{self, Hub, TaskDoor};
 use weir::model::document::{Document, parse};
 use weir::model::status::{
     Condition, EventObject, EventType, Kind, Meta, Object, Phase, PoolObject, PoolStatus, Scaled, Source, Truth, WorkerObject,
@@ -62,6 +64,15 @@ impl Default for World {
     }
 }
 
+/// The way to queues in a real store of their own; nobody hears of what is leased.
+fn task_door(state: &Path) -> TaskDoor {
+    let (facts, _heard) = mpsc::unbounded_channel();
+    let hub = Arc::new(Hub::default());
+    let path = state.join("weir.db");
+    let (store, _) = Store::open(&path, "a boot", tasks::queues(hub.clone(), facts.clone())).unwrap();
+    TaskDoor { store, path, hub, facts, reader: Arc::default() }
+}
+
 impl World {
     /// Served, and empty.
     pub fn new() -> World {
@@ -82,7 +93,7 @@ impl World {
             let file = logs.join(pool).join(format!("{worker}.log"));
             (!previous).then_some(LogPlace { file, start: None, end: None })
         });
-        let handle = Handle::new(board.clone(), asks, find);
+        let handle = Handle::new(board.clone(), asks, find, Arc::new(task_door(&state)));
         let listener = {
             let _inside = runtime.enter();
             // Bound from within the directory's descriptor: the path may be too long for a socket address.

@@ -50,6 +50,8 @@ pub fn order(worker: &str, incarnation: u64, script: &str) -> StartOrder {
         user: None,
         umask: 0o027,
         logs: LogLimits { max_size: 10 << 20, max_files: 3, max_rate: 100 << 20 },
+        stdin: None,
+        log: None,
     }
 }
 

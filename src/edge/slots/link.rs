@@ -248,6 +248,8 @@ impl Link {
             nofile: self.shared.nofile,
             log_size: order.logs.max_size,
             log_files: order.logs.max_files,
+            stdin: order.stdin.unwrap_or_default().into_bytes(),
+            log: order.log.unwrap_or_default().into_bytes(),
             log_rate: order.logs.max_rate,
             cgroup: self.shared.config.driver.make(&self.slot)?.into_bytes(),
         })

@@ -199,9 +199,10 @@ fn deserialize(kind: Kind, value: Value) -> Result<Document, (Vec<Step>, String)
         (steps.collect(), error.inner().to_string())
     };
     match kind {
-        Kind::WorkerPool => {
-            serde_path_to_error::deserialize(value).map(|pool| Document::WorkerPool(Box::new(pool))).map_err(told)
-        }
+        Kind::WorkerPool => serde_path_to_error::deserialize(value)
+            .map(WorkerPool::defaulted)
+            .map(|pool| Document::WorkerPool(Box::new(pool)))
+            .map_err(told),
         Kind::ResourcePolicy => {
             serde_path_to_error::deserialize(value).map(|policy| Document::ResourcePolicy(Box::new(policy))).map_err(told)
         }

@@ -9,16 +9,14 @@ pub const KINDS: &[Kind] = &[Kind::ResourcePolicy];
 
 /// Fields of a `WorkerPool` that are refused, as paths from the document's root; `*` is each item of a list.
 pub const FIELDS: &[&[&str]] = &[
-    &["spec", "scale", "triggers", "*", "queue"],
     &["spec", "scale", "triggers", "*", "cpu"],
     &["spec", "scale", "triggers", "*", "memory"],
-    &["spec", "scale", "quota", "*", "source", "queue"],
     &["spec", "scale", "quota", "*", "source", "cpu"],
     &["spec", "scale", "quota", "*", "source", "memory"],
     // Its client would bring 65 crates.
     &["spec", "scale", "triggers", "*", "mysql"],
     &["spec", "scale", "quota", "*", "source", "mysql"],
-    &["spec", "queue"],
+    &["spec", "queue", "webhooks"],
     &["spec", "notify"],
     &["spec", "template", "resources"],
     &["spec", "template", "recycle", "maxTasks"],

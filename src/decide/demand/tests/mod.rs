@@ -10,6 +10,7 @@ mod situations;
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::model::line::Line;
 use crate::model::plan::Slot;
 use crate::model::pool::PoolSpec;
 use crate::model::scale::{Behavior, Exact, PolicyType, ScaleDown, ScalePolicy, ScaleUp, SelectPolicy, Step, StepDown, StepUp};
@@ -17,6 +18,7 @@ use crate::model::scale::{FallbackBehavior, Scale};
 use crate::model::scaling::{Asked, Change, SignalState};
 use crate::model::source::Source;
 use crate::model::status::{PoolStatus, Scaled};
+use crate::model::task::QueueCounts;
 use crate::model::template::{Exec, Template};
 
 /// Monday noon, UTC; the boot clock stands at some other round number.
@@ -30,6 +32,8 @@ struct World {
     slots: BTreeMap<String, Slot>,
     previous: PoolStatus,
     scaling: Scaling,
+    line: Line,
+    queues: BTreeMap<String, QueueCounts>,
     now: Now,
 }
 
@@ -39,7 +43,15 @@ impl World {
         let template = Template { command: vec!["run".into()], ..Template::default() };
         let spec = PoolSpec { scale: Some(scale), template, ..PoolSpec::default() };
         let facts = PoolFacts { name: "p".into(), spec, generation: 1, ending: None, ..PoolFacts::orphan("p") };
-        World { facts, slots: BTreeMap::new(), previous: PoolStatus::default(), scaling: Scaling::default(), now: start() }
+        World {
+            facts,
+            slots: BTreeMap::new(),
+            previous: PoolStatus::default(),
+            scaling: Scaling::default(),
+            line: Line::default(),
+            queues: BTreeMap::new(),
+            now: start(),
+        }
     }
 
     /// The same, left at this size by an earlier daemon.
@@ -68,6 +80,8 @@ impl World {
             allowance: 100,
             previous: &self.previous,
             runs: 0,
+            line: &self.line,
+            queues: &self.queues,
             machine: None,
             scaling: &self.scaling,
         }

@@ -1,0 +1,517 @@
+//! A task: one piece of work of a pool's queue, from its submit to its end.
+//!
+//! ```text
+//!   Held --release--> Queued --lease--> Leased --end--> Succeeded | Failed | Dead | Cancelled
+//!                       ^  |               |
+//!                       |  +--> Expired | Cancelled
+//!                       +------- again after a while
+//! ```
+//! Plain data: the rules between the states are in `decide::dispatch`, the rows in `edge::store`. A number that is missing is
+//! absent, never zero. `epoch` counts the leases of a task: whoever holds an older one holds nothing.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::queue::Queue;
+use super::time::{Moment, Span, Wall};
+
+/// Largest payload and largest result, in bytes of JSON.
+pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024;
+/// Longest concurrency key or idempotency key, in bytes.
+pub const KEY_BYTES_MAX: usize = 512;
+/// Longest message of an end, in bytes.
+pub const MESSAGE_BYTES_MAX: usize = 4096;
+
+/// Where a task is in its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum TaskState {
+    /// It waits for somebody to release it.
+    Held,
+    /// It waits for a worker, for its time, or for another task of its key.
+    #[default]
+    Queued,
+    /// A worker has it.
+    Leased,
+    /// It is done.
+    Succeeded,
+    /// It failed, and is not tried again.
+    Failed,
+    /// It failed as often as it may.
+    Dead,
+    /// Somebody took it back.
+    Cancelled,
+    /// It waited too long.
+    Expired,
+}
+
+impl TaskState {
+    /// All of them, in the order of a life.
+    pub const ALL: [TaskState; 8] = [
+        TaskState::Held,
+        TaskState::Queued,
+        TaskState::Leased,
+        TaskState::Succeeded,
+        TaskState::Failed,
+        TaskState::Dead,
+        TaskState::Cancelled,
+        TaskState::Expired,
+    ];
+
+    /// As it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            TaskState::Held => "Held",
+            TaskState::Queued => "Queued",
+            TaskState::Leased => "Leased",
+            TaskState::Succeeded => "Succeeded",
+            TaskState::Failed => "Failed",
+            TaskState::Dead => "Dead",
+            TaskState::Cancelled => "Cancelled",
+            TaskState::Expired => "Expired",
+        }
+    }
+
+    /// Nothing follows it but a redrive by a person.
+    pub const fn is_final(self) -> bool {
+        match self {
+            TaskState::Held | TaskState::Queued | TaskState::Leased => false,
+            TaskState::Succeeded | TaskState::Failed | TaskState::Dead | TaskState::Cancelled | TaskState::Expired => true,
+        }
+    }
+}
+
+/// Why an attempt ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum EndReason {
+    /// It did what it should: exit code 0, or the worker said so.
+    Done,
+    /// It failed: another exit code, a signal, or the worker said so.
+    #[default]
+    Failed,
+    /// It asked for another attempt: exit code 75, or the worker said so.
+    Again,
+    /// It took longer than its timeout.
+    Timeout,
+    /// Its worker ended under it, or was lost.
+    WorkerLost,
+    /// It never began: the worker could not be started. Does not count.
+    NotStarted,
+    /// What it carries does not fit the pool's template: it is not tried again.
+    Unfit,
+    /// Weir ended its worker for a reason that is not the task's. Does not count.
+    Returned,
+    /// Somebody cancelled it.
+    Cancelled,
+    /// Nobody took it in time.
+    Expired,
+}
+
+/// How an attempt, or a whole task, ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct End {
+    /// Why.
+    pub reason: EndReason,
+    /// The exit code, where a process ran for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// More words.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// How long the attempt took, in milliseconds.
+    pub ran_ms: u64,
+}
+
+/// A task.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Task {
+    /// Its number: counts up over all pools.
+    pub id: u64,
+    /// Its pool, which is its type.
+    pub pool: String,
+    /// Where it is in its life.
+    pub state: TaskState,
+    /// 9 goes first, 0 last.
+    pub priority: u8,
+    /// No two tasks with the same key run at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// A second submit with it is the first one's task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// What it carries.
+    pub payload: Value,
+    /// The worker that has it, or, in a `PerWorker` queue, that it waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
+    /// The run of the worker that has it.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub run: u64,
+    /// How often it was leased: fences off whoever held it before.
+    pub epoch: u64,
+    /// A random number that only the holder of this epoch was told.
+    #[serde(skip)]
+    pub nonce: u64,
+    /// Attempts begun that count.
+    pub attempt: u32,
+    /// Attempts in all.
+    pub max_attempts: u32,
+    /// How long one attempt may take.
+    pub timeout: Span,
+    /// When it was submitted.
+    pub created: Wall,
+    /// Not to be leased before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Wall>,
+    /// How long it may wait to be taken.
+    pub ttl: Span,
+    /// If nobody has taken it by then, it expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Wall>,
+    /// When the present or last attempt began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started: Option<Wall>,
+    /// When it came to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished: Option<Wall>,
+    /// When the present attempt has taken too long, on the boot clock.
+    #[serde(skip)]
+    pub deadline: Option<Moment>,
+    /// When the worker must have been heard of, on the boot clock. For `Lease`.
+    #[serde(skip)]
+    pub lease_until: Option<Moment>,
+    /// Another task of its key has a worker.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub blocked: bool,
+    /// Its worker has been told to stop it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cancelling: bool,
+    /// What the holder last said of its progress.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub progress: String,
+    /// How the last attempt ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<End>,
+    /// What it gave back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<Value>,
+    /// Where it came from: a submit, `schedule/<name>`, `webhook/<index>`.
+    pub source: String,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+impl Task {
+    /// The token of its present lease: only its holder may heartbeat, complete or fail it.
+    pub fn token(&self) -> String {
+        format!("{}.{}.{}.{:016x}", self.pool, self.id, self.epoch, self.nonce)
+    }
+}
+
+/// A token, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// The task's pool.
+    pub pool: String,
+    /// The task.
+    pub id: u64,
+    /// The lease.
+    pub epoch: u64,
+    /// What only its holder was told.
+    pub nonce: u64,
+}
+
+impl std::str::FromStr for Token {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Token, String> {
+        let refuse = || "the token is not one that weir gave: four parts, like claude.12.1.0123456789abcdef".to_owned();
+        let mut parts = text.splitn(4, '.');
+        let mut next = || parts.next().filter(|part| !part.is_empty()).ok_or_else(refuse);
+        let (pool, id, epoch, nonce) = (next()?.to_owned(), next()?, next()?, next()?);
+        let number = |text: &str| text.parse::<u64>().map_err(|_| refuse());
+        let nonce = u64::from_str_radix(nonce, 16).map_err(|_| refuse())?;
+        Ok(Token { pool, id: number(id)?, epoch: number(epoch)?, nonce })
+    }
+}
+
+/// What is asked for with a submit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct NewTask {
+    /// What it carries: any JSON, at most 256 KiB.
+    pub payload: Value,
+    /// 9 goes first, 0 last.
+    #[schemars(range(min = 0, max = 9))]
+    pub priority: u8,
+    /// No two tasks with the same key run at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// A second submit with it gives the task of the first one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// It expires if nobody has taken it after this. Absent: as the queue says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<Span>,
+    /// How long one attempt may take. Absent: as the queue says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+    /// Attempts in all. Absent: as the queue says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// Not to be taken before this has passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay: Option<Span>,
+    /// It waits until somebody releases it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub hold: bool,
+    /// Where it came from.
+    #[serde(skip)]
+    pub source: String,
+    /// Further keys that make it the same task as an earlier one.
+    #[serde(skip)]
+    pub also: Vec<String>,
+}
+
+/// Who wants a task.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taker {
+    /// The worker.
+    pub worker: String,
+    /// Its run.
+    pub run: u64,
+    /// What only the holder is told.
+    pub nonce: u64,
+}
+
+/// One thing to do with the queues, complete in itself. Done in a transaction, in the order in which they come.
+#[derive(Clone, Debug, PartialEq)]
+pub enum QueueWork {
+    /// Take in new tasks, all or none.
+    Submit {
+        /// Their pool.
+        pool: String,
+        /// Its rules.
+        queue: Arc<Queue>,
+        /// The tasks.
+        tasks: Vec<NewTask>,
+        /// The workers among which a `PerWorker` queue divides them, in their order.
+        workers: Vec<String>,
+    },
+    /// Give the next task to a worker.
+    Lease {
+        /// The pool.
+        pool: String,
+        /// Its rules.
+        queue: Arc<Queue>,
+        /// Who takes it.
+        taker: Taker,
+    },
+    /// An attempt has ended, as its holder says. Then, if it is asked for, give the holder the next task.
+    End {
+        /// Which lease.
+        token: Token,
+        /// How.
+        end: End,
+        /// What it gave back.
+        result: Option<Value>,
+        /// The end of its output, for the rules that look there.
+        output: String,
+        /// The rules of its pool.
+        queue: Arc<Queue>,
+        /// Who takes the next one.
+        next: Option<Taker>,
+    },
+    /// The holder lives and goes on.
+    Heartbeat {
+        /// Which lease.
+        token: Token,
+        /// A new bound for the attempt, from now; at most the queue's `maxTimeout` from its beginning.
+        extend: Option<Span>,
+        /// What it says of its progress.
+        progress: Option<String>,
+        /// The rules of its pool.
+        queue: Arc<Queue>,
+    },
+    /// Take a task back.
+    Cancel {
+        /// Which.
+        id: u64,
+    },
+    /// Let a held task go.
+    Release {
+        /// Which.
+        id: u64,
+    },
+    /// Try a task that has ended once more.
+    Redrive {
+        /// Which.
+        id: u64,
+    },
+    /// Do what is due: delays that are over, tasks that expire, ends that were kept long enough.
+    Tick {
+        /// The pool.
+        pool: String,
+        /// Its rules.
+        queue: Arc<Queue>,
+        /// The workers among which a `PerWorker` queue divides them.
+        workers: Vec<String>,
+    },
+    /// A recurring task has come: remember it, and take it in.
+    Recur {
+        /// The pool.
+        pool: String,
+        /// Its rules.
+        queue: Arc<Queue>,
+        /// Its name.
+        schedule: String,
+        /// When it last came, and how often.
+        fired: (Wall, u32),
+        /// The task; absent: the schedule was seen for the first time.
+        task: Option<Box<NewTask>>,
+        /// The workers among which a `PerWorker` queue divides them.
+        workers: Vec<String>,
+    },
+    /// A worker of a `PerWorker` queue is gone: what waits for it waits for the others.
+    Deal {
+        /// The pool.
+        pool: String,
+        /// The workers that there are.
+        workers: Vec<String>,
+    },
+    /// Hold the queue until then; or let it go on.
+    Pause {
+        /// The pool.
+        pool: String,
+        /// Until when; absent: go on now.
+        until: Option<Wall>,
+        /// Why, in words.
+        why: String,
+    },
+}
+
+/// Why something was not done with a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueueRefusal {
+    /// There is no such task.
+    NoTask(u64),
+    /// What was asked for does not fit the queue's rules.
+    Invalid(String),
+    /// The queue is full.
+    Full {
+        /// In words.
+        message: String,
+        /// Try again after this.
+        retry_after: Span,
+    },
+    /// The task is not in a state for it, or the lease is another's.
+    Conflict(String),
+}
+
+/// A task that was taken in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Submitted {
+    /// The task.
+    pub task: Task,
+    /// It was there before.
+    pub known: bool,
+    /// Its place among those that wait; 1 is the next. Absent: it does not wait.
+    pub position: Option<u64>,
+}
+
+/// What came of one [`QueueWork`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum QueueAnswer {
+    /// Taken in.
+    Submitted(Vec<Submitted>),
+    /// The task that was leased, if there was one.
+    Leased(Option<Box<Task>>),
+    /// The task that ended as it is now, and the next one.
+    Ended {
+        /// The one that ended.
+        task: Box<Task>,
+        /// The whole queue rests until then.
+        paused: Option<Wall>,
+        /// The next one.
+        next: Option<Box<Task>>,
+    },
+    /// The task as it is now.
+    Task(Box<Task>),
+    /// Tasks that came to an end by the clock, and whether there is more to do at once.
+    Ticked {
+        /// Those that expired.
+        expired: Vec<Task>,
+        /// Numbers of those whose rows are gone.
+        gone: Vec<u64>,
+        /// There is more to do.
+        more: bool,
+    },
+    /// Done.
+    Done,
+    /// Not done.
+    Refused(QueueRefusal),
+}
+
+/// What stands in a pool's queue, as counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct QueueCounts {
+    /// Tasks that could be taken now.
+    pub ready: u64,
+    /// Tasks that wait for their time.
+    pub delayed: u64,
+    /// Tasks that wait for another of their key.
+    pub blocked: u64,
+    /// Tasks that wait for a release.
+    pub held: u64,
+    /// Tasks that a worker has.
+    pub leased: u64,
+    /// Since when the oldest of those that could be taken waits.
+    pub oldest: Option<Wall>,
+    /// When something is due by the clock.
+    pub next: Option<Wall>,
+    /// Held until then.
+    pub paused_until: Option<Wall>,
+    /// Why it is held.
+    pub paused_why: String,
+}
+
+impl QueueCounts {
+    /// Tasks that wait, for whatever.
+    pub fn queued(&self) -> u64 {
+        self.ready + self.delayed + self.blocked
+    }
+
+    /// What workers could work on now: those that could be taken, and those that are.
+    pub fn backlog(&self) -> u64 {
+        self.ready + self.leased
+    }
+
+    /// Whether it is held at this time.
+    pub fn paused(&self, wall: Wall) -> bool {
+        self.paused_until.is_some_and(|until| until > wall)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_reads_as_it_was_given() {
+        let task = Task { pool: "claude".into(), id: 12, epoch: 3, nonce: 0xfeed, ..Task::default() };
+        assert_eq!(task.token().parse(), Ok(Token { pool: "claude".into(), id: 12, epoch: 3, nonce: 0xfeed }));
+        for text in ["", "1", "a.1", "a.1.2", "a.1.2.x", "a.b.1.1", "a.1.1.1.1", "a.-1.1.1", "a.1.1.11111111111111111", ".1.1.1"]
+        {
+            assert!(text.parse::<Token>().is_err(), "{text}");
+        }
+    }
+}
