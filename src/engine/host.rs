@@ -43,7 +43,7 @@ pub trait Host {
     fn publish(&mut self, kind: Kind, name: &str, object: Option<Object>);
     /// Tell people of this, in the log.
     fn tell(&mut self, event: &EventObject);
-    /// Change the specs on disk and answer; then list them.
+    /// Show or change the specs on disk and answer; after a change, list them.
     fn edit(&mut self, ask: Ask);
     /// A one-word fresh identity for an object.
     fn uid(&mut self) -> String;

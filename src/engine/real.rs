@@ -204,13 +204,18 @@ impl Host for RealHost {
     }
 
     fn edit(&mut self, ask: Ask) {
-        let Ask::Edit { edit, dry_run, reply } = ask else { return };
         let (facts, specs, read_only) = (self.facts.clone(), self.specs.clone(), self.read_only);
-        tokio::task::spawn_blocking(move || {
-            let answer = super::edit::apply(&specs, &edit, dry_run, read_only);
-            // Whoever asked may have hung up.
-            let _heard = reply.send(answer);
-            Self::send(&facts, Fact::Hint);
+        tokio::task::spawn_blocking(move || match ask {
+            Ask::Edit { edit, dry_run, reply } => {
+                let answer = super::edit::apply(&specs, &edit, dry_run, read_only);
+                // Whoever asked may have hung up.
+                let _heard = reply.send(answer);
+                Self::send(&facts, Fact::Hint);
+            }
+            Ask::Text { pool, reply } => {
+                let _heard = reply.send(super::edit::text(&specs, &pool));
+            }
+            Ask::Restart { .. } | Ask::Prune { .. } => {}
         });
     }
 
