@@ -10,6 +10,7 @@ pub mod check;
 pub mod demand;
 pub mod expand;
 pub mod health;
+pub mod hooks;
 pub mod restart;
 pub mod roster;
 mod scaling_status;

@@ -9,6 +9,7 @@ pub mod catalogue;
 pub mod controller;
 mod edit;
 pub mod handle;
+pub mod hooks;
 pub mod host;
 mod keep;
 pub mod logs;

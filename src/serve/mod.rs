@@ -5,6 +5,7 @@
 
 mod app;
 mod discovery;
+pub mod hooks;
 mod refusal;
 mod routes;
 mod streams;

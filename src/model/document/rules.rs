@@ -4,10 +4,14 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+
 use super::tree::Step;
+use crate::model::expansion::{Expansion, Field};
 use crate::model::meta::NAME_BYTES_MAX;
 use crate::model::policy::{Amounts, Mode, PolicySpec};
 use crate::model::pool::{PoolSpec, WorkerPool};
+use crate::model::queue::ForgeHook;
 use crate::model::scale::Scale;
 use crate::model::template::Template;
 
@@ -37,8 +41,49 @@ pub fn pool(pool: &WorkerPool) -> Vec<Broken> {
         if queue.retry.backoff.initial > queue.retry.backoff.max {
             broken.push((at("spec.queue.retry.backoff.initial"), "is above max".into()));
         }
+        for (n, hook) in queue.webhooks.iter().enumerate() {
+            webhook(hook, vec![at("spec.queue.webhooks"), vec![Step::Item(n)]].concat(), &mut broken);
+        }
     }
     broken
+}
+
+fn webhook(hook: &ForgeHook, path: Vec<Step>, broken: &mut Vec<Broken>) {
+    let below = |field: &str, rest: Vec<Step>| [path.clone(), vec![Step::Key(field.into())], rest].concat();
+    for name in hook.matches.keys() {
+        if let Err(words) = Field::parse(name) {
+            broken.push((below("match", vec![Step::Key(name.clone())]), words));
+        }
+    }
+    if let Some(Err(words)) = hook.key.as_deref().map(Expansion::parse) {
+        broken.push((below("key", Vec::new()), words));
+    }
+    for (name, value) in &hook.payload {
+        texts(value, &mut below("payload", vec![Step::Key(name.clone())]), broken);
+    }
+    if let Some(n) = hook.allow_actors.iter().position(|actor| actor == "*") {
+        let words = "name each of them: a webhook that everybody may use would run whatever a stranger writes".into();
+        broken.push((below("allowActors", vec![Step::Item(n)]), words));
+    }
+}
+
+/// Every text in a payload, however deep.
+fn texts(value: &Value, path: &mut Vec<Step>, broken: &mut Vec<Broken>) {
+    let mut inside = |step: Step, value: &Value| {
+        path.push(step);
+        texts(value, path, broken);
+        path.pop();
+    };
+    match value {
+        Value::String(text) => {
+            if let Err(words) = Expansion::parse(text) {
+                broken.push((path.clone(), words));
+            }
+        }
+        Value::Array(items) => items.iter().enumerate().for_each(|(n, value)| inside(Step::Item(n), value)),
+        Value::Object(map) => map.iter().for_each(|(key, value)| inside(Step::Key(key.clone()), value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 fn template(template: &Template, broken: &mut Vec<Broken>) {
