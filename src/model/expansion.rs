@@ -3,6 +3,8 @@
 //! Reading the text is separate from filling it in, so that a document with a broken one is refused before any event comes.
 //! As in Kubernetes, `$$` is a dollar sign; unlike there, a name that cannot be read is refused and not left as it stands.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 /// Steps that a field's name may have.
@@ -38,7 +40,7 @@ impl Field {
 
     /// The texts, numbers and truths that it has in this value, in order. A null or an empty list on the way has none of them.
     /// Nothing at all when the value has no such field, or when it is itself a map.
-    pub fn find(&self, value: &Value) -> Option<Vec<String>> {
+    pub fn find<'a>(&self, value: &'a Value) -> Option<Vec<Cow<'a, str>>> {
         let mut found = Vec::new();
         look(value, &self.0, &mut found).then_some(found)
     }
@@ -50,7 +52,7 @@ impl std::fmt::Display for Field {
     }
 }
 
-fn look(value: &Value, steps: &[String], found: &mut Vec<String>) -> bool {
+fn look<'a>(value: &'a Value, steps: &[String], found: &mut Vec<Cow<'a, str>>) -> bool {
     match (value, steps.split_first()) {
         (Value::Null, _) => return true,
         // An empty list has no items to say whether they have it.
@@ -58,9 +60,9 @@ fn look(value: &Value, steps: &[String], found: &mut Vec<String>) -> bool {
             return items.iter().fold(items.is_empty(), |there, item| look(item, steps, found) || there);
         }
         (Value::Object(map), Some((step, rest))) => return map.get(step).is_some_and(|value| look(value, rest, found)),
-        (Value::String(text), None) => found.push(text.clone()),
-        (Value::Number(number), None) => found.push(number.to_string()),
-        (Value::Bool(truth), None) => found.push(truth.to_string()),
+        (Value::String(text), None) => found.push(Cow::Borrowed(text)),
+        (Value::Number(number), None) => found.push(Cow::Owned(number.to_string())),
+        (Value::Bool(truth), None) => found.push(Cow::Owned(truth.to_string())),
         (Value::Object(_), None) | (Value::Bool(_) | Value::Number(_) | Value::String(_), Some(_)) => return false,
     }
     true
@@ -111,20 +113,32 @@ impl Expansion {
         self.0.iter().any(|part| matches!(part, Part::Field(_)))
     }
 
-    /// The text with each field's value in its place. A value is taken as it is and never read for fields itself.
+    /// The text with each field's values in its place, several with commas between them. A value is taken as it is and never
+    /// read for fields itself. What goes beyond so many bytes may be left out, and the caller cuts it.
     ///
     /// # Errors
     /// The field that has no value.
-    pub fn fill(&self, value: impl Fn(&Field) -> Option<String>) -> Result<String, Field> {
+    pub fn fill<'a>(&self, limit: usize, values: impl Fn(&Field) -> Option<Vec<Cow<'a, str>>>) -> Result<String, Field> {
         let mut filled = String::new();
         for part in &self.0 {
             match part {
                 Part::Text(text) => filled.push_str(text),
-                Part::Field(field) => filled.push_str(&value(field).ok_or_else(|| field.clone())?),
+                Part::Field(field) => {
+                    for (n, value) in values(field).ok_or_else(|| field.clone())?.iter().enumerate() {
+                        filled.push_str(if n == 0 { "" } else { "," });
+                        filled.push_str(first(value, limit.saturating_sub(filled.len())));
+                    }
+                }
             }
         }
         Ok(filled)
     }
+}
+
+/// The first characters of a text that have no more than so many bytes together.
+pub fn first(text: &str, bytes: usize) -> &str {
+    let end = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    &text[..end]
 }
 
 fn shown(name: &str) -> String {
@@ -142,8 +156,7 @@ mod tests {
         let labels = json!([{"name": "a"}, {"name": "b"}]);
         let issue = json!({"number": 7, "title": "$(secret) $$ )", "labels": labels, "milestone": null, "assignees": []});
         let event = json!({"issue": issue, "ok": true});
-        let value = |field: &Field| field.find(&event).map(|found| found.join(","));
-        Expansion::parse(text)?.fill(value).map_err(|field| format!("no {field}"))
+        Expansion::parse(text)?.fill(usize::MAX, |field| field.find(&event)).map_err(|field| format!("no {field}"))
     }
 
     #[test]
@@ -183,7 +196,7 @@ mod tests {
         #[test]
         fn no_text_breaks_the_reader(text in "\\PC{0,60}|[$()a.]{0,20}") {
             if let Ok(expansion) = Expansion::parse(&text) {
-                prop_assert!(expansion.has_fields() || expansion.fill(|_| None).is_ok());
+                prop_assert!(expansion.has_fields() || expansion.fill(0, |_| None).is_ok());
             }
         }
     }

@@ -25,7 +25,7 @@ use crate::model::hook::{Answer, Delivery, NotTaken, Submitted};
 /// Largest body, in bytes.
 pub const BODY_MAX: usize = 1024 * 1024;
 /// Bytes of all bodies that are here at once.
-const ROOM: usize = 8 * BODY_MAX;
+const ROOM: usize = 4 * BODY_MAX;
 /// How long a delivery may wait for room.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a body may take to arrive.

@@ -3,12 +3,13 @@
 //! What comes from the event stays data: a text in a JSON string, cut at a limit, never read for fields again. A key has no
 //! control characters, and two keys that differ stay different however they are cut.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::model::expansion::{Expansion, Field};
+use crate::model::expansion::{Expansion, Field, first};
 use crate::model::hook::{ForgeEvent, KEY_MAX};
 use crate::model::queue::{ForgeHook, ForgeKind};
 
@@ -25,16 +26,16 @@ pub struct Fields<'a> {
     pub body: &'a Value,
 }
 
-impl Fields<'_> {
-    fn find(&self, field: &Field) -> Option<Vec<String>> {
+impl<'a> Fields<'a> {
+    fn find(&self, field: &Field) -> Option<Vec<Cow<'a, str>>> {
         if field.steps() == ["type"] {
-            return Some(vec![self.kind.name().to_owned()]);
+            return Some(vec![Cow::Borrowed(self.kind.name())]);
         }
         let found = field.find(self.body);
         match (self.provider, self.kind, field.steps()) {
             // GitHub says at the top who was assigned. The others only tell who is assigned now, in the issue.
-            (ForgeKind::Forgejo | ForgeKind::Gitea, ForgeEvent::IssuesAssigned, [first, rest @ ..])
-                if found.is_none() && first == "assignee" =>
+            (ForgeKind::Forgejo | ForgeKind::Gitea, ForgeEvent::IssuesAssigned, [step, rest @ ..])
+                if found.is_none() && step == "assignee" =>
             {
                 let steps: Vec<&str> = ["issue", "assignees"].into_iter().chain(rest.iter().map(String::as_str)).collect();
                 Field::parse(&steps.join(".")).ok()?.find(self.body)
@@ -46,16 +47,15 @@ impl Fields<'_> {
     /// The first field that has not the value that the webhook asks for.
     pub fn mismatch(&self, hook: &ForgeHook) -> Option<String> {
         let differs = |(name, wanted): &(&String, &String)| match Field::parse(name) {
-            Ok(field) => !self.find(&field).is_some_and(|found| found.contains(wanted)),
+            Ok(field) => !self.find(&field).is_some_and(|found| found.iter().any(|value| **value == **wanted)),
             Err(_) => true,
         };
         hook.matches.iter().find(differs).map(|(name, _)| name.clone())
     }
 
-    /// A text with this event's fields in it; several values of one field stand with commas between them.
-    fn fill(&self, text: &str) -> Result<String, String> {
-        let value = |field: &Field| self.find(field).map(|found| found.join(","));
-        Expansion::parse(text)?.fill(value).map_err(|field| field.to_string())
+    /// A text with this event's fields in it.
+    fn fill(&self, text: &str, limit: usize) -> Result<String, String> {
+        Expansion::parse(text)?.fill(limit, |field| self.find(field)).map_err(|field| field.to_string())
     }
 
     /// The task's key.
@@ -63,7 +63,7 @@ impl Fields<'_> {
     /// # Errors
     /// The field that the event has not.
     pub fn key(&self, hook: &ForgeHook) -> Result<Option<String>, String> {
-        hook.key.as_deref().map(|text| self.fill(text).map(|key| tame(&key))).transpose()
+        hook.key.as_deref().map(|text| self.fill(text, usize::MAX).map(|key| tame(&key))).transpose()
     }
 
     /// What the task carries, and which of it has text of the event in it.
@@ -84,7 +84,7 @@ impl Fields<'_> {
 
     fn value(&self, value: &Value) -> Result<Value, String> {
         Ok(match value {
-            Value::String(text) => Value::String(cut(self.fill(text)?)),
+            Value::String(text) => Value::String(cut(self.fill(text, TEXT_MAX)?)),
             Value::Array(items) => Value::Array(items.iter().map(|item| self.value(item)).collect::<Result<_, _>>()?),
             Value::Object(map) => {
                 let filled = map.iter().map(|(key, value)| Ok((key.clone(), self.value(value)?)));
@@ -107,8 +107,7 @@ fn has_fields(value: &Value) -> bool {
 /// At most [`TEXT_MAX`] bytes, and no NUL: no argument, file name or variable can hold one.
 fn cut(text: String) -> String {
     let mut text = if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text };
-    let end = (0..=TEXT_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    text.truncate(end);
+    text.truncate(first(&text, TEXT_MAX).len());
     text
 }
 
@@ -120,8 +119,7 @@ fn tame(key: &str) -> String {
     }
     let hash: String = Sha256::digest(key.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     let room = KEY_MAX - hash.len() - 1;
-    let end = (0..=room.min(shown.len())).rev().find(|end| shown.is_char_boundary(*end)).unwrap_or(0);
-    format!("{}#{hash}", &shown[..end])
+    format!("{}#{hash}", first(&shown, room))
 }
 
 /// Characters that turn the direction of the text around them, or that break the line without being controls.
