@@ -140,6 +140,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
         read_only: options.specs_read_only,
         readers: Default::default(),
         machine: Default::default(),
+        notifier: Default::default(),
         sample: None,
     };
     let logs = crate::engine::logs::finder(&state.path);

@@ -2,6 +2,8 @@
 //!
 //! The tests share one process whose memory one of them measures, so they take turns.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -157,8 +159,7 @@ async fn send(socket: &Path, head: &str, body: &[u8]) -> (u16, String) {
 fn assigned(number: u64, title: &str) -> Vec<u8> {
     let issue = serde_json::json!({"number": number, "title": title, "assignees": [{"login": "dev"}]});
     let repository = serde_json::json!({"full_name": "acme/web", "owner": {"login": "acme"}, "permissions": {"push": true}});
-    let event =
-        serde_json::json!({"action": "assigned", "issue": issue, "repository": repository, "sender": {"login": "alice"}});
+    let event = serde_json::json!({"action": "assigned", "issue": issue, "repository": repository, "sender": {"login": "alice"}});
     serde_json::to_vec(&event).unwrap()
 }
 
@@ -268,7 +269,10 @@ fn bodies_have_a_limit_by_their_word_and_by_their_length() {
     let mut body = format!("{BODY_MAX:x}\r\n").into_bytes();
     body.extend(&largest);
     assert_eq!(world.runtime.block_on(send(&world.socket, &chunked, &[body.clone(), b"\r\n0\r\n\r\n".to_vec()].concat())).0, 200);
-    assert_eq!(world.runtime.block_on(send(&world.socket, &chunked, &[body, b"\r\n1\r\nx\r\n0\r\n\r\n".to_vec()].concat())).0, 413);
+    assert_eq!(
+        world.runtime.block_on(send(&world.socket, &chunked, &[body, b"\r\n1\r\nx\r\n0\r\n\r\n".to_vec()].concat())).0,
+        413
+    );
 }
 
 #[test]

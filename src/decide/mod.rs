@@ -11,6 +11,7 @@ pub mod demand;
 pub mod expand;
 pub mod health;
 pub mod hooks;
+pub mod notify;
 pub mod restart;
 pub mod roster;
 mod scaling_status;

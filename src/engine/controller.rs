@@ -234,15 +234,18 @@ impl<H: Host> Engine<H> {
             self.queue.add(Key::Specs, at);
         }
         self.admission = outcome.admission;
+        let mut told = Vec::new();
         for change in &outcome.changes {
             let (object, severity, reason, note) = super::catalogue::words(change);
             let happening = Happening { severity, reason, worker: None, incarnation: None, note };
             let event = self.event(&object, &happening, now);
-            self.tell(&event);
-            self.history.push(event);
+            self.history.push(event.clone());
+            told.push((object, event));
         }
         self.keep();
         self.spread(now);
+        // Only now: whom a new document wants told is told that it was accepted.
+        told.iter().for_each(|(object, event)| self.tell(object, event));
     }
 
     /// Hand the catalogue to the pools: facts that changed queue their pool.
@@ -317,7 +320,7 @@ impl<H: Host> Engine<H> {
         slot.record = record.clone();
         slot.pre_stop = None;
         let event = self.event(&id.pool, &happening, now);
-        self.tell(&event);
+        self.tell(&id.pool, &event);
         if let Some(pool) = self.pools.get_mut(&id.pool) {
             pool.pending.slots.push((id.clone(), Some(record)));
             pool.pending.events.push(event);

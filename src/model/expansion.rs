@@ -28,7 +28,9 @@ impl Field {
             !step.is_empty() && step.len() <= 100 && step.chars().all(inside)
         };
         if steps.len() > STEPS_MAX || !steps.iter().all(fits) {
-            return Err("is not the name of a field: use letters, digits, '_' and '-' with dots between, like issue.number".into());
+            return Err(
+                "is not the name of a field: use letters, digits, '_' and '-' with dots between, like issue.number".into()
+            );
         }
         Ok(Field(steps))
     }

@@ -8,11 +8,22 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::queue::ForgeKind;
 use super::time::Span;
 
 /// For how long a delivery must be known again, so that it makes no second task: longer than any forge delivers it again.
 pub const REMEMBERED: Span = Span::secs(8 * 24 * 3600);
+
+/// Kinds of forges that send events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ForgeKind {
+    /// Forgejo.
+    Forgejo,
+    /// Gitea.
+    Gitea,
+    /// GitHub.
+    Github,
+}
 
 /// An event of a forge that can become a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]

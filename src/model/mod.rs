@@ -18,6 +18,7 @@ pub mod pool;
 pub mod quantity;
 pub mod queue;
 pub mod reading;
+pub mod reason;
 pub mod scale;
 pub mod scaling;
 pub mod selector;

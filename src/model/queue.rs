@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::hook::ForgeEvent;
+use super::hook::{ForgeEvent, ForgeKind};
 use super::source::SecretSource;
 use super::time::Span;
 
@@ -228,16 +228,4 @@ pub struct ForgeHook {
     /// What the task carries, with fields of the event as `$(…)`.
     #[serde(default)]
     pub payload: serde_json::Map<String, serde_json::Value>,
-}
-
-/// Kinds of forges that send events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ForgeKind {
-    /// Forgejo.
-    Forgejo,
-    /// Gitea.
-    Gitea,
-    /// GitHub.
-    Github,
 }

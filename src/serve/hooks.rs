@@ -125,7 +125,9 @@ fn told(headers: &HeaderMap) -> BTreeMap<String, String> {
 fn said(answer: Answer) -> Response {
     let ok = |code, body| (code, Json(body)).into_response();
     match answer {
-        Answer::Task(Submitted { task, duplicate: false }) => ok(StatusCode::ACCEPTED, json!({"outcome": "queued", "task": task})),
+        Answer::Task(Submitted { task, duplicate: false }) => {
+            ok(StatusCode::ACCEPTED, json!({"outcome": "queued", "task": task}))
+        }
         Answer::Task(Submitted { task, duplicate: true }) => ok(StatusCode::OK, json!({"outcome": "duplicate", "task": task})),
         Answer::Ignored(why) => ok(StatusCode::OK, json!({"outcome": "ignored", "message": why.to_string()})),
         Answer::Refused(refusal) => {

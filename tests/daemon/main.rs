@@ -12,6 +12,7 @@ mod endings;
 mod forge;
 mod harness;
 mod lifecycle;
+mod notify;
 mod observer;
 mod output;
 mod scaling;

@@ -6,8 +6,8 @@
 
 use serde_json::Value;
 
-use crate::model::hook::ForgeEvent;
-use crate::model::queue::{ForgeHook, ForgeKind};
+use crate::model::hook::{ForgeEvent, ForgeKind};
+use crate::model::queue::ForgeHook;
 
 /// The login of whoever caused it.
 pub fn login(event: &Value) -> Option<&str> {

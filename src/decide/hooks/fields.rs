@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::model::expansion::{Expansion, Field, first};
-use crate::model::hook::{ForgeEvent, KEY_MAX};
-use crate::model::queue::{ForgeHook, ForgeKind};
+use crate::model::hook::{ForgeEvent, ForgeKind, KEY_MAX};
+use crate::model::queue::ForgeHook;
 
 /// Bytes of one text of a payload.
 const TEXT_MAX: usize = 64 * 1024;

@@ -5,8 +5,7 @@
 
 use serde_json::Value;
 
-use crate::model::hook::{Delivery, ForgeEvent};
-use crate::model::queue::ForgeKind;
+use crate::model::hook::{Delivery, ForgeEvent, ForgeKind};
 
 /// What a delivery is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

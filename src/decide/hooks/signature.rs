@@ -6,8 +6,7 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::model::hook::{Delivery, Refusal};
-use crate::model::queue::ForgeKind;
+use crate::model::hook::{Delivery, ForgeKind, Refusal};
 
 /// Characters that a secret must have: 32, as 16 random bytes in hex have at least.
 pub const SECRET_MIN: usize = 32;

@@ -8,8 +8,7 @@ use serde_json::json;
 
 use super::signature::sign;
 use super::*;
-use crate::model::hook::{ForgeEvent, KEY_MAX};
-use crate::model::queue::ForgeKind;
+use crate::model::hook::{ForgeEvent, ForgeKind, KEY_MAX};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const BEFORE: &str = "fedcba9876543210fedcba9876543210";
@@ -73,11 +72,7 @@ fn github() -> Vec<(ForgeEvent, &'static str, Value)> {
         (event, header, body)
     };
     vec![
-        with(
-            ForgeEvent::IssuesAssigned,
-            "issues",
-            json!({"action": "assigned", "issue": issue, "assignee": {"login": "dev"}}),
-        ),
+        with(ForgeEvent::IssuesAssigned, "issues", json!({"action": "assigned", "issue": issue, "assignee": {"login": "dev"}})),
         with(ForgeEvent::IssuesLabeled, "issues", json!({"action": "labeled", "issue": issue, "label": {"name": "bug"}})),
         with(
             ForgeEvent::IssueCommentCreated,
@@ -128,11 +123,7 @@ fn gitea() -> Vec<(ForgeEvent, &'static str, Value)> {
             "review": {"type": kind, "content": "well"}})
     };
     vec![
-        with(
-            ForgeEvent::IssuesAssigned,
-            "issues",
-            json!({"action": "assigned", "number": 1, "issue": issue, "commit_id": ""}),
-        ),
+        with(ForgeEvent::IssuesAssigned, "issues", json!({"action": "assigned", "number": 1, "issue": issue, "commit_id": ""})),
         with(
             ForgeEvent::IssuesLabeled,
             "issues",
@@ -485,7 +476,8 @@ const HOSTILE: &[&str] = &[
 
 #[test]
 fn hostile_texts_stay_texts() {
-    let more = json!({"key": "$(type):$(issue.title)", "payload": {"title": "$(issue.title)", "deep": {"list": ["<$(issue.title)>"]}}});
+    let more =
+        json!({"key": "$(type):$(issue.title)", "payload": {"title": "$(issue.title)", "deep": {"list": ["<$(issue.title)>"]}}});
     let mut keys = std::collections::BTreeSet::new();
     let texts: Vec<String> = HOSTILE.iter().map(|text| (*text).to_owned()).chain([" ".into(), "é".repeat(100_000)]).collect();
     for text in &texts {

@@ -19,7 +19,6 @@ pub const FIELDS: &[&[&str]] = &[
     &["spec", "scale", "triggers", "*", "mysql"],
     &["spec", "scale", "quota", "*", "source", "mysql"],
     &["spec", "queue"],
-    &["spec", "notify"],
     &["spec", "template", "resources"],
     &["spec", "template", "recycle", "maxTasks"],
     &["spec", "template", "recycle", "maxMemory"],

@@ -10,7 +10,7 @@ use super::tree::Step;
 use crate::model::expansion::{Expansion, Field};
 use crate::model::meta::NAME_BYTES_MAX;
 use crate::model::policy::{Amounts, Mode, PolicySpec};
-use crate::model::pool::{PoolSpec, WorkerPool};
+use crate::model::pool::{PoolSpec, Webhook, WorkerPool};
 use crate::model::queue::ForgeHook;
 use crate::model::scale::Scale;
 use crate::model::template::Template;
@@ -34,6 +34,14 @@ pub fn pool(pool: &WorkerPool) -> Vec<Broken> {
     if let Some(scale) = &pool.spec.scale {
         scaling(scale, &mut broken);
     }
+    for (n, notify) in pool.spec.notify.iter().enumerate() {
+        if let Some(Err(words)) = notify.webhook.as_ref().map(receiver) {
+            broken.push((at(&format!("spec.notify.{n}.webhook.url")), words));
+        }
+        if notify.exec.as_ref().and_then(|exec| exec.command.first()).is_some_and(String::is_empty) {
+            broken.push((at(&format!("spec.notify.{n}.exec.command.0")), "the program's name is empty".into()));
+        }
+    }
     if let Some(queue) = &pool.spec.queue {
         if queue.timeout > queue.max_timeout {
             broken.push((at("spec.queue.timeout"), format!("found {}, above maxTimeout {}", queue.timeout, queue.max_timeout)));
@@ -42,10 +50,29 @@ pub fn pool(pool: &WorkerPool) -> Vec<Broken> {
             broken.push((at("spec.queue.retry.backoff.initial"), "is above max".into()));
         }
         for (n, hook) in queue.webhooks.iter().enumerate() {
-            webhook(hook, vec![at("spec.queue.webhooks"), vec![Step::Item(n)]].concat(), &mut broken);
+            webhook(hook, at(&format!("spec.queue.webhooks.{n}")), &mut broken);
         }
     }
     broken
+}
+
+/// An address that events are posted to. What it leads to is judged when it is asked.
+fn receiver(webhook: &Webhook) -> Result<(), String> {
+    let (url, local) = (&webhook.url, ["localhost", "127.0.0.1", "[::1]"]);
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+    let host = host.map_or(authority, |(host, _)| host);
+    if !["http", "https"].contains(&scheme) || host.is_empty() || url.contains(char::is_whitespace) {
+        return Err("is not an address: write https://… or http://…".into());
+    }
+    if authority.contains('@') {
+        return Err("has a user or password in it: name the secret in tokenFrom".into());
+    }
+    if scheme == "http" && webhook.token_from.is_some() && !local.contains(&host) {
+        return Err("would send the token for everybody on the way to read: use https".into());
+    }
+    Ok(())
 }
 
 fn webhook(hook: &ForgeHook, path: Vec<Step>, broken: &mut Vec<Broken>) {
