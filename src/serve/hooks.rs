@@ -24,8 +24,12 @@ use crate::model::hook::{Answer, Delivery, NotTaken, Submitted};
 
 /// Largest body, in bytes.
 pub const BODY_MAX: usize = 1024 * 1024;
-/// Bytes of all bodies that are here at once.
+/// Bytes of all large bodies that are here at once.
 const ROOM: usize = 4 * BODY_MAX;
+/// A body up to this size is small, as nearly all are: they have a room of their own, which stalled large ones cannot take.
+const SMALL_MAX: usize = 64 * 1024;
+/// Bytes of all small bodies that are here at once.
+const SMALL_ROOM: usize = BODY_MAX;
 /// How long a delivery may wait for room.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a body may take to arrive.
@@ -53,12 +57,16 @@ pub type Receive = Arc<dyn Fn(Delivery<Bytes>) -> BoxFuture<'static, Answer> + S
 #[derive(Clone)]
 struct Door {
     receive: Receive,
+    /// In KiB.
     room: Arc<Semaphore>,
+    /// In KiB.
+    small_room: Arc<Semaphore>,
 }
 
 /// The route, for whoever judges. It brings its own limits and needs no identity of the caller: the signature is it.
 pub fn router<S: Clone + Send + Sync + 'static>(receive: Receive) -> Router<S> {
-    let door = Door { receive, room: Arc::new(Semaphore::new(ROOM / 1024)) };
+    let room = |bytes: usize| Arc::new(Semaphore::new(bytes / 1024));
+    let door = Door { receive, room: room(ROOM), small_room: room(SMALL_ROOM) };
     let only = || async { not_allowed("webhooks are posted") };
     Router::new().route("/hooks/{pool}/{index}", post(arrive).fallback(only)).with_state(door)
 }
@@ -83,20 +91,22 @@ impl Door {
         if length.is_some_and(|length| length > BODY_MAX) {
             return Err(too_large());
         }
-        let kib = u32::try_from(length.unwrap_or(BODY_MAX).div_ceil(1024).max(1)).unwrap_or(u32::MAX);
-        let place = tokio::time::timeout(ROOM_TIMEOUT, self.room.clone().acquire_many_owned(kib)).await;
+        let most = length.unwrap_or(BODY_MAX);
+        let kib = u32::try_from(most.div_ceil(1024).max(1)).unwrap_or(u32::MAX);
+        let room = if most <= SMALL_MAX { &self.small_room } else { &self.room };
+        let place = tokio::time::timeout(ROOM_TIMEOUT, room.clone().acquire_many_owned(kib)).await;
         let Ok(Ok(place)) = place else {
             return Err(Status::failure(503, "ServiceUnavailable", "too many deliveries at once: send it again later").into());
         };
         let late = |_| Refusal::from(Status::failure(408, "Timeout", "the body took too long to arrive"));
-        let body = tokio::time::timeout(BODY_TIMEOUT, collect(body, length.unwrap_or(0))).await.map_err(late)??;
+        let body = tokio::time::timeout(BODY_TIMEOUT, collect(body, length)).await.map_err(late)??;
         Ok((body, place))
     }
 }
 
-/// All of a body, which may be longer than it said.
-async fn collect(body: Body, expected: usize) -> Result<Bytes, Refusal> {
-    let mut whole = Vec::with_capacity(expected);
+/// All of a body. One that did not say its length may have any up to the limit.
+async fn collect(body: Body, length: Option<usize>) -> Result<Bytes, Refusal> {
+    let mut whole = Vec::with_capacity(length.unwrap_or(0));
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| bad("the body could not be read"))?;

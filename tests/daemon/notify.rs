@@ -103,6 +103,30 @@ fn a_crash_loop_is_told_to_a_receiver_and_to_a_command() {
 }
 
 #[test]
+fn a_pool_at_its_ceiling_says_so_once() {
+    let (mut scratch, receiver) = (Scratch::new(), Receiver::start(true));
+    let document = format!(
+        "apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {{name: full}}\nspec:\n  scale:\n    minReplicas: 0\n    \
+         maxReplicas: 1\n    triggers:\n    - {{exec: {{command: [echo, \"9\"]}}, pollingInterval: 1s, targetPerWorker: 1}}\n  template:\n    \
+         command: [sleep, \"100000\"]\n    env:\n    - {{name: OBSERVER_MARK, value: {}}}\n  notify:\n  \
+         - {{on: [ScalingLimited, Updated], webhook: {{url: \"http://127.0.0.1:{}/\"}}}}\n",
+        scratch.mark, receiver.port
+    );
+    scratch.put("full.yaml", &document);
+    scratch.start();
+    scratch.wait_workers(1);
+    let told = || Some(receiver.got()).filter(|got| !got.is_empty());
+    wait("the ceiling", told, || scratch.log());
+    let polled = || scratch.status("workerpools", "full").filter(|full| full["status"]["backlog"][0]["value"] == 9.0);
+    wait("a reading", polled, || scratch.log());
+    scratch.put("full.yaml", &document.replace("maxReplicas: 1", "maxReplicas: 2"));
+    scratch.wait_workers(2);
+    let got = wait("the change", || Some(receiver.got()).filter(|got| got.len() >= 2), || scratch.log());
+    let reasons: Vec<&str> = got.iter().filter_map(|(_, body)| body["reason"].as_str()).collect();
+    assert_eq!(reasons, ["ScalingLimited", "Updated"], "{got:?}");
+}
+
+#[test]
 fn a_receiver_that_never_answers_holds_up_nothing() {
     let (mut scratch, receiver) = (Scratch::new(), Receiver::start(false));
     let notify = format!("  - {{on: ['*'], webhook: {{url: \"http://127.0.0.1:{}/\"}}}}\n", receiver.port);

@@ -15,8 +15,11 @@ use serde_json::Value;
 use self::fields::Fields;
 use self::naming::Named;
 use self::signature::Secrets;
-use crate::model::hook::{Accepted, Delivery, Ignored, Outcome, Refusal, Verdict, Wake};
+use crate::model::hook::{Accepted, Delivery, ForgeKind, Ignored, Outcome, Refusal, Verdict, Wake};
+use crate::model::pool::PoolSpec;
 use crate::model::queue::ForgeHook;
+use crate::model::scale::Trigger;
+use crate::model::source::ForgeSource;
 
 /// Brackets inside one another that a body may have.
 const DEPTH_MAX: usize = 64;
@@ -33,6 +36,21 @@ pub fn judge(hook: &ForgeHook, secrets: &Secrets, delivery: &Delivery<&[u8]>) ->
     let repository = body.pointer("/repository/full_name").and_then(Value::as_str).map(str::to_owned);
     let wake = Some(Wake { provider: hook.provider, repository });
     Verdict { outcome: wanted(hook, delivery, signature, &body).unwrap_or_else(Outcome::Refused), wake }
+}
+
+/// The triggers of a pool that should ask again, by name: those that ask this kind of forge about this repository.
+pub fn woken(spec: &PoolSpec, wake: &Wake) -> Vec<String> {
+    let asks = |trigger: &&Trigger| {
+        let source = match wake.provider {
+            ForgeKind::Forgejo => &trigger.source.forgejo,
+            ForgeKind::Gitea => &trigger.source.gitea,
+            ForgeKind::Github => &trigger.source.github,
+        };
+        let same = |of: &ForgeSource| wake.repository.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(&of.repository));
+        source.as_ref().is_some_and(same)
+    };
+    let triggers = spec.scale.iter().flat_map(|scale| &scale.triggers);
+    triggers.filter(asks).map(|trigger| trigger.name().to_owned()).collect()
 }
 
 /// The signature that was good, and what was signed.

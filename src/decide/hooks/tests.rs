@@ -290,6 +290,23 @@ fn what_is_believed_wakes_the_triggers_even_when_nobody_wants_it() {
 }
 
 #[test]
+fn the_triggers_that_ask_about_the_repository_are_woken() {
+    let trigger = |name: &str, kind: &str, repository: &str| json!({"name": name, kind: {"repository": repository}, "exact": {}});
+    let triggers =
+        json!([trigger("a", "gitea", "acme/web"), trigger("b", "gitea", "acme/other"), trigger("c", "github", "Acme/Web")]);
+    let spec = json!({"scale": {"triggers": triggers}, "template": {"command": ["run"]}});
+    let spec: PoolSpec = serde_json::from_value(spec).unwrap();
+    let woken_by =
+        |provider, repository: Option<&str>| woken(&spec, &Wake { provider, repository: repository.map(str::to_owned) });
+    assert_eq!(woken_by(ForgeKind::Gitea, Some("acme/web")), ["a"]);
+    assert_eq!(woken_by(ForgeKind::Gitea, None), ["a", "b"]);
+    assert_eq!(woken_by(ForgeKind::Github, Some("acme/web")), ["c"]);
+    assert_eq!(woken_by(ForgeKind::Forgejo, None), Vec::<String>::new());
+    let fixed: PoolSpec = serde_json::from_value(json!({"template": {"command": ["run"]}})).unwrap();
+    assert_eq!(woken(&fixed, &Wake { provider: ForgeKind::Gitea, repository: None }), Vec::<String>::new());
+}
+
+#[test]
 fn what_cannot_be_read_is_refused_and_only_after_its_signature() {
     let hook = hook("github", &json!({}));
     let unreadable = |why: &str| Refusal::Unreadable(why.into());
