@@ -18,6 +18,14 @@ use crate::model::task::{PAYLOAD_BYTES_MAX, Task};
 /// The end of an output that rules look at, in bytes.
 const TAIL: u64 = 4096;
 
+/// Where the logs are, below the state directory.
+const LOGS: &str = "logs/tasks";
+
+/// The log of a task below a state directory; rotated ones are beside it.
+pub fn log_of(state: &Path, id: u64) -> PathBuf {
+    state.join(LOGS).join(format!("{id}.log"))
+}
+
 /// The directories of the files of tasks.
 #[derive(Clone, Debug)]
 pub struct TaskFiles {
@@ -32,7 +40,7 @@ impl TaskFiles {
     /// # Errors
     /// With the path: it cannot be made.
     pub fn open(state: &Path) -> Result<TaskFiles, String> {
-        let files = TaskFiles { state: state.to_owned(), tasks: state.join("tasks"), logs: state.join("logs/tasks") };
+        let files = TaskFiles { state: state.to_owned(), tasks: state.join("tasks"), logs: state.join(LOGS) };
         for dir in [&files.tasks, &files.logs] {
             let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
             made.map_err(|e| format!("{}: {e}", dir.display()))?;
@@ -57,7 +65,7 @@ impl TaskFiles {
 
     /// The log of a task.
     pub fn log(&self, id: u64) -> PathBuf {
-        self.logs.join(format!("{id}.log"))
+        log_of(&self.state, id)
     }
 
     /// Write the task for a run: JSON in one line.

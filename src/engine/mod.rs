@@ -11,6 +11,7 @@ mod edit;
 pub mod handle;
 pub mod host;
 mod keep;
+mod leasing;
 mod line;
 pub mod logs;
 mod order;

@@ -5,9 +5,11 @@
 
 mod app;
 mod discovery;
+mod leases;
 mod refusal;
 mod routes;
 mod streams;
+mod tasks;
 pub mod wire;
 mod write;
 

@@ -19,10 +19,10 @@ use super::wire::{Applied, BODY_BYTES_MAX, Details, GROUP, Outcome, Prune, Scale
 use crate::engine::handle::{Edit, Edited};
 use crate::model::status::{Kind, Object, PoolObject};
 
-type Sent = Result<Bytes, BytesRejection>;
+pub(super) type Sent = Result<Bytes, BytesRejection>;
 
 /// The body of a request.
-fn body(sent: Sent) -> Result<Bytes, Refusal> {
+pub(super) fn body(sent: Sent) -> Result<Bytes, Refusal> {
     sent.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
             Status::failure(413, "RequestEntityTooLarge", format!("the body is larger than {BODY_BYTES_MAX} bytes")).into()

@@ -15,3 +15,5 @@ mod lifecycle;
 mod observer;
 mod output;
 mod scaling;
+mod survival;
+mod tasks;
