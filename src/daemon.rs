@@ -23,9 +23,9 @@ use crate::engine::board::Board;
 use crate::engine::controller::{Engine, Settings};
 use crate::engine::handle::{Ask, Handle};
 use crate::engine::host::Fact;
+use crate::engine::queue_door::{self, Hub, TaskDoor};
 use crate::engine::real::RealHost;
 use crate::engine::specs_door::SpecsDoor;
-use crate::engine::tasks::{self, Hub, TaskDoor};
 use crate::model::time::{Moment, Span};
 use crate::serve;
 
@@ -109,7 +109,11 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     signals::listen(tell_signal).map_err(|e| failure(format!("cannot listen for signals: {e}")))?;
     let (facts, facts_inbox) = mpsc::unbounded_channel();
     let hub = Arc::new(Hub::default());
-    let queues = tasks::queues(hub.clone(), facts.clone());
+    let told = facts.clone();
+    let queues = queue_door::queues(hub.clone(), move |pool, counts| {
+        // The engine has ended: nobody is left to act on it.
+        let _heard = told.send(Fact::Queue(pool.to_owned(), counts));
+    });
     let db = state.path.join("weir.db");
     let (store, stored) = Store::open(&db, &clock::boot_id(), queues).map_err(failure)?;
     stored.counts.iter().for_each(|(pool, counts)| hub.put(pool, counts.clone()));
@@ -136,7 +140,11 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     board.start_at(stored.version);
     let (asks, asks_inbox) = mpsc::channel(64);
     let specs = Arc::new(SpecsDoor::open(&options.specs, hints(&facts)).map_err(|e| failure(format!("cannot watch: {e}")))?);
-    let door = TaskDoor { store: store.clone(), path: db, hub, facts: facts.clone(), reader: Arc::default() };
+    let told = facts.clone();
+    let tell = Arc::new(move |task| {
+        let _heard = told.send(Fact::Task(Box::new(task)));
+    });
+    let door = TaskDoor { store: store.clone(), path: db, hub, tell, reader: Arc::default() };
     let host = RealHost {
         slots,
         store,

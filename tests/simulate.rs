@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use weir::edge::clock;
 use weir::edge::store::{Queues, Store};
 use weir::model::batch::{Batch, Reading};
-use weir::model::task::QueueAnswer;
+use weir::model::queue_work::QueueAnswer;
 use weir::model::time::Wall;
 
 const WEB: &str = "\

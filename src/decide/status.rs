@@ -306,12 +306,9 @@ pub fn changes(observation: &Observation<'_>, plan: &Plan) -> Vec<Happening> {
     for condition in &after.conditions {
         let truth = before.conditions.iter().find(|old| old.kind == condition.kind).map(|old| old.status);
         match (condition.kind.as_str(), condition.status) {
-            ("CrashLoop" | "PruneBlocked", Truth::True) if truth != Some(Truth::True) => {
-                tell(
-                    EventType::Warning,
-                    if condition.kind == "CrashLoop" { "CrashLoop" } else { "PruneBlocked" },
-                    condition.message.clone(),
-                );
+            // That a prune is blocked is told once, of all pools together, when the specs are judged.
+            ("CrashLoop", Truth::True) if truth != Some(Truth::True) => {
+                tell(EventType::Warning, "CrashLoop", condition.message.clone());
             }
             ("Ready", Truth::True) if truth == Some(Truth::False) => tell(EventType::Normal, "Ready", condition.message.clone()),
             (_, Truth::True | Truth::False | Truth::Unknown) => {}

@@ -17,10 +17,10 @@ use crate::model::catalogue::{Catalogue, Object, ObjectKey};
 use crate::model::line::{Fired, Line};
 use crate::model::listing::{Listing, Root};
 use crate::model::plan::{Ending, Happening, PoolFacts, Slot};
+use crate::model::queue_work::{QueueAnswer, QueueCounts};
 use crate::model::reading::{Failure, Number};
 use crate::model::scaling::{Question, Scaling};
 use crate::model::status::{API_VERSION, EventObject, Kind, Meta};
-use crate::model::task::{QueueAnswer, QueueCounts};
 use crate::model::time::{Moment, Now, Span, Wall};
 use crate::model::worker::{SlotId, SlotState};
 
@@ -209,6 +209,7 @@ impl<H: Host> Engine<H> {
                     self.queue.add(Key::Resync, now.mono.after(RESYNC));
                     self.host.list();
                     self.queue_all(now);
+                    self.sum_up(now);
                 }
                 Key::Pool(name) => self.pool_turn(&name.clone(), now),
             }
@@ -253,9 +254,12 @@ impl<H: Host> Engine<H> {
         }
         self.admission = outcome.admission;
         for change in &outcome.changes {
-            let (object, severity, reason, note) = super::catalogue::words(change);
+            let (about, severity, reason, note) = super::catalogue::words(change);
             let happening = Happening { severity, reason, worker: None, incarnation: None, note };
-            let event = self.event(&object, &happening, now);
+            self.event_serial += 1;
+            // The name of an event is a word: a file's path is not.
+            let stem = about.strip_prefix("pool/").unwrap_or(about.split('/').next().unwrap_or_default());
+            let event = event_object(format!("{stem}.{:x}", self.event_serial), about.clone(), &happening, now);
             self.tell(&event);
             self.history.push(event);
         }
@@ -389,7 +393,7 @@ impl<H: Host> Engine<H> {
 
     fn asked(&mut self, ask: Ask, now: Now) {
         match ask {
-            Ask::Edit { .. } => self.host.edit(ask),
+            Ask::Edit { .. } | Ask::Text { .. } => self.host.edit(ask),
             Ask::Prune { token, reply } => {
                 let current = self.admission.catalogue.prune.as_ref().map(|prune| prune.token.clone());
                 let answer = if current.as_deref() == Some(&token) {

@@ -10,11 +10,12 @@ use crate::model::host::{Known, Sample};
 use crate::model::listing::Listing;
 use crate::model::plan::{Action, PoolFacts, ProbeKind};
 use crate::model::quantity::Memory;
+use crate::model::queue_work::{QueueAnswer, QueueCounts};
 use crate::model::reading::{Failure, Number};
 use crate::model::scaling::{Asker, Question};
 use crate::model::source::Source;
 use crate::model::status::{EventObject, Kind, Object};
-use crate::model::task::{QueueAnswer, QueueCounts, Task};
+use crate::model::task::Task;
 use crate::model::time::Now;
 use crate::model::worker::{Seen, SlotId};
 
@@ -42,7 +43,7 @@ pub trait Host {
     fn publish(&mut self, kind: Kind, name: &str, object: Option<Object>);
     /// Tell people of this, in the log.
     fn tell(&mut self, event: &EventObject);
-    /// Change the specs on disk and answer; then list them.
+    /// Show or change the specs on disk and answer; after a change, list them.
     fn edit(&mut self, ask: Ask);
     /// A one-word fresh identity for an object.
     fn uid(&mut self) -> String;

@@ -11,8 +11,9 @@ use super::handle::{Denied, Handle};
 use super::order;
 use super::tasks::unexpected;
 use crate::model::queue::Delivery;
+use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueWork, Taker};
 use crate::model::status::{Kind, Object, Phase};
-use crate::model::task::{End, EndReason, QueueAnswer, QueueCounts, QueueWork, Taker, Task, Token};
+use crate::model::task::{End, EndReason, Task, Token};
 use crate::model::time::Span;
 
 /// A worker may ask before what is shown of it says that it runs; that takes a moment.

@@ -6,15 +6,18 @@
 
 use std::collections::BTreeMap;
 
-use super::controller::{Engine, Key, Ticket};
+use super::controller::{Engine, Key, RESYNC, Ticket};
 use super::host::Host;
 use super::{order, slots};
 use crate::model::plan::{Action, Happening, Plan, PoolFacts};
 use crate::model::queue::{Dispatch, Queue};
+use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueWork, Taker};
 use crate::model::status::EventType;
-use crate::model::task::{EndReason, QueueAnswer, QueueCounts, QueueWork, Taker, Task, TaskState, Token};
+use crate::model::task::{EndReason, Task, TaskState, Token};
 use crate::model::time::{Now, Span};
 
+/// Tasks that are told of one by one between two summaries.
+const SHOWN: u64 = 10;
 /// Counts that call for nothing at once are looked at together after this.
 const GATHER: Span = Span::millis(100);
 
@@ -80,6 +83,39 @@ impl<H: Host> Engine<H> {
         }
         if let Some(happening) = words(before, task) {
             self.note(&before.pool, &happening, now);
+        } else if good && self.pools.get(&before.pool).is_some_and(|pool| pool.line.tally.counts().0 <= pool.line.told.0 + SHOWN)
+        {
+            let worker = before.worker.as_deref().unwrap_or("nobody");
+            let note = format!("task {} done on {worker} after {}", task.id, Span(end.ran_ms));
+            self.show_only(&before.pool, &about("TaskDone", EventType::Normal, note), now);
+        }
+    }
+
+    /// Tell of something that is not worth a row: the task's own row says it too.
+    fn show_only(&mut self, pool: &str, happening: &Happening, now: Now) {
+        let event = self.event(pool, happening, now);
+        self.tell(&event);
+    }
+
+    /// What came of the tasks since the last time, in one line for each pool.
+    pub(super) fn sum_up(&mut self, now: Now) {
+        let mut lines = Vec::new();
+        for (name, pool) in &mut self.pools {
+            let ((done, failed), told) = (pool.line.tally.counts(), pool.line.told);
+            pool.line.told = (done, failed);
+            // Few were told of one by one.
+            if (done, failed) == told || done <= told.0 + SHOWN {
+                continue;
+            }
+            let (stats, counts) = (pool.line.tally.stats(), self.counts.get(name).cloned().unwrap_or_default());
+            let half = stats.p50_ms.map_or_else(String::new, |ms| format!(", half of the last took at most {}", Span(ms)));
+            let (done, failed) = (done - told.0, failed - told.1);
+            let note =
+                format!("in {RESYNC}: {done} tasks done, {failed} failed{half}; {} run, {} wait", counts.leased, counts.queued());
+            lines.push((name.clone(), note));
+        }
+        for (name, note) in lines {
+            self.show_only(&name, &about("TasksDone", EventType::Normal, note), now);
         }
     }
 

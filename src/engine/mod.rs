@@ -16,6 +16,7 @@ mod line;
 pub mod logs;
 mod order;
 pub mod queue;
+pub mod queue_door;
 pub mod real;
 mod reconcile;
 mod slots;

@@ -30,15 +30,13 @@ use crate::model::reading::Failure;
 use crate::model::scaling::{Asker, Question};
 use crate::model::source::Source;
 use crate::model::status::{EventObject, EventType, Kind, Object};
-use crate::model::task::Task;
+use crate::model::task::{Task, UNFIT_CODE};
 use crate::model::template::Probe;
 use crate::model::time::{Now, Span};
 use crate::model::worker::SlotId;
 
 /// A look at the machine serves all pools for so long.
 const SAMPLE_FOR: Span = Span(500);
-/// EX_DATAERR: what a task carries does not fit the template.
-const UNFIT: i32 = 65;
 
 /// The edges, and the way back for what they tell.
 pub struct RealHost {
@@ -78,7 +76,7 @@ impl RealHost {
     fn start(&self, pool: &PoolFacts, slot: SlotId, incarnation: u64, task: Option<&Task>) {
         let (code, message) = match order::start((pool, &slot), incarnation, (task, &self.files)) {
             Ok(order) => return self.slots.start(order),
-            Err(Unstarted::Task(message)) => (Some(UNFIT), message),
+            Err(Unstarted::Task(message)) => (Some(UNFIT_CODE), message),
             Err(Unstarted::Other(message)) => (None, message),
         };
         Self::send(&self.facts, Fact::StartFailed { slot, incarnation, code, message });
@@ -206,13 +204,18 @@ impl Host for RealHost {
     }
 
     fn edit(&mut self, ask: Ask) {
-        let Ask::Edit { edit, dry_run, reply } = ask else { return };
         let (facts, specs, read_only) = (self.facts.clone(), self.specs.clone(), self.read_only);
-        tokio::task::spawn_blocking(move || {
-            let answer = super::edit::apply(&specs, &edit, dry_run, read_only);
-            // Whoever asked may have hung up.
-            let _heard = reply.send(answer);
-            Self::send(&facts, Fact::Hint);
+        tokio::task::spawn_blocking(move || match ask {
+            Ask::Edit { edit, dry_run, reply } => {
+                let answer = super::edit::apply(&specs, &edit, dry_run, read_only);
+                // Whoever asked may have hung up.
+                let _heard = reply.send(answer);
+                Self::send(&facts, Fact::Hint);
+            }
+            Ask::Text { pool, reply } => {
+                let _heard = reply.send(super::edit::text(&specs, &pool));
+            }
+            Ask::Restart { .. } | Ask::Prune { .. } => {}
         });
     }
 

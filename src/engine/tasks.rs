@@ -3,68 +3,24 @@
 //! A submit that is answered is on disk. The rules come from what was last published of the pool; the controller hears of each
 //! change from the store itself, in the order of the transactions. Lists are read by a connection of their own, beside the writer.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::handle::{Board, Denied, Handle, LogPlace};
-use super::host::Fact;
 use crate::decide::dispatch;
 use crate::edge::clock;
 use crate::edge::store::read::Reader;
 pub use crate::edge::store::read::TaskFilter;
-use crate::edge::store::{Queues, Store};
 use crate::model::batch::Batch;
 use crate::model::pool::PoolSpec;
 use crate::model::queue::{Dispatch, Queue};
+use crate::model::queue_work::{QueueAnswer, QueueRefusal, QueueWork, Submitted};
 use crate::model::status::{Kind, Object, PoolObject};
-use crate::model::task::{NewTask, QueueAnswer, QueueCounts, QueueRefusal, QueueWork, Submitted, Task, TaskState};
+use crate::model::task::{NewTask, Task, TaskState};
 use crate::model::time::{Span, Wall};
-
-/// What stands in each queue, for whoever waits for a change.
-#[derive(Default)]
-pub struct Hub(Mutex<BTreeMap<String, watch::Sender<QueueCounts>>>);
-
-impl Hub {
-    pub(super) fn of(&self, pool: &str) -> watch::Sender<QueueCounts> {
-        let mut pools = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        pools.entry(pool.to_owned()).or_insert_with(|| watch::Sender::new(QueueCounts::default())).clone()
-    }
-
-    /// The counts as the store told them last.
-    pub fn put(&self, pool: &str, counts: QueueCounts) {
-        // Also when nothing differs: an end and the next submit may leave the counts as they were.
-        self.of(pool).send_replace(counts);
-    }
-}
-
-/// What the store is given to work with the queues: the work, and whom to tell.
-pub fn queues(hub: Arc<Hub>, facts: UnboundedSender<Fact>) -> Queues {
-    let changed = move |pool: &str, counts: QueueCounts| {
-        hub.put(pool, counts.clone());
-        // The engine has ended: nobody is left to act on it.
-        let _heard = facts.send(Fact::Queue(pool.to_owned(), counts));
-    };
-    Queues { work: super::queue::work, changed: Box::new(changed) }
-}
-
-/// The way to the queues.
-pub struct TaskDoor {
-    /// The store.
-    pub store: Store,
-    /// Its file, for reading.
-    pub path: PathBuf,
-    /// What stands in each queue.
-    pub hub: Arc<Hub>,
-    /// Where leases and ends are told.
-    pub facts: UnboundedSender<Fact>,
-    /// The connection that lists are read by, once there is one.
-    pub reader: Arc<Mutex<Option<Reader>>>,
-}
 
 /// A task that was taken in, and when it may begin.
 #[derive(Clone, Debug, PartialEq)]
@@ -167,13 +123,11 @@ impl Handle {
     pub(super) async fn work(&self, work: QueueWork) -> Result<QueueAnswer, Denied> {
         let door = self.tasks_door();
         let (reply, answer) = oneshot::channel();
-        let facts = door.facts.clone();
+        let tell = door.tell.clone();
         let batch = Batch { queue: vec![work], at: clock::now(), ..Batch::default() };
         door.store.commit(batch, move |result| {
             if let Ok(answers) = &result {
-                answers.iter().flat_map(changed).for_each(|task| {
-                    let _heard = facts.send(Fact::Task(Box::new(task)));
-                });
+                answers.iter().flat_map(changed).for_each(|task| tell(task));
             }
             // Whoever asked may have hung up.
             let _heard = reply.send(result);

@@ -5,8 +5,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::plan::Record;
+use super::queue_work::{QueueCounts, QueueWork};
 use super::status::{EventObject, PoolStatus};
-use super::task::{QueueCounts, QueueWork, Task};
+use super::task::Task;
 use super::time::{Now, Wall};
 use super::worker::SlotId;
 

@@ -31,6 +31,8 @@ pub struct Line {
     pub tally: Tally,
     /// What came of the tasks of each worker.
     pub workers: BTreeMap<String, Tally>,
+    /// What the summaries have told of: attempts that succeeded, and those that did not.
+    pub told: (u64, u64),
 }
 
 impl Line {

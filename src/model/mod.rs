@@ -16,6 +16,7 @@ pub mod policy;
 pub mod pool;
 pub mod quantity;
 pub mod queue;
+pub mod queue_work;
 pub mod reading;
 pub mod scale;
 pub mod scaling;

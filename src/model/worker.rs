@@ -39,6 +39,9 @@ pub struct Exit {
     pub started: Option<Wall>,
     /// When it ended.
     pub finished: Wall,
+    /// When it ended on the boot clock, if its run was seen before: the wall clock may have been set since. Never kept.
+    #[serde(skip)]
+    pub ended: Option<Moment>,
     /// How long it ran, in milliseconds.
     pub ran_ms: u64,
     /// User and system CPU time, in milliseconds.

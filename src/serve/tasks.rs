@@ -94,10 +94,7 @@ pub async fn submit(
     };
     let mut views: Vec<TaskView> = accepted.into_iter().map(TaskView::from).collect();
     let one = if many { None } else { views.pop() };
-    Ok(one.map_or_else(
-        || (code, Json(TaskList::new(views))).into_response(),
-        |only| (code, Json(only)).into_response(),
-    ))
+    Ok(one.map_or_else(|| (code, Json(TaskList::new(views))).into_response(), |only| (code, Json(only)).into_response()))
 }
 
 /// The tasks of a body, and whether it was a list.

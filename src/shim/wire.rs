@@ -71,7 +71,7 @@ pub struct State {
     pub phase: Phase,
     /// The present run, or the last one.
     pub incarnation: u64,
-    /// The main process.
+    /// The main process; of a slot that is held, the process that took it over, if that is known.
     pub pid: i32,
     /// When exec succeeded, on the boot clock in ms.
     pub started: u64,

@@ -11,11 +11,11 @@ use super::work::Work;
 use crate::decide;
 use crate::model::line::Line;
 use crate::model::plan::{Action, Observation, Plan, PoolFacts, Slot};
+use crate::model::queue_work::QueueCounts;
 use crate::model::reading::{Failure, Number};
 use crate::model::scale::Trigger;
 use crate::model::scaling::{Asker, Question, Scaling};
 use crate::model::status::PoolStatus;
-use crate::model::task::QueueCounts;
 use crate::model::time::{Moment, Now, Wall};
 use crate::model::worker::{Exit, ExitReason, Run, SlotState};
 

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use super::harness::{Scratch, alive, signal, wait};
+use super::harness::{Scratch, alive, wait};
 
 /// What a task's process does: notes that it begins and ends, and between does what its payload says.
 const WORK: &str = r#"
@@ -26,13 +26,10 @@ exit 0
 "#;
 
 /// A daemon whose pool `work` runs [`WORK`] in so many slots under these rules (a YAML flow mapping without braces).
-fn daemon(slots: u32, rules: &str) -> Scratch {
+pub fn daemon(slots: u32, rules: &str) -> Scratch {
     let mut scratch = Scratch::new();
     fs::write(scratch.dir.join("work.sh"), WORK).expect("written");
-    let command = format!(
-        "[sh, {0}/work.sh, {0}, \"$(payload.do)\", \"$(payload.with)\"]",
-        scratch.dir.display()
-    );
+    let command = format!("[sh, {0}/work.sh, {0}, \"$(payload.do)\", \"$(payload.with)\"]", scratch.dir.display());
     let quick = "retry: {maxAttempts: 2, backoff: {initial: 50ms, max: 100ms}}";
     scratch.put("work.yaml", &scratch.pool("work", slots, &command, &format!("  queue: {{{quick}{rules}}}\n")));
     scratch.start();
@@ -40,14 +37,14 @@ fn daemon(slots: u32, rules: &str) -> Scratch {
     scratch
 }
 
-fn ctl(scratch: &Scratch, arguments: &[&str]) -> Output {
+pub fn ctl(scratch: &Scratch, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ctl"));
     command.arg("--state").arg(scratch.dir.join("state")).args(arguments).stdin(Stdio::null());
     command.output().expect("ctl runs")
 }
 
 /// What `ctl` printed; it must have been content.
-fn said(scratch: &Scratch, arguments: &[&str]) -> String {
+pub fn said(scratch: &Scratch, arguments: &[&str]) -> String {
     let output = ctl(scratch, arguments);
     let err = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {err}");
@@ -55,32 +52,32 @@ fn said(scratch: &Scratch, arguments: &[&str]) -> String {
 }
 
 /// Submit a task that does this; its number.
-fn submit(scratch: &Scratch, what: (&str, Value), flags: &[&str]) -> u64 {
+pub fn submit(scratch: &Scratch, what: (&str, Value), flags: &[&str]) -> u64 {
     let payload = json!({"do": what.0, "with": what.1.to_string().trim_matches('"')}).to_string();
     let line = said(scratch, &[&["submit", "work", "-o", "jsonpath={.id}"], flags, &["--", &payload]].concat());
     line.trim().parse().expect("a number")
 }
 
-fn task(scratch: &Scratch, id: u64) -> Value {
+pub fn task(scratch: &Scratch, id: u64) -> Value {
     serde_json::from_str(&said(scratch, &["get", &format!("task/{id}"), "-o", "json"])).expect("JSON")
 }
 
 /// Wait until a task is so.
-fn until(scratch: &Scratch, id: u64, test: impl Fn(&Value) -> bool) -> Value {
+pub fn until(scratch: &Scratch, id: u64, test: impl Fn(&Value) -> bool) -> Value {
     let look = || Some(task(scratch, id)).filter(|task| test(task));
     wait(&format!("task {id}"), look, || format!("{:#}\n{}\n{}", task(scratch, id), notes(scratch), scratch.log()))
 }
 
-fn until_state(scratch: &Scratch, id: u64, state: &str) -> Value {
+pub fn until_state(scratch: &Scratch, id: u64, state: &str) -> Value {
     until(scratch, id, |task| task["state"] == state)
 }
 
-fn notes(scratch: &Scratch) -> String {
+pub fn notes(scratch: &Scratch) -> String {
     fs::read_to_string(scratch.dir.join("notes")).unwrap_or_default()
 }
 
 /// How often each task began, and the most that ran at once of those that `counts`.
-fn runs(scratch: &Scratch, counts: impl Fn(u64) -> bool) -> (BTreeMap<u64, u32>, i32) {
+pub fn runs(scratch: &Scratch, counts: impl Fn(u64) -> bool) -> (BTreeMap<u64, u32>, i32) {
     let (mut began, mut now, mut most) = (BTreeMap::new(), 0, 0);
     for line in notes(scratch).lines() {
         let mut words = line.split(' ');
@@ -141,7 +138,10 @@ fn exit_codes_say_what_follows() {
     assert!(String::from_utf8_lossy(&waited.stderr).contains("dead: exit code 9"), "{waited:?}");
     let unfit = submit(&scratch, ("x", json!("y")), &[]);
     until_state(&scratch, unfit, "Succeeded");
-    let line = said(&scratch, &["submit", "work", "--wait=30s", "-o", "jsonpath={.id}", "--max-attempts", "5", "--", "{\"do\": \"give\", \"with\": 1}"]);
+    let line = said(
+        &scratch,
+        &["submit", "work", "--wait=30s", "-o", "jsonpath={.id}", "--max-attempts", "5", "--", "{\"do\": \"give\", \"with\": 1}"],
+    );
     assert_eq!(line, (unfit + 1).to_string());
     let none = ctl(&scratch, &["submit", "work", "--wait=30s", "--", "{}"]);
     assert!(String::from_utf8_lossy(&none.stderr).contains("payload"), "what does not fit the template is told: {none:?}");
@@ -201,7 +201,8 @@ fn tasks_of_one_key_never_run_at_once() {
 
 #[test]
 fn a_usage_limit_lets_the_queue_rest_and_does_not_count() {
-    let rules = ", failurePolicy: [{exitCodes: [42], action: PausePool, for: 1h}, {output: usage limit, action: PausePool, for: 1h}]";
+    let rules =
+        ", failurePolicy: [{exitCodes: [42], action: PausePool, for: 1h}, {output: usage limit, action: PausePool, for: 1h}]";
     let scratch = daemon(1, rules);
     let by_code = submit(&scratch, ("once", json!(42)), &[]);
     let paused = |pool: &Value| pool["status"]["queue"]["pausedUntil"].is_string();
@@ -213,7 +214,6 @@ fn a_usage_limit_lets_the_queue_rest_and_does_not_count() {
     said(&scratch, &["resume", "queue/work"]);
     let by_output = submit(&scratch, ("exit", json!(1)), &[]);
     until_state(&scratch, by_output, "Dead");
-    fs::write(scratch.dir.join("limit.sh"), "[ \"$1\" ] && { echo usage limit; rm \"$2\"; exit 1; }\nexit 1\n").expect("written");
     let flag = scratch.dir.join("limited");
     fs::write(&flag, "").expect("written");
     let script = format!("if [ -e {0} ]; then rm {0}; echo reached your usage limit; exit 1; fi; exit 7", flag.display());
@@ -237,7 +237,8 @@ fn held_known_and_refused_submits() {
     assert!(full.status.code() == Some(1) && words.contains("TooManyRequests") && words.contains("try again in 5s"), "{words}");
     let other = ctl(&scratch, &["submit", "wrok", "--", "{}"]);
     assert!(String::from_utf8_lossy(&other.stderr).contains("the types there are: work"), "{other:?}");
-    scratch.put("work.yaml", &fs::read_to_string(scratch.spec("work.yaml")).expect("there").replace("replicas: 0", "replicas: 1"));
+    scratch
+        .put("work.yaml", &fs::read_to_string(scratch.spec("work.yaml")).expect("there").replace("replicas: 0", "replicas: 1"));
     said(&scratch, &["release", &held.to_string()]);
     until_state(&scratch, held, "Succeeded");
     assert_eq!(task(&scratch, delayed)["state"], "Queued");

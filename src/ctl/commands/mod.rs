@@ -60,11 +60,11 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Explain(args) => misc::explain(&args.field, args.recursive),
         Command::Pause(args) => match queue::meant(&args.names) {
             Some(pools) => queue::pause(&context, &pools, &args).await,
-            None => why::pause(&context, &args.names, Some(args.span)).await,
+            None => why::pause(&context, &args.names, args.span).await,
         },
         Command::Resume(args) => match queue::meant(&args.names) {
             Some(pools) => queue::resume(&context, &pools).await,
-            None => why::pause(&context, &args.names, None).await,
+            None => why::resume(&context, &args.names).await,
         },
         Command::Logs(args) => match tasks::meant(&args.worker)? {
             Some(ids) => logs::task(&context, args, &ids).await,

@@ -11,11 +11,11 @@ use super::{Demand, PAUSED_UNTIL, QUOTA, behavior, poll};
 use crate::decide::allot;
 use crate::model::cron::Window;
 use crate::model::plan::{Observation, PoolFacts};
+use crate::model::queue_work::QueueCounts;
 use crate::model::scale::{FallbackBehavior, Scale, Trigger};
 use crate::model::scaling::{Asked, Asker, Change, Clamp, Explanation, Question, Signal, SignalState, Wish};
 use crate::model::source::Source;
 use crate::model::status::Truth;
-use crate::model::task::QueueCounts;
 use crate::model::time::{Moment, Now, Span, Wall};
 
 /// One decision under way: the size, and what it went through.

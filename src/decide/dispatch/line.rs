@@ -7,7 +7,7 @@ use super::{overdue, recurring};
 use crate::model::line::Fired;
 use crate::model::plan::{Observation, Plan, Slot};
 use crate::model::queue::Queue;
-use crate::model::task::{End, EndReason, Task};
+use crate::model::task::{End, EndReason, Task, UNFIT_CODE};
 use crate::model::time::{Moment, Now, Wall};
 use crate::model::worker::{Exit, ExitReason, SlotState};
 
@@ -113,8 +113,8 @@ pub fn ended(task: &Task, exit: &Exit, now: Now) -> End {
     }
     let words = exit.message.clone().unwrap_or_default();
     let (reason, message) = match (exit.reason, exit.code) {
-        (ExitReason::StartError, Some(_)) => (EndReason::Unfit, words),
-        (ExitReason::StartError, None) => (EndReason::NotStarted, words),
+        (ExitReason::StartError, Some(UNFIT_CODE)) => (EndReason::Unfit, words),
+        (ExitReason::StartError, _) => (EndReason::NotStarted, words),
         (ExitReason::Unknown, _) => (EndReason::WorkerLost, "nobody knows how its worker ended".into()),
         (ExitReason::OOMKilled, _) => (EndReason::Failed, "killed for want of memory".into()),
         (ExitReason::Signaled, _) => (EndReason::WorkerLost, format!("its worker ended by signal {}", exit.signal.unwrap_or(0))),

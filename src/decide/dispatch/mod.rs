@@ -13,9 +13,8 @@ pub mod recurring;
 mod tests;
 
 use crate::model::queue::{Delivery, Order, Queue, RetryOn};
-use crate::model::task::{
-    End, EndReason, KEY_BYTES_MAX, MESSAGE_BYTES_MAX, NewTask, PAYLOAD_BYTES_MAX, QueueRefusal, Taker, Task, TaskState, Token,
-};
+use crate::model::queue_work::{QueueRefusal, Taker};
+use crate::model::task::{End, EndReason, KEY_BYTES_MAX, MESSAGE_BYTES_MAX, NewTask, PAYLOAD_BYTES_MAX, Task, TaskState, Token};
 use crate::model::time::{Now, Span, Wall};
 
 /// What comes of a step: the task as it is from now on.

@@ -17,7 +17,8 @@ use rusqlite::{Connection, Transaction, params};
 use self::tasks::Tasks;
 use crate::model::batch::{Batch, Reading, Stored};
 use crate::model::plan::Record;
-use crate::model::task::{QueueAnswer, QueueCounts, QueueWork, Task};
+use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueWork};
+use crate::model::task::Task;
 use crate::model::time::{Now, Wall};
 use crate::model::worker::SlotId;
 

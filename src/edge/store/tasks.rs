@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use crate::model::task::{End, QueueCounts, Task, TaskState};
+use crate::model::queue_work::QueueCounts;
+use crate::model::task::{End, Task, TaskState};
 use crate::model::time::{Moment, Span, Wall};
 
 /// A task that waits and could be taken.

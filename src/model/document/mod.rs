@@ -25,7 +25,7 @@ pub use write::to_yaml;
 
 use self::check::{VIOLATIONS_MAX, Walk};
 use self::tree::{Node, Step, path_text};
-use super::meta::{API_VERSION, Kind, quoted};
+use super::meta::{API_VERSION, Kind, ObjectMeta, quoted};
 use super::policy::ResourcePolicy;
 use super::pool::WorkerPool;
 
@@ -53,9 +53,14 @@ impl Document {
 
     /// Its name.
     pub fn name(&self) -> &str {
+        &self.metadata().name
+    }
+
+    /// Its name, labels and annotations.
+    pub fn metadata(&self) -> &ObjectMeta {
         match self {
-            Document::WorkerPool(pool) => &pool.metadata.name,
-            Document::ResourcePolicy(policy) => &policy.metadata.name,
+            Document::WorkerPool(pool) => &pool.metadata,
+            Document::ResourcePolicy(policy) => &policy.metadata,
         }
     }
 }

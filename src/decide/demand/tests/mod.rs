@@ -13,12 +13,12 @@ use super::*;
 use crate::model::line::Line;
 use crate::model::plan::Slot;
 use crate::model::pool::PoolSpec;
+use crate::model::queue_work::QueueCounts;
 use crate::model::scale::{Behavior, Exact, PolicyType, ScaleDown, ScalePolicy, ScaleUp, SelectPolicy, Step, StepDown, StepUp};
 use crate::model::scale::{FallbackBehavior, Scale};
 use crate::model::scaling::{Asked, Change, SignalState};
 use crate::model::source::Source;
 use crate::model::status::{PoolStatus, Scaled};
-use crate::model::task::QueueCounts;
 use crate::model::template::{Exec, Template};
 
 /// Monday noon, UTC; the boot clock stands at some other round number.

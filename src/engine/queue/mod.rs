@@ -3,10 +3,14 @@
 //! One `match` over the work. Nothing is decided here but which rows a decision needs; what cannot be done is an answer and
 //! changes nothing. A key's tasks are put in order after each change: one of them at most can be taken.
 
+#[cfg(test)]
+mod tests;
+
 use crate::decide::dispatch::{self, deal};
 use crate::edge::store::tasks::Tasks;
 use crate::model::queue::{Dispatch, Queue};
-use crate::model::task::{End, NewTask, QueueAnswer, QueueRefusal, QueueWork, Submitted, Taker, Task, Token};
+use crate::model::queue_work::{QueueAnswer, QueueRefusal, QueueWork, Submitted, Taker};
+use crate::model::task::{End, NewTask, Task, Token};
 use crate::model::time::{Now, Span, Wall};
 
 /// Rows looked at in one go by the clock's work: a transaction stays short.
