@@ -99,10 +99,8 @@ pub async fn submit(
 
 /// The tasks of a body, and whether it was a list.
 fn new_tasks(body: Value) -> Result<(bool, Vec<NewTask>), Refusal> {
-    let (many, items) = match body {
-        Value::Array(items) => (true, items),
-        one => (false, vec![one]),
-    };
+    let many = body.is_array();
+    let items = if let Value::Array(items) = body { items } else { vec![body] };
     if items.is_empty() || items.len() > SUBMIT_MAX {
         return Err(bad(format!("found {} tasks, allowed are 1 to {SUBMIT_MAX} in one submit", items.len())));
     }

@@ -33,21 +33,19 @@ fn tasks_outlive_the_daemon_and_run_once() {
     assert!(most <= 3, "{most} at once");
 }
 
+/// The process of the nth attempt that began.
+fn pid_of(scratch: &Scratch, nth: usize) -> u32 {
+    let begun = || notes(scratch).lines().filter(|line| line.starts_with("begin")).nth(nth)?.split(' ').nth(2)?.parse().ok();
+    wait("it runs", begun, || format!("{}\n{}", notes(scratch), scratch.log()))
+}
+
 #[test]
 fn the_task_of_a_killed_worker_runs_again() {
     let mut scratch = daemon(1, "");
     let id = submit(&scratch, ("sleep", json!(1000)), &[]);
-    let pid_of = |attempt: usize| {
-        let begun = |scratch: &Scratch| {
-            let pid =
-                notes(scratch).lines().filter(|line| line.starts_with("begin")).nth(attempt)?.split(' ').nth(2)?.parse().ok();
-            pid as Option<u32>
-        };
-        move |scratch: &Scratch| wait("it runs", || begun(scratch), || format!("{}\n{}", notes(scratch), scratch.log()))
-    };
-    let first = pid_of(0)(&scratch);
+    let first = pid_of(&scratch, 0);
     signal(first, "KILL");
-    let second = pid_of(1)(&scratch);
+    let second = pid_of(&scratch, 1);
     assert_eq!(task(&scratch, id)["attempt"], 2);
     // Killed while nobody looks.
     scratch.kill();
