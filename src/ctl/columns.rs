@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::time::age_of;
 use crate::model::status::Kind;
-use crate::model::time::Wall;
+use crate::model::time::{Span, Wall};
 
 /// A text of an object; empty when it is not there.
 pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
@@ -29,7 +29,10 @@ pub fn heads(kind: Kind, wide: bool) -> Vec<String> {
             &["NAME", "READY", "DESIRED", "MIN", "MAX", "BACKLOG", "STATUS", "AGE"],
             &["UPDATED", "TEMPLATE", "SOURCE", "MESSAGE"],
         ),
-        Kind::Worker => (&["NAME", "POOL", "STATUS", "READY", "PID", "RESTARTS", "AGE"], &["LAST-EXIT", "TEMPLATE", "MESSAGE"]),
+        Kind::Worker => (
+            &["NAME", "POOL", "STATUS", "READY", "PID", "RESTARTS", "AGE"],
+            &["TASKS", "DONE", "FAILED", "P50", "LAST-EXIT", "TEMPLATE", "MESSAGE"],
+        ),
         Kind::Event => (&["LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"], &["NAME"]),
     };
     let more = if wide { more } else { &[] };
@@ -86,15 +89,28 @@ fn pool(object: &Value, now: Wall) -> Vec<String> {
     ]
 }
 
-/// The largest number of the triggers, with a mark where it is not fresh: `12`, `12?`, `?`; `-` without triggers.
+/// The largest number of the triggers, with a mark where it is not fresh: `12`, `12?`, `?`; without triggers what stands in the
+/// queue, and `-` without either.
 fn backlog(object: &Value) -> String {
     let signals: Vec<&Value> = object.pointer("/status/backlog").and_then(Value::as_array).into_iter().flatten().collect();
     let largest = signals.iter().filter_map(|signal| signal.get("value")?.as_f64()).reduce(f64::max);
     let doubt = if signals.iter().all(|signal| text(signal, "/state") == "Fresh") { "" } else { "?" };
     match largest {
         Some(value) => format!("{value}{doubt}"),
-        None if signals.is_empty() => "-".into(),
+        None if signals.is_empty() => queued(object),
         None => "?".into(),
+    }
+}
+
+/// For a pool without triggers but with a queue: what waits in it and what runs.
+fn queued(object: &Value) -> String {
+    match object.pointer("/status/queue").filter(|queue| queue.is_object()) {
+        Some(queue) => ["ready", "delayed", "blocked", "running"]
+            .map(|name| number(queue, &format!("/{name}")))
+            .iter()
+            .sum::<u64>()
+            .to_string(),
+        None => "-".into(),
     }
 }
 
@@ -221,7 +237,24 @@ fn worker_more(object: &Value, now: Wall) -> Vec<String> {
     {
         message = format!("next start in {}", super::time::age(now, next));
     }
-    vec![last_exit(object), or_none(text(object, "/status/templateHash")), or_none(&message)]
+    let stat = |name: &str| object.pointer(&format!("/status/stats/{name}")).and_then(Value::as_u64);
+    let count = |name: &str| stat(name).map_or_else(|| "-".into(), |n| n.to_string());
+    vec![
+        tasks(object),
+        count("done"),
+        count("failed"),
+        stat("p50Ms").map_or_else(|| "-".into(), |ms| Span::millis(ms).to_string()),
+        last_exit(object),
+        or_none(text(object, "/status/templateHash")),
+        or_none(&message),
+    ]
+}
+
+/// The numbers of the tasks that a worker has; `-` for none.
+pub fn tasks(worker: &Value) -> String {
+    let ids = worker.pointer("/status/tasks").and_then(Value::as_array).into_iter().flatten();
+    let ids: Vec<String> = ids.map(ToString::to_string).collect();
+    if ids.is_empty() { "-".into() } else { ids.join(",") }
 }
 
 fn event(object: &Value, now: Wall) -> Vec<String> {

@@ -15,6 +15,7 @@ mod offline;
 mod print;
 mod resource;
 mod state;
+mod task_columns;
 mod text;
 mod time;
 

@@ -86,8 +86,15 @@ pub fn log(state: &Path, worker: &str, tail: Option<u64>, out: &mut impl Write) 
     let object = get(state, Kind::Worker, worker)?;
     let pool = object.pointer("/metadata/owner").and_then(Value::as_str).unwrap_or_default();
     check_name(pool).map_err(Failure::No)?;
-    let path = state.join("logs").join(pool).join(format!("{worker}.log"));
-    let mut file = File::open(&path).map_err(|error| Failure::No(format!("{}: {error}", path.display())))?;
+    copy(&state.join("logs").join(pool).join(format!("{worker}.log")), tail, out)
+}
+
+/// Copy a log, or the last lines of it.
+///
+/// # Errors
+/// No such log; output that cannot be written.
+pub fn copy(path: &Path, tail: Option<u64>, out: &mut impl Write) -> Result<(), Failure> {
+    let mut file = File::open(path).map_err(|error| Failure::No(format!("{}: {error}", path.display())))?;
     if let Some(lines) = tail {
         let from = last_lines(&mut file, lines)?;
         file.seek(SeekFrom::Start(from))?;

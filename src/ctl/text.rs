@@ -13,7 +13,7 @@ pub fn tame_block(text: &str) -> String {
 }
 
 /// Text with the harmful characters that `keep` does not spare replaced by what `escape` makes of them.
-pub(super) fn tamed(text: &str, keep: impl Fn(char) -> bool, escape: impl Fn(char) -> String) -> String {
+pub fn tamed(text: &str, keep: impl Fn(char) -> bool, escape: impl Fn(char) -> String) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if keep(c) || !is_harmful(c) {

@@ -8,7 +8,7 @@
 //! Names are made of a worker's name and numbers alone, never of anything in a task.
 
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -17,6 +17,14 @@ use crate::model::task::{PAYLOAD_BYTES_MAX, Task};
 
 /// The end of an output that rules look at, in bytes.
 const TAIL: u64 = 4096;
+
+/// Where the logs are, below the state directory.
+const LOGS: &str = "logs/tasks";
+
+/// The log of a task below a state directory; rotated ones are beside it.
+pub fn log_of(state: &Path, id: u64) -> PathBuf {
+    state.join(LOGS).join(format!("{id}.log"))
+}
 
 /// The directories of the files of tasks.
 #[derive(Clone, Debug)]
@@ -32,7 +40,7 @@ impl TaskFiles {
     /// # Errors
     /// With the path: it cannot be made.
     pub fn open(state: &Path) -> Result<TaskFiles, String> {
-        let files = TaskFiles { state: state.to_owned(), tasks: state.join("tasks"), logs: state.join("logs/tasks") };
+        let files = TaskFiles { state: state.to_owned(), tasks: state.join("tasks"), logs: state.join(LOGS) };
         for dir in [&files.tasks, &files.logs] {
             let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
             made.map_err(|e| format!("{}: {e}", dir.display()))?;
@@ -57,7 +65,7 @@ impl TaskFiles {
 
     /// The log of a task.
     pub fn log(&self, id: u64) -> PathBuf {
-        self.logs.join(format!("{id}.log"))
+        log_of(&self.state, id)
     }
 
     /// Write the task for a run: JSON in one line.
@@ -89,12 +97,14 @@ impl TaskFiles {
         Some(serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&bytes).into_owned())))
     }
 
-    /// The end of a task's output.
-    pub fn tail(&self, id: u64) -> String {
+    /// The end of what an attempt wrote, which begins at this (inode, offset): what earlier ones wrote is not its own.
+    pub fn tail(&self, id: u64, begun: Option<(u64, u64)>) -> String {
         let tail = || -> std::io::Result<Vec<u8>> {
             let mut file = std::fs::File::open(self.log(id))?;
-            let size = file.metadata()?.len();
-            file.seek(SeekFrom::Start(size.saturating_sub(TAIL)))?;
+            let meta = file.metadata()?;
+            // In another file than this one the attempt began before the last rotation, and all of this one is its own.
+            let own = begun.filter(|(inode, _)| *inode == meta.ino()).map_or(0, |(_, offset)| offset);
+            file.seek(SeekFrom::Start(meta.len().saturating_sub(TAIL).max(own)))?;
             let mut bytes = Vec::new();
             file.take(TAIL).read_to_end(&mut bytes)?;
             Ok(bytes)
@@ -161,9 +171,12 @@ mod tests {
     fn the_tail_is_the_end_and_logs_go_with_their_rotations() {
         let dir = tempfile::tempdir().unwrap();
         let files = TaskFiles::open(dir.path()).unwrap();
-        assert_eq!(files.tail(7), "");
+        assert_eq!(files.tail(7, None), "");
         std::fs::write(files.log(7), format!("{}usage limit\n", "x".repeat(9000))).unwrap();
-        assert!(files.tail(7).ends_with("usage limit\n") && files.tail(7).len() == 4096);
+        assert!(files.tail(7, None).ends_with("usage limit\n") && files.tail(7, None).len() == 4096);
+        let inode = std::fs::metadata(files.log(7)).unwrap().ino();
+        assert_eq!(files.tail(7, Some((inode, 9006))), "limit\n", "only what was written since");
+        assert_eq!(files.tail(7, Some((inode + 1, 9006))).len(), 4096, "it began in a file that was rotated away");
         std::fs::write(dir.path().join("logs/tasks/7.log.1"), "").unwrap();
         files.forget(&[7, 8]);
         assert_eq!(std::fs::read_dir(dir.path().join("logs/tasks")).unwrap().count(), 0);

@@ -13,6 +13,7 @@ mod hook_queue;
 pub mod hooks;
 pub mod host;
 mod keep;
+mod leasing;
 mod line;
 pub mod logs;
 mod order;

@@ -138,7 +138,9 @@ impl Host for RealHost {
 
     fn leavings(&mut self, task: &Task) -> (Option<serde_json::Value>, String) {
         let worker = task.worker.as_deref().unwrap_or_default();
-        (self.files.take_result(worker, task.run), self.files.tail(task.id))
+        let place = crate::edge::slots::log_place(&self.files.state().join("run").join(&task.pool).join(worker), false);
+        let begun = place.and_then(|(begun, _)| begun);
+        (self.files.take_result(worker, task.run), self.files.tail(task.id, begun))
     }
 
     fn forget_tasks(&mut self, ids: Vec<u64>) {

@@ -3,22 +3,23 @@
 //! A submit that is answered is on disk. The rules come from what was last published of the pool; the controller hears of each
 //! change from the store itself, in the order of the transactions. Lists are read by a connection of their own, beside the writer.
 
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::handle::{Board, Denied, Handle};
-use super::order;
+use super::handle::{Board, Denied, Handle, LogPlace};
+use crate::decide::dispatch;
 use crate::edge::clock;
 use crate::edge::store::read::Reader;
 pub use crate::edge::store::read::TaskFilter;
 use crate::model::batch::Batch;
 use crate::model::pool::PoolSpec;
 use crate::model::queue::{Dispatch, Queue};
-use crate::model::queue_work::{QueueAnswer, QueueRefusal, QueueWork, Submitted, Taker};
-use crate::model::status::{Kind, Object, Phase, PoolObject};
-use crate::model::task::{End, NewTask, Task, TaskState, Token};
+use crate::model::queue_work::{QueueAnswer, QueueRefusal, QueueWork, Submitted};
+use crate::model::status::{Kind, Object, PoolObject};
+use crate::model::task::{NewTask, Task, TaskState};
 use crate::model::time::{Span, Wall};
 
 /// A task that was taken in, and when it may begin.
@@ -60,8 +61,8 @@ fn refused(refusal: QueueRefusal) -> Denied {
     }
 }
 
-fn unexpected<T>(answer: &QueueAnswer) -> Result<T, Denied> {
-    Err(Denied::Internal(format!("the store gave an answer to another question: {answer:?}")))
+pub(super) fn unexpected<T>() -> Result<T, Denied> {
+    Err(Denied::Internal("the store gave an answer to another question".into()))
 }
 
 /// The workers of a pool, in their order: those that there are to be.
@@ -105,7 +106,7 @@ impl Handle {
         }
     }
 
-    fn rules(&self, name: &str) -> Result<(PoolObject, Arc<Queue>), Denied> {
+    pub(super) fn rules(&self, name: &str) -> Result<(PoolObject, Arc<Queue>), Denied> {
         let pool = self.pool(name)?;
         match &pool.spec {
             PoolSpec { queue: Some(queue), .. } => {
@@ -119,7 +120,7 @@ impl Handle {
     }
 
     /// Do this work in a transaction; the controller hears of the tasks it changed.
-    async fn work(&self, work: QueueWork) -> Result<QueueAnswer, Denied> {
+    pub(super) async fn work(&self, work: QueueWork) -> Result<QueueAnswer, Denied> {
         let door = self.tasks_door();
         let (reply, answer) = oneshot::channel();
         let tell = door.tell.clone();
@@ -146,88 +147,9 @@ impl Handle {
     pub async fn submit(&self, name: &str, tasks: Vec<NewTask>) -> Result<Vec<Accepted>, Denied> {
         let (pool, queue) = self.rules(name)?;
         let workers = if queue.dispatch == Dispatch::PerWorker { workers(&pool) } else { Vec::new() };
-        match self.work(QueueWork::Submit { pool: name.into(), queue, tasks, workers }).await? {
-            QueueAnswer::Submitted(all) => Ok(all.into_iter().map(|submitted| accepted(&pool, submitted)).collect()),
-            other => unexpected(&other),
-        }
-    }
-
-    /// Give a worker its next task; waits for one for so long at most.
-    ///
-    /// # Errors
-    /// [`Denied::NotFound`], [`Denied::Conflict`] when this run of the worker is over or is to take nothing more.
-    pub async fn lease(&self, name: &str, worker: &str, run: u64, wait: Duration) -> Result<Option<Task>, Denied> {
-        let mut changes = self.tasks_door().hub.of(name).subscribe();
-        let end = tokio::time::sleep(wait);
-        tokio::pin!(end);
-        loop {
-            changes.mark_unchanged();
-            let (_, queue) = self.rules(name)?;
-            self.may_take(name, worker, run)?;
-            let taker = Taker { worker: worker.into(), run, nonce: order::random_number() };
-            match self.work(QueueWork::Lease { pool: name.into(), queue, taker }).await? {
-                QueueAnswer::Leased(Some(task)) => return Ok(Some(*task)),
-                QueueAnswer::Leased(None) => {}
-                other => return unexpected(&other),
-            }
-            tokio::select! {
-                () = &mut end => return Ok(None),
-                changed = changes.changed() => changed.map_err(|_| Denied::Ending)?,
-            }
-        }
-    }
-
-    /// A worker that is being stopped takes nothing more, and neither does one that is not there.
-    fn may_take(&self, pool: &str, worker: &str, run: u64) -> Result<(), Denied> {
-        let object = self.get(Kind::Worker, worker)?;
-        let Object::Worker(found) = &*object else { return Err(Denied::Internal("no worker".into())) };
-        if found.metadata.owner.as_deref() != Some(pool) {
-            return Err(Denied::Conflict(format!("worker {worker} is not of pool {pool}")));
-        }
-        let (status, now) = (&found.status, found.status.incarnation);
-        match status.phase {
-            Phase::Running | Phase::Ready | Phase::Busy | Phase::Starting if now == run => Ok(()),
-            Phase::Running | Phase::Ready | Phase::Busy | Phase::Starting => {
-                Err(Denied::Conflict(format!("run {run} of worker {worker} is over: this is run {now}")))
-            }
-            Phase::Terminating | Phase::Stuck => {
-                Err(Denied::Conflict(format!("worker {worker} is being stopped: it takes no task")))
-            }
-            Phase::Pending | Phase::BackOff | Phase::Completed | Phase::Failed | Phase::Lost => {
-                Err(Denied::Conflict(format!("worker {worker} does not run")))
-            }
-        }
-    }
-
-    /// An attempt has ended; with `next`, give the same worker the next task in the same transaction.
-    ///
-    /// # Errors
-    /// [`Denied::Conflict`] when the lease is over: nothing changed then.
-    pub async fn end_task(
-        &self,
-        token: Token,
-        (end, result): (End, Option<serde_json::Value>),
-        next: Option<(String, u64)>,
-    ) -> Result<(Task, Option<Task>), Denied> {
-        let (_, queue) = self.rules(&token.pool)?;
-        if let Some((worker, run)) = &next {
-            self.may_take(&token.pool, worker, *run)?;
-        }
-        let next = next.map(|(worker, run)| Taker { worker, run, nonce: order::random_number() });
-        let output = end.message.clone();
-        match self.work(QueueWork::End { token, end, result, output, queue, next }).await? {
-            QueueAnswer::Ended { task, next, .. } => Ok((*task, next.map(|task| *task))),
-            other => unexpected(&other),
-        }
-    }
-
-    /// The holder of a task lives; `extend` gives the attempt so long from now.
-    ///
-    /// # Errors
-    /// [`Denied::Conflict`] when the lease is over.
-    pub async fn heartbeat(&self, token: Token, extend: Option<Span>, progress: Option<String>) -> Result<Task, Denied> {
-        let (_, queue) = self.rules(&token.pool)?;
-        self.one(QueueWork::Heartbeat { token, extend, progress, queue }).await
+        let work = QueueWork::Submit { pool: name.into(), queue, tasks, workers };
+        let QueueAnswer::Submitted(all) = self.work(work).await? else { return unexpected() };
+        Ok(all.into_iter().map(|submitted| accepted(&pool, submitted)).collect())
     }
 
     /// Take a task back; one that runs is over when its worker's attempt has ended.
@@ -254,11 +176,14 @@ impl Handle {
         self.one(QueueWork::Redrive { id }).await
     }
 
-    async fn one(&self, work: QueueWork) -> Result<Task, Denied> {
-        match self.work(work).await? {
-            QueueAnswer::Task(task) => Ok(*task),
-            other => unexpected(&other),
-        }
+    pub(super) async fn one(&self, work: QueueWork) -> Result<Task, Denied> {
+        let QueueAnswer::Task(task) = self.work(work).await? else { return unexpected() };
+        Ok(*task)
+    }
+
+    /// The time of the clock so long from now.
+    pub fn later(&self, span: Span) -> Wall {
+        dispatch::later(clock::now().wall, span)
     }
 
     /// Let a queue rest until then; none: let it go on.
@@ -318,7 +243,17 @@ impl Handle {
     fn listed(&self, task: Task, position: Option<u64>) -> Accepted {
         let pool = self.pool(&task.pool).ok();
         let estimated_wait = position.and_then(|position| wait(pool.as_ref()?, position));
-        Accepted { task, known: true, position, estimated_wait }
+        Accepted { task, known: false, position, estimated_wait }
+    }
+
+    /// Where the log of a task is: the output of all its attempts.
+    ///
+    /// # Errors
+    /// [`Denied::NotFound`].
+    pub async fn task_log(&self, id: u64) -> Result<LogPlace, Denied> {
+        self.task(id).await?;
+        let state = self.tasks_door().path.parent().unwrap_or(Path::new("."));
+        Ok(LogPlace { file: crate::edge::taskfiles::log_of(state, id), start: None, end: None })
     }
 
     /// The task when it has ended, or as it is after so long.

@@ -7,9 +7,11 @@ mod app;
 mod discovery;
 mod document;
 pub mod hooks;
+mod leases;
 mod refusal;
 mod routes;
 mod streams;
+mod tasks;
 pub mod wire;
 mod write;
 

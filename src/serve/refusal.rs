@@ -3,7 +3,7 @@
 //! Every error that a client sees is a `Status` object, whatever went wrong and wherever.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::wire::{Cause, Details, GROUP, Status};
@@ -23,7 +23,9 @@ impl From<Status> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let code = StatusCode::from_u16(self.0.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (code, Json(*self.0)).into_response()
+        let again = self.0.details.as_ref().and_then(|details| details.retry_after_seconds);
+        let headers: HeaderMap = again.map(|seconds| (header::RETRY_AFTER, HeaderValue::from(seconds))).into_iter().collect();
+        (code, headers, Json(*self.0)).into_response()
     }
 }
 
@@ -45,12 +47,11 @@ impl From<Denied> for Status {
             Denied::Invalid(violations) => {
                 Some(Details { causes: violations.iter().map(cause).collect(), ..about("workerpools", "") })
             }
-            Denied::Full { .. }
-            | Denied::Refused(_)
-            | Denied::Conflict(_)
-            | Denied::ReadOnly
-            | Denied::Internal(_)
-            | Denied::Ending => None,
+            // Rounded up: a second too early is another refusal.
+            Denied::Full { retry_after, .. } => {
+                Some(Details { retry_after_seconds: Some(retry_after.0.div_ceil(1000)), ..Details::default() })
+            }
+            Denied::Refused(_) | Denied::Conflict(_) | Denied::ReadOnly | Denied::Internal(_) | Denied::Ending => None,
         };
         Status { details, ..status }
     }
@@ -75,7 +76,7 @@ impl From<Gone> for Refusal {
 }
 
 fn about(kind: &str, name: &str) -> Details {
-    Details { name: name.into(), group: GROUP.into(), kind: kind.into(), causes: Vec::new() }
+    Details { name: name.into(), group: GROUP.into(), kind: kind.into(), ..Details::default() }
 }
 
 fn cause(violation: &Violation) -> Cause {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::app::{App, Filter, Params, flag, kind_of, number, params, value};
 use super::refusal::{Refusal, not_allowed, nowhere};
 use super::wire::{BODY_BYTES_MAX, List};
-use super::{discovery, document, streams, write};
+use super::{discovery, document, leases, streams, tasks, write};
 use crate::model::status::Kind;
 
 /// All routes.
@@ -32,6 +32,15 @@ pub fn router(app: App) -> Router {
         .route("/apis/weir.dev/v1/{plural}/{name}/{sub}", sub)
         .route("/v1/apply", post(write::apply))
         .route("/v1/prune", post(write::prune))
+        .route("/v1/pools/{pool}/tasks", post(tasks::submit))
+        .route("/v1/pools/{pool}/capacity", get(tasks::capacity))
+        .route("/v1/pools/{pool}/queue/{verb}", post(tasks::queue))
+        .route("/v1/pools/{pool}/lease", post(leases::lease))
+        .route("/v1/leases/{token}/{verb}", post(leases::verb))
+        .route("/v1/tasks", get(tasks::list))
+        .route("/v1/tasks/{id}", get(tasks::one).delete(tasks::cancel))
+        .route("/v1/tasks/{id}/log", get(streams::task_log))
+        .route("/v1/tasks/{id}/{verb}", post(tasks::verb))
         .fallback(|| async { nowhere("") })
         .method_not_allowed_fallback(|| async { not_allowed("the server does not allow this method on the requested resource") })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::collections::VecDeque;
 
 use axum::body::{Body, Bytes};
+use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
@@ -14,9 +15,10 @@ use futures_util::{Stream, StreamExt};
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::app::{App, Filter, flag, number, value};
+use super::app::{App, Filter, Params, flag, number, params, value};
 use super::refusal::{Refusal, bad};
 use super::until_true;
+use super::wire::tasks::WAIT_MAX;
 use super::wire::{Status, WatchEvent};
 use crate::engine::handle::{Change, Handle, Subscription, Until};
 use crate::model::status::{Kind, Object};
@@ -99,6 +101,33 @@ pub fn log(app: &App, worker: &str, query: &BTreeMap<String, String>) -> Result<
     let until = follow.then(|| until_gone(&app.handle, worker, app.ending.clone()));
     let stream = held(app.handle.read_log(place, tail, until), slot);
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], Body::from_stream(stream)).into_response())
+}
+
+/// `GET /v1/tasks/{id}/log`: the output of all attempts of a task.
+///
+/// # Errors
+/// 404, 400 for a query that does not hold, 429 when too many follow.
+pub async fn task_log(State(app): State<App>, Path(id): Path<String>, query: Params) -> Result<Response, Refusal> {
+    let query = params(query)?;
+    let id: u64 = id.parse().map_err(|_| bad("a task is named by its number"))?;
+    let (tail, follow) = (number(&query, "tailLines")?, flag(&query, "follow")?);
+    let place = app.handle.task_log(id).await?;
+    let slot = app.stream_slot()?;
+    let until = follow.then(|| until_ended(app.handle.clone(), id, app.ending.clone()));
+    let stream = held(app.handle.read_log(place, tail, until), slot);
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], Body::from_stream(stream)).into_response())
+}
+
+/// Following a task ends with it, or with the daemon.
+fn until_ended(handle: Handle, id: u64, ending: watch::Receiver<bool>) -> Until {
+    Box::pin(async move {
+        let ended =
+            async { while handle.wait_for(id, WAIT_MAX.duration()).await.is_ok_and(|task| !task.task.state.is_final()) {} };
+        tokio::select! {
+            () = ended => {}
+            () = until_true(ending) => {}
+        }
+    })
 }
 
 /// Following ends with the worker or the daemon.

@@ -23,7 +23,7 @@ use crate::model::status::{Kind, Object, PoolObject};
 pub(super) type Sent = Result<Bytes, BytesRejection>;
 
 /// The body of a request.
-fn body(sent: Sent) -> Result<Bytes, Refusal> {
+pub(super) fn body(sent: Sent) -> Result<Bytes, Refusal> {
     sent.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
             Status::failure(413, "RequestEntityTooLarge", format!("the body is larger than {BODY_BYTES_MAX} bytes")).into()

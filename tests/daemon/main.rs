@@ -18,3 +18,5 @@ mod notify;
 mod observer;
 mod output;
 mod scaling;
+mod survival;
+mod tasks;

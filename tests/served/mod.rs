@@ -51,10 +51,11 @@ pub fn ago(seconds: i64) -> Wall {
 pub struct World {
     pub board: Arc<Board>,
     pub state: PathBuf,
+    pub handle: Handle,
     pub asked: Arc<Mutex<Vec<String>>>,
     runtime: Option<Runtime>,
     shutdown: Option<oneshot::Sender<()>>,
-    done: Option<std::sync::mpsc::Receiver<()>>,
+    done: Mutex<Option<std::sync::mpsc::Receiver<()>>>,
     scratch: tempfile::TempDir,
 }
 
@@ -100,14 +101,15 @@ impl World {
             let fd = std::os::fd::AsRawFd::as_raw_fd(&directory);
             UnixListener::bind(format!("/proc/self/fd/{fd}/weir.sock")).unwrap()
         };
+        let kept = handle.clone();
         let (shutdown, ended) = oneshot::channel::<()>();
         let (tell, done) = std::sync::mpsc::channel();
         runtime.spawn(async move {
             weir::serve::serve_unix(listener, handle, async move { drop(ended.await) }).await;
             let _ = tell.send(());
         });
-        let (runtime, shutdown, done) = (Some(runtime), Some(shutdown), Some(done));
-        World { board, state, asked, runtime, shutdown, done, scratch }
+        let (runtime, shutdown, done) = (Some(runtime), Some(shutdown), Mutex::new(Some(done)));
+        World { board, state, handle: kept, asked, runtime, shutdown, done, scratch }
     }
 
     /// With a pool, its workers and some events.
@@ -131,9 +133,14 @@ impl World {
     /// End the server and wait for it. Says whether it ended in time.
     pub fn end(&mut self) -> bool {
         drop(self.shutdown.take());
-        let ended = self.done.take().is_some_and(|done| done.recv_timeout(PATIENCE).is_ok());
+        let ended = self.done.get_mut().unwrap().take().is_some_and(|done| done.recv_timeout(PATIENCE).is_ok());
         drop(std::fs::remove_file(self.state.join("weir.sock")));
         ended
+    }
+
+    /// Wait for something of the engine's, on the server's own threads.
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.as_ref().unwrap().block_on(future)
     }
 
     /// A directory for files of a test.

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::Context;
-use crate::ctl::columns::{bounds, last_exit, number, pool_status, restarts, row, text, worker_status};
+use crate::ctl::columns::{bounds, last_exit, number, pool_status, restarts, row, tasks, text, worker_status};
 use crate::ctl::error::Failure;
 use crate::ctl::jsonpath::bare;
 use crate::ctl::print::{Table, as_yaml, emit};
@@ -16,7 +16,7 @@ use crate::ctl::resource::{short, targets};
 use crate::ctl::text::tame;
 use crate::ctl::time::{age_of, now};
 use crate::model::status::Kind;
-use crate::model::time::Wall;
+use crate::model::time::{Span, Wall};
 
 /// Width of the field names.
 const LABEL_WIDTH: usize = 18;
@@ -50,16 +50,21 @@ pub(super) async fn run(context: &Context, words: &[String]) -> Result<(), Failu
 
 /// Lines of `Name:   value`.
 #[derive(Default)]
-struct Sheet(String);
+pub(super) struct Sheet(String);
 
 impl Sheet {
-    fn line(&mut self, label: &str, value: &str) {
+    /// All of it.
+    pub(super) fn text(self) -> String {
+        self.0
+    }
+
+    pub(super) fn line(&mut self, label: &str, value: &str) {
         let value = if value.is_empty() { "<none>".into() } else { tame(value) };
         writeln!(self.0, "{:<LABEL_WIDTH$}{value}", format!("{label}:")).expect("writing to a string cannot fail");
     }
 
     /// A field only when there is something to say.
-    fn maybe(&mut self, label: &str, value: &str) {
+    pub(super) fn maybe(&mut self, label: &str, value: &str) {
         if !value.is_empty() {
             self.line(label, value);
         }
@@ -76,7 +81,7 @@ impl Sheet {
         }
     }
 
-    fn block(&mut self, label: &str, body: &str) {
+    pub(super) fn block(&mut self, label: &str, body: &str) {
         writeln!(self.0, "{label}:").expect("writing to a string cannot fail");
         for line in body.lines() {
             writeln!(self.0, "  {line}").expect("writing to a string cannot fail");
@@ -133,7 +138,7 @@ fn pool(object: &Value, now: Wall) -> String {
     if let Some(template) = object.pointer("/spec/template") {
         sheet.block("Template", &as_yaml(template));
     }
-    sheet.0 + &conditions(object, now) + &waiting(object)
+    sheet.0 + &queue(object, now) + &conditions(object, now) + &waiting(object)
 }
 
 fn worker(object: &Value, now: Wall) -> String {
@@ -151,6 +156,11 @@ fn worker(object: &Value, now: Wall) -> String {
     if number(object, "/status/droppedLogBytes") > 0 {
         sheet.line("Log bytes dropped", &number(object, "/status/droppedLogBytes").to_string());
     }
+    let has = tasks(object);
+    if has != "-" {
+        sheet.line("Tasks", &has);
+    }
+    statistics(&mut sheet, object.pointer("/status/stats"));
     if let Some(exit) = object.pointer("/status/lastExit") {
         sheet.line("Last exit", &last_exit(object));
         let mut inner = Sheet::default();
@@ -164,6 +174,33 @@ fn worker(object: &Value, now: Wall) -> String {
         sheet.0.extend(inner.0.lines().map(|line| format!("  {line}\n")));
     }
     sheet.0
+}
+
+/// What stands in a pool's queue, and what came of its tasks; nothing for a pool without one.
+fn queue(object: &Value, now: Wall) -> String {
+    let Some(queue) = object.pointer("/status/queue").filter(|queue| queue.is_object()) else { return String::new() };
+    let count = |name: &str| number(queue, &format!("/{name}"));
+    let mut sheet = Sheet::default();
+    let [ready, delayed, blocked, held, running] = ["ready", "delayed", "blocked", "held", "running"].map(count);
+    let words = format!("{running} running | {ready} ready | {delayed} delayed | {blocked} blocked | {held} held");
+    sheet.line("Queue", &format!("{words} | {} slots free | capacity {}", count("freeSlots"), count("capacity")));
+    let until = text(queue, "/pausedUntil");
+    if until.parse().is_ok_and(|until: Wall| until > now) {
+        sheet.line("Queue paused", &format!("until {until}: {}", text(queue, "/pausedWhy")));
+    }
+    statistics(&mut sheet, queue.get("stats"));
+    sheet.0
+}
+
+/// What came of tasks since the daemon started; nothing where there were none.
+fn statistics(sheet: &mut Sheet, stats: Option<&Value>) {
+    let Some(stats) = stats.filter(|stats| stats.is_object()) else { return };
+    let count = |name: &str| number(stats, &format!("/{name}"));
+    let (done, failed) = (count("done"), count("failed"));
+    let Some(percent) = done.saturating_mul(100).checked_div(done + failed) else { return };
+    sheet.line("Attempts", &format!("{done} done | {failed} failed | {percent}% succeeded"));
+    let span = |name: &str| Span::millis(count(name)).to_string();
+    sheet.line("Task time", &format!("{} busy | half take {} | 95% take {}", span("busyMs"), span("p50Ms"), span("p95Ms")));
 }
 
 fn conditions(object: &Value, now: Wall) -> String {

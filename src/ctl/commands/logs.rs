@@ -16,11 +16,7 @@ use crate::model::status::Kind;
 /// `ctl logs`
 pub(super) async fn run(context: &Context, args: Logs) -> Result<(), Failure> {
     let worker = resource::one(&args.worker, Kind::Worker)?;
-    let tail = match args.tail {
-        -1 => None,
-        lines => Some(u64::try_from(lines).map_err(|_| Failure::Usage("--tail: give a number of lines, or -1 for all".into()))?),
-    };
-    let lines = tail.map(|lines| format!("&tailLines={lines}")).unwrap_or_default();
+    let (tail, lines) = tail(args.tail)?;
     let query = format!("{}/log?follow={}&previous={}{lines}", path(Kind::Worker, &worker), args.follow, args.previous);
     let mut out = Out { terminal: io::stdout().is_terminal(), rest: Vec::new() };
     match context.client.stream(&query).await {
@@ -36,6 +32,42 @@ pub(super) async fn run(context: &Context, args: Logs) -> Result<(), Failure> {
             }
             context.say_offline();
             offline::log(&context.state, &worker, tail, &mut out)?;
+        }
+        Err(failure) => return Err(failure),
+    }
+    Ok(out.flush()?)
+}
+
+/// How many lines are wanted, and as a part of a query.
+fn tail(lines: i64) -> Result<(Option<u64>, String), Failure> {
+    let tail = match lines {
+        -1 => None,
+        lines => Some(u64::try_from(lines).map_err(|_| Failure::Usage("--tail: give a number of lines, or -1 for all".into()))?),
+    };
+    Ok((tail, tail.map(|lines| format!("&tailLines={lines}")).unwrap_or_default()))
+}
+
+/// `ctl logs task/ID`: the output of all its attempts.
+pub(super) async fn task(context: &Context, args: Logs, ids: &[u64]) -> Result<(), Failure> {
+    let [id] = ids else { return Err(Failure::Usage("give one task as task/ID".into())) };
+    if args.previous {
+        return Err(Failure::Usage("--previous: the log of a task holds all its attempts".into()));
+    }
+    let (tail, lines) = tail(args.tail)?;
+    let mut out = Out { terminal: io::stdout().is_terminal(), rest: Vec::new() };
+    match context.client.stream(&format!("/v1/tasks/{id}/log?follow={}{lines}", args.follow)).await {
+        Ok(mut body) => {
+            while let Some(bytes) = next_chunk(&mut body).await? {
+                out.write_all(&bytes)?;
+            }
+        }
+        Err(Failure::NoDaemon(at)) => {
+            let file = context.state.join("logs/tasks").join(format!("{id}.log"));
+            if args.follow || !file.is_file() {
+                return Err(Failure::NoDaemon(at));
+            }
+            context.say_offline();
+            offline::copy(&file, tail, &mut out)?;
         }
         Err(failure) => return Err(failure),
     }

@@ -9,10 +9,14 @@ mod edit;
 mod get;
 mod logs;
 mod misc;
+mod queue;
 mod rollout;
 mod simulate;
+mod submit;
+mod tasks;
 mod wait;
 mod why;
+mod work;
 
 use std::cell::Cell;
 use std::path::PathBuf;
@@ -44,13 +48,34 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     let state = state::directory(cli.state.as_deref());
     let context = Context { client: Client::new(&state), state, noted: Cell::new(false) };
     match cli.command {
-        Command::Get(args) => get::run(&context, args).await,
-        Command::Describe(args) => describe::run(&context, &args.names).await,
+        Command::Get(args) => match tasks::meant(&args.what)? {
+            Some(ids) => tasks::get(&context, &args, &ids).await,
+            None => get::run(&context, args).await,
+        },
+        Command::Describe(args) => match tasks::meant(&args.names)? {
+            Some(ids) => tasks::describe(&context, &ids).await,
+            None => describe::run(&context, &args.names).await,
+        },
         Command::Explain(args) if args.field.contains('/') => why::explain(&context, &args.field, args.output.as_deref()).await,
         Command::Explain(args) => misc::explain(&args.field, args.recursive),
-        Command::Pause(args) => why::pause(&context, &args.names, args.span).await,
-        Command::Resume(args) => why::resume(&context, &args.names).await,
-        Command::Logs(args) => logs::run(&context, args).await,
+        Command::Pause(args) => match queue::meant(&args.names) {
+            Some(pools) => queue::pause(&context, &pools, &args).await,
+            None => why::pause(&context, &args.names, args.span).await,
+        },
+        Command::Resume(args) => match queue::meant(&args.names) {
+            Some(pools) => queue::resume(&context, &pools).await,
+            None => why::resume(&context, &args.names).await,
+        },
+        Command::Logs(args) => match tasks::meant(&args.worker)? {
+            Some(ids) => logs::task(&context, args, &ids).await,
+            None => logs::run(&context, args).await,
+        },
+        Command::Submit(args) => submit::run(&context, &args).await,
+        Command::Queue(args) => queue::run(&context, &args).await,
+        Command::Cancel(args) => tasks::cancel(&context, &args).await,
+        Command::Release(args) => tasks::release(&context, &args.tasks).await,
+        Command::Retry(args) => tasks::retry(&context, &args.tasks).await,
+        Command::Task(work) => work::run(&context, work).await,
         Command::Restart(args) => misc::restart(&context, &args.names).await,
         Command::Scale(args) => misc::scale(&context, &args.names, args.replicas).await,
         Command::Rollout(Rollout::Status { names, timeout }) => rollout::status(&context, &names, timeout).await,

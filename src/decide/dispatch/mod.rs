@@ -131,6 +131,10 @@ pub fn end(task: Task, token: &Token, (end, output): (End, &str), queue: &Queue,
     holds(&task, token)?;
     let mut end = end;
     cut(&mut end.message, MESSAGE_BYTES_MAX);
+    if task.lease_until.is_some() && end.ran_ms == 0 {
+        // Its worker goes on: nobody else measures how long the task took.
+        end.ran_ms = task.started.map_or(0, |at| u64::try_from(now.wall.0.saturating_sub(at.0)).unwrap_or(0));
+    }
     if task.cancelling && end.reason != EndReason::Done {
         end.reason = EndReason::Cancelled;
     }

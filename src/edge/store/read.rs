@@ -106,8 +106,10 @@ impl Reader {
         let turn = self.db.unchecked_transaction()?;
         let states = filter.states.iter().flat_map(|state| super::tasks::phases(*state)).copied().collect::<Vec<i64>>();
         let most = if filter.most == 0 { LISTED_MAX } else { filter.most.min(LISTED_MAX) };
+        // One task is found by its number, however many there are.
+        let own = if filter.id.is_some() { "id = ?2" } else { "?2 IS NULL" };
         let sql = format!(
-            "SELECT {}, phase, pool FROM tasks WHERE (?1 IS NULL OR pool = ?1) AND (?2 IS NULL OR id = ?2) \
+            "SELECT {}, phase, pool FROM tasks WHERE {own} AND (?1 IS NULL OR pool = ?1) \
              AND (json_array_length(?3) = 0 OR phase IN (SELECT value FROM json_each(?3))) \
              ORDER BY CASE WHEN phase = 4 THEN 0 WHEN phase < 4 THEN phase ELSE 5 END, \
              CASE WHEN phase > 4 THEN -finished ELSE rank END, id LIMIT ?4",

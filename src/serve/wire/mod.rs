@@ -3,6 +3,8 @@
 //! Plain data that server and client share, and the only part of this room that the client may use: nothing here may import
 //! the engine or a web framework.
 
+pub mod tasks;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -79,6 +81,9 @@ pub struct Details {
     /// Each thing that is wrong.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<Cause>,
+    /// When to try again, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_seconds: Option<u64>,
 }
 
 /// One thing that is wrong with a document.

@@ -3,17 +3,21 @@
 //! Nothing is looked up or decided here, so that help and completions need no daemon and no files. Names and numbers are
 //! only told apart; whether they mean anything is for the commands to say.
 
+mod tasks;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::tasks::{Cancel, NextArgs, QueueArgs, Submit, TaskIds, Work};
 use crate::model::time::Span;
 
 /// Look at pools of local workers and change them, with kubectl's verbs.
 #[derive(Debug, Parser)]
 #[command(name = "ctl", version, about, max_term_width = 110, arg_required_else_help = true)]
 #[command(after_help = "Exit codes: 0 done; 1 the answer is no; 2 used wrongly; 3 no daemon; 4 denied; 70 internal.\n\n\
-    Examples:\n  ctl get pools\n  ctl describe pool/web\n  ctl logs -f web-0\n  ctl scale pool/web --replicas 3")]
+    Examples:\n  ctl get pools\n  ctl describe pool/web\n  ctl logs -f web-0\n  \
+    ctl submit web -- '{\"page\": 3}'\n  ctl queue web\n  ctl scale pool/web --replicas 3")]
 pub struct Cli {
     /// The daemon's state directory [default: $WEIR_STATE, ./.weir, $XDG_STATE_HOME/weir, /var/lib/weir for root]
     #[arg(long, global = true, value_name = "DIR")]
@@ -26,16 +30,16 @@ pub struct Cli {
 /// A verb.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show pools, workers or events as a table or otherwise
+    /// Show pools, workers, tasks or events as a table or otherwise
     #[command(
         after_help = "Examples:\n  ctl get pools\n  ctl get pool/web worker/web-0\n  ctl get workers -l tier=front -o wide\n  \
-        ctl get pools -w\n  ctl get workers --sort-by=.status.restarts\n  \
+        ctl get pools -w\n  ctl get tasks --pool web --status Queued,Leased\n  ctl get task 12 -o yaml\n  ctl get workers --sort-by=.status.restarts\n  \
         ctl get pools -o jsonpath='{range .items[*]}{.metadata.name}{\"\\n\"}{end}'\n  \
         ctl get pools -o custom-columns=NAME:.metadata.name,READY:.status.readyReplicas"
     )]
     Get(Get),
-    /// Show everything about a pool or a worker, with its events
-    #[command(after_help = "Examples:\n  ctl describe pool/web\n  ctl describe worker web-0")]
+    /// Show everything about a pool, a worker or a task, with its events
+    #[command(after_help = "Examples:\n  ctl describe pool/web\n  ctl describe worker web-0\n  ctl describe task/12")]
     Describe(Names),
     /// Explain a field of the documents, or why a pool has the size it has
     #[command(
@@ -43,8 +47,10 @@ pub enum Command {
         ctl explain pool/web\n  ctl explain pool/web -o json"
     )]
     Explain(Explain),
-    /// Print a worker's log
-    #[command(after_help = "Examples:\n  ctl logs web-0\n  ctl logs -f --tail 20 worker/web-0\n  ctl logs --previous web-0")]
+    /// Print a worker's log, or a task's
+    #[command(
+        after_help = "Examples:\n  ctl logs web-0\n  ctl logs -f --tail 20 worker/web-0\n  ctl logs --previous web-0\n  ctl logs -f task/12"
+    )]
     Logs(Logs),
     /// End workers and start them again
     #[command(after_help = "Examples:\n  ctl restart worker/web-0")]
@@ -52,12 +58,40 @@ pub enum Command {
     /// Set the number of a pool's workers, in its document
     #[command(after_help = "Examples:\n  ctl scale pool/web --replicas 3\n  ctl scale --replicas=0 pool web")]
     Scale(Scale),
-    /// Hold a pool's size, whatever its triggers say
-    #[command(after_help = "Examples:\n  ctl pause pool/web\n  ctl pause pool/web --for 1h")]
+    /// Hold a pool's size, whatever its triggers say; or let a queue rest
+    #[command(
+        after_help = "Examples:\n  ctl pause pool/web\n  ctl pause pool/web --for 1h\n  ctl pause queue/web --for 1h --reason \"usage limit\""
+    )]
     Pause(Pause),
-    /// Let a pool follow its triggers again
-    #[command(after_help = "Examples:\n  ctl resume pool/web")]
+    /// Let a pool follow its triggers again, or a queue go on
+    #[command(after_help = "Examples:\n  ctl resume pool/web\n  ctl resume queue/web")]
     Resume(Names),
+    /// Give a pool a task
+    #[command(
+        after_help = "Examples:\n  ctl submit web -- '{\"page\": 3}'\n  ctl submit claude --priority 9 -- fix the failing test\n  \
+        ctl submit web --key repo-7 --idempotency-key delivery-1 -f payload.json\n  ctl submit web --hold -- later\n  \
+        ctl submit web --wait=10m -o jsonpath='{.result}' -- 3"
+    )]
+    Submit(Submit),
+    /// Show who has a task and who waits, with places and estimated starts
+    #[command(after_help = "Examples:\n  ctl queue web\n  ctl queue")]
+    Queue(QueueArgs),
+    /// Take tasks back; one that runs is stopped
+    #[command(after_help = "Examples:\n  ctl cancel 12 13\n  ctl cancel task/12\n  ctl cancel --worker web-0")]
+    Cancel(Cancel),
+    /// Let held tasks go
+    #[command(after_help = "Examples:\n  ctl release 12")]
+    Release(TaskIds),
+    /// Try tasks once more that failed, died, expired or were cancelled
+    #[command(after_help = "Examples:\n  ctl retry 12\n  ctl retry $(ctl get tasks --status Dead -o name)")]
+    Retry(TaskIds),
+    /// A worker's side: take, keep, and end tasks, for shell scripts
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  ctl task next --wait 60s\n  ctl task heartbeat \"$token\"\n  ctl task done \"$token\" --result 3\n\n\
+        Reads WEIR_POOL, WEIR_WORKER, WEIR_RUN, WEIR_STATE and WEIR_TASK_TOKEN, which weir gives its workers."
+    )]
+    Task(Work),
     /// Wait for a change to reach all workers, or start all workers again one by one
     #[command(subcommand, after_help = "Examples:\n  ctl rollout status pool/web --timeout 2m\n  ctl rollout restart pool/web")]
     Rollout(Rollout),
@@ -106,7 +140,7 @@ pub enum Command {
 /// `get`
 #[derive(Debug, Args)]
 pub struct Get {
-    /// pools, workers or events, with names; or TYPE/NAME
+    /// pools, workers, tasks or events, with names; or TYPE/NAME
     #[arg(required = true, value_name = "TYPE[/NAME]")]
     pub what: Vec<String>,
     /// wide, yaml, json, name, jsonpath=…, custom-columns=…
@@ -124,6 +158,15 @@ pub struct Get {
     /// Leave out the head of the table
     #[arg(long)]
     pub no_headers: bool,
+    /// Of tasks: those of this pool
+    #[arg(long, value_name = "POOL")]
+    pub pool: Option<String>,
+    /// Of tasks: those in these states, as Queued,Leased
+    #[arg(long, value_name = "STATES")]
+    pub status: Option<String>,
+    /// Of tasks: so many at most
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u32>,
 }
 
 /// Names of objects.
@@ -150,18 +193,21 @@ pub struct Explain {
 /// `pause`
 #[derive(Debug, Args)]
 pub struct Pause {
-    /// TYPE/NAME, or TYPE NAME
+    /// pool/NAME, or queue/NAME
     #[arg(required = true, value_name = "TYPE/NAME")]
     pub names: Vec<String>,
     /// For how long; without it until `ctl resume`
     #[arg(long = "for", value_name = "DURATION")]
     pub span: Option<Span>,
+    /// Why, for whoever looks; for queue/NAME
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub reason: String,
 }
 
 /// `logs`
 #[derive(Debug, Args)]
 pub struct Logs {
-    /// worker/NAME or NAME
+    /// worker/NAME, NAME, or task/ID
     #[arg(required = true, value_name = "WORKER")]
     pub worker: Vec<String>,
     /// Go on with what is written

@@ -1,0 +1,167 @@
+//! What can be typed about tasks and queues: giving work, looking at it, taking it back, and the worker's side.
+//!
+//! As data, like the rest of what can be typed: nothing is looked up here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::model::time::Span;
+
+/// `submit`
+#[derive(Debug, Args)]
+pub struct Submit {
+    /// The pool: the task's type
+    pub pool: String,
+    /// What the task carries: JSON if it reads as such, else a text; several words are one text
+    #[arg(last = true, value_name = "PAYLOAD", conflicts_with = "file")]
+    pub payload: Vec<String>,
+    /// Read what it carries from a file, or from - for the standard input
+    #[arg(short = 'f', long = "filename", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// 9 goes first, 0 last
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=9))]
+    pub priority: u8,
+    /// It expires if nobody has taken it after this
+    #[arg(long, value_name = "DURATION")]
+    pub ttl: Option<Span>,
+    /// How long one attempt may take
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<Span>,
+    /// Not to be taken before this has passed
+    #[arg(long, value_name = "DURATION")]
+    pub delay: Option<Span>,
+    /// No two tasks with the same key run at once
+    #[arg(long)]
+    pub key: Option<String>,
+    /// A second submit with it gives the task of the first one
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+    /// Attempts in all
+    #[arg(long, value_name = "N")]
+    pub max_attempts: Option<u32>,
+    /// It waits until "ctl release"
+    #[arg(long)]
+    pub hold: bool,
+    /// So many tasks alike
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000), conflicts_with = "idempotency_key")]
+    pub count: u32,
+    /// Wait until it has ended, as --wait=10m at most so long; exit code 1 when it did not succeed
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "0s")]
+    pub wait: Option<Span>,
+    /// yaml, json, name, jsonpath=…, custom-columns=…
+    #[arg(short, long, value_name = "FORMAT")]
+    pub output: Option<String>,
+}
+
+/// Numbers of tasks.
+#[derive(Debug, Args)]
+pub struct TaskIds {
+    /// ID or task/ID
+    #[arg(required = true, value_name = "TASK")]
+    pub tasks: Vec<String>,
+}
+
+/// `cancel`
+#[derive(Debug, Args)]
+pub struct Cancel {
+    /// ID or task/ID
+    #[arg(value_name = "TASK", required_unless_present = "worker")]
+    pub tasks: Vec<String>,
+    /// The tasks that this worker has
+    #[arg(long, value_name = "NAME", conflicts_with = "tasks")]
+    pub worker: Option<String>,
+}
+
+/// `queue`
+#[derive(Debug, Args)]
+pub struct QueueArgs {
+    /// Pools; without one all that have a queue
+    #[arg(value_name = "POOL")]
+    pub pools: Vec<String>,
+    /// Leave out the head of the table
+    #[arg(long)]
+    pub no_headers: bool,
+}
+
+/// `task`: a worker's side. Each waits for a daemon that is being restarted.
+#[derive(Debug, Subcommand)]
+pub enum Work {
+    /// Take the next task and print it as one line of JSON, its token first; exit code 1 and nothing when there is none
+    #[command(
+        after_help = "Examples:\n  ctl task next --wait 60s\n  ctl task next --wait 60s -o jsonpath='{.token} {.payload}'\n\n\
+        A worker is a loop of it, with exit code 1 for \"there was none\" and 3 for \"no daemon\":\n  \
+        while :; do\n    line=$(ctl task next --wait 60s -o jsonpath='{.token} {.payload}') || continue\n    \
+        token=${line%% *}\n    if work \"${line#* }\"; then ctl task done \"$token\"; else ctl task fail \"$token\"; fi\n  done"
+    )]
+    Next {
+        /// Whose task, and for how long to wait.
+        #[command(flatten)]
+        wish: NextArgs,
+    },
+    /// Say that this task's worker lives; exit code 1 when the task was cancelled or is another's
+    #[command(
+        after_help = "Examples:\n  ctl task heartbeat \"$token\"\n  ctl task heartbeat \"$token\" --extend 10m --progress \"3 of 5\""
+    )]
+    Heartbeat {
+        /// The lease [default: $WEIR_TASK_TOKEN]
+        token: Option<String>,
+        /// A new bound for the attempt, from now
+        #[arg(long, value_name = "DURATION")]
+        extend: Option<Span>,
+        /// How far it is
+        #[arg(long, value_name = "TEXT")]
+        progress: Option<String>,
+    },
+    /// The task is done
+    #[command(
+        after_help = "Examples:\n  ctl task done \"$token\" --result '{\"pages\": 3}'\n  ctl task done \"$token\" --next --wait 60s"
+    )]
+    Done {
+        /// The lease [default: $WEIR_TASK_TOKEN]
+        token: Option<String>,
+        /// What it gives back: JSON if it reads as such, else a text
+        #[arg(long, value_name = "JSON")]
+        result: Option<String>,
+        /// Take the next task in the same step, and print it
+        #[arg(long)]
+        next: bool,
+        /// Whose task, and for how long to wait.
+        #[command(flatten)]
+        wish: NextArgs,
+    },
+    /// The attempt failed
+    #[command(
+        after_help = "Examples:\n  ctl task fail \"$token\" --message \"no such branch\"\n  ctl task fail \"$token\" --again --next"
+    )]
+    Fail {
+        /// The lease [default: $WEIR_TASK_TOKEN]
+        token: Option<String>,
+        /// Why
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        message: String,
+        /// As an exit code, for the pool's failurePolicy
+        #[arg(long, value_name = "N", allow_negative_numbers = true)]
+        code: Option<i32>,
+        /// Ask for another attempt, whatever the pool's rules say of failures
+        #[arg(long)]
+        again: bool,
+        /// Take the next task in the same step, and print it
+        #[arg(long)]
+        next: bool,
+        /// Whose task, and for how long to wait.
+        #[command(flatten)]
+        wish: NextArgs,
+    },
+}
+
+/// Which task is wanted.
+#[derive(Clone, Debug, Args)]
+pub struct NextArgs {
+    /// Wait so long for a task
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    pub wait: Span,
+    /// For the task that is taken: json, yaml, jsonpath=…, custom-columns=…
+    #[arg(short, long, value_name = "FORMAT")]
+    pub output: Option<String>,
+}

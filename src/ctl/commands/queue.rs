@@ -1,0 +1,151 @@
+//! `queue`: who has a task and who waits; `pause` and `resume` of a queue.
+//!
+//! What stands in a queue is shown in its order, with a line that sums it up, so that nobody has to guess what a full pool does.
+
+use hyper::Method;
+use serde_json::Value;
+
+use super::Context;
+use super::tasks::listed;
+use crate::ctl::args::{Pause, QueueArgs};
+use crate::ctl::client::{Sent, encoded};
+use crate::ctl::columns::{number, text};
+use crate::ctl::error::Failure;
+use crate::ctl::print::{Table, emit};
+use crate::ctl::resource::many;
+use crate::ctl::task_columns::{queue_heads, queue_row, rough};
+use crate::ctl::text::tame;
+use crate::ctl::time::{age, now};
+use crate::model::status::Kind;
+use crate::model::time::Wall;
+use crate::serve::wire::Status;
+use crate::serve::wire::tasks::{CapacityView, PauseQueue};
+
+/// Tasks of a queue that are shown.
+const SHOWN: usize = 500;
+
+/// `ctl queue`
+pub(super) async fn run(context: &Context, args: &QueueArgs) -> Result<(), Failure> {
+    let pools = if args.pools.is_empty() { with_queue(context).await? } else { many(&args.pools, Kind::Pool)? };
+    let mut parts = Vec::new();
+    for pool in &pools {
+        parts.push(one(context, pool, !args.no_headers, pools.len() > 1).await?);
+    }
+    emit(&parts.join("\n"))
+}
+
+async fn with_queue(context: &Context) -> Result<Vec<String>, Failure> {
+    let pools = context.client.list(Kind::Pool, "").await?.items;
+    let has = |pool: &&Value| pool.pointer("/spec/queue").is_some_and(Value::is_object);
+    let names: Vec<String> = pools.iter().filter(has).map(|pool| text(pool, "/metadata/name").to_owned()).collect();
+    if names.is_empty() { Err(Failure::No("no pool has a queue".into())) } else { Ok(names) }
+}
+
+async fn one(context: &Context, pool: &str, heads: bool, title: bool) -> Result<String, Failure> {
+    let path = format!("/v1/pools/{}/capacity", encoded(pool));
+    let room: CapacityView = context.client.ask(Method::GET, &path, Sent::nothing()).await?;
+    let tasks = listed(context, &format!("pool={}&state=Leased,Queued,Held&limit={SHOWN}", encoded(pool))).await?;
+    let object = context.client.get(Kind::Pool, pool).await?;
+    let mut out = if title { format!("pool/{}\n", tame(pool)) } else { String::new() };
+    if !tasks.is_empty() {
+        let mut table = Table::new(&queue_heads(), heads);
+        tasks.iter().for_each(|view| table.add(queue_row(view, now())));
+        out += &table.take();
+    }
+    Ok(out + &tame(&summary(&room, &object, tasks.len(), now())) + "\n")
+}
+
+/// `3 queued (1 delayed), 2 running, 0 of 2 slots free, room for 997 more`
+fn summary(room: &CapacityView, pool: &Value, shown: usize, now: Wall) -> String {
+    let count = |name: &str| number(pool, &format!("/status/queue/{name}"));
+    let kinds = ["delayed", "blocked"].map(|kind| (count(kind), kind));
+    let kinds: Vec<String> = kinds.iter().filter(|(n, _)| *n > 0).map(|(n, kind)| format!("{n} {kind}")).collect();
+    let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
+    let held = count("held");
+    let held_words = if held > 0 { format!(", {held} held") } else { String::new() };
+    let left = u64::from(room.capacity).saturating_sub(room.queued + held);
+    let slots = number(pool, "/status/desiredReplicas");
+    let mut out = format!(
+        "{} queued{kinds}{held_words}, {} running, {} of {slots} slots free, room for {left} more",
+        room.queued, room.running, room.free_slots
+    );
+    if let Some(wait) = room.estimated_wait {
+        out += &format!("; a new task starts in about {}", rough(wait));
+    }
+    if let Some(until) = room.paused_until.filter(|until| *until > now) {
+        let when = if until.0 > now.0.saturating_add(1000 * 365 * 86_400_000) {
+            "until it is resumed".into()
+        } else {
+            format!("until {until} (for {})", age(now, until))
+        };
+        out += &format!("; paused {when}: {}", text(pool, "/status/queue/pausedWhy"));
+    }
+    if shown >= SHOWN {
+        out += &format!("; the first {SHOWN} are shown");
+    }
+    out
+}
+
+/// The pools of `queue/NAME …` or `queue NAME …`, when it is queues that are meant.
+pub(super) fn meant(words: &[String]) -> Option<Vec<String>> {
+    let is_queue = |word: &str| matches!(word, "queue" | "queues");
+    let (first, rest) = words.split_first()?;
+    if is_queue(first) && !rest.is_empty() {
+        return Some(rest.to_vec());
+    }
+    let named = |word: &String| word.split_once('/').filter(|(kind, _)| is_queue(kind)).map(|(_, name)| name.to_owned());
+    words.iter().map(named).collect()
+}
+
+/// `ctl pause queue/NAME`
+pub(super) async fn pause(context: &Context, pools: &[String], args: &Pause) -> Result<(), Failure> {
+    let pause = PauseQueue { span: args.span, until: None, reason: args.reason.clone() };
+    let pause = serde_json::to_value(&pause).expect("plain data");
+    for pool in pools {
+        let _: Status = context.client.ask(Method::POST, &path(pool, "pause"), Sent::json(&pause)).await?;
+        let how = args.span.map_or_else(|| "paused".to_owned(), |span| format!("paused for {span}"));
+        emit(&format!("queue/{} {how}\n", tame(pool)))?;
+    }
+    Ok(())
+}
+
+/// `ctl resume queue/NAME`
+pub(super) async fn resume(context: &Context, pools: &[String]) -> Result<(), Failure> {
+    for pool in pools {
+        let _: Status = context.client.ask(Method::POST, &path(pool, "resume"), Sent::nothing()).await?;
+        emit(&format!("queue/{} resumed\n", tame(pool)))?;
+    }
+    Ok(())
+}
+
+fn path(pool: &str, verb: &str) -> String {
+    format!("/v1/pools/{}/queue/{verb}", encoded(pool))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_sum_of_a_queue() {
+        let room = CapacityView { queued: 5, running: 2, capacity: 100, free_slots: 0, ..CapacityView::default() };
+        let pool = json!({"status": {"desiredReplicas": 2, "queue": {"delayed": 1, "held": 3, "pausedWhy": "limit"}}});
+        let plain = "5 queued (1 delayed), 3 held, 2 running, 0 of 2 slots free, room for 92 more";
+        assert_eq!(summary(&room, &pool, 10, Wall(0)), plain);
+        let paused = CapacityView { paused_until: Some(Wall(60_000)), ..room };
+        let words = summary(&paused, &pool, 10, Wall(0));
+        assert_eq!(words, format!("{plain}; paused until 1970-01-01T00:01:00.000Z (for 60s): limit"));
+    }
+
+    #[test]
+    fn queues_by_name() {
+        let words = |text: &str| meant(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(words("queue/a queue/b"), Some(vec!["a".into(), "b".into()]));
+        assert_eq!(words("queue a"), Some(vec!["a".into()]));
+        for text in ["pool/a", "queue/a pool/b", "", "queue"] {
+            assert_eq!(words(text), None, "{text}");
+        }
+    }
+}

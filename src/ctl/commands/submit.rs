@@ -1,0 +1,158 @@
+//! `submit`: give a pool tasks, and, where it is asked for, wait until they have ended.
+//!
+//! Waiting is a request that is answered when it is over, asked again as long as it takes. A refusal of a full queue says when
+//! to try again.
+
+use std::io::Read;
+
+use hyper::Method;
+use serde_json::Value;
+
+use super::Context;
+use super::tasks::show;
+use crate::ctl::args::Submit;
+use crate::ctl::client::{Sent, encoded};
+use crate::ctl::error::Failure;
+use crate::ctl::print::{Format, emit, note};
+use crate::ctl::task_columns::standing;
+use crate::ctl::text::tame;
+use crate::ctl::time::now;
+use crate::model::task::{NewTask, PAYLOAD_BYTES_MAX, TaskState};
+use crate::model::time::Span;
+use crate::serve::wire::tasks::{TaskList, TaskView};
+
+/// One request of a wait.
+const ROUND: Span = Span::secs(600);
+
+/// `ctl submit`
+pub(super) async fn run(context: &Context, args: &Submit) -> Result<(), Failure> {
+    let format = args.output.as_deref().map(|output| Format::parse(Some(output))).transpose()?;
+    let payload = payload(args)?;
+    let task = NewTask {
+        payload,
+        priority: args.priority,
+        key: args.key.clone(),
+        idempotency_key: args.idempotency_key.clone(),
+        ttl: args.ttl,
+        timeout: args.timeout,
+        max_attempts: args.max_attempts,
+        delay: args.delay,
+        hold: args.hold,
+        ..NewTask::default()
+    };
+    let task = serde_json::to_value(&task).expect("a task is plain data with string keys");
+    let path = format!("/v1/pools/{}/tasks", encoded(pool(&args.pool)?));
+    let many = vec![task; usize::try_from(args.count).unwrap_or(1)];
+    let mut tasks: TaskList = context.client.ask(Method::POST, &path, Sent::json(&Value::Array(many))).await?;
+    if format.is_none() {
+        emit(&said(&tasks.items))?;
+    }
+    if let Some(longest) = args.wait {
+        for view in &mut tasks.items {
+            *view = ended(context, view.task.id, longest).await?;
+        }
+    }
+    match &format {
+        Some(format) => show(&tasks.items, format, true, args.count == 1)?,
+        None if args.wait.is_some() => results(&tasks.items)?,
+        None => {}
+    }
+    if args.wait.is_some() { judge(&tasks.items, format.is_none()) } else { Ok(()) }
+}
+
+/// `claude`, `pool/claude`
+fn pool(word: &str) -> Result<&str, Failure> {
+    match word.split_once('/') {
+        None => Ok(word),
+        Some(("pool" | "pools" | "wp", name)) => Ok(name),
+        Some(_) => Err(Failure::Usage(format!("{} is no pool: give its name", tame(word)))),
+    }
+}
+
+fn payload(args: &Submit) -> Result<Value, Failure> {
+    let text = match &args.file {
+        None => args.payload.join(" "),
+        Some(file) => {
+            let mut text = String::new();
+            let most = 4 * PAYLOAD_BYTES_MAX as u64;
+            let read = if file.as_os_str() == "-" {
+                std::io::stdin().take(most).read_to_string(&mut text)
+            } else {
+                std::fs::File::open(file).and_then(|file| file.take(most).read_to_string(&mut text))
+            };
+            read.map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
+            text
+        }
+    };
+    Ok(json_or_text(&text, args.file.is_none() && args.payload.is_empty()))
+}
+
+/// JSON if it reads as such, else a text; nothing where nothing was given.
+pub(super) fn json_or_text(text: &str, nothing: bool) -> Value {
+    if nothing {
+        return Value::Null;
+    }
+    serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))
+}
+
+fn said(tasks: &[TaskView]) -> String {
+    match tasks {
+        [first, .., last] => {
+            let place = |view: &TaskView| view.position.map_or_else(|| "-".into(), |place| place.to_string());
+            let (from, to) = (place(first), place(last));
+            format!("{} tasks queued: task/{} to task/{}, positions {from} to {to}\n", tasks.len(), first.task.id, last.task.id)
+        }
+        few => few.iter().map(|view| format!("{}\n", tame(&standing(view, now())))).collect(),
+    }
+}
+
+/// The task when it has ended, or as it is after so long; 0: however long it takes.
+async fn ended(context: &Context, id: u64, longest: Span) -> Result<TaskView, Failure> {
+    let began = now();
+    loop {
+        let spent = u64::try_from(now().0.saturating_sub(began.0)).unwrap_or(0);
+        let left = if longest.0 == 0 { ROUND } else { Span(longest.0.saturating_sub(spent)).min(ROUND) };
+        let path = format!("/v1/tasks/{id}?wait={left}");
+        let view: TaskView = context.client.ask(Method::GET, &path, Sent::nothing()).await?;
+        if view.task.state.is_final() || left.0 == 0 {
+            return Ok(view);
+        }
+    }
+}
+
+fn results(tasks: &[TaskView]) -> Result<(), Failure> {
+    for view in tasks.iter().filter(|view| view.task.state == TaskState::Succeeded) {
+        emit(&format!("{}\n", tame(&standing(view, now()))))?;
+        if let Some(result) = &view.task.result {
+            emit(&crate::ctl::print::as_json(result))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether all of them succeeded.
+fn judge(tasks: &[TaskView], say: bool) -> Result<(), Failure> {
+    let bad: Vec<&TaskView> = tasks.iter().filter(|view| view.task.state != TaskState::Succeeded).collect();
+    if bad.is_empty() {
+        return Ok(());
+    }
+    if say {
+        bad.iter().for_each(|view| note(&standing(view, now())));
+    }
+    Err(Failure::No(String::new()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_is_json_when_it_reads_as_such() {
+        for (text, value) in
+            [("{\"a\": 1}", serde_json::json!({"a": 1})), ("3", 3.into()), ("fix it", "fix it".into()), ("", "".into())]
+        {
+            assert_eq!(json_or_text(text, false), value);
+        }
+        assert_eq!(json_or_text("", true), Value::Null);
+    }
+}

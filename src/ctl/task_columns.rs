@@ -1,0 +1,212 @@
+//! What the tables of tasks show, and how a task is said in one line.
+//!
+//! Pure: the time is an argument. Text of a task is not made harmless here: that is for whoever prints it.
+
+use super::time::age;
+use crate::model::task::{EndReason, Task, TaskState};
+use crate::model::time::{Span, Wall};
+use crate::serve::wire::tasks::TaskView;
+
+/// Characters of a payload that a table shows.
+const SHOWN: usize = 60;
+
+/// The heads of the table of `get tasks`.
+pub fn heads(wide: bool) -> Vec<String> {
+    let narrow = ["ID", "POOL", "STATE", "PRI", "ATTEMPT", "WORKER", "AGE", "WAIT/RAN", "MESSAGE"];
+    let more: &[&str] = if wide { &["POSITION", "KEY", "TIMEOUT", "SOURCE", "PAYLOAD"] } else { &[] };
+    narrow.iter().chain(more).map(|head| (*head).to_owned()).collect()
+}
+
+/// The row of a task.
+pub fn row(view: &TaskView, wide: bool, now: Wall) -> Vec<String> {
+    let task = &view.task;
+    let mut row = vec![
+        task.id.to_string(),
+        task.pool.clone(),
+        state(task).into(),
+        task.priority.to_string(),
+        format!("{}/{}", task.attempt, task.max_attempts),
+        task.worker.clone().unwrap_or_else(|| "-".into()),
+        age(task.created, now),
+        duration(view, now),
+        message(task, now),
+    ];
+    if wide {
+        let dash = || "-".to_owned();
+        row.extend([
+            view.position.map_or_else(dash, |place| place.to_string()),
+            task.key.clone().unwrap_or_else(dash),
+            task.timeout.to_string(),
+            task.source.clone(),
+            short(&task.payload.to_string()),
+        ]);
+    }
+    row
+}
+
+/// The heads of the table of `queue`.
+pub fn queue_heads() -> Vec<String> {
+    ["POSITION", "ID", "STATE", "PRI", "ATTEMPT", "WORKER", "AGE", "START/RAN", "MESSAGE", "PAYLOAD"].map(str::to_owned).into()
+}
+
+/// The row of a task in its queue.
+pub fn queue_row(view: &TaskView, now: Wall) -> Vec<String> {
+    let task = &view.task;
+    vec![
+        view.position.map_or_else(|| "-".into(), |place| place.to_string()),
+        task.id.to_string(),
+        state(task).into(),
+        task.priority.to_string(),
+        format!("{}/{}", task.attempt, task.max_attempts),
+        task.worker.clone().unwrap_or_else(|| "-".into()),
+        age(task.created, now),
+        duration(view, now),
+        message(task, now),
+        short(&task.payload.to_string()),
+    ]
+}
+
+/// The state in one word, finer than the states are.
+pub fn state(task: &Task) -> &'static str {
+    match task.state {
+        TaskState::Leased if task.cancelling => "Cancelling",
+        TaskState::Leased => "Running",
+        TaskState::Queued if task.not_before.is_some() => "Delayed",
+        TaskState::Queued if task.blocked => "Blocked",
+        TaskState::Queued
+        | TaskState::Held
+        | TaskState::Succeeded
+        | TaskState::Failed
+        | TaskState::Dead
+        | TaskState::Cancelled
+        | TaskState::Expired => task.state.name(),
+    }
+}
+
+/// How long it will wait, runs, or ran.
+fn duration(view: &TaskView, now: Wall) -> String {
+    let task = &view.task;
+    match task.state {
+        TaskState::Queued => match (task.not_before, view.estimated_wait) {
+            (Some(at), _) if at > now => format!("in {}", age(now, at)),
+            (_, Some(wait)) if wait.0 == 0 => "now".into(),
+            (_, Some(wait)) => format!("in ~{}", rough(wait)),
+            (_, None) => "-".into(),
+        },
+        TaskState::Leased => task.started.map_or_else(|| "-".into(), |at| age(at, now)),
+        TaskState::Held | TaskState::Cancelled | TaskState::Expired => "-".into(),
+        TaskState::Succeeded | TaskState::Failed | TaskState::Dead => {
+            task.end.as_ref().map_or_else(|| "-".into(), |end| Span(end.ran_ms).to_string())
+        }
+    }
+}
+
+/// A length of time as people say it: whole seconds, or as kubectl shortens them.
+pub fn rough(span: Span) -> String {
+    let ms = i64::try_from(span.0).unwrap_or(i64::MAX);
+    age(Wall(0), Wall(ms.saturating_add(500)))
+}
+
+/// What there is to say of it in a line; empty when nothing.
+pub fn message(task: &Task, now: Wall) -> String {
+    let end = task.end.as_ref().map(|end| if end.message.is_empty() { format!("{:?}", end.reason) } else { end.message.clone() });
+    match task.state {
+        TaskState::Held => "waits for a release".into(),
+        TaskState::Queued if task.blocked => "waits for another task of its key".into(),
+        TaskState::Queued => end.map_or_else(String::new, |end| format!("tried before: {end}")),
+        TaskState::Leased => task.progress.clone(),
+        TaskState::Succeeded => task.end.as_ref().map_or_else(String::new, |end| end.message.clone()),
+        TaskState::Expired => format!("nobody took it within {}", task.ttl),
+        TaskState::Cancelled => task.finished.map_or_else(String::new, |at| format!("{} ago", age(at, now))),
+        TaskState::Failed | TaskState::Dead => end.unwrap_or_default(),
+    }
+}
+
+/// `queued, position 3, starts in about 40s`
+pub fn standing(view: &TaskView, now: Wall) -> String {
+    let task = &view.task;
+    let place = view.position.map_or_else(String::new, |place| format!(", position {place}"));
+    let known = if view.known { " (known before)" } else { "" };
+    let how = match task.state {
+        TaskState::Queued => match (task.not_before, view.estimated_wait) {
+            (Some(at), _) => format!("queued, not before {} from now", age(now, at)),
+            (None, _) if task.blocked => "queued behind another task of its key".into(),
+            (None, Some(wait)) if wait.0 == 0 => format!("queued{place}, starts now"),
+            (None, Some(wait)) => format!("queued{place}, starts in about {}", rough(wait)),
+            (None, None) => format!("queued{place}"),
+        },
+        TaskState::Held => "held until \"ctl release\"".into(),
+        TaskState::Leased => format!("runs on {}", task.worker.as_deref().unwrap_or("nobody")),
+        TaskState::Succeeded => "succeeded".into(),
+        TaskState::Failed | TaskState::Dead | TaskState::Cancelled | TaskState::Expired => {
+            let why = message(task, now);
+            let why = if why.is_empty() { why } else { format!(": {why}") };
+            format!("{}{why}", task.state.name().to_lowercase())
+        }
+    };
+    format!("task/{} {how}{known}", task.id)
+}
+
+/// How an attempt ended, in words.
+pub fn ended(task: &Task) -> String {
+    let Some(end) = &task.end else { return String::new() };
+    let how = match (end.code, end.signal) {
+        (Some(code), _) => format!(", exit code {code}"),
+        (None, Some(signal)) => format!(", signal {signal}"),
+        (None, None) => String::new(),
+    };
+    let said = format!("exit code {}", end.code.unwrap_or(0));
+    let message = if end.message.is_empty() || end.message == said { String::new() } else { format!(": {}", end.message) };
+    let ran = if end.reason == EndReason::Expired { String::new() } else { format!(" after {}", Span(end.ran_ms)) };
+    format!("{:?}{how}{ran}{message}", end.reason)
+}
+
+fn short(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::task::End;
+
+    #[test]
+    fn a_task_is_said_in_a_line() {
+        let now = Wall(1_000_000);
+        let view = |task: Task| TaskView { task: Task { id: 12, ..task }, ..TaskView::default() };
+        let third = TaskView { position: Some(3), estimated_wait: Some(Span::secs(40)), ..view(Task::default()) };
+        let dead = Task {
+            state: TaskState::Dead,
+            end: Some(End { message: "exit code 2".into(), code: Some(2), ran_ms: 1500, ..End::default() }),
+            ..Task::default()
+        };
+        for (view, words) in [
+            (third.clone(), "task/12 queued, position 3, starts in about 40s"),
+            (TaskView { estimated_wait: Some(Span(0)), ..third.clone() }, "task/12 queued, position 3, starts now"),
+            (TaskView { estimated_wait: None, known: true, ..third }, "task/12 queued, position 3 (known before)"),
+            (view(Task { blocked: true, ..Task::default() }), "task/12 queued behind another task of its key"),
+            (view(Task { not_before: Some(Wall(1_060_000)), ..Task::default() }), "task/12 queued, not before 60s from now"),
+            (view(Task { state: TaskState::Held, ..Task::default() }), "task/12 held until \"ctl release\""),
+            (view(dead.clone()), "task/12 dead: exit code 2"),
+        ] {
+            assert_eq!(standing(&view, now), words);
+        }
+        assert_eq!(ended(&dead), "Failed, exit code 2 after 1500ms");
+    }
+
+    #[test]
+    fn rows_fit_their_heads() {
+        for state in TaskState::ALL {
+            let view =
+                TaskView { task: Task { state, payload: "é".repeat(200).into(), ..Task::default() }, ..TaskView::default() };
+            for wide in [false, true] {
+                assert_eq!(row(&view, wide, Wall(0)).len(), heads(wide).len());
+            }
+            assert_eq!(queue_row(&view, Wall(0)).len(), queue_heads().len());
+            assert!(queue_row(&view, Wall(0)).last().is_some_and(|payload| payload.chars().count() == SHOWN + 1));
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The worker's side of the queues: a lease, its heartbeats, its end.
+//!
+//! Whoever asks must be the present run of a worker that is not being stopped; whoever reports must hold the lease. A lease
+//! whose answer nobody was left to hear is given back at once: else it would cost its worker's life when nothing was heard of it.
+
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+
+use super::handle::{Denied, Handle};
+use super::order;
+use super::tasks::unexpected;
+use crate::model::queue::Delivery;
+use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueWork, Taker};
+use crate::model::status::{Kind, Object, Phase};
+use crate::model::task::{End, EndReason, Task, Token};
+use crate::model::time::Span;
+
+/// A worker may ask before what is shown of it says that it runs; that takes a moment.
+const SHOWN: Duration = Duration::from_secs(2);
+
+/// Whether a worker may take a task.
+enum May {
+    Yes,
+    /// What is shown of it is older than it.
+    Later(Denied),
+    No(Denied),
+}
+
+impl Handle {
+    /// Give a worker its next task; waits for one for so long at most.
+    ///
+    /// # Errors
+    /// [`Denied::NotFound`], [`Denied::Conflict`] when this run of the worker is over or is to take nothing more, or when the
+    /// pool's tasks are not for workers to take.
+    pub async fn lease(&self, name: &str, worker: &str, run: u64, wait: Duration) -> Result<Option<Task>, Denied> {
+        let (_, queue) = self.rules(name)?;
+        if queue.delivery == Delivery::Process {
+            return Err(Denied::Conflict(format!(
+                "pool {name} starts a process for each task: give it `spec.queue.delivery: Lease` for workers that take tasks"
+            )));
+        }
+        self.shown_running(name, worker, run).await?;
+        let mut changes = self.tasks_door().hub.of(name).subscribe();
+        let end = tokio::time::sleep(wait);
+        tokio::pin!(end);
+        loop {
+            changes.mark_unchanged();
+            self.may_take(name, worker, run).yes()?;
+            if let Some(task) = self.claim(name, worker, run).await? {
+                return Ok(Some(task));
+            }
+            tokio::select! {
+                () = &mut end => return Ok(None),
+                changed = some_ready(&mut changes) => changed.map_err(|_| Denied::Ending)?,
+            }
+        }
+    }
+
+    /// Take the next task, if there is one. Whoever hangs up meanwhile has none.
+    async fn claim(&self, name: &str, worker: &str, run: u64) -> Result<Option<Task>, Denied> {
+        let (_, queue) = self.rules(name)?;
+        let taker = Taker { worker: worker.into(), run, nonce: order::random_number() };
+        let (tell, told) = oneshot::channel();
+        let (handle, pool) = (self.clone(), name.to_owned());
+        tokio::spawn(async move {
+            let answer = handle.work(QueueWork::Lease { pool, queue, taker }).await;
+            if let Err(Ok(QueueAnswer::Leased(Some(task)))) = tell.send(answer) {
+                handle.give_back(&task).await;
+            }
+        });
+        let QueueAnswer::Leased(task) = told.await.map_err(|_| Denied::Ending)?? else { return unexpected() };
+        Ok(task.map(|task| *task))
+    }
+
+    async fn give_back(&self, task: &Task) {
+        let Ok((_, queue)) = self.rules(&task.pool) else { return };
+        let token = Token { pool: task.pool.clone(), id: task.id, epoch: task.epoch, nonce: task.nonce };
+        let end = End { reason: EndReason::Returned, message: "whoever asked for it hung up".into(), ..End::default() };
+        let work = QueueWork::End { token, end, result: None, output: String::new(), queue, next: None };
+        // Where it fails, the end of its lease returns it.
+        let _returned = self.work(work).await;
+    }
+
+    /// Wait for a moment until what is shown of a worker is as new as the run that asks.
+    async fn shown_running(&self, pool: &str, worker: &str, run: u64) -> Result<(), Denied> {
+        let late = tokio::time::sleep(SHOWN);
+        tokio::pin!(late);
+        let mut changes = self.watch(Kind::Worker, 0).map_err(|gone| Denied::Internal(gone.to_string()))?;
+        loop {
+            let May::Later(why) = self.may_take(pool, worker, run) else { return Ok(()) };
+            tokio::select! {
+                () = &mut late => return Err(why),
+                changed = changes.next() => if !matches!(changed, Some(Ok(_))) { return Err(why) },
+            }
+        }
+    }
+
+    /// A worker that is being stopped takes nothing more, and neither does one that is not there.
+    fn may_take(&self, pool: &str, worker: &str, run: u64) -> May {
+        let conflict = |words: String| Denied::Conflict(words);
+        let object = match self.get(Kind::Worker, worker) {
+            Ok(object) => object,
+            Err(denied) => return May::Later(denied),
+        };
+        let Object::Worker(found) = &*object else { return May::No(Denied::Internal("no worker".into())) };
+        if found.metadata.owner.as_deref() != Some(pool) {
+            return May::No(conflict(format!("worker {worker} is not of pool {pool}")));
+        }
+        let now = found.status.incarnation;
+        if now < run {
+            return May::Later(conflict(format!("run {run} of worker {worker} is not known: this is run {now}")));
+        }
+        if now > run {
+            return May::No(conflict(format!("run {run} of worker {worker} is over: this is run {now}")));
+        }
+        match found.status.phase {
+            Phase::Running | Phase::Ready | Phase::Busy | Phase::Starting => May::Yes,
+            Phase::Terminating | Phase::Stuck => May::No(conflict(format!("worker {worker} is being stopped: it takes no task"))),
+            Phase::Pending | Phase::BackOff => May::Later(conflict(format!("worker {worker} does not run"))),
+            Phase::Completed | Phase::Failed | Phase::Lost => May::No(conflict(format!("worker {worker} does not run"))),
+        }
+    }
+
+    /// An attempt has ended; with `next`, give the same worker the next task in the same transaction, if it may take one.
+    ///
+    /// # Errors
+    /// [`Denied::Conflict`] when the lease is over, or is one that its process ends: nothing changed then.
+    pub async fn end_task(
+        &self,
+        token: Token,
+        (end, result): (End, Option<serde_json::Value>),
+        next: Option<(String, u64)>,
+    ) -> Result<(Task, Option<Task>), Denied> {
+        let (_, queue) = self.rules(&token.pool)?;
+        if queue.delivery == Delivery::Process {
+            return Err(Denied::Conflict(format!(
+                "task {} ends with its process: exit code 0 is done, 75 is once more, any other is failed",
+                token.id
+            )));
+        }
+        // The end of a task counts also when its worker is to take no more.
+        let next = next.filter(|(worker, run)| matches!(self.may_take(&token.pool, worker, *run), May::Yes));
+        let next = next.map(|(worker, run)| Taker { worker, run, nonce: order::random_number() });
+        let output = end.message.clone();
+        let work = QueueWork::End { token, end, result, output, queue, next };
+        let QueueAnswer::Ended { task, next, .. } = self.work(work).await? else { return unexpected() };
+        Ok((*task, next.map(|task| *task)))
+    }
+
+    /// The holder of a task lives; `extend` gives the attempt so long from now.
+    ///
+    /// # Errors
+    /// [`Denied::Conflict`] when the lease is over.
+    pub async fn heartbeat(&self, token: Token, extend: Option<Span>, progress: Option<String>) -> Result<Task, Denied> {
+        let (_, queue) = self.rules(&token.pool)?;
+        self.one(QueueWork::Heartbeat { token, extend, progress, queue }).await
+    }
+}
+
+impl May {
+    fn yes(self) -> Result<(), Denied> {
+        match self {
+            May::Yes => Ok(()),
+            May::Later(why) | May::No(why) => Err(why),
+        }
+    }
+}
+
+/// A change after which something could be taken.
+async fn some_ready(changes: &mut watch::Receiver<QueueCounts>) -> Result<(), watch::error::RecvError> {
+    loop {
+        changes.changed().await?;
+        if changes.borrow_and_update().ready > 0 {
+            return Ok(());
+        }
+    }
+}

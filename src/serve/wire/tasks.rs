@@ -1,0 +1,183 @@
+//! What goes over the wire about tasks and queues: flat objects, each a task as it is and what is known of its place.
+//!
+//! Plain data that server and client share. A token is only in the answer to whoever leased the task.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::model::task::Task;
+use crate::model::time::{Span, Wall};
+
+/// Most tasks in one submit.
+pub const SUBMIT_MAX: usize = 10_000;
+
+/// Tasks that are listed when a request does not say how many.
+pub const LIST_DEFAULT: u32 = 500;
+
+/// Longest wait of one request.
+pub const WAIT_MAX: Span = Span::secs(3600);
+
+/// A task, and when it may begin.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskView {
+    /// The task.
+    #[serde(flatten)]
+    pub task: Task,
+    /// Its place among those that wait, 1 being the next. Absent: it cannot be taken now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<u64>,
+    /// How long it will wait, as far as the last tasks tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimated_wait: Option<Span>,
+    /// A submit found it there: its idempotency key is known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub known: bool,
+}
+
+/// Tasks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TaskList {
+    /// `TaskList`
+    pub kind: String,
+    /// Those that run, those that wait in their order, those that ended with the last first; or in the order of a submit.
+    pub items: Vec<TaskView>,
+}
+
+impl TaskList {
+    /// A list.
+    pub fn new(items: Vec<TaskView>) -> TaskList {
+        TaskList { kind: "TaskList".into(), items }
+    }
+}
+
+/// Who wants a task, and how long it waits for one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Wish {
+    /// The worker: `WEIR_WORKER` of its environment.
+    pub worker: String,
+    /// Its run: `WEIR_RUN` of its environment.
+    pub run: u64,
+    /// Waits so long for a task. Absent: does not wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Span>,
+}
+
+/// A task with the token of its lease.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LeasedTask {
+    /// Only with it the task can be ended.
+    pub token: String,
+    /// The task.
+    #[serde(flatten)]
+    pub task: Task,
+}
+
+impl From<Task> for LeasedTask {
+    fn from(task: Task) -> LeasedTask {
+        LeasedTask { token: task.token(), task }
+    }
+}
+
+/// The answer to a [`Wish`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Leased {
+    /// The task; null: there was none in time.
+    pub task: Option<LeasedTask>,
+}
+
+/// The holder of a task lives.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Heartbeat {
+    /// A new bound for the attempt, from now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extend: Option<Span>,
+    /// What it says of its progress.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
+}
+
+/// The task is done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Complete {
+    /// What it gives back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<Value>,
+    /// More words.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Who takes the next one, in the same commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<Wish>,
+}
+
+/// The attempt failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Fail {
+    /// Why; `failurePolicy` looks at it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// As an exit code, for `failurePolicy`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<i32>,
+    /// It asks for another attempt, whatever the rules say of failures.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
+    /// What it gives back nevertheless.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<Value>,
+    /// Who takes the next one, in the same commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<Wish>,
+}
+
+/// What came of an end.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ended {
+    /// The task as it is now.
+    pub task: TaskView,
+    /// The next one, where it was asked for and there was one.
+    pub next: Option<LeasedTask>,
+}
+
+/// What a dispatcher that wants to hold back needs to know.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CapacityView {
+    /// The pool.
+    pub pool: String,
+    /// Workers that could take a task at once.
+    pub free_slots: u32,
+    /// Tasks that wait.
+    pub queued: u64,
+    /// Tasks that run.
+    pub running: u64,
+    /// Most tasks that may wait.
+    pub capacity: u32,
+    /// How long a task submitted now would wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimated_wait: Option<Span>,
+    /// The queue rests until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused_until: Option<Wall>,
+}
+
+/// Let a queue rest. With neither time: until it is resumed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct PauseQueue {
+    /// For so long.
+    #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
+    pub span: Option<Span>,
+    /// Until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Wall>,
+    /// Why, in words.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}

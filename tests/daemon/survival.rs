@@ -1,0 +1,153 @@
+//! Tasks through the deaths of the daemon and of workers: none is lost, none runs twice at once, none is done twice.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::harness::{Scratch, signal, wait};
+use super::tasks::{ctl, daemon, notes, runs, said, submit, task, until, until_state};
+
+#[test]
+fn tasks_outlive_the_daemon_and_run_once() {
+    let mut scratch = daemon(3, "");
+    let mut ids = Vec::new();
+    for round in 0..6 {
+        for _ in 0..5 {
+            ids.push(submit(&scratch, ("sleep", json!("0.1")), &[]));
+        }
+        // In the middle of the work, at another point each time.
+        let done = 1 + round * 3;
+        let ended = || notes(&scratch).lines().filter(|line| line.starts_with("end")).count();
+        wait("some have ended", || (ended() >= done).then_some(()), || notes(&scratch));
+        scratch.kill();
+        scratch.start();
+        let up = || ctl(&scratch, &["get", "pool/work"]).status.success().then_some(());
+        wait("the daemon", up, || scratch.log());
+    }
+    for id in &ids {
+        assert_eq!(until_state(&scratch, *id, "Succeeded")["attempt"], 1);
+    }
+    let (began, most) = runs(&scratch, |_| true);
+    assert_eq!(began, ids.iter().map(|id| (*id, 1)).collect::<BTreeMap<_, _>>());
+    assert!(most <= 3, "{most} at once");
+}
+
+/// The process of the nth attempt that began.
+fn pid_of(scratch: &Scratch, nth: usize) -> u32 {
+    let begun = || notes(scratch).lines().filter(|line| line.starts_with("begin")).nth(nth)?.split(' ').nth(2)?.parse().ok();
+    wait("it runs", begun, || format!("{}\n{}", notes(scratch), scratch.log()))
+}
+
+#[test]
+fn the_task_of_a_killed_worker_runs_again() {
+    let mut scratch = daemon(1, "");
+    let id = submit(&scratch, ("sleep", json!(1000)), &[]);
+    let first = pid_of(&scratch, 0);
+    signal(first, "KILL");
+    let second = pid_of(&scratch, 1);
+    assert_eq!(task(&scratch, id)["attempt"], 2);
+    // Killed while nobody looks.
+    scratch.kill();
+    signal(second, "KILL");
+    scratch.start();
+    let dead = until_state(&scratch, id, "Dead");
+    assert_eq!((&dead["end"]["reason"], &dead["end"]["signal"]), (&json!("WorkerLost"), &json!(9)), "{dead}");
+    assert_eq!(runs(&scratch, |_| true).0, BTreeMap::from([(id, 2)]));
+}
+
+/// A worker as a person would write it: a loop of `ctl task`.
+const LOOP: &str = r#"
+echo "worker $WEIR_RUN $$" >> "$1/workers"
+while :; do
+    line=$("$2" task next --wait 20s -o jsonpath='{.token} {.payload.do}')
+    case $? in
+        0) ;;
+        1) continue ;;
+        *) sleep 0.1; continue ;;
+    esac
+    token=${line%% *}
+    what=${line#* }
+    echo "$token" >> "$1/tokens"
+    id=${token#*.}
+    id=${id%%.*}
+    echo "begin $id $$" >> "$1/notes"
+    case $what in
+        fail) "$2" task fail "$token" --message "as it was told" ;;
+        hang) sleep 1000 ;;
+        slow)
+            while "$2" task heartbeat "$token" --progress slowly 2>> "$1/said"; do sleep 0.05; done
+            "$2" task fail "$token" --message stopped ;;
+        *) sleep "$what"; "$2" task done "$token" --result "{\"did\": \"$what\"}" ;;
+    esac
+    echo "end $id" >> "$1/notes"
+done
+"#;
+
+fn looping(workers: u32, rules: &str) -> Scratch {
+    let mut scratch = Scratch::new();
+    fs::write(scratch.dir.join("loop.sh"), LOOP).expect("written");
+    let command = format!("[sh, {0}/loop.sh, {0}, {1}]", scratch.dir.display(), env!("CARGO_BIN_EXE_ctl"));
+    let quick = "delivery: Lease, retry: {maxAttempts: 2, backoff: {initial: 50ms, max: 100ms}}";
+    let more = format!("    backoff: {{initial: 50ms, max: 100ms}}\n  queue: {{{quick}{rules}}}\n");
+    scratch.put("work.yaml", &scratch.pool("work", workers, &command, &more));
+    scratch.start();
+    scratch.wait_workers(usize::try_from(workers).expect("small"));
+    scratch
+}
+
+fn token(scratch: &Scratch, nth: usize) -> String {
+    let look = || fs::read_to_string(scratch.dir.join("tokens")).ok()?.lines().nth(nth).map(str::to_owned);
+    wait("a lease", look, || format!("{}\n{}", notes(scratch), scratch.log()))
+}
+
+#[test]
+fn a_shell_loop_works_off_a_queue() {
+    let mut scratch = looping(2, "");
+    let good = [(); 6].map(|()| submit(&scratch, ("0.05", Value::Null), &[]));
+    let bad = submit(&scratch, ("fail", Value::Null), &[]);
+    for id in good {
+        let task = until_state(&scratch, id, "Succeeded");
+        assert_eq!((&task["result"], &task["attempt"]), (&json!({"did": "0.05"}), &json!(1)), "{task}");
+        assert!(task["end"]["ranMs"].as_u64() >= Some(50), "how long it took is measured: {task}");
+    }
+    let dead = until_state(&scratch, bad, "Dead");
+    assert_eq!((&dead["attempt"], &dead["end"]["message"]), (&json!(2), &json!("as it was told")));
+    let stale = ctl(&scratch, &["task", "done", &token(&scratch, 0)]);
+    assert!(stale.status.code() == Some(1) && String::from_utf8_lossy(&stale.stderr).contains("Conflict"), "{stale:?}");
+    assert_eq!(scratch.workers().len(), 2, "the same workers took them all");
+    let running = submit(&scratch, ("slow", Value::Null), &[]);
+    until(&scratch, running, |task| task["progress"] == "slowly");
+    said(&scratch, &["cancel", &running.to_string()]);
+    until_state(&scratch, running, "Cancelled");
+    assert_eq!(
+        fs::read_to_string(scratch.dir.join("workers")).expect("there").lines().count(),
+        2,
+        "no worker was stopped for it"
+    );
+    // A daemon that is away for a moment costs nothing.
+    let over = submit(&scratch, ("0.5", Value::Null), &[]);
+    wait("it runs", || runs(&scratch, |_| true).0.contains_key(&over).then_some(()), || notes(&scratch));
+    scratch.kill();
+    std::thread::sleep(std::time::Duration::from_millis(800));
+    scratch.start();
+    assert_eq!(until_state(&scratch, over, "Succeeded")["attempt"], 1);
+    assert_eq!(runs(&scratch, |_| true).0[&over], 1);
+}
+
+#[test]
+fn a_worker_that_is_killed_or_silent_gives_its_task_back() {
+    let scratch = looping(1, ", leaseDuration: 1s");
+    let killed = submit(&scratch, ("hang", Value::Null), &["--max-attempts", "3"]);
+    let first = token(&scratch, 0);
+    signal(scratch.workers()["work-0"].unsigned_abs(), "KILL");
+    let second = token(&scratch, 1);
+    assert_ne!(first, second);
+    let stale = ctl(&scratch, &["task", "done", &first]);
+    assert_eq!(stale.status.code(), Some(1), "{stale:?}");
+    assert_eq!(task(&scratch, killed)["attempt"], 2, "and nothing changed");
+    // The second says nothing either: its worker is ended when the lease is, and the task runs a third time.
+    token(&scratch, 2);
+    let dead = until_state(&scratch, killed, "Dead");
+    assert_eq!(dead["attempt"], 3, "{dead}");
+}
