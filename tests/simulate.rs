@@ -185,6 +185,75 @@ fn a_plan_without_and_with_a_state() {
     assert_eq!(weir(dir.path(), "plan nothing").code, 2);
 }
 
+/// A catalogue in which these documents were accepted from these files.
+fn accepted(documents: &[(&str, &str)]) -> Batch {
+    let objects = documents.iter().map(|(file, text)| {
+        let located = weir::model::document::parse(text.as_bytes()).pop().unwrap().unwrap();
+        serde_json::json!({
+            "kind": "WorkerPool", "generation": 1, "source": {"file": file, "line": 1}, "terminating": false,
+            "document": located.document,
+        })
+    });
+    let catalogue = serde_json::json!({"root": null, "objects": objects.collect::<Vec<_>>()});
+    Batch { catalogue: Some(catalogue.to_string()), ..Batch::default() }
+}
+
+#[test]
+fn a_plan_of_a_broken_file_holds_what_it_could_be_about() {
+    let named = FIXED.replace("replicas", "replica");
+    let mixed = format!("{FIXED}---\n[");
+    for (text, held) in [
+        ("a: [", vec!["pool/fixed", "pool/web"]),
+        ("apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {name: fixed}\n\0", vec!["pool/fixed", "pool/web"]),
+        ("kind: WorkerPool\n\u{7}\n", vec!["pool/fixed", "pool/web"]),
+        (named.as_str(), vec!["pool/fixed"]),
+        (mixed.as_str(), vec!["pool/web"]),
+    ] {
+        let dir = dir(&[
+            ("specs/both.yaml", text),
+            ("elsewhere/new.yaml", text),
+            ("specs/other.yaml", &FIXED.replace("fixed", "other")),
+        ]);
+        let other = FIXED.replace("fixed", "other");
+        state(dir.path(), accepted(&[("both.yaml", WEB), ("both.yaml", FIXED), ("other.yaml", &other)]));
+        for paths in ["specs/both.yaml", "specs/both.yaml specs/other.yaml"] {
+            let ran = weir(dir.path(), &format!("plan {paths} --state ."));
+            assert!(
+                ran.code == 1 && ran.out.contains("0 removed, 0 blocked, 1 refused; workers: 0 started, 0 stopped"),
+                "{}",
+                ran.out
+            );
+            let said = format!("    refused; held as they run: {}\n", held.join(", "));
+            assert!(ran.out.contains(&said), "{text:?}: wanted {said:?}\n{}", ran.out);
+            let json = weir(dir.path(), &format!("plan {paths} --state . -o json"));
+            let value: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+            assert_eq!((&value["held"], &value["pools"]), (&serde_json::json!(held), &serde_json::json!([])), "{}", json.out);
+        }
+        // A file that nothing was accepted from: nothing is touched either.
+        let ran = weir(dir.path(), "plan elsewhere/new.yaml --state .");
+        assert!(
+            ran.code == 1 && ran.out.contains("0 removed, 0 blocked, 1 refused; workers: 0 started, 0 stopped"),
+            "{}",
+            ran.out
+        );
+    }
+    let dir = dir(&[("specs/both.yaml", "a: [")]);
+    state(dir.path(), accepted(&[("both.yaml", WEB), ("both.yaml", FIXED)]));
+    let ran = weir(dir.path(), "plan specs --state .");
+    assert!(ran.code == 1 && ran.out.contains("held as they run: pool/fixed, pool/web\n"), "{}", ran.out);
+}
+
+/// Long traces are what people have: a day of readings each second must not take a minute.
+#[test]
+fn a_long_trace_is_played_in_time() {
+    let rows = |rows: u32| (0..rows).map(|n| format!("{n},{}\n", (n / 7) % 40)).collect::<String>();
+    let dir = dir(&[("web.yaml", WEB), ("long.csv", &rows(100_000))]);
+    let began = std::time::Instant::now();
+    let ran = weir(dir.path(), "simulate --spec web.yaml --backlog long.csv -o json");
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    eprintln!("{:?}", began.elapsed());
+}
+
 #[test]
 fn help_has_examples() {
     let dir = dir(&[]);
