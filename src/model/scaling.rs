@@ -21,7 +21,8 @@ pub struct Scaling {
     pub quotas: BTreeMap<String, Asked>,
     /// Quotas that are used up, until they are above `resumeAbove`.
     pub closed: BTreeSet<String>,
-    /// Sizes that were asked for, each since its moment until the next; as long ago as the windows look back.
+    /// Sizes that were asked for, as long ago as the windows look back; of those that have ended only those that a window can
+    /// still come to.
     pub wishes: Vec<Wish>,
     /// Changes of size, as long ago as the policies look back, and the last one.
     pub changes: Vec<Change>,
@@ -32,6 +33,8 @@ pub struct Scaling {
 pub struct Wish {
     /// Since when.
     pub since: Moment,
+    /// Until when; none: it is the wish of now.
+    pub until: Option<Moment>,
     /// How many workers.
     pub size: u32,
 }

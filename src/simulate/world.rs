@@ -4,7 +4,7 @@
 //! nothing depends on a step. A worker needs `start_delay` to be ready, stops at once, never fails, and does one task after the
 //! other, first come first served. What a simulation cannot know (probes, headroom, quotas) is taken out of the spec first.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::trace::Point;
 use super::work::Work;
@@ -120,6 +120,10 @@ struct World<'a> {
     status: PoolStatus,
     scaling: Scaling,
     wake: Option<u64>,
+    /// Something besides work is another than at the last decision.
+    moved: bool,
+    /// Workers that are busy and were not at the last decision, or the other way round.
+    toggled: BTreeSet<String>,
     out: Outcome,
 }
 
@@ -138,6 +142,8 @@ pub fn run(setup: &Setup) -> Outcome {
         status: PoolStatus::default(),
         scaling: Scaling::default(),
         wake: None,
+        moved: true,
+        toggled: BTreeSet::new(),
         out: Outcome::default(),
     };
     loop {
@@ -230,6 +236,7 @@ impl World<'_> {
         slot.health.incarnation = run.incarnation;
         slot.seen.state = SlotState::Running(run);
         slot.idle_since = Some(now);
+        self.moved = true;
     }
 
     fn busy(&mut self, name: &str, busy: bool) {
@@ -238,6 +245,10 @@ impl World<'_> {
         if let SlotState::Running(run) = &mut slot.seen.state {
             run.busy = busy;
             slot.idle_since = (!busy).then_some(now);
+            // Who goes from one task to the next at once is never seen idle.
+            if !self.toggled.remove(name) {
+                self.toggled.insert(name.to_owned());
+            }
         }
     }
 
@@ -267,10 +278,16 @@ impl World<'_> {
         }
     }
 
-    /// Decide and do, until nothing is left to do now.
+    /// Decide and do, until nothing is left to do now. As in the daemon, a number that nobody has asked for moves nothing:
+    /// only a worker that moved or a moment that was waited for is looked at.
     fn settle(&mut self) {
         for _ in 0..TURNS_MAX {
             self.assign();
+            let due = self.wake.is_some_and(|at| at <= self.now);
+            let toggled = !std::mem::take(&mut self.toggled).is_empty();
+            if !std::mem::take(&mut self.moved) && !toggled && !due {
+                return;
+            }
             let now = self.clock();
             let observation = Observation {
                 pool: &self.setup.facts,
@@ -287,6 +304,7 @@ impl World<'_> {
             if !self.perform(plan, now) {
                 return;
             }
+            self.moved = true;
         }
     }
 

@@ -78,7 +78,7 @@ impl<'a> Scaler<'a> {
         let raw = self.ask_rules();
         if self.out.scaling.wishes.is_empty() {
             // As HPA does: what there is counts as the wish until now, so that a new daemon lowers nothing at once.
-            self.out.scaling.wishes.push(Wish { since: Moment(0), size: self.current });
+            self.out.scaling.wishes.push(Wish { since: Moment(0), until: None, size: self.current });
         }
         if self.may_lower || self.size > self.current {
             // A size that is only held for want of a number is nobody's wish: it must not begin the window anew.
