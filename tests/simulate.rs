@@ -257,6 +257,29 @@ fn a_long_trace_is_played_in_time() {
 }
 
 #[test]
+fn a_pool_that_is_named_must_be_among_all_the_files() {
+    let counted = |pool: &str| {
+        let source = format!("{{workers: {{pool: {pool}}}, exact: {{}}}}");
+        WEB.replace(
+            "      - exec: {command: [count-tasks]}\n        targetPerWorker: 5\n        pollingInterval: 10s\n",
+            &format!("      - {source}\n"),
+        )
+    };
+    let dir = dir(&[("specs/fixed.yaml", FIXED), ("specs/web.yaml", &counted("fixxed")), ("good/web.yaml", &counted("web"))]);
+    let ran = weir(dir.path(), "validate specs");
+    let said = "spec.scale.triggers[0].workers.pool: there is no pool \"fixxed\" in these files, did you mean \"fixed\"?";
+    assert!(ran.code == 1 && ran.out.contains(said) && ran.out.contains("specs/web.yaml:9:20\n"), "{}", ran.out);
+    // One file alone says nothing of the others.
+    for fine in ["validate specs/web.yaml", "validate good", "validate specs/fixed.yaml"] {
+        assert_eq!(weir(dir.path(), fine).code, 0, "{fine}");
+    }
+    // What is broken may be what is looked for.
+    std::fs::write(dir.path().join("specs/fixed.yaml"), FIXED.replace("fixed", "fixxed").replace("replicas", "replica")).unwrap();
+    let ran = weir(dir.path(), "validate specs");
+    assert!(ran.code == 1 && !ran.out.contains("there is no pool"), "{}", ran.out);
+}
+
+#[test]
 fn help_has_examples() {
     let dir = dir(&[]);
     for command in ["simulate", "plan"] {

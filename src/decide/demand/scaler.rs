@@ -110,7 +110,7 @@ impl<'a> Scaler<'a> {
         for trigger in self.scale.triggers.iter().filter(|trigger| trigger.source.schedule.is_none()) {
             let asked = scaling.triggers.entry(trigger.name().to_owned()).or_default();
             let asker = Asker::Trigger(trigger.name().to_owned());
-            put(asked, (asker, &trigger.source, trigger.timeout), self.now.mono, (&mut self.out.questions, &mut wakes));
+            put(asked, (asker, &trigger.source, trigger.reading_timeout()), self.now.mono, (&mut self.out.questions, &mut wakes));
         }
         for quota in &self.scale.quota {
             if !scaling.quotas.contains_key(&quota.name) && self.used_up.contains(&quota.name) {

@@ -92,7 +92,7 @@ fn the_documents_of_the_design_fit_the_schema() {
 
 #[test]
 fn a_source_that_is_not_asked_yet_is_refused_wherever_it_stands() {
-    let mysql = "mysql: {urlFrom: {env: U}, query: q}";
+    let mysql = "mysql: {urlFrom: {env: U}, query: select 1}";
     let scale = format!(
         "{{triggers: [{{queue: {{}}, exact: {{}}}}, {{{mysql}, exact: {{}}}}], \
          quota: [{{name: a, source: {{{mysql}}}, pauseBelow: 1, resumeAbove: 2}}]}}"
