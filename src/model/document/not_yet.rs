@@ -15,9 +15,6 @@ pub const FIELDS: &[&[&str]] = &[
     &["spec", "scale", "quota", "*", "source", "queue"],
     &["spec", "scale", "quota", "*", "source", "cpu"],
     &["spec", "scale", "quota", "*", "source", "memory"],
-    // Its client would bring 65 crates.
-    &["spec", "scale", "triggers", "*", "mysql"],
-    &["spec", "scale", "quota", "*", "source", "mysql"],
     &["spec", "queue"],
     &["spec", "notify"],
     &["spec", "template", "resources"],
