@@ -152,6 +152,8 @@ fn what_the_daemon_kept_is_replayed() {
     assert_eq!((old.code, largest(&old)), (0, Some(4)), "{}", old.err);
     let ctl = program(env!("CARGO_BIN_EXE_ctl"), dir.path(), "--state . simulate pool/web --from 1h --with new.yaml -o json");
     assert_eq!((ctl.code, largest(&ctl)), (0, Some(1)), "{}", ctl.err);
+    let flag = program(env!("CARGO_BIN_EXE_ctl"), dir.path(), "--state . simulate --pool web --from 1h --with new.yaml -o json");
+    assert_eq!((flag.code, largest(&flag)), (0, Some(1)), "{}", flag.err);
     assert!(ctl.err.starts_with("note: this is weir simulate --pool web --state . --from 1h"), "{}", ctl.err);
     let unknown = weir(dir.path(), "simulate --state . --from 1h --pool web");
     assert!(unknown.code == 2 && unknown.err.contains("there is no pool web"), "{}", unknown.err);

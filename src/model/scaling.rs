@@ -71,6 +71,8 @@ pub struct Asked {
     pub failing_since: Option<Moment>,
     /// The words of the last one.
     pub error: Option<String>,
+    /// With it the source asked to be left alone until then.
+    pub alone: Option<Wall>,
     /// What a `step` rule made of the last number: it acts once on each number.
     pub stepped: Option<u32>,
 }
@@ -139,6 +141,9 @@ pub struct Signal {
     /// Failures in a row.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failures: u32,
+    /// The source asked to be left alone until then (`Retry-After`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Wall>,
     /// The answer as it came.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub raw: String,

@@ -46,7 +46,10 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Get(args) => get::run(&context, args).await,
         Command::Describe(args) => describe::run(&context, &args.names).await,
-        Command::Explain(args) if args.field.contains('/') => why::explain(&context, &args.field, args.output.as_deref()).await,
+        Command::Explain(args) if args.field.contains('/') || args.name.is_some() => {
+            let words: Vec<String> = [args.field].into_iter().chain(args.name).collect();
+            why::explain(&context, &words, args.output.as_deref()).await
+        }
         Command::Explain(args) => misc::explain(&args.field, args.recursive),
         Command::Pause(args) => why::pause(&context, &args.names, Some(args.span)).await,
         Command::Resume(args) => why::pause(&context, &args.names, None).await,

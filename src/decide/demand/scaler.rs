@@ -188,8 +188,8 @@ impl<'a> Scaler<'a> {
         };
         let raw = asked.good.as_ref().map(|good| good.raw.clone()).unwrap_or_default();
         let time = asked.good.as_ref().map(|good| good.wall);
-        let (error, failures) = (asked.error, asked.failures);
-        (wants, Signal { trigger: name, value, state, time, error, failures, raw, wants: size, says })
+        let (error, failures, not_before) = (asked.error, asked.failures, asked.alone.filter(|at| *at > self.now.wall));
+        (wants, Signal { trigger: name, value, state, time, error, failures, not_before, raw, wants: size, says })
     }
 
     /// What the spec says of a trigger that has failed for long.
@@ -201,7 +201,7 @@ impl<'a> Scaler<'a> {
         if asked.failures < fallback.failure_threshold && !by_time {
             return None;
         }
-        let failed = format!("failed {} times in a row", asked.failures);
+        let failed = if asked.failures == 1 { "failed".into() } else { format!("failed {} times in a row", asked.failures) };
         match fallback.behavior {
             FallbackBehavior::Hold => None,
             FallbackBehavior::Static => {

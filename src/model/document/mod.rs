@@ -96,7 +96,7 @@ pub fn parse(bytes: &[u8]) -> Vec<Parsed> {
 
 /// What is found wrong with a good document only beside others: a violation at a path of it, like `spec.scale.triggers.0`.
 pub fn violation(bytes: &[u8], located: &Located, path: &str, message: String) -> Violation {
-    let path = rules::at(path);
+    let path = tree::at(path);
     let begins = |node: &Node| node.at.line == located.line;
     let text = split::text_of(bytes).unwrap_or_default();
     let node = split::documents(text).into_iter().filter_map(|part| tree::read(part.text, part.line).ok()?).find(begins);

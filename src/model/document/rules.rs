@@ -5,20 +5,12 @@
 use std::collections::BTreeSet;
 
 use super::sources;
-use super::tree::Step;
+use super::tree::{Broken, at};
 use crate::model::meta::NAME_BYTES_MAX;
 use crate::model::policy::{Amounts, Mode, PolicySpec};
 use crate::model::pool::{PoolSpec, WorkerPool};
 use crate::model::scale::Scale;
 use crate::model::template::Template;
-
-/// A broken rule: where, and what.
-pub type Broken = (Vec<Step>, String);
-
-/// The steps of a path like `spec.env.0.name`.
-pub(super) fn at(path: &str) -> Vec<Step> {
-    path.split('.').map(|key| key.parse().map_or_else(|_| Step::Key(key.into()), Step::Item)).collect()
-}
 
 /// The broken rules of a pool.
 pub fn pool(pool: &WorkerPool) -> Vec<Broken> {

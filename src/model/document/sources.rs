@@ -5,7 +5,7 @@
 
 use glob::Pattern;
 
-use super::rules::{Broken, at};
+use super::tree::{Broken, at};
 use crate::model::meta::quoted;
 use crate::model::source::Source;
 
