@@ -76,8 +76,8 @@ impl Server {
         let pid = self.child.as_ref().expect("it runs").id();
         let stopped = || {
             let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("its threads");
-            let states = threads.flatten().filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
-            states.map(|stat| stat.contains(") T ")).all(|stopped| stopped)
+            let mut states = threads.flatten().filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+            states.all(|stat| stat.contains(") T "))
         };
         wait("the server to stop", stopped, self.dir.path());
     }
