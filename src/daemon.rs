@@ -18,10 +18,12 @@ use crate::edge::specs::watch::Hint;
 use crate::edge::statedir::{StateDir, StateError};
 use crate::edge::statusdir::StatusDir;
 use crate::edge::store::Store;
+use crate::edge::taskfiles::TaskFiles;
 use crate::engine::board::Board;
 use crate::engine::controller::{Engine, Settings};
 use crate::engine::handle::{Ask, Handle};
 use crate::engine::host::Fact;
+use crate::engine::queue_door::{self, Hub, TaskDoor};
 use crate::engine::real::RealHost;
 use crate::engine::specs_door::SpecsDoor;
 use crate::model::time::{Moment, Span};
@@ -105,7 +107,16 @@ struct Inbox {
 async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let (tell_signal, signals) = mpsc::unbounded_channel();
     signals::listen(tell_signal).map_err(|e| failure(format!("cannot listen for signals: {e}")))?;
-    let (store, stored) = Store::open(&state.path.join("weir.db"), &clock::boot_id()).map_err(failure)?;
+    let (facts, facts_inbox) = mpsc::unbounded_channel();
+    let hub = Arc::new(Hub::default());
+    let told = facts.clone();
+    let queues = queue_door::queues(hub.clone(), move |pool, counts| {
+        // The engine has ended: nobody is left to act on it.
+        let _heard = told.send(Fact::Queue(pool.to_owned(), counts));
+    });
+    let db = state.path.join("weir.db");
+    let (store, stored) = Store::open(&db, &clock::boot_id(), queues).map_err(failure)?;
+    stored.counts.iter().for_each(|(pool, counts)| hub.put(pool, counts.clone()));
     let status =
         StatusDir::open(&state.path.join("status")).map_err(|e| failure(format!("{}/status: {e}", state.path.display())))?;
     let driver = cgroup::detect(&options.cgroup_driver, &state.path).map_err(failure)?;
@@ -127,9 +138,13 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
         .map_err(|e| failure(format!("{}/run: {e}", state.path.display())))?;
     let board = Arc::new(Board::default());
     board.start_at(stored.version);
-    let (facts, facts_inbox) = mpsc::unbounded_channel();
     let (asks, asks_inbox) = mpsc::channel(64);
     let specs = Arc::new(SpecsDoor::open(&options.specs, hints(&facts)).map_err(|e| failure(format!("cannot watch: {e}")))?);
+    let told = facts.clone();
+    let tell = Arc::new(move |task| {
+        let _heard = told.send(Fact::Task(Box::new(task)));
+    });
+    let door = TaskDoor { store: store.clone(), path: db, hub, tell, reader: Arc::default() };
     let host = RealHost {
         slots,
         store,
@@ -138,13 +153,14 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
         specs,
         facts: facts.clone(),
         read_only: options.specs_read_only,
+        files: TaskFiles::open(&state.path).map_err(failure)?,
         readers: Default::default(),
         machine: Default::default(),
         sample: None,
     };
     let logs = crate::engine::logs::finder(&state.path);
     let (stop_serving, served) = oneshot::channel::<()>();
-    let server = tokio::spawn(serve::serve_unix(listen(&state.path)?, Handle::new(board, asks, logs), async {
+    let server = tokio::spawn(serve::serve_unix(listen(&state.path)?, Handle::new(board, asks, logs, Arc::new(door)), async {
         // A dropped sender is the same wish.
         let _told = served.await;
     }));
@@ -221,7 +237,7 @@ async fn sleep_until(wake: Option<Moment>) {
 fn fact_of(event: SlotEvent) -> Fact {
     match event {
         SlotEvent::Seen(slot, seen) => Fact::Seen(slot, seen),
-        SlotEvent::StartFailed { slot, incarnation, message } => Fact::StartFailed { slot, incarnation, message },
+        SlotEvent::StartFailed { slot, incarnation, message } => Fact::StartFailed { slot, incarnation, code: None, message },
         SlotEvent::Recovered => Fact::Recovered,
     }
 }

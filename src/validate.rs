@@ -113,7 +113,7 @@ fn broken(file: &Read) -> Vec<Problem> {
     refused.flat_map(|refused| &refused.violations).map(|violation| file.problem(violation.clone())).collect()
 }
 
-/// Pools whose workers are counted by another and that none of the documents is about: that number stays unknown for ever.
+/// Pools whose workers or tasks are counted by another and that none of the documents is about: that number stays unknown for ever.
 fn strangers(files: &[Read]) -> Vec<Problem> {
     let refused = files.iter().flat_map(|file| &file.documents).filter_map(|parsed| parsed.as_ref().err());
     // A broken document is told of already, and may be about the pool that is looked for.
@@ -129,11 +129,12 @@ fn strangers(files: &[Read]) -> Vec<Problem> {
             .map(|(n, trigger)| (format!("spec.scale.triggers.{n}"), &trigger.source))
             .chain(quotas.map(|(n, quota)| (format!("spec.scale.quota.{n}.source"), &quota.source)));
         for (path, source) in sources {
-            let asked = source.workers.as_ref().and_then(|workers| workers.pool.as_deref());
-            let Some(name) = asked.filter(|name| !known.contains(name)) else { continue };
+            let workers = source.workers.as_ref().and_then(|workers| Some(("workers", workers.pool.as_deref()?)));
+            let queue = source.queue.as_ref().and_then(|queue| Some(("queue", queue.pool.as_deref()?)));
+            let Some((kind, name)) = workers.or(queue).filter(|(_, name)| !known.contains(name)) else { continue };
             let message = format!("there is no pool \"{name}\" in these files");
             let suggestion = refusal::nearest(name, known.iter().copied());
-            let place = document::violation(&file.bytes, located, &format!("{path}.workers.pool"), message);
+            let place = document::violation(&file.bytes, located, &format!("{path}.{kind}.pool"), message);
             problems.push(file.problem(Violation { suggestion, ..place }));
         }
     }

@@ -160,7 +160,9 @@ fn an_edit_is_applied_and_a_bad_one_is_never_lost() {
     assert_eq!(edit("exit 0").out, "Edit cancelled, no changes made.\n");
     let ran = edit("/bin/sed -i 's/replicas: 3/replicas: 4/' \"$1\"");
     assert_eq!((ran.code, ran.out.as_str()), (0, "pool/web edited\n"), "{}", ran.err);
-    assert!(world.asked().last().unwrap().contains("replicas: 4"));
+    assert!(world.asked().iter().any(|ask| ask.contains("Replace") && ask.contains("replicas: 4")));
+    let ran = edit("/bin/sed -i 's/name: web/name: other/' \"$1\"");
+    assert!(ran.code == 1 && ran.err.contains("no valid changes were saved"), "{}", ran.err);
     let ran = edit("/bin/sed -i 's/replicas: 3/replicas: many/' \"$1\"");
     assert_eq!(ran.code, 1);
     let kept = ran.err.trim().rsplit(' ').next().unwrap();
@@ -201,6 +203,19 @@ fn a_watch_goes_on() {
     assert!(watch.line().starts_with("web     2/3"));
     world.board.put(pool("web", 3, 3));
     assert!(watch.line().starts_with("web     3/3     3"));
+    // What no column shows makes no row; neither does the same again.
+    let Object::Pool(mut same) = pool("web", 3, 3) else { panic!() };
+    same.metadata.annotations.insert("note".into(), "nobody sees it here".into());
+    world.board.put(Object::Pool(same));
+    world.board.put(pool("web", 3, 3));
+    world.board.put(pool("batch", 0, 0));
+    world.board.put(pool("batch", 1, 0));
+    assert!(watch.line().starts_with("batch   0/1"));
+    world.board.remove(Kind::Pool, "batch");
+    let gone = watch.line();
+    assert!(gone.starts_with("batch   0/1") && gone.contains("Deleted"), "{gone}");
+    world.board.put(pool("batch", 1, 0));
+    assert!(watch.line().starts_with("batch   0/1"), "it is there again");
     // More changes than are kept, faster than anyone reads: the last one is seen all the same.
     for n in 0..6000 {
         world.board.put(pool("web", 9, n % 8));

@@ -100,6 +100,12 @@ fn what_is_wrong_is_a_status() {
         (world.request("POST /v1/apply", b"kind: WorkerPool\n"), 422, "Invalid"),
         (world.request("POST /v1/apply?dryRun=Some", WEB.as_bytes()), 400, "BadRequest"),
         (world.request("POST /apis/weir.dev/v1/workerpools", WEB.as_bytes()), 409, "AlreadyExists"),
+        (world.request("GET /apis/weir.dev/v1/workers/web-0/document", b""), 404, "NotFound"),
+        (world.request("PUT /apis/weir.dev/v1/workers/web-0/document", b"{}"), 404, "NotFound"),
+        (world.request("PATCH /apis/weir.dev/v1/workerpools/web/document", b"{}"), 404, "NotFound"),
+        (world.request("PUT /apis/weir.dev/v1/workerpools/web/document", b"text"), 400, "BadRequest"),
+        (world.request("PUT /apis/weir.dev/v1/workerpools/web/document", b"{\"txt\":\"\"}"), 400, "BadRequest"),
+        (world.request("PUT /apis/weir.dev/v1/workerpools/web/document", b"{\"text\":\"\"}"), 409, "Conflict"),
         (patch("[]"), 400, "BadRequest"),
         (patch("{}"), 400, "BadRequest"),
         (patch("{\"spec\":{\"replicas\":-1}}"), 400, "BadRequest"),
@@ -151,6 +157,20 @@ fn writes_are_asked_of_the_engine() {
     assert_eq!(asked, expected);
     let created = WEB.replace("name: web", "name: fresh");
     assert_eq!(world.request(&format!("POST {root}/workerpools"), created.as_bytes()).0, 201);
+}
+
+#[test]
+fn a_document_is_shown_and_replaced_as_text() {
+    let world = World::furnished();
+    let path = "/apis/weir.dev/v1/workerpools/web/document";
+    let (code, document) = get(&world, path);
+    assert_eq!((code, &document), (200, &json!({"file": "web.yaml", "line": 1, "text": WEB, "version": "one"})));
+    let text = "# mine\r\n\tx";
+    let (code, answer) =
+        world.request(&format!("PUT {path}?dryRun=All"), json!({"text": text, "version": "one"}).to_string().as_bytes());
+    assert_eq!(code, 200, "{answer}");
+    let asked = world.asked().pop().unwrap();
+    assert!(asked.starts_with("dry Replace") && asked.contains(&format!("{text:?}")), "{asked}");
 }
 
 #[test]

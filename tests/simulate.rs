@@ -9,8 +9,9 @@ use std::process::Command;
 
 use tempfile::TempDir;
 use weir::edge::clock;
-use weir::edge::store::Store;
+use weir::edge::store::{Queues, Store};
 use weir::model::batch::{Batch, Reading};
+use weir::model::queue_work::QueueAnswer;
 use weir::model::time::Wall;
 
 const WEB: &str = "\
@@ -78,7 +79,8 @@ fn dir(files: &[(&str, &str)]) -> TempDir {
 
 /// A state directory that has this in its store.
 fn state(dir: &Path, batch: Batch) {
-    let (store, _) = Store::open(&dir.join("weir.db"), "a boot").unwrap();
+    let queues = Queues { work: |_, _, _| Ok(QueueAnswer::Done), changed: Box::new(|_, _| {}) };
+    let (store, _) = Store::open(&dir.join("weir.db"), "a boot", queues).unwrap();
     let (tell, told) = std::sync::mpsc::channel();
     store.commit(batch, move |result| tell.send(result).unwrap());
     told.recv().unwrap().unwrap();

@@ -41,7 +41,9 @@ fn one(observation: &Observation<'_>, plan: &Plan, action: &Action, slot: Option
             vacant && above && plan.records.get(worker).is_some_and(|record| record.incarnation == *incarnation)
         }
         Action::Signal { incarnation, .. } | Action::PreStop { incarnation, .. } => run.is_some_and(|run| {
-            run.incarnation == *incarnation && run.stop.is_none() && (!run.busy || may_end_busy(observation, slot))
+            run.incarnation == *incarnation
+                && run.stop.is_none()
+                && (!run.busy || may_end_busy(observation, slot) || plan.overdue.contains_key(action.worker()))
         }),
         Action::Kill { incarnation, .. } => run.is_some_and(|run| run.incarnation == *incarnation && run.stop.is_some()),
         Action::Probe { incarnation, .. } => run.is_some_and(|run| run.incarnation == *incarnation && run.stop.is_none()),

@@ -8,8 +8,10 @@ pub mod admit;
 pub mod allot;
 pub mod check;
 pub mod demand;
+pub mod dispatch;
 pub mod expand;
 pub mod health;
+pub mod payload;
 pub mod restart;
 pub mod roster;
 mod scaling_status;
@@ -39,6 +41,7 @@ pub fn pool(observation: &Observation<'_>, now: Now) -> Plan {
         return plan;
     }
     plan.questions.clone_from(&demand.questions);
+    dispatch::line::look(observation, &mut plan, now);
     let names = workers::assign(facts, slots, demand.wanted, now);
     for (worker, slot) in slots {
         tend(observation, &mut plan, (worker, slot), now);
@@ -48,7 +51,14 @@ pub fn pool(observation: &Observation<'_>, now: Now) -> Plan {
     plan.waiting_on.extend(replaced.waiting_on);
     let too_many = workers::Why::too_many(facts.ending);
     let surplus = names.surplus.iter().map(|worker| (worker, too_many));
-    for (worker, why) in surplus.chain(replaced.stop.iter().map(|(worker, why)| (worker, *why))) {
+    let over: Vec<String> = over(observation, &plan);
+    let stops = surplus.chain(replaced.stop.iter().map(|(worker, why)| (worker, *why)));
+    let mut stops: Vec<(&String, workers::Why)> = stops.collect();
+    let told: Vec<&String> = stops.iter().map(|(worker, _)| *worker).collect();
+    let more: Vec<_> =
+        over.iter().filter(|worker| !told.contains(worker)).map(|worker| (worker, workers::Why::TaskOver)).collect();
+    stops.extend(more);
+    for (worker, why) in stops {
         stop(observation, &mut plan, worker, why, now);
     }
     starts(observation, &mut plan, (&names, &demand), now);
@@ -71,13 +81,23 @@ pub fn pool(observation: &Observation<'_>, now: Now) -> Plan {
     plan
 }
 
+/// Workers that live and have a task that has to end.
+fn over(observation: &Observation<'_>, plan: &Plan) -> Vec<String> {
+    let lives = |worker: &&String| observation.slots.get(*worker).is_some_and(roster::live);
+    plan.overdue.keys().filter(lives).cloned().collect()
+}
+
 /// The record of a slot whose last end is not recorded yet, with what to tell of it. Each end is recorded once.
-pub fn exit(pool: &PoolFacts, worker: &str, slot: &Slot, now: Now) -> Option<(Record, Happening)> {
+pub fn exit(pool: &PoolFacts, worker: &str, slot: &Slot, now: Now) -> Option<(Record, Option<Happening>)> {
     let exit = slot.seen.exit.as_ref().filter(|exit| exit.incarnation > slot.record.recorded)?;
     let condemned = slot.record.condemned.clone();
+    if pool.per_task() && !restart::cannot_run(exit) {
+        // It ended with its task, which is told of as such, and is no failure of the slot.
+        return Some((restart::after_task(&slot.record, exit), None));
+    }
     let record = restart::after_exit(&slot.record, exit, &pool.spec.template, now);
     let happening = status::tell_exit(worker, exit, condemned.as_deref(), &record, now);
-    Some((record, happening))
+    Some((record, Some(happening)))
 }
 
 /// Go on with a stop under way, and send out due probes.
@@ -129,9 +149,10 @@ fn starts(observation: &Observation<'_>, plan: &mut Plan, (names, demand): (&wor
     let gate = demand.gate.as_deref();
     let room_for = demand.room.as_ref().map_or(usize::MAX, |room| room.starts as usize);
     let mut started = Vec::new();
-    for worker in &names.fill {
+    let work = work_for(observation, now);
+    for worker in names.fill.iter().take(work) {
         let slot = slots.get(worker);
-        match workers::may_start(&facts.spec.template, slot, now) {
+        match workers::may_start(facts, slot, now) {
             workers::MayStart::No => {}
             workers::MayStart::At(moment) => plan.wake(moment),
             workers::MayStart::Now if gate.is_some() || room_for <= started.len() => {
@@ -147,7 +168,11 @@ fn starts(observation: &Observation<'_>, plan: &mut Plan, (names, demand): (&wor
             workers::MayStart::Now if started.len() >= observation.allowance as usize => plan.starts_withheld += 1,
             workers::MayStart::Now => {
                 room -= 1;
-                let next = workers::started(slot.map(|slot| &slot.record), observation.runs, &facts.template, now);
+                let mut next = workers::started(slot.map(|slot| &slot.record), observation.runs, &facts.template, now);
+                if facts.per_task() {
+                    // A next task is no restart.
+                    next.restarts = slot.map_or(0, |slot| slot.record.restarts);
+                }
                 plan.actions.push(Action::Start { worker: worker.clone(), incarnation: next.incarnation });
                 plan.records.insert(worker.clone(), next);
                 started.push(worker.as_str());
@@ -157,7 +182,19 @@ fn starts(observation: &Observation<'_>, plan: &mut Plan, (names, demand): (&wor
     if plan.starts_withheld > 0 {
         plan.waiting_on.push(format!("{}: as many as allowed are in flight", counted(plan.starts_withheld, "start")));
     }
-    plan.happenings.extend(status::tell_starts(&started, slots));
+    if !facts.per_task() {
+        plan.happenings.extend(status::tell_starts(&started, slots));
+    }
+}
+
+/// How many workers there is work for: where each run is for one task, as many as there are tasks.
+fn work_for(observation: &Observation<'_>, now: Now) -> usize {
+    let counts = observation.queues.get(&observation.pool.name);
+    match counts {
+        _ if !observation.pool.per_task() => usize::MAX,
+        Some(counts) if !counts.paused(now.wall) => usize::try_from(counts.ready).unwrap_or(usize::MAX),
+        Some(_) | None => 0,
+    }
 }
 
 /// Forget slots that are not wanted, hold nothing, and have told how they ended.

@@ -4,6 +4,7 @@
 //! second. An exec that fails is not retried faster than the back-off's maximum: a missing program does not come by itself.
 
 use crate::model::plan::Record;
+use crate::model::task::UNFIT_CODE;
 use crate::model::template::{Backoff, RestartPolicy, Template};
 use crate::model::time::{Moment, Now, Span};
 use crate::model::worker::{Exit, ExitReason};
@@ -30,6 +31,24 @@ pub fn after_exit(record: &Record, exit: &Exit, template: &Template, now: Now) -
     next
 }
 
+/// The record of a slot whose run for a task has ended: an end of the task, none of the slot's.
+pub fn after_task(record: &Record, exit: &Exit) -> Record {
+    Record {
+        recorded: exit.incarnation,
+        last_exit: Some(exit.clone()),
+        restart_asked: record.restart_asked.filter(|asked| *asked > exit.incarnation),
+        condemned: None,
+        failures: 0,
+        next_start: None,
+        ..record.clone()
+    }
+}
+
+/// The program itself cannot be run.
+pub fn cannot_run(exit: &Exit) -> bool {
+    (exit.reason == ExitReason::StartError && exit.code != Some(UNFIT_CODE)) || matches!(exit.code, Some(126 | 127))
+}
+
 /// Whether a worker that ended this way is to be started again.
 pub fn again(policy: RestartPolicy, exit: &Exit) -> bool {
     match policy {
@@ -44,15 +63,16 @@ pub fn crash_looping(record: &Record) -> bool {
     record.failures >= CRASH_LOOP_FAILURES
 }
 
-/// When the run ended, on the boot clock. An end while no daemon ran counts from then, not from when it was read.
+/// When the run ended, on the boot clock. An end while no daemon ran counts from then, not from when it was read. Where both
+/// clocks know, the later moment counts: one that was set forward must not void a wait.
 fn ended_at(exit: &Exit, now: Now) -> Moment {
     let ago = u64::try_from(now.wall.0.saturating_sub(exit.finished.0)).unwrap_or(0);
-    Moment(now.mono.0.saturating_sub(ago))
+    let on_wall = Moment(now.mono.0.saturating_sub(ago));
+    exit.ended.filter(|ended| *ended <= now.mono).map_or(on_wall, |ended| ended.max(on_wall))
 }
 
 fn delay(backoff: &Backoff, exit: &Exit, record: &Record) -> Span {
-    let cannot_run = exit.reason == ExitReason::StartError || matches!(exit.code, Some(126 | 127));
-    if cannot_run {
+    if cannot_run(exit) {
         return backoff.max;
     }
     let Some(doublings) = record.failures.checked_sub(2) else { return Span(0) };
@@ -129,6 +149,20 @@ mod tests {
         let exit = Exit { finished: Wall(1_000_000 - 60_000), ..crash(1, 10) };
         let record = after_exit(&Record { failures: 1, ..Record::default() }, &exit, &template(), now());
         assert!(record.next_start.is_some_and(|at| at < Moment(500_000)), "the wait is over already");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_does_not_void_a_wait() {
+        let record = Record { failures: 1, ..Record::default() };
+        let start = |finished, ended| {
+            let exit = Exit { finished: Wall(finished), ended, ..crash(1, 10) };
+            after_exit(&record, &exit, &template(), now()).next_start.expect("a back-off")
+        };
+        let real = start(1_000_000, Some(Moment(500_000)));
+        assert_eq!(start(1_000_000 - 3_600_000, Some(Moment(500_000))), real, "set forward between the end and now");
+        assert_eq!(start(1_000_000 + 3_600_000, Some(Moment(500_000))), real, "set back");
+        assert_eq!(start(1_000_000 - 100, Some(Moment(499_900))).0, real.0 - 100, "both clocks agree");
+        assert_eq!(start(1_000_000 - 100, Some(Moment(900_000))).0, real.0 - 100, "a moment of another boot says nothing");
     }
 
     #[test]

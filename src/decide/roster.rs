@@ -29,9 +29,9 @@ pub fn live(slot: &Slot) -> bool {
     }
 }
 
-/// It says that it is at work.
+/// It has a task, or says that it is at work.
 pub fn busy(slot: &Slot) -> bool {
-    matches!(&slot.seen.state, SlotState::Running(run) if run.busy)
+    slot.tasks > 0 || matches!(&slot.seen.state, SlotState::Running(run) if run.busy)
 }
 
 /// It runs: its start is over.

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use super::demand::Demand;
 use super::health;
 use super::restart;
+use super::roster;
 use super::scaling_status::{self, Said};
 use super::workers::{self, Assignment};
 use crate::model::plan::{Ending, Happening, Observation, Plan, PoolFacts, Record, Slot};
-use crate::model::status::{Condition, EventType, Phase, PoolStatus, Scaled, Truth, WorkerStatus};
+use crate::model::status::{Condition, EventType, Phase, PoolStatus, QueueStatus, Scaled, Truth, WorkerStatus};
 use crate::model::time::{Now, Span};
 use crate::model::worker::{Exit, ExitReason, SlotState};
 
@@ -29,7 +30,7 @@ pub fn pool(observation: &Observation<'_>, plan: &Plan, (demand, names): (&Deman
         observed_generation: facts.generation,
         replicas: count(&|slot| !matches!(slot.seen.state, SlotState::Vacant | SlotState::Unknown)),
         ready_replicas: count(&|slot| workers::is_ready(facts, slot)),
-        busy_replicas: count(&|slot| matches!(&slot.seen.state, SlotState::Running(run) if run.busy)),
+        busy_replicas: count(&roster::busy),
         desired_replicas: wanted,
         updated_replicas: count(&|slot| alive(slot) && !workers::is_outdated(facts, slot)),
         terminating_replicas: count(&ending),
@@ -42,13 +43,44 @@ pub fn pool(observation: &Observation<'_>, plan: &Plan, (demand, names): (&Deman
         source: facts.source.clone(),
         conditions: Vec::new(),
         backlog: if ends { previous.backlog.clone() } else { scaling_status::backlog(demand) },
+        queue: None,
         scaling: if ends { previous.scaling.clone() } else { scaling_status::explanation(demand, names, previous) },
     };
+    line(observation, names, &mut status, now);
     if scaled {
         status.last_scale = Some(Scaled { from: previous.desired_replicas, to: wanted, reason: demand.reason.clone() });
     }
     status.conditions = conditions(observation, &status, demand, now);
     status
+}
+
+/// What stands in the queue. Where each run is for one task, a slot that waits for one is a worker that is ready.
+fn line(observation: &Observation<'_>, names: &Assignment, status: &mut PoolStatus, now: Now) {
+    let facts = observation.pool;
+    let Some(queue) = &facts.spec.queue else { return };
+    if facts.per_task() {
+        let waits = |worker: &&String| {
+            let slot = observation.slots.get(*worker);
+            workers::may_start(facts, slot, now) == workers::MayStart::Now
+        };
+        let idle = u32::try_from(names.fill.iter().filter(waits).count()).unwrap_or(u32::MAX);
+        let alive = status.replicas.saturating_sub(status.terminating_replicas);
+        (status.ready_replicas, status.replicas) = (alive + idle, status.replicas + idle);
+        status.updated_replicas = status.replicas.saturating_sub(status.terminating_replicas);
+    }
+    let counts = observation.queues.get(&facts.name).cloned().unwrap_or_default();
+    status.queue = Some(QueueStatus {
+        ready: counts.ready,
+        delayed: counts.delayed,
+        blocked: counts.blocked,
+        held: counts.held,
+        running: counts.leased,
+        free_slots: status.ready_replicas.saturating_sub(status.busy_replicas),
+        capacity: queue.capacity,
+        paused_until: counts.paused_until,
+        paused_why: counts.paused_why,
+        stats: observation.line.tally.stats(),
+    });
 }
 
 fn alive(slot: &Slot) -> bool {
@@ -67,10 +99,8 @@ fn conditions(observation: &Observation<'_>, status: &PoolStatus, demand: &Deman
         .map(|(name, slot)| (name, &slot.record))
         .filter(|(_, record)| restart::crash_looping(record))
         .collect();
-    let done = observation
-        .slots
-        .values()
-        .filter(|slot| slot.seen.state == SlotState::Vacant && workers::done(&facts.spec.template, &slot.record));
+    let done =
+        observation.slots.values().filter(|slot| slot.seen.state == SlotState::Vacant && workers::done(facts, &slot.record));
     let done = u32::try_from(done.count()).unwrap_or(u32::MAX);
     let mut all = vec![accepted(facts), ready(status, done), progressing(status, done), crash_loop(&looping)];
     all.extend(scaling_status::conditions(observation.pool, demand));
@@ -165,7 +195,7 @@ pub fn worker(facts: &PoolFacts, slot: &Slot, now: Now) -> WorkerStatus {
     if let SlotState::Running(run) = &slot.seen.state {
         status.pid = Some(run.pid);
         status.ready = workers::is_ready(facts, slot);
-        status.busy = run.busy;
+        status.busy = roster::busy(slot);
         status.started_at = Some(now.wall_of(run.started));
         status.template_hash.clone_from(&run.template);
         status.message = record.condemned.clone().or_else(|| run.status.clone()).unwrap_or_default();
@@ -186,19 +216,22 @@ fn phase(facts: &PoolFacts, slot: &Slot, now: Now) -> Phase {
         SlotState::Running(_) if ending(slot) => Phase::Terminating,
         SlotState::Running(run) if !health::started(run, &slot.health, &facts.spec.template) => Phase::Starting,
         SlotState::Running(_) if !workers::is_ready(facts, slot) => Phase::Running,
-        SlotState::Running(run) if run.busy => Phase::Busy,
+        SlotState::Running(_) if roster::busy(slot) => Phase::Busy,
         SlotState::Running(_) => Phase::Ready,
     }
 }
 
 fn vacant_phase(facts: &PoolFacts, record: &Record, now: Now) -> Phase {
     let completed = record.last_exit.as_ref().is_some_and(|exit| exit.reason == ExitReason::Completed);
-    if workers::done(&facts.spec.template, record) {
+    if workers::done(facts, record) {
         if completed { Phase::Completed } else { Phase::Failed }
     } else if facts.ending.is_some() {
         Phase::Stopped
     } else if record.next_start.is_some_and(|at| at > now.mono) {
         Phase::BackOff
+    } else if facts.per_task() {
+        // It waits for a task.
+        Phase::Ready
     } else {
         Phase::Pending
     }
@@ -275,12 +308,9 @@ pub fn changes(observation: &Observation<'_>, plan: &Plan) -> Vec<Happening> {
     for condition in &after.conditions {
         let truth = before.conditions.iter().find(|old| old.kind == condition.kind).map(|old| old.status);
         match (condition.kind.as_str(), condition.status) {
-            ("CrashLoop" | "PruneBlocked", Truth::True) if truth != Some(Truth::True) => {
-                tell(
-                    EventType::Warning,
-                    if condition.kind == "CrashLoop" { "CrashLoop" } else { "PruneBlocked" },
-                    condition.message.clone(),
-                );
+            // That a prune is blocked is told once, of all pools together, when the specs are judged.
+            ("CrashLoop", Truth::True) if truth != Some(Truth::True) => {
+                tell(EventType::Warning, "CrashLoop", condition.message.clone());
             }
             ("Ready", Truth::True) if truth == Some(Truth::False) => tell(EventType::Normal, "Ready", condition.message.clone()),
             (_, Truth::True | Truth::False | Truth::Unknown) => {}

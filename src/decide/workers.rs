@@ -127,6 +127,8 @@ pub enum Why {
     Asked,
     /// It fails its health checks.
     Condemned,
+    /// A task of its has to end.
+    TaskOver,
 }
 
 impl Why {
@@ -149,6 +151,7 @@ impl Why {
             Why::Recycled => "it reached recycle.maxLifetime",
             Why::Asked => "a restart was asked for",
             Why::Condemned => "it is unhealthy",
+            Why::TaskOver => "its task has to end",
         }
     }
 }
@@ -178,6 +181,8 @@ pub fn replacements(pool: &PoolFacts, slots: &BTreeMap<String, Slot>, names: &As
             || health::check(name, run, &slot.health, &pool.spec.template, now).condemned.is_some()
         {
             out.stop.push((name.clone(), Why::Condemned));
+        } else if pool.per_task() {
+            // It ends with its task, and the next one is run from the new template.
         } else if is_outdated(pool, slot) {
             gentle.push((name, slot, Why::Outdated));
         } else if due.is_some_and(|at| at <= now.mono) {
@@ -262,9 +267,9 @@ pub enum MayStart {
 }
 
 /// Whether a worker may be started in this slot now.
-pub fn may_start(template: &Template, slot: Option<&Slot>, now: Now) -> MayStart {
+pub fn may_start(pool: &PoolFacts, slot: Option<&Slot>, now: Now) -> MayStart {
     let Some(slot) = slot else { return MayStart::Now };
-    if slot.seen.state != SlotState::Vacant || done(template, &slot.record) {
+    if slot.seen.state != SlotState::Vacant || done(pool, &slot.record) {
         return MayStart::No;
     }
     match slot.record.next_start {
@@ -274,8 +279,9 @@ pub fn may_start(template: &Template, slot: Option<&Slot>, now: Now) -> MayStart
 }
 
 /// It ended by itself and the restart policy leaves it at that.
-pub fn done(template: &Template, record: &Record) -> bool {
-    record.last_exit.as_ref().is_some_and(|exit| !exit.asked && !restart::again(template.restart_policy, exit))
+pub fn done(pool: &PoolFacts, record: &Record) -> bool {
+    let policy = pool.spec.template.restart_policy;
+    !pool.per_task() && record.last_exit.as_ref().is_some_and(|exit| !exit.asked && !restart::again(policy, exit))
 }
 
 /// The record of a slot that is being started: the intent, to be committed first. A fresh slot counts on from `runs`: a fact

@@ -16,3 +16,4 @@ pub mod specs;
 pub mod statedir;
 pub mod statusdir;
 pub mod store;
+pub mod taskfiles;

@@ -61,31 +61,41 @@ fn all(file: &str, violations: &[Violation]) -> String {
     violations.iter().map(|violation| violation.at(file)).collect::<Vec<_>>().join("; ")
 }
 
+/// What is about no object, but about the directory as a whole.
+const SPECS: &str = "specs";
+
 /// What to tell people of a change: what it is about, how serious, a word and a sentence.
 pub(super) fn words(change: &Change) -> (String, EventType, &'static str, String) {
-    let normal = |key: &ObjectKey, reason, note| (key.name.clone(), EventType::Normal, reason, note);
-    let warning = |name: &str, reason, note| (name.to_owned(), EventType::Warning, reason, note);
+    let normal = |key: &ObjectKey, reason, note| (key.to_string(), EventType::Normal, reason, note);
+    let warning = |about: &str, reason, note| (about.to_owned(), EventType::Warning, reason, note);
+    let calm = |reason, note: &str| (SPECS.to_owned(), EventType::Normal, reason, note.to_owned());
     match change {
         Change::Accepted { key, source } => normal(key, "Accepted", format!("accepted from {}:{}", source.file, source.line)),
         Change::Updated { key, generation, source } => {
             normal(key, "Updated", format!("changed in {}:{}, now generation {generation}", source.file, source.line))
         }
+        Change::Relabelled { key, what, source } => {
+            normal(key, "Updated", format!("{} changed in {}:{}", what.join(", "), source.file, source.line))
+        }
         Change::Refused(refused) => {
             let violations = all(&refused.source.file, &refused.violations);
-            let name = refused.name.clone().unwrap_or_else(|| refused.source.file.clone());
-            warning(&name, "Refused", format!("refused, what ran before runs on: {violations}"))
+            let about = match (refused.kind, &refused.name) {
+                (Some(kind), Some(name)) => ObjectKey { kind, name: name.clone() }.to_string(),
+                (_, _) => format!("{SPECS}/{}", refused.source.file),
+            };
+            warning(&about, "Refused", format!("refused, what ran before runs on: {violations}"))
         }
         Change::Restored { key } => normal(key, "Accepted", "its document is good again".into()),
         Change::Conflict { key, sources } => {
             let places: Vec<String> = sources.iter().map(|place| format!("{}:{}", place.file, place.line)).collect();
             warning(
-                &key.name,
+                &key.to_string(),
                 "Conflict",
                 format!("named by more than one document, so none replaces what runs: {}", places.join(", ")),
             )
         }
         Change::Vanished { key, .. } => {
-            warning(&key.name, "Vanished", "its document is gone; it runs on for the prune grace".into())
+            warning(&key.to_string(), "Vanished", "its document is gone; it runs on for the prune grace".into())
         }
         Change::Terminating { key } => normal(key, "Terminating", "its document is gone for good: stopping its workers".into()),
         Change::PruneBlocked { token, keys } => {
@@ -94,18 +104,61 @@ pub(super) fn words(change: &Change) -> (String, EventType, &'static str, String
                 "{} vanished at once, so none is stopped; put them back or run `ctl prune --confirm {token}`",
                 names.join(", ")
             );
-            warning("specs", "PruneBlocked", note)
+            warning(SPECS, "PruneBlocked", note)
         }
-        Change::PruneUnblocked => ("specs".into(), EventType::Normal, "PruneUnblocked", "removals are no longer blocked".into()),
+        Change::PruneUnblocked => calm("PruneUnblocked", "removals are no longer blocked"),
         Change::Unreadable(why) => {
-            warning("specs", "SpecSourceUnavailable", format!("the specs cannot be read, everything runs on: {why}"))
+            warning(SPECS, "SpecSourceUnavailable", format!("the specs cannot be read, everything runs on: {why}"))
         }
         Change::WatchDegraded(why) => {
-            warning("specs", "WatchDegraded", format!("changes of the specs may be seen up to 10 s late: {why}"))
+            warning(SPECS, "WatchDegraded", format!("changes of the specs may be seen up to 10 s late: {why}"))
         }
-        Change::WatchRestored => {
-            ("specs".into(), EventType::Normal, "WatchRestored", "changes of the specs are seen at once again".into())
+        Change::WatchRestored => calm("WatchRestored", "changes of the specs are seen at once again"),
+        Change::Readable => calm("Readable", "the specs can be read again"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::catalogue::{RefusedDocument, Source};
+    use crate::model::meta::Kind;
+
+    #[test]
+    fn everything_told_names_what_it_is_about() {
+        let source = Source { file: "a/b.yaml".into(), line: 3 };
+        let refused = |kind, name: Option<&str>| {
+            Change::Refused(RefusedDocument {
+                source: source.clone(),
+                kind,
+                name: name.map(str::to_owned),
+                violations: Vec::new(),
+            })
+        };
+        for (change, about) in [
+            (Change::Readable, "specs"),
+            (Change::Unreadable("gone".into()), "specs"),
+            (Change::PruneBlocked { token: "t".into(), keys: vec![ObjectKey::pool("a")] }, "specs"),
+            (Change::PruneUnblocked, "specs"),
+            (Change::WatchDegraded("full".into()), "specs"),
+            (Change::Terminating { key: ObjectKey::pool("a") }, "pool/a"),
+            (
+                Change::Accepted { key: ObjectKey { kind: Kind::ResourcePolicy, name: "a".into() }, source: source.clone() },
+                "policy/a",
+            ),
+            (refused(Some(Kind::WorkerPool), Some("a")), "pool/a"),
+            (refused(Some(Kind::ResourcePolicy), Some("a")), "policy/a"),
+            (refused(None, Some("a")), "specs/a/b.yaml"),
+            (refused(None, None), "specs/a/b.yaml"),
+        ] {
+            assert_eq!(words(&change).0, about, "{change:?}");
         }
-        Change::Readable => ("specs".into(), EventType::Normal, "Readable", "the specs can be read again".into()),
+    }
+
+    #[test]
+    fn what_leaves_the_spec_as_it_was_counts_no_generation() {
+        let (key, source) = (ObjectKey::pool("a"), Source { file: "a.yaml".into(), line: 1 });
+        let told = words(&Change::Relabelled { key, what: vec!["annotation \"x\"".into()], source }).3;
+        assert_eq!(told, "annotation \"x\" changed in a.yaml:1");
     }
 }

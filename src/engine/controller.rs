@@ -14,8 +14,10 @@ use super::workqueue::Workqueue;
 use crate::decide::admit::{self, Admission};
 use crate::model::batch::{Batch, StoredPool};
 use crate::model::catalogue::{Catalogue, Object, ObjectKey};
+use crate::model::line::{Fired, Line};
 use crate::model::listing::{Listing, Root};
 use crate::model::plan::{Ending, Happening, PoolFacts, Slot};
+use crate::model::queue_work::{QueueAnswer, QueueCounts};
 use crate::model::reading::{Failure, Number};
 use crate::model::scaling::{Question, Scaling};
 use crate::model::status::{API_VERSION, EventObject, Kind, Meta};
@@ -63,6 +65,10 @@ pub(super) struct Pool {
     pub(super) recorded: BTreeMap<String, (Wall, f64)>,
     /// Rows and history that wait for the next turn's transaction.
     pub(super) pending: Batch,
+    /// What is known of its queue.
+    pub(super) line: Line,
+    /// The workers among which its queue was last divided; absent: not yet by this daemon.
+    pub(super) dealt: Option<Vec<String>>,
 }
 
 /// A turn that waits for its transaction.
@@ -100,6 +106,8 @@ pub struct Engine<H> {
     pub(super) durable: String,
     /// Catalogues and events of the specs on their way to the store.
     pub(super) keeping: BTreeMap<u64, Batch>,
+    /// What stands in each queue.
+    pub(super) counts: BTreeMap<String, QueueCounts>,
     recovered: bool,
     listed: bool,
     draining: bool,
@@ -130,6 +138,7 @@ impl<H: Host> Engine<H> {
             kept: stored.catalogue.clone().unwrap_or_default(),
             durable: stored.catalogue.unwrap_or_default(),
             keeping: BTreeMap::new(),
+            counts: stored.counts.into_iter().collect(),
             recovered: false,
             listed: false,
             draining: false,
@@ -140,6 +149,13 @@ impl<H: Host> Engine<H> {
         for (id, record) in stored.slots {
             let slot = Slot { record, ..Slot::default() };
             engine.pools.entry(id.pool).or_default().slots.insert(id.worker, slot);
+        }
+        for task in stored.leased {
+            engine.pools.entry(task.pool.clone()).or_default().line.leases.insert(task.id, task);
+        }
+        for ((pool, name), (last, count)) in stored.schedules {
+            let fired = Fired { last, count };
+            engine.pools.entry(pool).or_default().line.fired.insert(name, fired);
         }
         for event in stored.events {
             engine.show(event);
@@ -163,8 +179,8 @@ impl<H: Host> Engine<H> {
             Fact::Listed(listing) => self.listed(&listing, now),
             Fact::Seen(id, seen) => self.seen(&id, now, |slot| slots::absorb(slot, seen)),
             Fact::StartFailed { slot: id, .. } if !self.has(&id) => {}
-            Fact::StartFailed { slot: id, incarnation, message } => self.seen(&id, now, |slot| {
-                slot.seen.exit = Some(slots::failed_start(incarnation, message, now));
+            Fact::StartFailed { slot: id, incarnation, code, message } => self.seen(&id, now, |slot| {
+                slot.seen.exit = Some(slots::failed_start(incarnation, (code, message), now));
                 slot.seen.state = SlotState::Vacant;
                 true
             }),
@@ -173,6 +189,8 @@ impl<H: Host> Engine<H> {
             Fact::PreStopped { slot: id, incarnation, answer } => self.pre_stopped(&id, incarnation, answer, now),
             Fact::Answered { pool, asker, source, answer } => self.answered(&pool, (&asker, &source), answer, now),
             Fact::Committed { ticket, result } => self.committed(ticket, result, now),
+            Fact::Queue(pool, counts) => self.counted(pool, counts, now),
+            Fact::Task(task) => self.task_changed(*task, now),
             Fact::Asked(ask) => self.asked(ask, now),
         }
     }
@@ -191,6 +209,7 @@ impl<H: Host> Engine<H> {
                     self.queue.add(Key::Resync, now.mono.after(RESYNC));
                     self.host.list();
                     self.queue_all(now);
+                    self.sum_up(now);
                 }
                 Key::Pool(name) => self.pool_turn(&name.clone(), now),
             }
@@ -235,9 +254,12 @@ impl<H: Host> Engine<H> {
         }
         self.admission = outcome.admission;
         for change in &outcome.changes {
-            let (object, severity, reason, note) = super::catalogue::words(change);
+            let (about, severity, reason, note) = super::catalogue::words(change);
             let happening = Happening { severity, reason, worker: None, incarnation: None, note };
-            let event = self.event(&object, &happening, now);
+            self.event_serial += 1;
+            // The name of an event is a word: a file's path is not.
+            let stem = about.strip_prefix("pool/").unwrap_or(about.split('/').next().unwrap_or_default());
+            let event = event_object(format!("{stem}.{:x}", self.event_serial), about.clone(), &happening, now);
             self.tell(&event);
             self.history.push(event);
         }
@@ -260,6 +282,9 @@ impl<H: Host> Engine<H> {
                 facts.ending = Some(Ending::Shutdown);
             }
             let uid = self.host.uid();
+            if facts.spec.queue.is_some() {
+                self.counts.entry(name.clone()).or_default();
+            }
             let pool = self.pools.entry(name.clone()).or_default();
             if pool.stored.uid.is_empty() {
                 pool.stored = StoredPool { uid, created: now.wall, ..StoredPool::default() };
@@ -298,6 +323,8 @@ impl<H: Host> Engine<H> {
         if !change(slot) {
             return;
         }
+        let run = slot.record.incarnation;
+        slot.tasks = u32::try_from(pool.line.held(&id.worker, run).count()).unwrap_or(u32::MAX);
         slots::mark_idle(slot, now.mono);
         pool.dirty.insert(id.worker.clone());
         let was_starting = self.starting.contains(id);
@@ -316,27 +343,35 @@ impl<H: Host> Engine<H> {
         let Some((record, happening)) = crate::decide::exit(&facts, &id.worker, slot, now) else { return };
         slot.record = record.clone();
         slot.pre_stop = None;
-        let event = self.event(&id.pool, &happening, now);
+        pool.pending.slots.push((id.clone(), Some(record)));
+        if let Some(happening) = happening {
+            self.note(&id.pool, &happening, now);
+        }
+    }
+
+    /// Tell of something now, and keep it with the rows of the pool's next turn.
+    pub(super) fn note(&mut self, pool: &str, happening: &Happening, now: Now) {
+        let event = self.event(pool, happening, now);
         self.tell(&event);
-        if let Some(pool) = self.pools.get_mut(&id.pool) {
-            pool.pending.slots.push((id.clone(), Some(record)));
+        if let Some(pool) = self.pools.get_mut(pool) {
             pool.pending.events.push(event);
         }
     }
 
-    fn committed(&mut self, number: u64, result: Result<(), String>, now: Now) {
+    fn committed(&mut self, number: u64, result: Result<Vec<QueueAnswer>, String>, now: Now) {
         if let Some(batch) = self.keeping.remove(&number) {
-            return self.was_kept(batch, result, now);
+            return self.was_kept(batch, result.map(drop), now);
         }
         let Some(ticket) = self.tickets.remove(&number) else { return };
         let key = Key::Pool(ticket.pool.clone());
         self.queue.done(&key);
         match result {
-            Ok(()) => {
+            Ok(answers) => {
                 if let Some(catalogue) = &ticket.batch.catalogue {
                     self.durable.clone_from(catalogue);
                 }
-                self.perform(ticket, now);
+                let leased = self.worked(&ticket, answers, now);
+                self.perform(ticket, &leased, now);
             }
             Err(error) => {
                 tracing::warn!(pool = ticket.pool, %error, "the store did not take the plan; nothing of it is done, and it is tried again");
@@ -347,6 +382,8 @@ impl<H: Host> Engine<H> {
                     batch.slots.append(&mut pool.pending.slots);
                     batch.events.append(&mut pool.pending.events);
                     batch.readings.append(&mut pool.pending.readings);
+                    // What was to be done with the queue is planned anew.
+                    batch.queue.clear();
                     pool.pending = batch;
                 }
                 self.queue.add(key, now.mono.after(COMMIT_RETRY));
@@ -356,7 +393,7 @@ impl<H: Host> Engine<H> {
 
     fn asked(&mut self, ask: Ask, now: Now) {
         match ask {
-            Ask::Edit { .. } => self.host.edit(ask),
+            Ask::Edit { .. } | Ask::Text { .. } => self.host.edit(ask),
             Ask::Prune { token, reply } => {
                 let current = self.admission.catalogue.prune.as_ref().map(|prune| prune.token.clone());
                 let answer = if current.as_deref() == Some(&token) {

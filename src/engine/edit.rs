@@ -3,11 +3,12 @@
 //! Never a second source of truth: the file is changed, and the change takes the road of any editor's. An object's document
 //! stays in the file that it is in; a new one gets a file of its own name.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::handle::{Denied, Edit, Edited};
+use super::handle::{Denied, DocumentText, Edit, Edited};
 use super::specs_door::SpecsDoor;
-use crate::edge::specs::write;
+use crate::edge::specs::{annotations, documents, write};
 use crate::model::document::{self, Document};
 use crate::model::listing::Listing;
 use crate::model::meta::Kind;
@@ -23,11 +24,12 @@ pub(super) fn apply(specs: &SpecsDoor, edit: &Edit, dry_run: bool, read_only: bo
             change(specs, listing, pool, ("scaled", dry_run), |text| write::set_replicas(text, pool, *replicas).map(Some))
         }
         Edit::Annotate { pool, key, value } => change(specs, listing, pool, ("annotated", dry_run), |text| {
-            write::set_annotation(text, pool, key, value.as_deref()).map(Some)
+            annotations::set_annotation(text, pool, key, value.as_deref()).map(Some)
         }),
-        Edit::Delete { pool } => {
-            change(specs, listing, pool, ("deleted", dry_run), |text| write::remove_document(text, Kind::WorkerPool.name(), pool))
-        }
+        Edit::Replace { pool, text, version } => replace(specs, listing, (pool, text, version), dry_run),
+        Edit::Delete { pool } => change(specs, listing, pool, ("deleted", dry_run), |text| {
+            documents::remove_document(text, Kind::WorkerPool.name(), pool)
+        }),
     })
 }
 
@@ -38,13 +40,9 @@ fn change(
     (verb, dry_run): (&'static str, bool),
     edit: impl FnOnce(&str) -> Result<Option<String>, String>,
 ) -> Result<Vec<Edited>, Denied> {
-    let path = home(specs, listing, Kind::WorkerPool, pool)?.ok_or_else(|| Denied::NotFound {
-        kind: "workerpools",
-        name: pool.into(),
-        hint: format!(" in {}", specs.dir.display()),
-    })?;
+    let path = home(specs, listing, Kind::WorkerPool, pool)?.ok_or_else(|| not_found(specs, pool))?;
     let before = read(&path)?;
-    let after = edit(&before).map_err(|why| Denied::Refused(format!("{}: {why}", path.display())))?;
+    let after = edit(&before).map_err(|why| refused(&path, why))?;
     let verb = if after.as_deref() == Some(&before) { "unchanged" } else { verb };
     if !dry_run {
         put(&path, &before, after.as_deref())?;
@@ -52,57 +50,106 @@ fn change(
     Ok(vec![Edited { name: pool.into(), verb }])
 }
 
+/// A pool's document as it stands in its file.
+pub(super) fn text(specs: &SpecsDoor, pool: &str) -> Result<DocumentText, Denied> {
+    specs.locked(|listing| {
+        let path = home(specs, listing, Kind::WorkerPool, pool)?.ok_or_else(|| not_found(specs, pool))?;
+        let whole = read(&path)?;
+        let found = documents::standing(&whole, Kind::WorkerPool, pool).map_err(|why| refused(&path, why))?;
+        let file = path.strip_prefix(&specs.dir).unwrap_or(&path).display().to_string();
+        Ok(DocumentText { file, line: found.line, text: found.text.to_owned(), version: found.version() })
+    })
+}
+
+fn replace(
+    specs: &SpecsDoor,
+    listing: &Listing,
+    (pool, text, version): (&str, &str, &str),
+    dry_run: bool,
+) -> Result<Vec<Edited>, Denied> {
+    let moved = |what: String| Denied::Conflict(format!("{what} meanwhile: begin anew from what stands there now"));
+    let path = home(specs, listing, Kind::WorkerPool, pool)?;
+    let path = path.ok_or_else(|| moved(format!("the document of pool \"{pool}\" was removed")))?;
+    let before = read(&path)?;
+    let found = documents::standing(&before, Kind::WorkerPool, pool).map_err(|why| refused(&path, why))?;
+    if found.version() != version {
+        return Err(moved(format!("{}:{} was changed", path.display(), found.line)));
+    }
+    let after = documents::replace_document(&before, Kind::WorkerPool, pool, text).map_err(Denied::Refused)?;
+    if !dry_run {
+        put(&path, &before, Some(&after))?;
+    }
+    let verb = if after == before { "unchanged" } else { "edited" };
+    Ok(vec![Edited { name: pool.into(), verb }])
+}
+
+/// What stands in the files that are to be changed, and what is to stand there.
+type Texts = BTreeMap<PathBuf, (String, String)>;
+
 fn apply_all(specs: &SpecsDoor, listing: &Listing, text: &str, dry_run: bool) -> Result<Vec<Edited>, Denied> {
-    let parts = document::split::documents(text);
     let mut wanted = Vec::new();
-    for part in parts {
+    let mut from = 0;
+    for part in document::split::documents(text) {
+        let end = part.byte + part.text.len();
         match document::parse(part.text.as_bytes()).pop() {
-            Some(Ok(located)) => wanted.push((located.document, part.text)),
+            // With the comments between the document before it and its own mark.
+            Some(Ok(located)) => wanted.push((located.document, &text[from..end])),
             Some(Err(refused)) => return Err(Denied::Invalid(shifted(refused.violations, part.line))),
             None => {}
         }
+        from = end;
     }
     if wanted.is_empty() {
         return Err(Denied::Refused("there is no document in it".into()));
     }
     // All are read and placed before any is written: a refusal leaves everything as it was.
-    let mut edits = Vec::new();
+    let (mut texts, mut edited) = (Texts::new(), Vec::new());
     for (document, text) in wanted {
-        edits.push(placed(specs, listing, &document, text)?);
+        edited.push(placed(specs, listing, (&document, text), &mut texts)?);
     }
-    for (path, before, after, _) in &edits {
+    for (path, (before, after)) in &texts {
         if !dry_run && before != after {
             put(path, before, Some(after))?;
         }
     }
-    Ok(edits.into_iter().map(|(.., edited)| edited).collect())
+    Ok(edited)
 }
 
 fn placed(
     specs: &SpecsDoor,
     listing: &Listing,
-    document: &Document,
-    text: &str,
-) -> Result<(PathBuf, String, String, Edited), Denied> {
-    let (kind, name) = (document.kind(), document.name().to_owned());
-    let found = home(specs, listing, kind, &name)?;
+    (document, text): (&Document, &str),
+    texts: &mut Texts,
+) -> Result<Edited, Denied> {
+    let name = document.name().to_owned();
+    let found = home(specs, listing, document.kind(), &name)?;
     let path = found.clone().unwrap_or_else(|| specs.dir.join(format!("{name}.yaml")));
-    let before = if path.exists() { read(&path)? } else { String::new() };
-    let same = document::parse(before.as_bytes()).iter().flatten().any(|located| located.document == *document);
-    let body = text.trim_start_matches(|c| c != '\n' && text.starts_with("---")).trim_start_matches('\n');
-    let after = if same {
-        before.clone()
-    } else {
-        let body = if text.starts_with("---") { body } else { text };
-        write::put_document(&before, kind.name(), &name, body)
-            .map_err(|why| Denied::Refused(format!("{}: {why}", path.display())))?
-    };
-    let verb = match (found.is_some(), same) {
+    if !texts.contains_key(&path) {
+        let now = if path.exists() { read(&path)? } else { String::new() };
+        texts.insert(path.clone(), (now.clone(), now));
+    }
+    let Some((_, now)) = texts.get_mut(&path) else { return Err(Denied::Internal("a text was lost".into())) };
+    let same = document::parse(now.as_bytes()).iter().flatten().any(|located| located.document == *document);
+    let after = documents::put_document(now, text).map_err(|why| refused(&path, why))?;
+    // What says the same and brings no comments must not cost those that are there.
+    let unchanged = after == *now || (same && !text.contains('#'));
+    if !unchanged {
+        *now = after;
+    }
+    let verb = match (found.is_some(), unchanged) {
         (_, true) => "unchanged",
         (true, false) => "configured",
         (false, false) => "created",
     };
-    Ok((path, before, after, Edited { name, verb }))
+    Ok(Edited { name, verb })
+}
+
+fn refused(path: &Path, why: String) -> Denied {
+    Denied::Refused(format!("{}: {why}", path.display()))
+}
+
+fn not_found(specs: &SpecsDoor, pool: &str) -> Denied {
+    Denied::NotFound { kind: "workerpools", name: pool.into(), hint: format!(" in {}", specs.dir.display()) }
 }
 
 fn shifted(mut violations: Vec<document::Violation>, line: u32) -> Vec<document::Violation> {

@@ -11,6 +11,7 @@ use hyper::body::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 pub use super::board::{Board, Change, Gone, Subscription};
+use super::queue_door::TaskDoor;
 pub use crate::edge::logs::{Place as LogPlace, Until};
 use crate::model::document::Document;
 use crate::model::document::Violation;
@@ -35,6 +36,14 @@ pub enum Denied {
     /// The request does not hold; the text says what is wrong and what to do.
     #[error("{0}")]
     Refused(String),
+    /// There is no room now.
+    #[error("{message}; try again in {retry_after}")]
+    Full {
+        /// What is full.
+        message: String,
+        /// When there may be room.
+        retry_after: crate::model::time::Span,
+    },
     /// The object exists or has moved on.
     #[error("{0}")]
     Conflict(String),
@@ -73,6 +82,15 @@ pub enum Edit {
         /// The value; absent: remove it.
         value: Option<String>,
     },
+    /// Put another text in the place of a pool's document, byte for byte.
+    Replace {
+        /// Which.
+        pool: String,
+        /// The whole new text.
+        text: String,
+        /// The version of the text that it comes from: another one there now is a conflict.
+        version: String,
+    },
     /// Remove a pool's document; its workers are stopped after the grace.
     Delete {
         /// Which.
@@ -85,8 +103,21 @@ pub enum Edit {
 pub struct Edited {
     /// The object's name.
     pub name: String,
-    /// created, configured, unchanged, scaled, deleted, annotated
+    /// created, configured, unchanged, scaled, deleted, annotated, edited
     pub verb: &'static str,
+}
+
+/// A document as its author left it, good or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DocumentText {
+    /// The file, relative to the specs directory.
+    pub file: String,
+    /// The line on which the text begins, from 1.
+    pub line: u32,
+    /// The text.
+    pub text: String,
+    /// Another one when the text is.
+    pub version: String,
 }
 
 /// What the controller can be asked.
@@ -105,6 +136,13 @@ pub enum Ask {
         token: String,
         /// Answered when it is accepted.
         reply: oneshot::Sender<Result<(), Denied>>,
+    },
+    /// Show a pool's document as it stands in its file.
+    Text {
+        /// The pool.
+        pool: String,
+        /// Answered when the file was read.
+        reply: oneshot::Sender<Result<DocumentText, Denied>>,
     },
     /// Change the specs.
     Edit {
@@ -134,14 +172,21 @@ fn followed(edit: &Edit) -> Vec<Followed> {
             vec![(pool, Box::new(move |object| object.metadata.annotations.get(&key) == value.as_ref()))]
         }
         Edit::Delete { .. } => Vec::new(),
-        Edit::Apply { text } => {
+        Edit::Apply { text } | Edit::Replace { text, .. } => {
             let documents = crate::model::document::parse(text.as_bytes()).into_iter().flatten().map(|located| located.document);
             let pools = documents.filter_map(|document| match document {
                 Document::WorkerPool(pool) => Some(pool),
                 Document::ResourcePolicy(_) => None,
             });
             pools
-                .map(|pool| -> Followed { (pool.metadata.name.clone(), Box::new(move |object| object.spec == pool.spec)) })
+                .map(|pool| -> Followed {
+                    let name = pool.metadata.name.clone();
+                    let shows = move |object: &PoolObject| {
+                        let (shown, wanted) = (&object.metadata, &pool.metadata);
+                        object.spec == pool.spec && shown.labels == wanted.labels && shown.annotations == wanted.annotations
+                    };
+                    (name, Box::new(shows))
+                })
                 .collect()
         }
     }
@@ -153,12 +198,21 @@ pub struct Handle {
     board: Arc<Board>,
     asks: mpsc::Sender<Ask>,
     logs: FindLog,
+    tasks: Arc<TaskDoor>,
 }
 
 impl Handle {
-    /// A handle over a board, the controller's queue, and the way to find a log: (pool, worker, previous run?).
-    pub fn new(board: Arc<Board>, asks: mpsc::Sender<Ask>, logs: FindLog) -> Handle {
-        Handle { board, asks, logs }
+    /// A handle over a board, the controller's queue, the way to find a log, and the way to the queues.
+    pub fn new(board: Arc<Board>, asks: mpsc::Sender<Ask>, logs: FindLog, tasks: Arc<TaskDoor>) -> Handle {
+        Handle { board, asks, logs, tasks }
+    }
+
+    pub(super) fn board(&self) -> &Board {
+        &self.board
+    }
+
+    pub(super) fn tasks_door(&self) -> &TaskDoor {
+        &self.tasks
     }
 
     /// All objects of a kind, by name, and the version of the whole.
@@ -222,6 +276,14 @@ impl Handle {
     /// [`Denied::Refused`] when the token is not the current one.
     pub async fn prune(&self, token: &str) -> Result<(), Denied> {
         self.ask(|reply| Ask::Prune { token: token.into(), reply }).await
+    }
+
+    /// A pool's document as it stands in its file.
+    ///
+    /// # Errors
+    /// [`Denied::NotFound`], [`Denied::Conflict`] when more than one names it.
+    pub async fn text(&self, pool: &str) -> Result<DocumentText, Denied> {
+        self.ask(|reply| Ask::Text { pool: pool.into(), reply }).await
     }
 
     /// Change the specs on disk, and wait until what is shown follows (a moment; at most [`FOLLOWS`]).

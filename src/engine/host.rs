@@ -10,10 +10,12 @@ use crate::model::host::{Known, Sample};
 use crate::model::listing::Listing;
 use crate::model::plan::{Action, PoolFacts, ProbeKind};
 use crate::model::quantity::Memory;
+use crate::model::queue_work::{QueueAnswer, QueueCounts};
 use crate::model::reading::{Failure, Number};
 use crate::model::scaling::{Asker, Question};
 use crate::model::source::Source;
 use crate::model::status::{EventObject, Kind, Object};
+use crate::model::task::Task;
 use crate::model::time::Now;
 use crate::model::worker::{Seen, SlotId};
 
@@ -23,8 +25,12 @@ use super::handle::Ask;
 pub trait Host {
     /// The time.
     fn now(&self) -> Now;
-    /// Carry out one action. What comes of it is told by facts.
-    fn perform(&mut self, pool: &Arc<PoolFacts>, action: &Action);
+    /// Carry out one action; a start may be for a task. What comes of it is told by facts.
+    fn perform(&mut self, pool: &Arc<PoolFacts>, action: &Action, task: Option<&Task>);
+    /// What the run of a task has left behind: its result, and the end of its output.
+    fn leavings(&mut self, task: &Task) -> (Option<serde_json::Value>, String);
+    /// These tasks are gone: their files go too.
+    fn forget_tasks(&mut self, ids: Vec<u64>);
     /// Ask a source, then tell [`Fact::Answered`].
     fn ask(&mut self, pool: &str, question: &Question);
     /// What the machine has left; with the free space of this directory's file system, if it is wanted.
@@ -37,7 +43,7 @@ pub trait Host {
     fn publish(&mut self, kind: Kind, name: &str, object: Option<Object>);
     /// Tell people of this, in the log.
     fn tell(&mut self, event: &EventObject);
-    /// Change the specs on disk and answer; then list them.
+    /// Show or change the specs on disk and answer; after a change, list them.
     fn edit(&mut self, ask: Ask);
     /// A one-word fresh identity for an object.
     fn uid(&mut self) -> String;
@@ -57,6 +63,8 @@ pub enum Fact {
         slot: SlotId,
         /// Which run.
         incarnation: u64,
+        /// Given when it is not the machine's fault but the task's.
+        code: Option<i32>,
         /// Why.
         message: String,
     },
@@ -97,9 +105,13 @@ pub enum Fact {
     Committed {
         /// Which.
         ticket: u64,
-        /// What came of it.
-        result: Result<(), String>,
+        /// What came of the work with the queues, piece by piece.
+        result: Result<Vec<QueueAnswer>, String>,
     },
+    /// This stands in the queue of a pool now.
+    Queue(String, QueueCounts),
+    /// A task was leased, goes on, or has ended, and not by the controller.
+    Task(Box<Task>),
     /// Somebody asks something.
     Asked(Ask),
     /// Look at the specs directory: something may have changed.

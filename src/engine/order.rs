@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use crate::decide::expand;
 use crate::decide::roster;
+use crate::decide::{expand, payload};
+use crate::edge::taskfiles::TaskFiles;
 use crate::edge::{command, secrets, slots};
 use crate::model::plan::PoolFacts;
+use crate::model::task::Task;
 use crate::model::template::{EnvVar, Template};
 use crate::model::worker::{LogLimits, SlotId, StartOrder};
 
@@ -15,14 +17,31 @@ use crate::model::worker::{LogLimits, SlotId, StartOrder};
 ///
 /// # Errors
 /// With the variable's name: a value that cannot be read.
-pub(super) fn start(pool: &PoolFacts, slot: &SlotId, incarnation: u64) -> Result<StartOrder, String> {
+pub(super) fn start(
+    (pool, slot): (&PoolFacts, &SlotId),
+    incarnation: u64,
+    (task, files): (Option<&Task>, &TaskFiles),
+) -> Result<StartOrder, Unstarted> {
     let template = &pool.spec.template;
-    let env = environment(pool, slot)?;
+    let mut env = environment(pool, slot)?;
+    env.insert("WEIR_RUN".into(), incarnation.to_string());
+    env.insert("WEIR_STATE".into(), files.state().display().to_string());
+    let mut command = template.command.clone();
+    let (mut stdin, mut log) = (None, None);
+    if let Some(task) = task {
+        command = payload::arguments(&command, &task.payload).map_err(Unstarted::Task)?;
+        env.extend(given(task, &slot.worker, files));
+        files.put(&slot.worker, &TaskFiles::text(task))?;
+        stdin = Some(files.task(&slot.worker).display().to_string());
+        log = Some(files.log(task.id).display().to_string());
+    }
     Ok(StartOrder {
+        stdin,
+        log,
         slot: slot.clone(),
         incarnation,
         template: pool.template.clone(),
-        command: template.command.iter().map(|argument| expand::expand(argument, &env)).collect(),
+        command: command.iter().map(|argument| expand::expand(argument, &env)).collect(),
         env: env.into_iter().collect(),
         working_dir: template.working_dir.clone(),
         user: template.user.clone(),
@@ -33,6 +52,33 @@ pub(super) fn start(pool: &PoolFacts, slot: &SlotId, incarnation: u64) -> Result
             max_rate: template.logs.max_rate.0,
         },
     })
+}
+
+/// Why a worker was not started.
+pub(super) enum Unstarted {
+    /// Its task does not fit the template.
+    Task(String),
+    /// Anything else.
+    Other(String),
+}
+
+impl From<String> for Unstarted {
+    fn from(why: String) -> Unstarted {
+        Unstarted::Other(why)
+    }
+}
+
+/// What a run for a task finds in its environment.
+fn given(task: &Task, worker: &str, files: &TaskFiles) -> BTreeMap<String, String> {
+    let path = |path: std::path::PathBuf| path.display().to_string();
+    BTreeMap::from([
+        ("WEIR_TASK_ID".into(), task.id.to_string()),
+        ("WEIR_TASK_ATTEMPT".into(), task.attempt.to_string()),
+        ("WEIR_TASK_KEY".into(), task.key.clone().unwrap_or_default().replace('\0', "")),
+        ("WEIR_TASK_TOKEN".into(), task.token()),
+        ("WEIR_TASK_FILE".into(), path(files.task(worker))),
+        ("WEIR_RESULT_FILE".into(), path(files.result(worker, task.run))),
+    ])
 }
 
 /// A command to run beside a worker: with its environment, directory and user.
@@ -83,10 +129,15 @@ fn value(var: &EnvVar) -> Result<String, String> {
 
 /// 64 random bits in hexadecimal: an object's identity.
 pub(super) fn random_id() -> String {
+    format!("{:016x}", random_number())
+}
+
+/// 64 random bits.
+pub(super) fn random_number() -> u64 {
     let mut bytes = [0u8; 8];
     if let Ok(mut random) = std::fs::File::open("/dev/urandom") {
-        // Zeros would still work: uids only tell a re-created object from its predecessor.
+        // Zeros would still work: uids only tell a re-created object from its predecessor, and a lease has its epoch.
         let _read = random.read_exact(&mut bytes);
     }
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    u64::from_le_bytes(bytes)
 }

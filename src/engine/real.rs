@@ -13,13 +13,14 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::board::Board;
 use super::handle::Ask;
 use super::host::{Fact, Host};
-use super::order;
+use super::order::{self, Unstarted};
 use super::specs_door::SpecsDoor;
 use crate::edge::backlog::Reader;
 use crate::edge::host::{self, Machine};
 use crate::edge::slots::Slots;
 use crate::edge::statusdir::StatusDir;
 use crate::edge::store::Store;
+use crate::edge::taskfiles::TaskFiles;
 use crate::edge::{clock, probe};
 use crate::model::batch::Batch;
 use crate::model::host::{Known, Sample};
@@ -29,6 +30,7 @@ use crate::model::reading::Failure;
 use crate::model::scaling::{Asker, Question};
 use crate::model::source::Source;
 use crate::model::status::{EventObject, EventType, Kind, Object};
+use crate::model::task::{Task, UNFIT_CODE};
 use crate::model::template::Probe;
 use crate::model::time::{Now, Span};
 use crate::model::worker::SlotId;
@@ -58,6 +60,8 @@ pub struct RealHost {
     pub sample: Option<Sample>,
     /// Specs may not be written.
     pub read_only: bool,
+    /// The files of tasks.
+    pub files: TaskFiles,
 }
 
 /// Who asks, by pool and asker, with the source that it is for.
@@ -69,11 +73,13 @@ impl RealHost {
         let _heard = facts.send(fact);
     }
 
-    fn start(&self, pool: &PoolFacts, slot: SlotId, incarnation: u64) {
-        match order::start(pool, &slot, incarnation) {
-            Ok(order) => self.slots.start(order),
-            Err(message) => Self::send(&self.facts, Fact::StartFailed { slot, incarnation, message }),
-        }
+    fn start(&self, pool: &PoolFacts, slot: SlotId, incarnation: u64, task: Option<&Task>) {
+        let (code, message) = match order::start((pool, &slot), incarnation, (task, &self.files)) {
+            Ok(order) => return self.slots.start(order),
+            Err(Unstarted::Task(message)) => (Some(UNFIT_CODE), message),
+            Err(Unstarted::Other(message)) => (None, message),
+        };
+        Self::send(&self.facts, Fact::StartFailed { slot, incarnation, code, message });
     }
 
     fn pre_stop(&self, pool: &Arc<PoolFacts>, slot: SlotId, incarnation: u64, timeout: Span) {
@@ -114,10 +120,10 @@ impl Host for RealHost {
         clock::now()
     }
 
-    fn perform(&mut self, pool: &Arc<PoolFacts>, action: &Action) {
+    fn perform(&mut self, pool: &Arc<PoolFacts>, action: &Action, task: Option<&Task>) {
         let slot = SlotId { pool: pool.name.clone(), worker: action.worker().to_owned() };
         match action {
-            Action::Start { incarnation, .. } => self.start(pool, slot, *incarnation),
+            Action::Start { incarnation, .. } => self.start(pool, slot, *incarnation, task),
             Action::PreStop { incarnation, timeout, .. } => self.pre_stop(pool, slot, *incarnation, *timeout),
             Action::Signal { incarnation, signal, .. } => self.slots.signal(&slot, *incarnation, *signal),
             Action::Kill { incarnation, .. } => self.slots.kill(&slot, *incarnation),
@@ -125,6 +131,16 @@ impl Host for RealHost {
             Action::Refresh { .. } => self.slots.refresh(&slot),
             Action::Forget { .. } => self.slots.forget(&slot),
         }
+    }
+
+    fn leavings(&mut self, task: &Task) -> (Option<serde_json::Value>, String) {
+        let worker = task.worker.as_deref().unwrap_or_default();
+        (self.files.take_result(worker, task.run), self.files.tail(task.id))
+    }
+
+    fn forget_tasks(&mut self, ids: Vec<u64>) {
+        let files = self.files.clone();
+        tokio::task::spawn_blocking(move || files.forget(&ids));
     }
 
     fn ask(&mut self, pool: &str, question: &Question) {
@@ -188,13 +204,18 @@ impl Host for RealHost {
     }
 
     fn edit(&mut self, ask: Ask) {
-        let Ask::Edit { edit, dry_run, reply } = ask else { return };
         let (facts, specs, read_only) = (self.facts.clone(), self.specs.clone(), self.read_only);
-        tokio::task::spawn_blocking(move || {
-            let answer = super::edit::apply(&specs, &edit, dry_run, read_only);
-            // Whoever asked may have hung up.
-            let _heard = reply.send(answer);
-            Self::send(&facts, Fact::Hint);
+        tokio::task::spawn_blocking(move || match ask {
+            Ask::Edit { edit, dry_run, reply } => {
+                let answer = super::edit::apply(&specs, &edit, dry_run, read_only);
+                // Whoever asked may have hung up.
+                let _heard = reply.send(answer);
+                Self::send(&facts, Fact::Hint);
+            }
+            Ask::Text { pool, reply } => {
+                let _heard = reply.send(super::edit::text(&specs, &pool));
+            }
+            Ask::Restart { .. } | Ask::Prune { .. } => {}
         });
     }
 

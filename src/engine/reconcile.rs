@@ -3,6 +3,7 @@
 //! The order is the promise: rows are committed first, then stops, then starts; what is published was planned from what was
 //! seen. What the engine does is marked on the slot at once, so that a fact that was on its way cannot make it do it again.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -12,11 +13,14 @@ use crate::decide;
 use crate::decide::allot::{EXPECTED, RESIDENT_AFTER};
 use crate::model::batch::Batch;
 use crate::model::host::Look;
+use crate::model::line::{Line, Tally};
 use crate::model::plan::{Action, Observation, Plan, PoolFacts, PreStopState, Slot};
 use crate::model::quantity::Memory;
 use crate::model::reading::{Failure, Number};
+use crate::model::scaling::Question;
 use crate::model::source::WorkerCount;
-use crate::model::status::{API_VERSION, EventObject, Kind, Meta, Object, PoolObject, WorkerObject};
+use crate::model::status::{API_VERSION, EventObject, Kind, Meta, Object, PoolObject, PoolStatus, WorkerObject};
+use crate::model::task::Task;
 use crate::model::time::{Moment, Now, Span};
 use crate::model::worker::{Run, SlotId, SlotState, Stopping};
 
@@ -38,13 +42,15 @@ impl<H: Host> Engine<H> {
             self.hungry.insert(name.to_owned());
         }
         let mut batch = self.batch(name, &plan, now);
+        batch.queue = self.work_of(&facts, &plan);
+        batch.at = now;
         if !batch.is_empty() {
             batch.catalogue = self.undurable();
         }
         let ticket = Ticket { pool: name.to_owned(), decided: now.mono, facts, plan: Box::new(plan), batch: batch.clone() };
         if batch.is_empty() {
             self.queue.done(&key);
-            self.perform(ticket, now);
+            self.perform(ticket, &BTreeMap::new(), now);
         } else {
             self.reserve(&ticket);
             self.last_ticket += 1;
@@ -69,6 +75,8 @@ impl<H: Host> Engine<H> {
             runs: pool.stored.runs,
             scaling: &pool.scaling,
             machine: look.as_ref(),
+            line: &pool.line,
+            queues: &self.counts,
         };
         let planned = catch_unwind(AssertUnwindSafe(|| {
             let plan = decide::pool(&observation, now);
@@ -103,9 +111,20 @@ impl<H: Host> Engine<H> {
                     let answer = self.count(workers.pool.as_deref().unwrap_or(name), workers.state);
                     self.questions_answered.push((name.to_owned(), question.clone(), answer));
                 }
+                None if question.source.queue.is_some() => {
+                    let answer = self.backlog(name, question);
+                    self.questions_answered.push((name.to_owned(), question.clone(), answer));
+                }
                 None => self.host.ask(name, question),
             }
         }
+    }
+
+    /// What stands in a queue, for a rule that goes step by step.
+    fn backlog(&self, own: &str, question: &Question) -> Result<Number, Failure> {
+        let pool = question.source.queue.as_ref().and_then(|queue| queue.pool.as_deref()).unwrap_or(own);
+        let Some(counts) = self.counts.get(pool) else { return Err(Failure::because(format!("there is no queue {pool}"))) };
+        Number::new(counts.backlog() as f64, &counts.backlog().to_string())
     }
 
     fn count(&self, pool: &str, state: WorkerCount) -> Result<Number, Failure> {
@@ -149,17 +168,18 @@ impl<H: Host> Engine<H> {
             }
         }
         batch.events.extend(events);
-        if pool.stored.status != plan.status || pool.stored.runs != before {
+        if differs(&pool.stored.status, &plan.status) || pool.stored.runs != before || plan.finished {
             pool.stored.status = plan.status.clone();
             let row = (!plan.finished).then(|| pool.stored.clone());
             batch.pools.push((name.to_owned(), row));
-        } else if plan.finished {
-            batch.pools.push((name.to_owned(), None));
+        } else {
+            // What changes with every task is shown, and kept with the next change that matters.
+            pool.stored.status = plan.status.clone();
         }
         batch
     }
 
-    pub(super) fn perform(&mut self, ticket: Ticket, now: Now) {
+    pub(super) fn perform(&mut self, ticket: Ticket, tasks: &BTreeMap<String, Task>, now: Now) {
         let Ticket { pool: name, decided, facts, plan, .. } = ticket;
         let Some(pool) = self.pools.get_mut(&name) else { return };
         for (worker, record) in &plan.records {
@@ -168,18 +188,22 @@ impl<H: Host> Engine<H> {
             if slot.record.recorded <= record.recorded {
                 slot.record = record.clone();
             }
+            slot.tasks = u32::try_from(pool.line.held(worker, slot.record.incarnation).count()).unwrap_or(u32::MAX);
             pool.dirty.insert(worker.clone());
         }
         for action in &plan.actions {
-            let mark = mark((&facts, decided), pool, action, now);
-            if mark == Mark::Obsolete {
+            let task = tasks.get(action.worker());
+            // There was no task for it any more.
+            let idle = facts.per_task() && task.is_none() && matches!(action, Action::Start { .. });
+            let over = plan.overdue.contains_key(action.worker());
+            if idle || mark((&facts, decided), pool, (action, over), now) == Mark::Obsolete {
                 self.starting.remove(&SlotId { pool: name.clone(), worker: action.worker().to_owned() });
                 continue;
             }
             if let Action::Start { worker, .. } = action {
                 self.starting.insert(SlotId { pool: name.clone(), worker: worker.clone() });
             }
-            self.host.perform(&facts, action);
+            self.host.perform(&facts, action, task);
             if let Action::Forget { worker } = action {
                 pool.slots.remove(worker);
                 pool.dirty.remove(worker);
@@ -194,7 +218,7 @@ impl<H: Host> Engine<H> {
         let Some(facts) = pool.facts.clone() else { return };
         for worker in std::mem::take(&mut pool.dirty) {
             let Some(slot) = pool.slots.get(&worker) else { continue };
-            let object = worker_object(&facts, &worker, slot, now);
+            let object = worker_object((&facts, &pool.line), &worker, slot, now);
             self.host.publish(Kind::Worker, &worker, Some(object));
         }
         if plan.finished {
@@ -243,6 +267,19 @@ fn growing(pool: &Pool, now: Now) -> u64 {
     growing.count() as u64
 }
 
+/// The status says something that is worth a row. The numbers of a queue change with every task, and are in its own tables.
+fn differs(before: &PoolStatus, after: &PoolStatus) -> bool {
+    let still = |status: &PoolStatus| {
+        let mut status = status.clone();
+        if status.queue.take().is_some() {
+            (status.backlog, status.scaling) = (Vec::new(), None);
+            (status.busy_replicas, status.ready_replicas, status.replicas, status.updated_replicas) = (0, 0, 0, 0);
+        }
+        status
+    };
+    *before != *after && still(before) != still(after)
+}
+
 #[derive(PartialEq)]
 enum Mark {
     Do,
@@ -250,9 +287,9 @@ enum Mark {
 }
 
 /// Mark on the slot what is being done to it. What no longer fits (it ended meanwhile, or got work) is not done.
-fn mark((facts, decided): (&PoolFacts, Moment), pool: &mut Pool, action: &Action, now: Now) -> Mark {
+fn mark((facts, decided): (&PoolFacts, Moment), pool: &mut Pool, (action, over): (&Action, bool), now: Now) -> Mark {
     let slot = pool.slots.entry(action.worker().to_owned()).or_default();
-    let may_end_busy = decide::workers::may_end_busy(facts, slot);
+    let may_end_busy = over || decide::workers::may_end_busy(facts, slot);
     // Idle now is not enough: what got work and finished it while the rows were written is not idle as it was.
     let still_idle = slot.idle_since.is_some_and(|since| since <= decided);
     let may_end = |run: &Run, incarnation| run.incarnation == incarnation && (still_idle || may_end_busy);
@@ -317,7 +354,7 @@ fn pool_object(facts: &PoolFacts, pool: &Pool) -> Object {
     }))
 }
 
-fn worker_object(facts: &PoolFacts, worker: &str, slot: &Slot, now: Now) -> Object {
+fn worker_object((facts, line): (&PoolFacts, &Line), worker: &str, slot: &Slot, now: Now) -> Object {
     let mut labels = facts.labels.clone();
     labels.insert("weir.dev/pool".into(), facts.name.clone());
     let metadata = Meta {
@@ -329,6 +366,8 @@ fn worker_object(facts: &PoolFacts, worker: &str, slot: &Slot, now: Now) -> Obje
         owner: Some(facts.name.clone()),
         ..Meta::default()
     };
-    let status = decide::status::worker(facts, slot, now);
+    let mut status = decide::status::worker(facts, slot, now);
+    status.tasks = line.held(worker, slot.record.incarnation).map(|task| task.id).collect();
+    status.stats = line.workers.get(worker).map(Tally::stats);
     Object::Worker(Box::new(WorkerObject { api_version: API_VERSION.into(), kind: Kind::Worker.name().into(), metadata, status }))
 }

@@ -4,13 +4,13 @@
 //! (a start ordered, a signal sent, a kill sent) is therefore kept until a fact about the same run, or a later one, says more.
 
 use crate::model::plan::{Health, Record, Slot};
-use crate::model::time::Moment;
+use crate::model::time::{Moment, Span};
 use crate::model::worker::{Exit, ExitReason, Run, Seen, SlotState};
 
 /// Take in what is seen now. Says whether anything changed.
 pub(super) fn absorb(slot: &mut Slot, seen: Seen) -> bool {
     let before = slot.seen.clone();
-    let exit = newer(before.exit.clone(), seen.exit.clone());
+    let exit = newer(before.exit.clone(), seen.exit.map(|exit| dated(exit, &before)));
     slot.seen.shim = seen.shim;
     slot.seen.state = match (&before.state, seen.state) {
         // The order to start is on its way; the slot still looks as it did before.
@@ -53,6 +53,19 @@ fn merged(old: &Run, mut new: Run) -> Run {
     new
 }
 
+/// With the moment of the end, if the run was seen before: the shim has counted by the same clock.
+fn dated(exit: Exit, before: &Seen) -> Exit {
+    let known = before.exit.as_ref().filter(|known| known.incarnation == exit.incarnation).and_then(|known| known.ended);
+    let run = match &before.state {
+        SlotState::Running(run) if run.incarnation == exit.incarnation => Some(run),
+        SlotState::Running(_) | SlotState::Starting { .. } | SlotState::Unknown | SlotState::Vacant | SlotState::Lost { .. } => {
+            None
+        }
+    };
+    let ended = run.map(|run| run.started.after(Span(exit.ran_ms)));
+    Exit { ended: known.or(ended), ..exit }
+}
+
 fn newer(old: Option<Exit>, new: Option<Exit>) -> Option<Exit> {
     match (old, new) {
         (Some(old), Some(new)) => Some(if new.incarnation >= old.incarnation { new } else { old }),
@@ -65,8 +78,8 @@ fn ended(exit: &Option<Exit>) -> u64 {
 }
 
 /// The end of a run that never came to be.
-pub(super) fn failed_start(incarnation: u64, message: String, now: crate::model::time::Now) -> Exit {
-    Exit { incarnation, reason: ExitReason::StartError, message: Some(message), finished: now.wall, ..Exit::default() }
+pub(super) fn failed_start(incarnation: u64, (code, message): (Option<i32>, String), now: crate::model::time::Now) -> Exit {
+    Exit { incarnation, reason: ExitReason::StartError, code, message: Some(message), finished: now.wall, ..Exit::default() }
 }
 
 /// A start is on its way, or a shim was asked for one.
@@ -76,6 +89,26 @@ pub(super) fn starting(slot: &Slot) -> bool {
 
 /// Remember since when a worker is idle: it runs and does not say that it is busy.
 pub(super) fn mark_idle(slot: &mut Slot, now: Moment) {
-    let idle = matches!(&slot.seen.state, SlotState::Running(run) if !run.busy);
+    let idle = matches!(&slot.seen.state, SlotState::Running(run) if !run.busy) && slot.tasks == 0;
     slot.idle_since = slot.idle_since.or(Some(now)).filter(|_| idle);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_that_was_seen_has_its_moment() {
+        let mut slot = Slot::default();
+        let run = Run { incarnation: 2, started: Moment(1000), ..Run::default() };
+        absorb(&mut slot, Seen { state: SlotState::Running(run), ..Seen::default() });
+        let exit = |incarnation| Some(Exit { incarnation, ran_ms: 70, ..Exit::default() });
+        let ended = |slot: &Slot| slot.seen.exit.as_ref().and_then(|exit| exit.ended);
+        for _told_again in 0..2 {
+            absorb(&mut slot, Seen { state: SlotState::Vacant, shim: None, exit: exit(2) });
+            assert_eq!(ended(&slot), Some(Moment(1070)));
+        }
+        absorb(&mut slot, Seen { state: SlotState::Vacant, shim: None, exit: exit(3) });
+        assert_eq!(ended(&slot), None, "nobody saw that run");
+    }
 }

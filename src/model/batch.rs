@@ -5,8 +5,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::plan::Record;
+use super::queue_work::{QueueCounts, QueueWork};
 use super::status::{EventObject, PoolStatus};
-use super::time::Wall;
+use super::task::Task;
+use super::time::{Now, Wall};
 use super::worker::SlotId;
 
 /// Rows to change and history to add, all or nothing.
@@ -22,6 +24,10 @@ pub struct Batch {
     pub events: Vec<EventObject>,
     /// Numbers that were read and believed.
     pub readings: Vec<Reading>,
+    /// What is done with the queues, in this order.
+    pub queue: Vec<QueueWork>,
+    /// When the work with the queues was asked for.
+    pub at: Now,
 }
 
 impl Batch {
@@ -32,6 +38,7 @@ impl Batch {
             && self.catalogue.is_none()
             && self.events.is_empty()
             && self.readings.is_empty()
+            && self.queue.is_empty()
     }
 }
 
@@ -73,6 +80,12 @@ pub struct Stored {
     pub slots: Vec<(SlotId, Record)>,
     /// The newest events, oldest first.
     pub events: Vec<EventObject>,
+    /// Tasks that a worker has. Moments of another boot have been removed from them.
+    pub leased: Vec<Task>,
+    /// What stands in each queue.
+    pub counts: Vec<(String, QueueCounts)>,
+    /// When recurring tasks last came, by pool and name, and how often.
+    pub schedules: Vec<((String, String), (Wall, u32))>,
     /// Above every resource version ever served.
     pub version: u64,
 }

@@ -8,9 +8,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::host::Look;
+use super::line::{Fired, Line};
 use super::pool::PoolSpec;
+use super::queue::Delivery;
+use super::queue_work::QueueCounts;
 use super::scaling::{Question, Scaling};
 use super::status::{EventType, PoolStatus, Source, WorkerStatus};
+use super::task::{End, NewTask};
 use super::template::Probe;
 use super::time::{Moment, Span, Wall};
 use super::worker::{Exit, Seen, SlotState};
@@ -32,6 +36,10 @@ pub struct Observation<'a> {
     pub scaling: &'a Scaling,
     /// What the machine has left; absent: nobody asks.
     pub machine: Option<&'a Look>,
+    /// What is kept of its queue.
+    pub line: &'a Line,
+    /// What stands in the queues of all pools that have one.
+    pub queues: &'a BTreeMap<String, QueueCounts>,
 }
 
 impl Observation<'_> {
@@ -46,7 +54,7 @@ impl Observation<'_> {
 
     /// Workers that say they are busy.
     pub fn busy(&self) -> u32 {
-        self.count(|slot| matches!(&slot.seen.state, SlotState::Running(run) if run.busy))
+        self.count(|slot| slot.tasks > 0 || matches!(&slot.seen.state, SlotState::Running(run) if run.busy))
     }
 
     fn count(&self, is: impl Fn(&Slot) -> bool) -> u32 {
@@ -84,6 +92,11 @@ pub struct PoolFacts {
 }
 
 impl PoolFacts {
+    /// Each run of a worker is for one task: a slot without one is idle, and not missing.
+    pub fn per_task(&self) -> bool {
+        self.spec.queue.as_ref().is_some_and(|queue| queue.delivery == Delivery::Process)
+    }
+
     /// A pool of which only workers are left: nobody knows its document any more.
     pub fn orphan(name: &str) -> PoolFacts {
         PoolFacts {
@@ -125,6 +138,8 @@ pub struct Slot {
     pub pre_stop: Option<PreStopState>,
     /// Since when it is idle, as far as this daemon has seen: ready and not busy.
     pub idle_since: Option<Moment>,
+    /// Tasks that its present run has.
+    pub tasks: u32,
 }
 
 /// What is remembered of a slot: one row in the store, written before what it announces is done.
@@ -314,6 +329,14 @@ pub struct Plan {
     pub questions: Vec<Question>,
     /// What is remembered of its scaling from now on.
     pub scaling: Scaling,
+    /// Leases whose holder is gone, and how those attempts ended.
+    pub ends: Vec<(u64, End)>,
+    /// Workers that are to be stopped because a task of theirs has to end, and why.
+    pub overdue: BTreeMap<String, String>,
+    /// The queue has something to do by the clock.
+    pub tick: bool,
+    /// Recurring tasks that came: their name, what to remember, and the task.
+    pub recur: Vec<(String, Fired, Option<Box<NewTask>>)>,
 }
 
 impl Plan {

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::meta::{Kind, ObjectMeta};
 use super::queue::Queue;
-use super::scale::Scale;
+use super::scale::{Scale, Trigger};
 use super::source::SecretSource;
 use super::template::{Exec, Template};
 
@@ -33,6 +33,18 @@ pub struct WorkerPool {
     pub metadata: ObjectMeta,
     /// What is wanted.
     pub spec: PoolSpec,
+}
+
+impl WorkerPool {
+    /// With what follows from other fields: a scaled pool with a queue and no trigger follows its own queue, a worker a task.
+    pub fn defaulted(mut self) -> WorkerPool {
+        if let (Some(_), Some(scale)) = (&self.spec.queue, &mut self.spec.scale)
+            && scale.triggers.is_empty()
+        {
+            scale.triggers.push(Trigger::own_queue());
+        }
+        self
+    }
 }
 
 fn kind_pool(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

@@ -40,6 +40,10 @@ pub struct Queue {
     pub lease_duration: Span,
     /// What happens to a failed attempt.
     pub retry: Retry,
+    /// Ends that are treated in another way. The first rule that fits counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub failure_policy: Vec<FailureRule>,
     /// How long finished tasks are kept.
     pub retention: Retention,
     /// Two tasks with the same `key` never run at once.
@@ -67,6 +71,7 @@ impl Default for Queue {
             max_timeout: Span::secs(6 * 3600),
             lease_duration: Span::secs(60),
             retry: Retry::default(),
+            failure_policy: Vec::new(),
             retention: Retention::default(),
             concurrency_key: true,
             schedules: Vec::new(),
@@ -150,6 +155,44 @@ pub enum RetryOn {
     Timeout,
     /// Its worker was lost.
     WorkerLost,
+}
+
+/// What to do about some failed attempts: exactly one of `exitCodes` and `output` says which.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-exactly-one" = ["exitCodes", "output"]))]
+pub struct FailureRule {
+    /// Those with one of these exit codes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 255))]
+    pub exit_codes: Vec<u8>,
+    /// Those whose last 4 KiB of output, or whose message, has this text in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1000))]
+    pub output: Option<String>,
+    /// What is done.
+    pub action: FailureAction,
+    /// For `PausePool`: for so long. Absent, with no `until`: 5m.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-min" = "1s"))]
+    pub pause_for: Option<Span>,
+    /// For `PausePool`: until the next time of this clock, as five cron fields in UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "cron"))]
+    pub until: Option<String>,
+}
+
+/// What is done about a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FailureAction {
+    /// It is tried again, and does not count as an attempt.
+    Ignore,
+    /// It is tried again, as long as there are attempts left.
+    Retry,
+    /// It is not tried again.
+    Fail,
+    /// The whole queue rests, and the attempt does not count.
+    PausePool,
 }
 
 /// How long finished tasks are kept.

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::quantity::{Cpu, Memory};
-use super::source::Source;
+use super::source::{QueueSource, Source};
 use super::time::Span;
 
 /// How many workers, by what there is to do.
@@ -100,6 +100,23 @@ pub struct Trigger {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub zero_confirmations: Option<u32>,
+}
+
+impl Trigger {
+    /// As many workers as there are tasks in the pool's own queue.
+    pub fn own_queue() -> Trigger {
+        Trigger {
+            name: None,
+            polling_interval: polling(),
+            timeout: None,
+            source: Source { queue: Some(QueueSource::default()), ..Source::default() },
+            step: None,
+            target_per_worker: Some(1.0),
+            exact: None,
+            activation: 0.0,
+            zero_confirmations: None,
+        }
+    }
 }
 
 fn is_zero(value: &f64) -> bool {

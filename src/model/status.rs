@@ -145,10 +145,59 @@ pub struct PoolStatus {
     /// Why this many: the last decision, whole. Absent for a fixed number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaling: Option<Explanation>,
+    /// What stands in its queue, and what came of the tasks. Absent for a pool without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueStatus>,
     /// Where the spec comes from.
     pub source: Source,
     /// Conditions, in a fixed order.
     pub conditions: Vec<Condition>,
+}
+
+/// What stands in a pool's queue.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct QueueStatus {
+    /// Tasks that could be taken now.
+    pub ready: u64,
+    /// Tasks that wait for their time.
+    pub delayed: u64,
+    /// Tasks that wait for another of their key.
+    pub blocked: u64,
+    /// Tasks that wait for a release.
+    pub held: u64,
+    /// Tasks that a worker has.
+    pub running: u64,
+    /// Workers that could take a task now.
+    pub free_slots: u32,
+    /// Most tasks queued.
+    pub capacity: u32,
+    /// The queue rests until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused_until: Option<Wall>,
+    /// Why it rests.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub paused_why: String,
+    /// What came of its tasks since the daemon started.
+    pub stats: TaskStats,
+}
+
+/// What came of tasks, since the daemon started. Times are of the last 100.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TaskStats {
+    /// Tasks that succeeded.
+    pub done: u64,
+    /// Attempts that did not.
+    pub failed: u64,
+    /// Time spent on both, in milliseconds.
+    pub busy_ms: u64,
+    /// Half of the attempts took no longer, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p50_ms: Option<u64>,
+    /// 95 of 100 took no longer, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p95_ms: Option<u64>,
 }
 
 /// What a trigger says.
@@ -258,6 +307,12 @@ pub struct WorkerStatus {
     /// How the last run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<Exit>,
+    /// The tasks that it has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<u64>,
+    /// What came of its tasks. Absent when it had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stats: Option<TaskStats>,
 }
 
 fn is_zero(n: &u64) -> bool {

@@ -39,6 +39,9 @@ pub struct Exit {
     pub started: Option<Wall>,
     /// When it ended.
     pub finished: Wall,
+    /// When it ended on the boot clock, if its run was seen before: the wall clock may have been set since. Never kept.
+    #[serde(skip)]
+    pub ended: Option<Moment>,
     /// How long it ran, in milliseconds.
     pub ran_ms: u64,
     /// User and system CPU time, in milliseconds.
@@ -167,6 +170,10 @@ pub struct StartOrder {
     pub umask: u32,
     /// Limits of its log.
     pub logs: LogLimits,
+    /// A file that it reads as its standard input; absent: nothing.
+    pub stdin: Option<String>,
+    /// A log file of this run's own; absent: the slot's.
+    pub log: Option<String>,
 }
 
 /// Limits of one worker's log.

@@ -48,6 +48,7 @@ fn the_group() -> Value {
 /// `/apis/weir.dev/v1`
 pub async fn resources() -> Json<Value> {
     let mut all: Vec<Value> = Kind::ALL.into_iter().map(resource).collect();
+    all.insert(1, document());
     all.insert(1, scale());
     Json(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": API_VERSION, "resources": all}))
 }
@@ -71,5 +72,12 @@ fn scale() -> Value {
     json!({
         "name": "workerpools/scale", "singularName": "", "namespaced": false, "group": "autoscaling", "version": "v1",
         "kind": "Scale", "verbs": ["get", "patch", "update"],
+    })
+}
+
+/// A pool's document as text: for `ctl edit`.
+fn document() -> Value {
+    json!({
+        "name": "workerpools/document", "singularName": "", "namespaced": false, "kind": "WorkerPool", "verbs": ["get", "update"],
     })
 }

@@ -5,6 +5,7 @@
 
 mod app;
 mod discovery;
+mod document;
 mod refusal;
 mod routes;
 mod streams;

@@ -33,6 +33,7 @@ impl From<Denied> for Status {
             Denied::NotFound { .. } => (404, "NotFound"),
             Denied::Invalid(_) => (422, "Invalid"),
             Denied::Refused(_) => (400, "BadRequest"),
+            Denied::Full { .. } => (429, "TooManyRequests"),
             Denied::Conflict(_) => (409, "Conflict"),
             Denied::ReadOnly => (403, "Forbidden"),
             Denied::Internal(_) => (500, "InternalError"),
@@ -44,7 +45,12 @@ impl From<Denied> for Status {
             Denied::Invalid(violations) => {
                 Some(Details { causes: violations.iter().map(cause).collect(), ..about("workerpools", "") })
             }
-            Denied::Refused(_) | Denied::Conflict(_) | Denied::ReadOnly | Denied::Internal(_) | Denied::Ending => None,
+            Denied::Full { .. }
+            | Denied::Refused(_)
+            | Denied::Conflict(_)
+            | Denied::ReadOnly
+            | Denied::Internal(_)
+            | Denied::Ending => None,
         };
         Status { details, ..status }
     }

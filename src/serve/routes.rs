@@ -11,13 +11,13 @@ use serde_json::Value;
 use super::app::{App, Filter, Params, flag, kind_of, number, params, value};
 use super::refusal::{Refusal, not_allowed, nowhere};
 use super::wire::{BODY_BYTES_MAX, List};
-use super::{discovery, streams, write};
+use super::{discovery, document, streams, write};
 use crate::model::status::Kind;
 
 /// All routes.
 pub fn router(app: App) -> Router {
     let one = get(object).delete(write::delete).patch(write::patch);
-    let sub = get(subresource).put(write::scale).patch(write::scale);
+    let sub = get(subresource).put(document::put).patch(write::scale);
     Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/livez", get(|| async { "ok" }))
@@ -61,6 +61,7 @@ async fn subresource(
 ) -> Result<Response, Refusal> {
     match (kind_of(&plural)?, sub.as_str()) {
         (Kind::Pool, "scale") => Ok(Json(write::scale_of(&app, &name)?).into_response()),
+        (Kind::Pool, "document") => Ok(document::show(&app, &name).await?.into_response()),
         (Kind::Pool | Kind::Worker, "status") => Ok(Json(value(&*app.handle.get(kind_of(&plural)?, &name)?)).into_response()),
         (Kind::Worker, "log") => streams::log(&app, &name, &params(query)?),
         (Kind::Pool | Kind::Worker | Kind::Event, _) => Err(nowhere("")),

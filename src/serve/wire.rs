@@ -169,6 +169,20 @@ pub struct Outcome {
     pub verb: String,
 }
 
+/// The `document` subresource: a pool's document as its author left it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct DocumentText {
+    /// The file, relative to the specs directory; not read in a write.
+    pub file: String,
+    /// The line on which the text begins, from 1; not read in a write.
+    pub line: u32,
+    /// The whole text.
+    pub text: String,
+    /// Which text it is; a write must give the version that it began from.
+    pub version: String,
+}
+
 /// Confirms blocked deletions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -19,7 +19,8 @@ use super::wire::{Applied, BODY_BYTES_MAX, Details, GROUP, Outcome, Prune, Scale
 use crate::engine::handle::{Edit, Edited};
 use crate::model::status::{Kind, Object, PoolObject};
 
-type Sent = Result<Bytes, BytesRejection>;
+/// What came with a request.
+pub(super) type Sent = Result<Bytes, BytesRejection>;
 
 /// The body of a request.
 fn body(sent: Sent) -> Result<Bytes, Refusal> {
@@ -35,11 +36,11 @@ fn text(sent: Sent) -> Result<String, Refusal> {
     String::from_utf8(body(sent)?.into()).map_err(|_| bad("the body is not UTF-8"))
 }
 
-fn json_body(sent: Sent) -> Result<Value, Refusal> {
+pub(super) fn json_body(sent: Sent) -> Result<Value, Refusal> {
     serde_json::from_slice(&body(sent)?).map_err(|error| bad(format!("the body is not JSON: {error}")))
 }
 
-fn is_dry(query: &BTreeMap<String, String>) -> Result<bool, Refusal> {
+pub(super) fn is_dry(query: &BTreeMap<String, String>) -> Result<bool, Refusal> {
     match query.get("dryRun").map(String::as_str) {
         None | Some("") => Ok(false),
         Some("All") => Ok(true),

@@ -40,7 +40,8 @@ pub(super) fn spawn(go: &Go, lock: &File, oom_score: &[u8]) -> Result<Child, Str
     let pipe = |flags| pipe2(flags).map_err(|e| words("pipe", "", e));
     let (output, output_in) = pipe(nix::fcntl::OFlag::O_CLOEXEC)?;
     let (news, news_in) = pipe(nix::fcntl::OFlag::O_CLOEXEC)?;
-    let null = File::open("/dev/null").map_err(|e| format!("/dev/null: {e}"))?;
+    let input = if go.stdin.is_empty() { "/dev/null".into() } else { String::from_utf8_lossy(&go.stdin) };
+    let null = File::open(&*input).map_err(|e| format!("standard input {input}: {e}"))?;
     let born = cgroup(go).and_then(|dir| sys::fork_into(&dir).ok());
     let inside = born.is_some();
     match born.map_or_else(sys::fork, Ok).map_err(|e| format!("fork: {e}"))? {

@@ -16,6 +16,8 @@ const OVERHANG_MAX: u64 = 64 * 1024;
 
 /// One slot's log.
 pub(super) struct Log {
+    /// The slot's own file.
+    home: String,
     path: String,
     file: Option<File>,
     size: u64,
@@ -36,6 +38,7 @@ impl Log {
     /// The log at `path`; nothing is opened yet.
     pub(super) fn new(path: String) -> Log {
         Log {
+            home: path.clone(),
             path,
             file: None,
             size: 0,
@@ -50,8 +53,12 @@ impl Log {
         }
     }
 
-    /// A new run begins, with these limits: bytes a file, files, bytes a second.
-    pub(super) fn begin(&mut self, limits: (u64, u32, u64)) -> (u64, u64) {
+    /// A new run begins, with a file of its own or the slot's, and these limits: bytes a file, files, bytes a second.
+    pub(super) fn begin(&mut self, own: &[u8], limits: (u64, u32, u64)) -> (u64, u64) {
+        let path = if own.is_empty() { self.home.clone() } else { String::from_utf8_lossy(own).into_owned() };
+        if path != self.path {
+            (self.path, self.file, self.size, self.cut_line) = (path, None, 0, false);
+        }
         self.limits = limits;
         self.tokens = limits.2;
         (self.filled, self.untold, self.dropped, self.last) = (sys::boot_ms(), 0, 0, 0);

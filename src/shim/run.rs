@@ -342,12 +342,13 @@ impl Shim {
 
     fn accept(&mut self) {
         while let Ok((stream, _)) = self.listener.accept() {
-            let peer = getsockopt(&stream, sockopt::PeerCredentials).map(|who| who.uid());
+            let Ok(peer) = getsockopt(&stream, sockopt::PeerCredentials) else { continue };
             let own = nix::unistd::geteuid().as_raw();
-            if peer.is_ok_and(|uid| uid == own || uid == 0) && stream.set_nonblocking(true).is_ok() {
-                // The newest daemon counts. One before it that lives is told, and does not take the worker for an orphan.
+            if (peer.uid() == own || peer.uid() == 0) && stream.set_nonblocking(true).is_ok() {
+                // The newest daemon counts. One before it that lives is told by whom it was replaced, and does not take the
+                // worker for an orphan.
                 if let Some((mut before, _)) = self.daemon.replace((stream, Vec::new())) {
-                    let _told = before.write(&State { phase: Phase::Held, ..State::default() }.encode());
+                    let _told = before.write(&State { phase: Phase::Held, pid: peer.pid(), ..State::default() }.encode());
                 }
                 self.dirty = true;
             }
@@ -431,7 +432,7 @@ impl Shim {
     fn start(&mut self, go: Go) {
         self.cpu_before = sys::reaped_cpu_ms();
         self.oom_before = tree::oom_kills(&go.cgroup);
-        let log_start = self.log.begin((go.log_size, go.log_files, go.log_rate));
+        let log_start = self.log.begin(&go.log, (go.log_size, go.log_files, go.log_rate));
         let exit = self.state.exit.take();
         self.state = State {
             phase: Phase::Starting,

@@ -58,6 +58,10 @@ pub struct Go {
     pub log_rate: u64,
     /// The worker's cgroup directory; empty: none.
     pub cgroup: Vec<u8>,
+    /// The file that is its standard input; empty: nothing.
+    pub stdin: Vec<u8>,
+    /// The log file of this run; empty: the slot's.
+    pub log: Vec<u8>,
 }
 
 /// What a shim tells: always its whole state.
@@ -67,7 +71,7 @@ pub struct State {
     pub phase: Phase,
     /// The present run, or the last one.
     pub incarnation: u64,
-    /// The main process.
+    /// The main process; of a slot that is held, the process that took it over, if that is known.
     pub pid: i32,
     /// When exec succeeded, on the boot clock in ms.
     pub started: u64,
@@ -203,6 +207,8 @@ impl Go {
         out.u64(u64::from(self.log_files));
         out.u64(self.log_rate);
         out.bytes(&self.cgroup);
+        out.bytes(&self.stdin);
+        out.bytes(&self.log);
     }
 
     fn decode(fields: &mut Reader<'_>) -> Result<Go, Malformed> {
@@ -221,6 +227,8 @@ impl Go {
         go.log_files = fields.u32()?;
         go.log_rate = fields.u64()?;
         go.cgroup = fields.bytes()?.to_vec();
+        go.stdin = fields.bytes()?.to_vec();
+        go.log = fields.bytes()?.to_vec();
         Ok(go)
     }
 }
@@ -359,6 +367,8 @@ mod tests {
             log_files: 2,
             log_rate: 3,
             cgroup: b"/c".to_vec(),
+            stdin: b"/i".to_vec(),
+            log: b"/l".to_vec(),
         };
         round_trip(Command::Go(Box::new(go)));
         round_trip(Command::Signal { incarnation: 1, signal: 15 });

@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::trace::Point;
 use super::work::Work;
 use crate::decide;
+use crate::model::line::Line;
 use crate::model::plan::{Action, Observation, Plan, PoolFacts, Slot};
+use crate::model::queue_work::QueueCounts;
 use crate::model::reading::{Failure, Number};
 use crate::model::scale::Trigger;
 use crate::model::scaling::{Asker, Question, Scaling};
@@ -119,6 +121,8 @@ struct World<'a> {
     tasks: u64,
     status: PoolStatus,
     scaling: Scaling,
+    line: Line,
+    queues: BTreeMap<String, QueueCounts>,
     wake: Option<u64>,
     /// Something besides work is another than at the last decision.
     moved: bool,
@@ -141,6 +145,8 @@ pub fn run(setup: &Setup) -> Outcome {
         tasks: 0,
         status: PoolStatus::default(),
         scaling: Scaling::default(),
+        line: Line::default(),
+        queues: BTreeMap::new(),
         wake: None,
         moved: true,
         toggled: BTreeSet::new(),
@@ -159,6 +165,8 @@ pub fn run(setup: &Setup) -> Outcome {
 
 /// The spec without what a simulation cannot know, and the names of what was left out.
 pub fn playable(facts: &mut PoolFacts) -> Vec<&'static str> {
+    // Workers that take one task after the other stand for runs that are for one each.
+    facts.spec.queue = None;
     let template = &mut facts.spec.template;
     let mut left_out = Vec::new();
     if template.startup_probe.is_some() || template.readiness_probe.is_some() || template.liveness_probe.is_some() {
@@ -278,11 +286,24 @@ impl World<'_> {
         }
     }
 
+    /// What the embedded queue would show; a pool that scales by it hears of every change.
+    fn count(&mut self) {
+        let counts = QueueCounts { ready: self.backlog() as u64, ..QueueCounts::default() };
+        let name = &self.setup.facts.name;
+        let scale = self.setup.facts.spec.scale.as_ref();
+        let heard = scale.is_some_and(|scale| {
+            scale.triggers.is_empty() || scale.triggers.iter().any(|trigger| trigger.source.queue.is_some())
+        });
+        self.moved |= heard && self.queues.get(name) != Some(&counts);
+        self.queues.insert(name.clone(), counts);
+    }
+
     /// Decide and do, until nothing is left to do now. As in the daemon, a number that nobody has asked for moves nothing:
     /// only a worker that moved or a moment that was waited for is looked at.
     fn settle(&mut self) {
         for _ in 0..TURNS_MAX {
             self.assign();
+            self.count();
             let due = self.wake.is_some_and(|at| at <= self.now);
             let toggled = !std::mem::take(&mut self.toggled).is_empty();
             if !std::mem::take(&mut self.moved) && !toggled && !due {
@@ -296,6 +317,8 @@ impl World<'_> {
                 previous: &self.status,
                 runs: 0,
                 scaling: &self.scaling,
+                line: &self.line,
+                queues: &self.queues,
                 machine: None,
             };
             let plan = decide::pool(&observation, now);

@@ -204,6 +204,12 @@ fn many_pools_that_vanish_at_once_wait_for_a_confirmation() {
     );
     std::thread::sleep(Duration::from_millis(800));
     assert_eq!(scratch.workers(), before);
+    let log = scratch.log();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("ctl prune --confirm")).collect();
+    // One line for all, told again only if one more of them was found to be gone.
+    let about = |line: &&str| line.matches("pool/p").count();
+    assert!(told.iter().all(|line| line.contains(" specs ")) && told.iter().map(about).is_sorted_by(|a, b| a < b), "{told:?}");
+    assert!(told.last().is_some_and(|line| line.contains("pool/p0, pool/p1, pool/p2")), "{told:?}");
     for n in 0..3 {
         scratch.put(&format!("p{n}.yaml"), &scratch.pool(&format!("p{n}"), 1, "", ""));
     }

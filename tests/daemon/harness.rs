@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -154,8 +154,21 @@ impl Drop for Scratch {
         if std::thread::panicking() {
             eprintln!("--- daemon's lines ---\n{}", self.log());
         }
+        // The daemon keeps its own cgroup for the next one: here there is none. What is still populated cannot be removed.
+        let log = self.log();
+        let cgroup = log.lines().find_map(|line| line.split_once("cgroups: cgroupfs at ")).map(|(_, path)| PathBuf::from(path));
+        cgroup.iter().for_each(|cgroup| remove_empty(cgroup));
         fs::remove_dir_all(&self.dir).ok();
     }
+}
+
+fn remove_empty(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_empty(&entry.path());
+        }
+    }
+    fs::remove_dir(dir).ok();
 }
 
 /// A process that carries a mark.

@@ -8,8 +8,10 @@
 
 mod admission;
 mod campaign;
+mod edits;
 mod endings;
 mod forge;
+mod full_disk;
 mod harness;
 mod lifecycle;
 mod observer;

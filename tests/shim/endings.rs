@@ -82,6 +82,25 @@ fn descendants_in_sessions_of_their_own_all_go() {
     }
 }
 
+/// The kernel's side is played by the script: what is read of it is one line of a file in the worker's cgroup.
+#[test]
+fn a_worker_that_was_killed_for_want_of_memory_is_told_as_that() {
+    let dir = tempfile::Builder::new().prefix("weir-shim-").tempdir().expect("a directory");
+    let cgroups = dir.path().join("cgroups");
+    let events = cgroups.join("pool/hungry/memory.events");
+    let mut room = Room::with(dir, weir::edge::slots::cgroup::Driver::Cgroupfs(cgroups.clone()));
+    let script = |kills: u32, end: &str| format!("echo 'oom_kill {kills}' > {}; {end}", events.display());
+    for (n, kills, end, reason) in [
+        (1, 1, "kill -KILL $$", ExitReason::OOMKilled),
+        (2, 1, "kill -KILL $$", ExitReason::Signaled),
+        (3, 2, "exit 3", ExitReason::OOMKilled),
+        (4, 3, "exit 0", ExitReason::Completed),
+    ] {
+        assert_eq!(room.run(order("hungry", n, &script(kills, end))).reason, reason, "run {n}");
+    }
+    fs::remove_dir_all(cgroups).expect("removed");
+}
+
 #[test]
 fn what_a_worker_leaves_behind_goes_with_it() {
     for driver in ["none", "auto"] {
@@ -159,6 +178,31 @@ fn a_second_daemon_takes_over_and_the_first_leaves_the_worker_alone() {
     // Free again: the first sees it by itself.
     assert_eq!(room.ended("shared", 1).signal, Some(9));
     fs::remove_file(second.dir.path()).expect("the link");
+}
+
+#[test]
+fn a_worker_that_was_taken_over_comes_back_when_the_other_daemon_has_ended() {
+    if fs::metadata("/usr/bin/python3").is_err() {
+        return println!("skipped: no python3");
+    }
+    let mut room = Room::new("none");
+    room.start(order("lent", 1, "sleep 1000"));
+    let run = room.running("lent");
+    // Whoever connects is the newest daemon, until it ends.
+    let other =
+        "import os, socket, sys\nos.chdir(sys.argv[1])\ns = socket.socket(socket.AF_UNIX)\ns.connect('sock')\nsys.stdin.read()";
+    let mut other = std::process::Command::new("python3")
+        .args(["-c", other])
+        .arg(room.dir.path().join("run/pool/lent"))
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("python3 runs");
+    room.until(|room| matches!(room.seen["lent"].state, SlotState::Lost { .. }).then_some(()));
+    drop(other.stdin.take());
+    other.wait().expect("reaped");
+    assert_eq!(room.running("lent").pid, run.pid);
+    room.slots().kill(&slot("lent"), 1);
+    assert_eq!(room.ended("lent", 1).signal, Some(9));
 }
 
 #[test]

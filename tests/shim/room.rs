@@ -50,6 +50,8 @@ pub fn order(worker: &str, incarnation: u64, script: &str) -> StartOrder {
         user: None,
         umask: 0o027,
         logs: LogLimits { max_size: 10 << 20, max_files: 3, max_rate: 100 << 20 },
+        stdin: None,
+        log: None,
     }
 }
 
@@ -74,6 +76,10 @@ impl Room {
 
     pub fn at(dir: TempDir, driver: &str) -> Room {
         let driver = cgroup::detect(driver, dir.path()).expect("a driver");
+        Room::with(dir, driver)
+    }
+
+    pub fn with(dir: TempDir, driver: cgroup::Driver) -> Room {
         let side = Some(open(dir.path(), &driver));
         let mut room = Room { dir, driver, side, seen: BTreeMap::new(), ends: Vec::new(), failures: Vec::new(), lost: 0 };
         room.recovered();

@@ -106,6 +106,33 @@ fn notify_tells_readiness_busy_state_watchdog_and_a_tame_status() {
     room.running_when("told", |run| !run.busy);
 }
 
+/// Only root can become somebody else; for everyone else this holds nothing.
+#[test]
+fn what_a_stranger_notifies_counts_for_nothing() {
+    if fs::metadata("/usr/bin/python3").is_err() || !nix::unistd::geteuid().is_root() {
+        return println!("skipped: no python3, or not root");
+    }
+    let mut room = Room::new("none");
+    room.start(order("told", 1, "echo $NOTIFY_SOCKET; exec sleep 1000"));
+    room.running("told");
+    wait("the socket's name", || room.output("told").ends_with('\n'));
+    let name = room.output("told").trim().replace('@', "\\0");
+    let say = |uid: u32, what: &str| {
+        let script = format!(
+            "import os, socket\nos.setgroups([]); os.setgid({uid}); os.setuid({uid})\n\
+             s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\ns.sendto(b'{what}', '{name}')"
+        );
+        let said = std::process::Command::new("python3").args(["-c", &script]).status().expect("python3 runs");
+        assert!(said.success(), "the name is no secret to whoever may look, and the socket takes it");
+    };
+    say(65_534, "READY=1\\nX_WEIR_BUSY=1\\nWATCHDOG=1\\nSTATUS=forged\\nEXTEND_TIMEOUT_USEC=1000000000");
+    // Datagrams are read in order: when this one was, the other was too.
+    say(0, "STATUS=honest");
+    let run = room.running_when("told", |run| run.status.is_some());
+    assert_eq!(run.status.as_deref(), Some("honest"));
+    assert!(!run.ready && !run.busy && run.watchdog.is_none() && run.extended_until.is_none(), "{run:?}");
+}
+
 #[test]
 fn a_stop_reaches_a_stopped_worker_and_is_remembered() {
     let mut room = Room::new("none");

@@ -12,6 +12,7 @@ use weir::model::plan::{Action, PoolFacts};
 use weir::model::quantity::Memory;
 use weir::model::scaling::Question;
 use weir::model::status::{EventObject, Kind, Object};
+use weir::model::task::Task;
 use weir::model::time::Now;
 use weir::model::worker::SlotId;
 
@@ -28,7 +29,13 @@ impl Host for SimHost {
         self.world.borrow().clock()
     }
 
-    fn perform(&mut self, pool: &Arc<PoolFacts>, action: &Action) {
+    fn leavings(&mut self, _task: &Task) -> (Option<serde_json::Value>, String) {
+        (None, String::new())
+    }
+
+    fn forget_tasks(&mut self, _ids: Vec<u64>) {}
+
+    fn perform(&mut self, pool: &Arc<PoolFacts>, action: &Action, _task: Option<&Task>) {
         let world = &mut *self.world.borrow_mut();
         world.note(|| format!("perform {action:?}"));
         let live = world.slots.iter().filter(|(id, slot)| id.pool == pool.name && slot.works()).count();

@@ -41,6 +41,8 @@ struct Decided {
     desired: u32,
     /// When a scaled pool last changed its size.
     changed: Option<u64>,
+    /// That change was one from nothing: it counts as long as the pool may be empty.
+    from_none: bool,
     /// The last change was one that does not count. The store keeps only the last one, so the next daemon does not know of the
     /// change before it either: its cooldown is lost, where an edit of the bounds came in between.
     hidden: bool,
@@ -129,7 +131,9 @@ impl Sizes {
 
     fn next(&mut self, name: &str, status: &PoolStatus, short: bool, now: u64) -> Decided {
         let to = status.desired_replicas;
-        let Some(before) = self.decided.get(name).cloned() else { return Decided { desired: to, changed: None, hidden: false } };
+        let Some(before) = self.decided.get(name).cloned() else {
+            return Decided { desired: to, changed: None, from_none: false, hidden: false };
+        };
         let from = before.desired;
         if from == to {
             return before;
@@ -145,7 +149,7 @@ impl Sizes {
         let generation = status.observed_generation;
         let decision = Decision { generation, from, to, at: now, before, heard, short };
         self.waiting.entry(name.to_owned()).or_default().push(decision);
-        Decided { desired: to, changed, hidden: counts == Some(false) }
+        Decided { desired: to, changed, from_none: from == 0, hidden: counts == Some(false) }
     }
 
     /// The store took it, or did not.
@@ -260,7 +264,7 @@ fn judge(spec: &PoolSpec, decision: &Decision) -> Result<(), String> {
 
 fn lowered(scale: &Scale, decision: &Decision) -> Result<(), String> {
     let behavior = &scale.behavior.scale_down;
-    allowed(scale.paused, behavior.cooldown.0, decision)?;
+    allowed(scale, behavior.cooldown.0, decision)?;
     for trigger in &scale.triggers {
         let name = trigger.name();
         let Some(heard) = ear(trigger, decision) else { return Err(format!("{name} has not answered yet")) };
@@ -280,7 +284,7 @@ fn lowered(scale: &Scale, decision: &Decision) -> Result<(), String> {
 }
 
 fn raised(scale: &Scale, decision: &Decision) -> Result<(), String> {
-    allowed(scale.paused, scale.behavior.scale_up.cooldown.0, decision)?;
+    allowed(scale, scale.behavior.scale_up.cooldown.0, decision)?;
     if decision.short {
         return Err("the machine has no room".into());
     }
@@ -299,12 +303,13 @@ fn raised(scale: &Scale, decision: &Decision) -> Result<(), String> {
 }
 
 /// Nothing holds the size as it is.
-fn allowed(paused: bool, cooldown: u64, decision: &Decision) -> Result<(), String> {
-    if paused {
+fn allowed(scale: &Scale, cooldown: u64, decision: &Decision) -> Result<(), String> {
+    if scale.paused {
         return Err("it is paused".into());
     }
+    let counts = !decision.before.from_none || scale.min_replicas == 0;
     match decision.before.changed {
-        Some(changed) if decision.at - changed < cooldown => {
+        Some(changed) if counts && decision.at - changed < cooldown => {
             Err(format!("{} ms after the last change, the cooldown is {cooldown} ms", decision.at - changed))
         }
         Some(_) | None => Ok(()),
@@ -328,7 +333,7 @@ fn asks_for(trigger: &Trigger, value: f64, size: u32) -> u32 {
     let off = (value / (target * f64::from(size)) - 1.0).abs();
     if value <= trigger.activation {
         0
-    } else if off <= 0.1 {
+    } else if off <= 0.1 + 1e-9 {
         size
     } else {
         (value / target).ceil() as u32

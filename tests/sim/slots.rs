@@ -125,7 +125,7 @@ impl World {
         }
         if self.fault("spawn fails", 3) {
             let message = "no shim: Resource temporarily unavailable".into();
-            self.send_of(id, weir::engine::host::Fact::StartFailed { slot: id.clone(), incarnation, message });
+            self.send_of(id, weir::engine::host::Fact::StartFailed { slot: id.clone(), incarnation, code: None, message });
             return;
         }
         let slot = self.slot(id);

@@ -198,7 +198,7 @@ impl World {
 
     /// The store gets to a transaction and answers.
     pub fn commit(&mut self, ticket: u64, batch: Batch) {
-        let result = if self.fault("a commit fails", 5) { Err("disk I/O error".to_owned()) } else { Ok(()) };
+        let result = if self.fault("a commit fails", 5) { Err("disk I/O error".to_owned()) } else { Ok(Vec::new()) };
         self.checks.sizes.committed(ticket, result.is_ok());
         if result.is_ok() {
             self.apply(batch);
@@ -282,6 +282,7 @@ impl World {
             slots: self.rows.slots.iter().map(|(id, record)| (id.clone(), record.clone())).collect(),
             events: Vec::new(),
             version: self.epoch * 1_000_000_000,
+            ..Stored::default()
         }
     }
 

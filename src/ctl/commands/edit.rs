@@ -1,5 +1,6 @@
 //! `edit`: a pool's document in the person's editor, until it is good or given up.
 //!
+//! The text is the author's own, as it stands in the spec file, and what the editor leaves is written back byte for byte.
 //! What was typed is never lost: a refusal is put above the text as comments and the editor opens again, and whoever gives up
 //! is told where a copy lies.
 
@@ -12,35 +13,33 @@ use hyper::Method;
 
 use super::Context;
 use super::apply::problems;
-use super::diff::document;
-use crate::ctl::client::Sent;
+use crate::ctl::client::{Sent, path};
 use crate::ctl::error::Failure;
-use crate::ctl::print::{as_yaml, emit};
+use crate::ctl::print::{emit, note};
 use crate::ctl::resource::one;
-use crate::ctl::text::tame;
+use crate::ctl::text::{tame, tame_block};
 use crate::model::status::Kind;
-use crate::serve::wire::Applied;
+use crate::serve::wire::DocumentText;
 
-/// Comment lines that this program puts above the text begin so.
+/// Lines that this program puts above the text begin so.
 const MARK: &str = "#| ";
-
-/// What people are told above the text.
-const HELP: &str = "#| Save and leave to apply. An empty file, or one without changes, changes nothing.\n";
 
 /// `ctl edit`
 pub(super) async fn run(context: &Context, words: &[String]) -> Result<(), Failure> {
     let name = one(words, Kind::Pool)?;
-    let object = context.client.get(Kind::Pool, &name).await?;
-    let original = as_yaml(&document(&object));
-    let (mut text, mut refusals) = (original.clone(), Vec::<String>::new());
+    let at = format!("{}/document", path(Kind::Pool, &name));
+    let given: DocumentText = context.client.ask(Method::GET, &at, Sent::nothing()).await?;
+    let (mut text, mut refusals) = (given.text.clone(), Vec::<String>::new());
     loop {
-        let edited = in_editor(&name, &format!("{HELP}{}{text}", comments(&refusals)))?;
-        let edited = without_marks(&edited);
-        let unchanged = edited.trim() == text.trim();
-        if edited.trim().is_empty() || (unchanged && refusals.is_empty()) {
+        let header = header(&given, &refusals);
+        let edited = in_editor(&name, &header, &text)?;
+        if edited.trim().is_empty() && !refusals.is_empty() {
+            return Err(Failure::No(format!("Edit cancelled, no valid changes were saved. {}", keep(&name, &text))));
+        }
+        if edited.trim().is_empty() || edited.trim_end() == given.text.trim_end() {
             return emit("Edit cancelled, no changes made.\n");
         }
-        if unchanged {
+        if edited == text && !refusals.is_empty() {
             return Err(Failure::No(format!("Edit cancelled, no valid changes were saved. {}", keep(&name, &edited))));
         }
         text = edited;
@@ -48,22 +47,34 @@ pub(super) async fn run(context: &Context, words: &[String]) -> Result<(), Failu
         if !refusals.is_empty() {
             continue;
         }
-        match context.client.ask::<Applied>(Method::POST, "/v1/apply", Sent::yaml(&text)).await {
+        let new = DocumentText { text: text.clone(), version: given.version.clone(), ..DocumentText::default() };
+        let new = serde_json::to_value(new).map_err(|error| Failure::Internal(error.to_string()))?;
+        match context.client.ask::<DocumentText>(Method::PUT, &at, Sent::json(&new)).await {
             Ok(_) => return emit(&format!("pool/{} edited\n", tame(&name))),
-            Err(failure @ Failure::Server(_)) => refusals = vec![failure.text()],
-            Err(failure) => return Err(Failure::No(format!("{} {}", failure.text(), keep(&name, &text)))),
+            // What was edited is not what stands there now: only the person can bring both together.
+            Err(Failure::Server(status)) if matches!(status.code, 400 | 422) => refusals = vec![Failure::Server(status).text()],
+            Err(failure) => {
+                keep(&name, &text).lines().for_each(note);
+                return Err(failure);
+            }
         }
     }
 }
 
-fn comments(refusals: &[String]) -> String {
-    let lines = refusals.iter().flat_map(|refusal| refusal.lines());
-    lines.map(|line| format!("{MARK}{line}\n")).collect()
+/// What people are told above the text: where it stands, and what is wrong with it.
+fn header(given: &DocumentText, refusals: &[String]) -> String {
+    let mut lines = vec![
+        format!("{}:{}. Save and leave to apply.", tame(&given.file), given.line),
+        "An empty file, or one without changes, changes nothing. Lines like this one are taken out.".into(),
+    ];
+    lines.extend(refusals.iter().flat_map(|refusal| refusal.lines()).map(str::to_owned));
+    lines.iter().map(|line| format!("{MARK}{line}\n")).collect()
 }
 
-/// Only our own comments are taken out; the person's stay.
-fn without_marks(text: &str) -> String {
-    text.lines().filter(|line| !line.starts_with(MARK)).map(|line| format!("{line}\n")).collect()
+/// Only the lines that were put there are taken out, from the top; whatever the person wrote stays, byte for byte.
+fn without(header: &str, edited: &str) -> String {
+    let ours = |line: &&str| header.lines().any(|own| own == line.trim_end());
+    edited.split_inclusive('\n').skip_while(ours).collect()
 }
 
 /// Put aside what could not be applied, and say where.
@@ -71,16 +82,29 @@ fn keep(name: &str, text: &str) -> String {
     let kept = tempfile::Builder::new().prefix(&format!("ctl-edit-{name}-")).suffix(".yaml").disable_cleanup(true).tempfile();
     match kept.and_then(|mut file| file.write_all(text.as_bytes()).map(|()| file.path().display().to_string())) {
         Ok(path) => format!("A copy of your changes is in {path}"),
-        Err(error) => format!("A copy could not be written ({error}); this was your text:\n{text}"),
+        Err(error) => format!("A copy could not be written ({error}); this was your text:\n{}", tame_block(text)),
     }
 }
 
-/// Let the editor change a text.
-fn in_editor(name: &str, text: &str) -> Result<String, Failure> {
-    let file = tempfile::Builder::new().prefix(&format!("ctl-edit-{name}-")).suffix(".yaml").tempfile()?;
-    file.as_file().write_all(text.as_bytes())?;
-    start_editor(file.path())?;
-    std::fs::read_to_string(file.path()).map_err(|error| Failure::No(format!("{}: {error}", file.path().display())))
+/// Let the editor change a text. When something goes wrong, what it left stays where it is.
+fn in_editor(name: &str, header: &str, text: &str) -> Result<String, Failure> {
+    let mut file = tempfile::Builder::new().prefix(&format!("ctl-edit-{name}-")).suffix(".yaml").tempfile()?;
+    let shown = format!("{header}{text}");
+    file.as_file().write_all(shown.as_bytes())?;
+    let ended = start_editor(file.path());
+    let left = std::fs::read(file.path());
+    let failed = match (ended, left) {
+        (Ok(()), Ok(left)) => match String::from_utf8(left) {
+            Ok(left) => return Ok(without(header, &left)),
+            Err(_) => Failure::No("what the editor left is not UTF-8; nothing was changed".into()),
+        },
+        (Ok(()), Err(error)) => Failure::No(format!("{}: {error}", file.path().display())),
+        (Err(failure), Ok(left)) if left == shown.as_bytes() => return Err(failure),
+        (Err(failure), _) => failure,
+    };
+    file.disable_cleanup(true);
+    note(&format!("What the editor left is in {}", file.path().display()));
+    Err(failed)
 }
 
 /// `$EDITOR` may carry arguments; it is split at spaces and never given to a shell.
@@ -95,5 +119,21 @@ fn start_editor(file: &Path) -> Result<(), Failure> {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(Failure::No(format!("the editor \"{editor}\" failed ({status}); nothing was changed"))),
         Err(error) => Err(Failure::No(format!("the editor \"{editor}\" cannot be started: {error}; set $EDITOR"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_put_above_is_taken_out() {
+        let given = DocumentText { file: "a.yaml".into(), line: 3, ..DocumentText::default() };
+        let header = header(&given, &["one\ntwo".into()]);
+        assert_eq!(header.lines().count(), 4);
+        for text in ["#| mine\n# x\r\na: 1", "\n\na: 1\n\n", "a: |\n  #| one\n"] {
+            assert_eq!(without(&header, &format!("{header}{text}")), text);
+            assert_eq!(without(&header, text), text, "the person took it out");
+        }
     }
 }

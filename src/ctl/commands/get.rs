@@ -4,6 +4,7 @@
 //! again by itself.
 
 use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -19,13 +20,13 @@ use crate::ctl::text::tame_block;
 use crate::ctl::time::now;
 use crate::model::selector::Selector;
 use crate::model::status::Kind;
+use crate::model::time::Wall;
 use crate::serve::wire::WatchEvent;
 
 /// Objects of one kind.
 struct Group {
     kind: Kind,
     objects: Vec<Value>,
-    version: String,
 }
 
 /// How objects are shown.
@@ -49,7 +50,7 @@ pub(super) async fn run(context: &Context, args: Get) -> Result<(), Failure> {
     let (mut groups, mut failed) = (Vec::new(), Vec::new());
     for target in &targets {
         let mut group = fetch(context, target, &args.selector, &mut failed).await?;
-        arrange(&mut group, sort.as_ref());
+        arrange(group.kind, &mut group.objects, sort.as_ref());
         groups.push(group);
     }
     let named = targets.iter().map(|target| target.names.len()).sum::<usize>();
@@ -64,7 +65,7 @@ async fn fetch(context: &Context, target: &Target, selector: &str, failed: &mut 
     let kind = target.kind;
     if target.names.is_empty() {
         let list = context.list(kind, selector).await?;
-        return Ok(Group { kind, objects: list.items, version: list.metadata.resource_version });
+        return Ok(Group { kind, objects: list.items });
     }
     if !selector.is_empty() {
         return Err(Failure::Usage("a selector and a name cannot be given together".into()));
@@ -77,15 +78,14 @@ async fn fetch(context: &Context, target: &Target, selector: &str, failed: &mut 
             Err(failure) => return Err(failure),
         }
     }
-    let version = objects.first().map_or("0", |object| text(object, "/metadata/resourceVersion")).to_owned();
-    Ok(Group { kind, objects, version })
+    Ok(Group { kind, objects })
 }
 
 /// By the path that was asked for; events by time.
-fn arrange(group: &mut Group, sort: Option<&Template>) {
-    match (sort, group.kind) {
-        (Some(path), _) => group.objects.sort_by(|a, b| compare(path.find(a).first().copied(), path.find(b).first().copied())),
-        (None, Kind::Event) => group.objects.sort_by(|a, b| text(a, "/eventTime").cmp(text(b, "/eventTime"))),
+fn arrange(kind: Kind, objects: &mut [Value], sort: Option<&Template>) {
+    match (sort, kind) {
+        (Some(path), _) => objects.sort_by(|a, b| compare(path.find(a).first().copied(), path.find(b).first().copied())),
+        (None, Kind::Event) => objects.sort_by(|a, b| text(a, "/eventTime").cmp(text(b, "/eventTime"))),
         (None, Kind::Pool | Kind::Worker) => {}
     }
 }
@@ -125,7 +125,7 @@ fn tables(groups: &[Group], look: &Look) -> Result<(), Failure> {
     for group in groups.iter().filter(|group| !group.objects.is_empty()) {
         let mut table = table(group.kind, look);
         for object in &group.objects {
-            table.add(cells(group.kind, look, object));
+            table.add(cells(group.kind, look, object, now()));
         }
         texts.push(table.take());
     }
@@ -144,11 +144,11 @@ fn table(kind: Kind, look: &Look) -> Table {
     }
 }
 
-fn cells(kind: Kind, look: &Look, object: &Value) -> Vec<String> {
+fn cells(kind: Kind, look: &Look, object: &Value, now: Wall) -> Vec<String> {
     match &look.format {
         Format::Columns(columns) => custom_row(columns, object),
         Format::Table { wide } => {
-            let mut row = row(kind, *wide, object, now());
+            let mut row = row(kind, *wide, object, now);
             if look.mixed && kind != Kind::Event {
                 row[0] = reference(kind, object);
             }
@@ -156,6 +156,16 @@ fn cells(kind: Kind, look: &Look, object: &Value) -> Vec<String> {
         }
         Format::Name | Format::Yaml | Format::Json | Format::JsonPath(_) => vec![reference(kind, object)],
     }
+}
+
+/// What a watch has printed so far.
+struct Watched<'a> {
+    kind: Kind,
+    look: &'a Look,
+    table: Table,
+    /// The last row of each object, as it was at the beginning: that time passes is no change.
+    rows: BTreeMap<String, Vec<String>>,
+    begun: Wall,
 }
 
 /// Show what there is, then each change. A watch that lagged too far behind begins again.
@@ -168,52 +178,93 @@ async fn watch(context: &Context, targets: &[Target], selector: &str, look: &Loo
         Some(name) => format!("&fieldSelector=metadata.name%3D{}", encoded(name)),
         None => format!("&labelSelector={}", encoded(selector)),
     };
-    let mut table = table(target.kind, look);
+    let kind = target.kind;
+    let mut watched = Watched { kind, look, table: table(kind, look), rows: BTreeMap::new(), begun: now() };
     loop {
-        let mut group = match target.names.first() {
+        let (mut objects, version) = match target.names.first() {
             Some(name) => {
-                let object = context.client.get(target.kind, name).await?;
+                let object = context.client.get(kind, name).await?;
                 let version = text(&object, "/metadata/resourceVersion").to_owned();
-                Group { kind: target.kind, objects: vec![object], version }
+                (vec![object], version)
             }
             None => {
-                let list = context.client.list(target.kind, selector).await?;
-                Group { kind: target.kind, objects: list.items, version: list.metadata.resource_version }
+                let list = context.client.list(kind, selector).await?;
+                (list.items, list.metadata.resource_version)
             }
         };
-        arrange(&mut group, None);
-        for object in &group.objects {
-            show_change(&mut table, target.kind, look, object)?;
-        }
-        emit(&table.take())?;
-        match changes(context, &group, &selectors, &mut table, look).await {
+        arrange(kind, &mut objects, None);
+        watched.list(&objects)?;
+        match changes(context, &version, &selectors, &mut watched).await {
             Err(Failure::Server(status)) if status.code == 410 => {}
             ended => return ended,
         }
     }
 }
 
-async fn changes(context: &Context, group: &Group, selectors: &str, table: &mut Table, look: &Look) -> Result<(), Failure> {
-    let mut lines = context.client.watch(group.kind, &group.version, selectors).await?;
+async fn changes(context: &Context, version: &str, selectors: &str, watched: &mut Watched<'_>) -> Result<(), Failure> {
+    let mut lines = context.client.watch(watched.kind, version, selectors).await?;
     while let Some(event) = lines.next::<WatchEvent>().await? {
-        if event.verb == "ERROR" {
-            let status = serde_json::from_value(event.object).map_err(|error| Failure::Internal(error.to_string()))?;
-            return Err(Failure::Server(Box::new(status)));
+        match event.verb.as_str() {
+            "ERROR" => {
+                let status = serde_json::from_value(event.object).map_err(|error| Failure::Internal(error.to_string()))?;
+                return Err(Failure::Server(Box::new(status)));
+            }
+            "DELETED" => watched.gone(&event.object)?,
+            _ => watched.show(&event.object)?,
         }
-        show_change(table, group.kind, look, &event.object)?;
-        emit(&table.take())?;
+        emit(&watched.table.take())?;
     }
     Err(Failure::NoDaemon("the daemon has ended".into()))
 }
 
-fn show_change(table: &mut Table, kind: Kind, look: &Look, object: &Value) -> Result<(), Failure> {
-    match &look.format {
-        Format::Yaml => emit(&format!("---\n{}", as_yaml(object))),
-        Format::Json => emit(&as_json(object)),
-        Format::JsonPath(template) => emit(&tame_block(&template.render(object))),
-        Format::Name | Format::Table { .. } | Format::Columns(_) => {
-            table.add(cells(kind, look, object));
-            Ok(())
+impl Watched<'_> {
+    /// All that there is now; what is not among it is forgotten.
+    fn list(&mut self, objects: &[Value]) -> Result<(), Failure> {
+        let names: BTreeSet<&str> = objects.iter().map(|object| text(object, "/metadata/name")).collect();
+        self.rows.retain(|name, _| names.contains(name.as_str()));
+        objects.iter().try_for_each(|object| self.show(object))?;
+        emit(&self.table.take())
+    }
+
+    fn show(&mut self, object: &Value) -> Result<(), Failure> {
+        match &self.look.format {
+            Format::Yaml => emit(&format!("---\n{}", as_yaml(object))),
+            Format::Json => emit(&as_json(object)),
+            Format::JsonPath(template) => emit(&tame_block(&template.render(object))),
+            Format::Name | Format::Table { .. } | Format::Columns(_) => {
+                self.add(object, |_| {});
+                Ok(())
+            }
         }
+    }
+
+    /// A row, when it is another one than this object's last.
+    fn add(&mut self, object: &Value, change: impl Fn(&mut Vec<String>)) {
+        let row = |at| {
+            let mut row = cells(self.kind, self.look, object, at);
+            change(&mut row);
+            row
+        };
+        let (shown, same) = (row(now()), row(self.begun));
+        let last = self.rows.insert(text(object, "/metadata/name").to_owned(), same.clone());
+        if last != Some(same) {
+            self.table.add(shown);
+        }
+    }
+
+    /// The object is shown once more, marked in the table; of history that is no longer kept nothing is.
+    fn gone(&mut self, object: &Value) -> Result<(), Failure> {
+        match &self.look.format {
+            Format::Table { wide } if self.kind != Kind::Event => {
+                let status = heads(self.kind, *wide).iter().position(|head| head == "STATUS");
+                self.add(object, |row| {
+                    status.and_then(|n| row.get_mut(n)).into_iter().for_each(|cell| *cell = "Deleted".into());
+                });
+            }
+            Format::Table { .. } | Format::Name | Format::Columns(_) => {}
+            Format::Yaml | Format::Json | Format::JsonPath(_) => self.show(object)?,
+        }
+        self.rows.remove(text(object, "/metadata/name"));
+        Ok(())
     }
 }

@@ -51,8 +51,8 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             why::explain(&context, &words, args.output.as_deref()).await
         }
         Command::Explain(args) => misc::explain(&args.field, args.recursive),
-        Command::Pause(args) => why::pause(&context, &args.names, Some(args.span)).await,
-        Command::Resume(args) => why::pause(&context, &args.names, None).await,
+        Command::Pause(args) => why::pause(&context, &args.names, args.span).await,
+        Command::Resume(args) => why::resume(&context, &args.names).await,
         Command::Logs(args) => logs::run(&context, args).await,
         Command::Restart(args) => misc::restart(&context, &args.names).await,
         Command::Scale(args) => misc::scale(&context, &args.names, args.replicas).await,

@@ -38,23 +38,53 @@ pub(super) async fn explain(context: &Context, words: &[String], output: Option<
     Ok(())
 }
 
-/// `ctl pause` and, with no time, `ctl resume`.
-pub(super) async fn pause(context: &Context, words: &[String], span: Option<Option<Span>>) -> Result<(), Failure> {
-    let until = match span {
-        None => Wall(0),
-        Some(None) => FOR_EVER,
-        Some(Some(span)) => Wall(now().0.saturating_add(i64::try_from(span.0).unwrap_or(i64::MAX))),
-    };
-    for name in many(words, Kind::Pool)? {
-        let to = Sent::patch(&json!({"metadata": {"annotations": {PAUSED_UNTIL: until.to_string()}}}));
-        let _: Value = context.client.ask(Method::PATCH, &path(Kind::Pool, &name), to).await?;
-        let done = match span {
-            None => "resumed".to_owned(),
-            Some(None) => "paused".to_owned(),
-            Some(Some(span)) => format!("paused for {span}"),
-        };
-        emit(&format!("pool/{} {done}\n", tame(&name)))?;
+/// `ctl pause`
+pub(super) async fn pause(context: &Context, words: &[String], span: Option<Span>) -> Result<(), Failure> {
+    if span.is_some_and(|span| span.0 == 0) {
+        return Err(Failure::Usage(
+            "--for 0s is no pause: give a time, as --for 1h, or leave --for out to pause until \"ctl resume\"".into(),
+        ));
     }
+    let until = span.map_or(FOR_EVER, |span| Wall(now().0.saturating_add(i64::try_from(span.0).unwrap_or(i64::MAX))));
+    for name in many(words, Kind::Pool)? {
+        let pool = context.client.get(Kind::Pool, &name).await?;
+        if !pool.pointer("/spec/scale").is_some_and(Value::is_object) {
+            return Err(Failure::No(format!(
+                "pool/{name} has a fixed number of workers (spec.replicas: {}), which nothing moves: there is nothing to pause. \
+                 Set another with \"ctl scale pool/{name} --replicas N\"",
+                bounds(&pool).0
+            )));
+        }
+        annotate(context, &name, Some(until)).await?;
+        let how_long = span.map_or_else(String::new, |span| format!(" for {span}"));
+        emit(&format!("pool/{} paused{how_long}\n", tame(&name)))?;
+    }
+    Ok(())
+}
+
+/// `ctl resume`
+pub(super) async fn resume(context: &Context, words: &[String]) -> Result<(), Failure> {
+    for name in many(words, Kind::Pool)? {
+        let pool = context.client.get(Kind::Pool, &name).await?;
+        let annotations = pool.pointer("/metadata/annotations");
+        let paused = annotations.and_then(|all| all.get(PAUSED_UNTIL)).is_some();
+        if paused {
+            annotate(context, &name, None).await?;
+        }
+        if pool.pointer("/spec/scale/paused") == Some(&Value::Bool(true)) {
+            return Err(Failure::No(format!(
+                "pool/{name} stays paused: its document says spec.scale.paused: true; take that out with \"ctl edit pool/{name}\""
+            )));
+        }
+        emit(&format!("pool/{} {}\n", tame(&name), if paused { "resumed" } else { "was not paused" }))?;
+    }
+    Ok(())
+}
+
+async fn annotate(context: &Context, pool: &str, until: Option<Wall>) -> Result<(), Failure> {
+    let until = until.map(|until| until.to_string());
+    let to = Sent::patch(&json!({"metadata": {"annotations": {PAUSED_UNTIL: until}}}));
+    let _: Value = context.client.ask(Method::PATCH, &path(Kind::Pool, pool), to).await?;
     Ok(())
 }
 

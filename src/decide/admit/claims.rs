@@ -1,11 +1,12 @@
 //! Which document stands for which object: exactly one may. What changed is told, what is broken or ambiguous is held at its
 //! last good version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::catalogue::{Object, ObjectKey, RefusedDocument, Source, Standing};
 use crate::model::document::{Document, Refused, Violation};
 use crate::model::listing::Whole;
+use crate::model::meta::{ObjectMeta, quoted};
 use crate::model::time::Moment;
 
 use super::settle::{FileState, Stands, stands_for};
@@ -21,8 +22,8 @@ struct Claim {
     unreadable: Option<String>,
 }
 
-/// Bring the catalogue in line with what is believed.
-pub fn apply(next: &mut Admitted, whole: &Whole, now: Moment) {
+/// Bring the catalogue in line with what is believed. Gives the objects that have vanished just now.
+pub fn apply(next: &mut Admitted, whole: &Whole, now: Moment) -> Vec<ObjectKey> {
     let mut claims = collect(&next.admission.files);
     tell_refusals(next);
     for (key, claims) in &mut claims {
@@ -40,9 +41,8 @@ pub fn apply(next: &mut Admitted, whole: &Whole, now: Moment) {
         next.admission.catalogue.root = Some(whole.root);
     }
     let unclaimed = next.admission.catalogue.objects.keys().filter(|key| !claims.contains_key(key));
-    for key in unclaimed.cloned().collect::<Vec<_>>() {
-        unclaim(next, &key, now);
-    }
+    let unclaimed = unclaimed.cloned().collect::<Vec<_>>();
+    unclaimed.into_iter().filter(|key| unclaim(next, key, now)).collect()
 }
 
 fn collect(files: &BTreeMap<String, FileState>) -> BTreeMap<ObjectKey, Vec<Claim>> {
@@ -104,13 +104,28 @@ fn accept(next: &mut Admitted, key: &ObjectKey, claim: &Claim) {
     object.standing = standing;
     object.source = claim.source.clone();
     if object.document != claim.document {
-        object.generation += u64::from(!same_spec(&object.document, &claim.document));
-        object.document = claim.document.clone();
-        let (generation, source) = (object.generation, claim.source.clone());
-        next.changes.push(Change::Updated { key: key.clone(), generation, source });
+        let (key, source) = (key.clone(), claim.source.clone());
+        let before = std::mem::replace(&mut object.document, claim.document.clone());
+        if same_spec(&before, &object.document) {
+            let what = relabelled(before.metadata(), object.document.metadata());
+            next.changes.push(Change::Relabelled { key, what, source });
+        } else {
+            object.generation += 1;
+            next.changes.push(Change::Updated { key, generation: object.generation, source });
+        }
     } else if recovered {
         next.changes.push(Change::Restored { key: key.clone() });
     }
+}
+
+fn relabelled(old: &ObjectMeta, new: &ObjectMeta) -> Vec<String> {
+    let of = |what: &str, old: &BTreeMap<String, String>, new: &BTreeMap<String, String>| {
+        let keys: BTreeSet<&String> = old.keys().chain(new.keys()).filter(|key| old.get(*key) != new.get(*key)).collect();
+        keys.into_iter().map(|key| format!("{what} {}", quoted(key))).collect::<Vec<_>>()
+    };
+    let mut what = of("label", &old.labels, &new.labels);
+    what.extend(of("annotation", &old.annotations, &new.annotations));
+    what
 }
 
 fn same_spec(old: &Document, new: &Document) -> bool {
@@ -135,10 +150,11 @@ fn conflict(next: &mut Admitted, key: &ObjectKey, claims: &[Claim]) {
     }
 }
 
-/// No good document names the object: it is held if something may still be about it, else it has vanished.
-fn unclaim(next: &mut Admitted, key: &ObjectKey, now: Moment) {
+/// No good document names the object: it is held if something may still be about it, else it has vanished. Says whether it
+/// does so now.
+fn unclaim(next: &mut Admitted, key: &ObjectKey, now: Moment) -> bool {
     let held = held_by(next, key);
-    let Some(object) = next.admission.catalogue.objects.get_mut(key) else { return };
+    let Some(object) = next.admission.catalogue.objects.get_mut(key) else { return false };
     match (held, &object.standing) {
         (_, Standing::Terminating { .. }) | (Held::No, Standing::Vanished { .. }) => {}
         (Held::Broken(violations), Standing::Good | Standing::Held { .. } | Standing::Conflict | Standing::Vanished { .. }) => {
@@ -147,9 +163,11 @@ fn unclaim(next: &mut Admitted, key: &ObjectKey, now: Moment) {
         (Held::Unknown, Standing::Good | Standing::Held { .. } | Standing::Conflict) => {}
         (Held::Unknown, Standing::Vanished { .. }) => object.standing = Standing::Good,
         (Held::No, Standing::Good | Standing::Held { .. } | Standing::Conflict) => {
-            object.standing = Standing::Vanished { since: now }
+            object.standing = Standing::Vanished { since: now };
+            return true;
         }
     }
+    false
 }
 
 /// What keeps an object that no good document names.

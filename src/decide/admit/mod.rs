@@ -70,12 +70,21 @@ pub enum Change {
         /// From where.
         source: Source,
     },
-    /// An object's spec or labels changed.
+    /// An object's spec changed.
     Updated {
         /// Which.
         key: ObjectKey,
-        /// Its generation now; the old one if only labels changed.
+        /// Its generation now.
         generation: u64,
+        /// From where.
+        source: Source,
+    },
+    /// Only labels or annotations of an object changed.
+    Relabelled {
+        /// Which.
+        key: ObjectKey,
+        /// Which of them, for people; at least one.
+        what: Vec<String>,
         /// From where.
         source: Source,
     },
@@ -180,8 +189,8 @@ fn read(next: &mut Admitted, whole: &Whole, now: Now, settings: &Settings) {
         (None, None) | (Some(_), Some(_)) => {}
     }
     settle::settle(next, whole, now);
-    claims::apply(next, whole, now.mono);
-    prune::prune(next, whole, now.mono, settings);
+    let vanished = claims::apply(next, whole, now.mono);
+    prune::prune(next, (whole, &vanished), now.mono, settings);
 }
 
 impl Admitted {

@@ -16,8 +16,8 @@ const SHARE_MAX: usize = 30;
 /// Characters of a token.
 const TOKEN_CHARS: usize = 8;
 
-/// Stop what has been gone for long enough, unless too much is gone.
-pub fn prune(next: &mut Admitted, whole: &Whole, now: Moment, settings: &Settings) {
+/// Stop what has been gone for long enough, unless too much is gone. `fresh` is what is seen to be gone only now.
+pub fn prune(next: &mut Admitted, (whole, fresh): (&Whole, &[ObjectKey]), now: Moment, settings: &Settings) {
     let grace = settings.prune_grace.max(super::settle::DELETION);
     next.admission.pruned.retain(|_, since| now.since(*since) <= Span(grace.0.saturating_mul(2)));
     let vanished = vanished(next);
@@ -27,11 +27,11 @@ pub fn prune(next: &mut Admitted, whole: &Whole, now: Moment, settings: &Setting
     for (key, since) in vanished {
         let blocked = next.admission.catalogue.prune.as_ref().is_some_and(|prune| prune.keys.contains(&key));
         let until = since.after(grace);
-        if since == now {
-            next.changes.push(Change::Vanished { key: key.clone(), until });
-        }
         if blocked {
             continue;
+        }
+        if fresh.contains(&key) {
+            next.changes.push(Change::Vanished { key: key.clone(), until });
         }
         if now < until {
             next.wake(until);

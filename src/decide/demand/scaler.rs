@@ -3,7 +3,7 @@
 //! Each step that changes the size leaves a [`Clamp`] with its name; each that can end by itself says when. Nothing is read
 //! here but the observation, and nothing is remembered but what goes back in [`Demand::scaling`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::readings::{self, Reading};
 use super::rules::{self, Wants};
@@ -11,6 +11,7 @@ use super::{Demand, PAUSED_UNTIL, QUOTA, behavior, poll};
 use crate::decide::allot;
 use crate::model::cron::Window;
 use crate::model::plan::{Observation, PoolFacts};
+use crate::model::queue_work::QueueCounts;
 use crate::model::scale::{FallbackBehavior, Scale, Trigger};
 use crate::model::scaling::{Asked, Asker, Change, Clamp, Explanation, Question, Signal, SignalState, Wish};
 use crate::model::source::Source;
@@ -20,6 +21,7 @@ use crate::model::time::{Moment, Now, Span, Wall};
 /// One decision under way: the size, and what it went through.
 pub(super) struct Scaler<'a> {
     pool: &'a PoolFacts,
+    queues: &'a BTreeMap<String, QueueCounts>,
     /// Quotas that an earlier daemon found used up.
     used_up: Vec<String>,
     scale: &'a Scale,
@@ -57,6 +59,7 @@ impl<'a> Scaler<'a> {
         }
         Scaler {
             pool: observation.pool,
+            queues: observation.queues,
             used_up,
             scale,
             now,
@@ -107,7 +110,7 @@ impl<'a> Scaler<'a> {
         scaling.quotas.retain(|name, _| self.scale.quota.iter().any(|quota| quota.name == *name));
         scaling.closed.retain(|name| scaling.quotas.contains_key(name));
         let mut wakes = Vec::new();
-        for trigger in self.scale.triggers.iter().filter(|trigger| trigger.source.schedule.is_none()) {
+        for trigger in self.scale.triggers.iter().filter(|trigger| asked(trigger)) {
             let asked = scaling.triggers.entry(trigger.name().to_owned()).or_default();
             let asker = Asker::Trigger(trigger.name().to_owned());
             put(asked, (asker, &trigger.source, trigger.reading_timeout()), self.now.mono, (&mut self.out.questions, &mut wakes));
@@ -170,6 +173,7 @@ impl<'a> Scaler<'a> {
         let asked = self.out.scaling.triggers.get(&name).cloned().unwrap_or_default();
         let (reading, until) = match clocked(trigger, self.now) {
             Some((value, until)) => (Reading::Fresh(value), Some(until)),
+            None if !self::asked(trigger) => (self.queued(trigger), None),
             None => readings::reading(&asked, poll(trigger), self.current > self.min, self.now.mono),
         };
         self.out.wake(until);
@@ -190,6 +194,12 @@ impl<'a> Scaler<'a> {
         let time = asked.good.as_ref().map(|good| good.wall);
         let (error, failures, not_before) = (asked.error, asked.failures, asked.alone.filter(|at| *at > self.now.wall));
         (wants, Signal { trigger: name, value, state, time, error, failures, not_before, raw, wants: size, says })
+    }
+
+    /// What stands in a queue of weir's own: known at any time, and never old.
+    fn queued(&self, trigger: &Trigger) -> Reading {
+        let pool = trigger.source.queue.as_ref().and_then(|queue| queue.pool.as_deref()).unwrap_or(&self.pool.name);
+        self.queues.get(pool).map_or(Reading::Unknown, |counts| Reading::Fresh(counts.backlog() as f64))
     }
 
     /// What the spec says of a trigger that has failed for long.
@@ -383,6 +393,11 @@ fn bounds(scale: &Scale, now: Now) -> (u32, u32, Option<Moment>) {
     }
     let max = max.unwrap_or(scale.max_replicas);
     (min.unwrap_or(scale.min_replicas).min(max), max, until)
+}
+
+/// Its source is asked at intervals: not what the clock or a queue of weir's own says, but where a rule makes a step for each number.
+fn asked(trigger: &Trigger) -> bool {
+    trigger.source.schedule.is_none() && (trigger.source.queue.is_none() || trigger.step.is_some())
 }
 
 /// What a trigger by the clock says, and until when.

@@ -80,6 +80,7 @@ pub(super) fn model(exit: &wire::Exit) -> Exit {
         message: (!exit.failed.is_empty()).then(|| exit.failed.clone()),
         started: (exit.started > 0).then_some(Wall(exit.started)),
         finished: Wall(exit.finished),
+        ended: None,
         ran_ms: exit.ran,
         cpu_ms: exit.cpu,
         max_rss_kib: exit.rss,

@@ -5,12 +5,15 @@
 //!                                                               no: [lost], hunt until nothing of it lives: [no shim]
 //! ```
 //! A slot that another daemon's shim holds is lost to us too, and left alone: it is looked at ever more slowly, and hunted
-//! only when told to.
+//! only when told to. A shim whose other daemon has ended is met again.
 
+use std::os::fd::OwnedFd;
 use std::process::Child;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
@@ -41,13 +44,21 @@ struct Link {
     shim: Option<Shim>,
     /// The shim's process, if it is our child: to be reaped.
     child: Option<Child>,
-    /// How often we have looked at a slot that another daemon's shim holds; absent: none does.
-    held: Option<usize>,
+    /// Another daemon's shim, or our shim for another daemon, holds the slot.
+    held: Option<Held>,
     seen: Seen,
     cpu_ms: u64,
     cpu_at: Option<Moment>,
     refreshed: Option<Moment>,
     asked_at: Option<Moment>,
+}
+
+/// A slot that another has.
+struct Held {
+    /// How often we have looked whether it is free.
+    looks: usize,
+    /// The daemon that took over our shim.
+    by: Option<OwnedFd>,
 }
 
 struct Shim {
@@ -70,12 +81,12 @@ pub(super) async fn run(
     drop(told);
     loop {
         let wish = match &mut link.shim {
-            None => match link.held {
+            None => match &link.held {
                 None => wishes.recv().await,
-                Some(looks) => match tokio::time::timeout(pause(looks), wishes.recv()).await {
+                Some(Held { looks, .. }) => match tokio::time::timeout(pause(*looks), wishes.recv()).await {
                     Ok(wish) => wish,
                     Err(_) => {
-                        link.look_again(looks + 1);
+                        link.look_again().await;
                         continue;
                     }
                 },
@@ -237,6 +248,8 @@ impl Link {
             nofile: self.shared.nofile,
             log_size: order.logs.max_size,
             log_files: order.logs.max_files,
+            stdin: order.stdin.unwrap_or_default().into_bytes(),
+            log: order.log.unwrap_or_default().into_bytes(),
             log_rate: order.logs.max_rate,
             cgroup: self.shared.config.driver.make(&self.slot)?.into_bytes(),
         })
@@ -255,7 +268,7 @@ impl Link {
     fn state(&mut self, state: &State) {
         let now = clock::now().mono;
         if state.phase == Phase::Held {
-            return self.hold_off();
+            return self.hold_off(state.pid);
         }
         if let Some(asked) = self.asked_at.take() {
             // Ten milliseconds of CPU is what looking at the clock costs in a quiet program.
@@ -299,26 +312,33 @@ impl Link {
     }
 
     /// Another holds the slot: a second shim was refused by the lock, or another daemon has taken over our shim.
-    fn hold_off(&mut self) {
+    fn hold_off(&mut self, by: i32) {
         if let SlotState::Starting { incarnation, .. } = self.seen.state {
             self.shared.tell(SlotEvent::StartFailed { slot: self.slot.clone(), incarnation, message: HELD.into() });
         }
-        (self.shim, self.held) = (None, Some(0));
+        let by = Pid::from_raw(by).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        (self.shim, self.held) = (None, Some(Held { looks: 0, by }));
         self.tell_lost();
     }
 
-    /// Look whether the slot that another holds is free by now.
-    fn look_again(&mut self, looks: usize) {
-        let dir = self.shared.dir(&self.slot);
-        self.held = (!hunt::is_free(&dir)).then_some(looks);
+    /// Look whether the slot that another holds is free by now, or whether that other has ended and left it.
+    async fn look_again(&mut self) {
         if let Some(mut child) = self.child.take()
             && matches!(child.try_wait(), Ok(None))
         {
             self.child = Some(child);
         }
-        if self.held.is_none() {
+        let Some(mut held) = self.held.take() else { return };
+        let dir = self.shared.dir(&self.slot);
+        if hunt::is_free(&dir) {
             let exit = self.last_end(&dir);
             self.tell(Seen { state: SlotState::Vacant, shim: None, exit });
+        } else if held.by.as_ref().is_some_and(has_ended) {
+            // The worker runs on for whoever comes: that is us again.
+            self.cut_off().await;
+        } else {
+            held.looks += 1;
+            self.held = Some(held);
         }
     }
 
@@ -409,4 +429,10 @@ impl Link {
 fn nonblocking(stream: std::os::unix::net::UnixStream) -> std::io::Result<UnixStream> {
     stream.set_nonblocking(true)?;
     UnixStream::from_std(stream)
+}
+
+/// The process of a pidfd lives no more.
+fn has_ended(pidfd: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+    poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }

@@ -1,4 +1,4 @@
-//! Edits of spec files by `ctl`: a count set, a document put or removed, everything else left as it is.
+//! Edits of spec files by `ctl`: a count set, everything else left as it is; and how a file is replaced.
 //!
 //! Each edit splices the text at the place that the located tree gives, so comments, order, quoting and line ends of all
 //! the rest stay byte for byte; then the result is read again, and an edit that changed anything else is refused. Files
@@ -13,9 +13,11 @@ use crate::model::document::tree::{self, Node, Value};
 use crate::model::document::{Document, parse};
 
 /// A document in the text of a file.
-struct Spot<'a> {
-    part: Part<'a>,
-    root: Node,
+pub(super) struct Spot<'a> {
+    /// Its text and where that begins.
+    pub(super) part: Part<'a>,
+    /// Its tree; places are counted from the part's beginning.
+    pub(super) root: Node,
 }
 
 /// The text with `spec.replicas` of a pool set to `n`.
@@ -34,6 +36,9 @@ pub fn set_replicas(text: &str, name: &str, n: u32) -> Result<String, String> {
 /// Where in the document's text the number stands or should stand, and what is to be written there.
 fn splice(spot: &Spot<'_>, n: u32) -> Result<(Range<usize>, String), String> {
     let spec = spot.root.get("spec").ok_or("the document has no spec")?;
+    if let Some(scale) = spec.get("scale") {
+        return Err(scaled(scale));
+    }
     if let Some(count) = spec.get("replicas") {
         let Value::Scalar { .. } = count.value else { return Err("spec.replicas is not a number".into()) };
         return Ok((count.at.byte..count.end, n.to_string()));
@@ -50,6 +55,17 @@ fn splice(spot: &Spot<'_>, n: u32) -> Result<(Range<usize>, String), String> {
     Ok((first.at.byte..first.at.byte, format!("replicas: {n}, ")))
 }
 
+/// Why a number cannot be set where triggers decide, and what can be done instead.
+fn scaled(scale: &Node) -> String {
+    let bound = |name| scale.get(name).and_then(Node::text).map_or_else(String::new, |text| format!(" ({text} now)"));
+    format!(
+        "its triggers decide how many workers there are (spec.scale): edit spec.scale.minReplicas{} and maxReplicas{}, with \
+         \"ctl edit\", or hold its present size with \"ctl pause\"",
+        bound("minReplicas"),
+        bound("maxReplicas")
+    )
+}
+
 fn only_replicas_changed(before: &str, after: &str, name: &str, n: u32) -> Result<(), String> {
     let wanted: Vec<Option<Document>> =
         good(before).into_iter().map(|document| document.map(|document| with_replicas(document, name, n))).collect();
@@ -60,7 +76,7 @@ fn only_replicas_changed(before: &str, after: &str, name: &str, n: u32) -> Resul
     }
 }
 
-fn good(text: &str) -> Vec<Option<Document>> {
+pub(super) fn good(text: &str) -> Vec<Option<Document>> {
     parse(text.as_bytes()).into_iter().map(|parsed| parsed.ok().map(|located| located.document)).collect()
 }
 
@@ -74,125 +90,17 @@ fn with_replicas(document: Document, name: &str, n: u32) -> Document {
     }
 }
 
-/// The text with an annotation of a pool set, or with no value removed.
-///
-/// # Errors
-/// If the pool is not in the text, cannot be read, or the edit would change anything else.
-pub fn set_annotation(text: &str, name: &str, key: &str, value: Option<&str>) -> Result<String, String> {
-    let spot = find(text, "WorkerPool", name)?;
-    let (range, new) = annotation(&spot, key, value)?;
-    let at = spot.part.byte + range.start..spot.part.byte + range.end;
-    let edited = format!("{}{new}{}", &text[..at.start], &text[at.end..]);
-    let wanted = good(text).into_iter().map(|document| document.map(|document| annotated(document, name, key, value)));
-    if good(&edited) == wanted.collect::<Vec<_>>() {
-        Ok(edited)
-    } else {
-        Err("the edit would change more than one annotation: edit the file by hand".into())
-    }
+pub(super) fn is_it(root: &Node, kind: &str, name: &str) -> bool {
+    let found = root.get("metadata").and_then(|meta| meta.get("name")).and_then(Node::text);
+    found == Some(name) && root.get("kind").and_then(Node::text) == Some(kind)
 }
 
-fn annotated(document: Document, name: &str, key: &str, value: Option<&str>) -> Document {
-    match document {
-        Document::WorkerPool(mut pool) if pool.metadata.name == name => {
-            match value {
-                Some(value) => pool.metadata.annotations.insert(key.into(), value.into()),
-                None => pool.metadata.annotations.remove(key),
-            };
-            Document::WorkerPool(pool)
-        }
-        Document::WorkerPool(_) | Document::ResourcePolicy(_) => document,
-    }
-}
-
-/// Where in the document's text the annotation stands or should stand, and what is to be written there.
-fn annotation(spot: &Spot<'_>, key: &str, value: Option<&str>) -> Result<(Range<usize>, String), String> {
-    let quoted = |text: &str| serde_json::to_string(text).expect("text is JSON");
-    let meta = spot.root.get("metadata").ok_or("the document has no metadata")?;
-    let present = meta.get("annotations").and_then(|all| all.get(key));
-    match (present, value) {
-        (Some(old), Some(value)) => Ok((old.at.byte..old.end, quoted(value))),
-        (None, None) => Ok((spot.root.at.byte..spot.root.at.byte, String::new())),
-        (Some(_), None) => Err("removing an annotation is not supported yet: edit the file by hand".into()),
-        (None, Some(value)) => {
-            let entry = format!("{}: {}", quoted(key), quoted(value));
-            match meta.get("annotations").map(|all| &all.value) {
-                Some(Value::Map(entries)) if !entries.is_empty() => Ok(before_first(spot, &entries[0].0, &entry)),
-                Some(_) => Err("metadata.annotations is there but empty: edit the file by hand".into()),
-                None => {
-                    let Value::Map(entries) = &meta.value else { return Err("metadata is not a map".into()) };
-                    let (first, _) = entries.first().ok_or("metadata is empty")?;
-                    Ok(before_first(spot, first, &format!("annotations: {{{entry}}}")))
-                }
-            }
-        }
-    }
-}
-
-/// A new entry in front of a map's first: on a line of its own in a block, before a comma in a flow.
-fn before_first(spot: &Spot<'_>, first: &tree::Key, entry: &str) -> (Range<usize>, String) {
-    let text = spot.part.text;
-    let row = text[..first.at.byte].rfind('\n').map_or(0, |at| at + 1);
-    let indent = &text[row..first.at.byte];
-    let at = first.at.byte..first.at.byte;
-    if indent.chars().all(|c| c == ' ') {
-        let end = if text.contains("\r\n") { "\r\n" } else { "\n" };
-        return (at, format!("{entry}{end}{indent}"));
-    }
-    (at, format!("{entry}, "))
-}
-
-/// The text with a document replaced by `new` (YAML without a `---` line), or with `new` appended if it is not there.
-///
-/// # Errors
-/// If `new` is not exactly one good document of this kind and name, or the text names it twice.
-pub fn put_document(text: &str, kind: &str, name: &str, new: &str) -> Result<String, String> {
-    let read = good(new);
-    let [Some(document)] = read.as_slice() else { return Err("the new document is not one good document".into()) };
-    if document.kind().name() != kind || document.name() != name {
-        return Err(format!("the new document is not {kind} {name}"));
-    }
-    let new = format!("{}\n", new.trim_end());
-    let spots = spots(text, kind, name);
-    match spots.as_slice() {
-        [] if documents(text).is_empty() => Ok(format!("{text}{new}")),
-        [] => Ok(format!("{}\n---\n{new}", text.trim_end())),
-        [spot] => {
-            let (start, end) = body(spot);
-            let rest = &text[end..];
-            let tail = if rest.is_empty() || rest.starts_with("---") || rest.starts_with("...") { "" } else { "\n" };
-            Ok(format!("{}{new}{tail}{rest}", &text[..start]))
-        }
-        [_, _, ..] => Err(format!("the file names {kind} {name} more than once")),
-    }
-}
-
-/// The text without a document; none if nothing is left.
-///
-/// # Errors
-/// If the document is not there.
-pub fn remove_document(text: &str, kind: &str, name: &str) -> Result<Option<String>, String> {
-    let spot = find(text, kind, name)?;
-    let end = spot.part.byte + spot.part.text.len();
-    let left = format!("{}{}", &text[..spot.part.byte], &text[end..]);
-    Ok((!documents(&left).is_empty()).then_some(left))
-}
-
-/// From the first key to the end of the document: what stands above it (marks, comments) is not part of it.
-fn body(spot: &Spot<'_>) -> (usize, usize) {
-    let start = spot.part.text[..spot.root.at.byte].rfind('\n').map_or(0, |at| at + 1);
-    (spot.part.byte + start, spot.part.byte + spot.part.text.len())
-}
-
-fn spots<'a>(text: &'a str, kind: &str, name: &str) -> Vec<Spot<'a>> {
+pub(super) fn spots<'a>(text: &'a str, kind: &str, name: &str) -> Vec<Spot<'a>> {
     let read = |part: Part<'a>| tree::read(part.text, part.line).ok().flatten().map(|root| Spot { part, root });
-    let is_it = |spot: &Spot<'_>| {
-        let found = spot.root.get("metadata").and_then(|meta| meta.get("name")).and_then(Node::text);
-        found == Some(name) && spot.root.get("kind").and_then(Node::text) == Some(kind)
-    };
-    documents(text).into_iter().filter_map(read).filter(is_it).collect()
+    documents(text).into_iter().filter_map(read).filter(|spot| is_it(&spot.root, kind, name)).collect()
 }
 
-fn find<'a>(text: &'a str, kind: &str, name: &str) -> Result<Spot<'a>, String> {
+pub(super) fn find<'a>(text: &'a str, kind: &str, name: &str) -> Result<Spot<'a>, String> {
     let mut spots = spots(text, kind, name);
     match (spots.pop(), spots.is_empty()) {
         (Some(spot), true) => Ok(spot),
@@ -263,21 +171,12 @@ mod tests {
     }
 
     #[test]
-    fn documents_are_put_and_removed_among_others() {
-        let new = "apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {name: a}\nspec: {replicas: 9, template: {command: [x]}}";
-        let put = put_document(TWO, "WorkerPool", "a", new).unwrap();
-        assert_eq!(put, format!("# the first\n{new}\n{}", &TWO[TWO.find("---").unwrap()..]));
-        let other = new.replace("name: a", "name: c");
-        assert_eq!(put_document(TWO, "WorkerPool", "c", &other).unwrap(), format!("{TWO}---\n{other}\n"));
-        assert_eq!(put_document("", "WorkerPool", "c", &other).unwrap(), format!("{other}\n"));
-        assert!(put_document(TWO, "WorkerPool", "a", &other).is_err());
-        assert!(put_document(TWO, "WorkerPool", "a", "spec: [").is_err());
-        let left = remove_document(TWO, "WorkerPool", "b").unwrap().unwrap();
-        assert_eq!(left, TWO[..TWO.find("---").unwrap()]);
-        let left = remove_document(TWO, "WorkerPool", "a").unwrap().unwrap();
-        assert_eq!(left, TWO[TWO.find("---").unwrap()..]);
-        assert_eq!(remove_document(&left, "WorkerPool", "b").unwrap(), None);
-        assert!(remove_document(TWO, "WorkerPool", "x").is_err());
+    fn a_number_that_triggers_decide_is_not_set() {
+        let text = "apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {name: s}\nspec:\n  scale: {minReplicas: 1, maxReplicas: 8, triggers: [{name: q, files: {directory: /q}}]}\n  template: {command: [run]}\n";
+        let refused = set_replicas(text, "s", 3).unwrap_err();
+        for part in ["minReplicas (1 now)", "maxReplicas (8 now)", "ctl edit", "ctl pause"] {
+            assert!(refused.contains(part), "{refused}");
+        }
     }
 
     #[test]

@@ -6,14 +6,20 @@
 
 pub mod read;
 mod schema;
+pub mod tasks;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::mpsc;
 
 use rusqlite::{Connection, Transaction, params};
 
+use self::tasks::Tasks;
 use crate::model::batch::{Batch, Reading, Stored};
 use crate::model::plan::Record;
+use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueWork};
+use crate::model::task::Task;
+use crate::model::time::{Now, Wall};
 use crate::model::worker::SlotId;
 
 /// The oldest SQLite without the WAL-reset corruption.
@@ -29,7 +35,15 @@ const READINGS_SWEPT: i64 = 200;
 /// Batches joined in one transaction at most.
 const GROUP_MAX: usize = 512;
 
-type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
+type Done = Box<dyn FnOnce(Result<Vec<QueueAnswer>, String>) + Send>;
+
+/// What is done with the queues: given by whoever decides, done inside the transactions of this thread.
+pub struct Queues {
+    /// Does one piece of work.
+    pub work: fn(&Tasks<'_>, &QueueWork, Now) -> rusqlite::Result<QueueAnswer>,
+    /// Told what stands in a queue that changed, after the transaction and before its answers.
+    pub changed: Box<dyn Fn(&str, QueueCounts) + Send>,
+}
 
 /// A handle on the store's thread.
 #[derive(Clone)]
@@ -43,7 +57,7 @@ impl Store {
     ///
     /// # Errors
     /// A text that says what is wrong with the file.
-    pub fn open(path: &Path, boot: &str) -> Result<(Store, Stored), String> {
+    pub fn open(path: &Path, boot: &str, queues: Queues) -> Result<(Store, Stored), String> {
         let said = |e: rusqlite::Error| format!("{}: {e}", path.display());
         if rusqlite::version_number() < SQLITE_MIN {
             return Err(format!(
@@ -57,12 +71,12 @@ impl Store {
         schema::migrate(&mut db).map_err(|e| format!("{}: {e}", path.display()))?;
         let stored = load(&db, boot).map_err(said)?;
         let (work, inbox) = mpsc::channel();
-        std::thread::Builder::new().name("store".into()).spawn(move || run(db, &inbox)).map_err(|e| e.to_string())?;
+        std::thread::Builder::new().name("store".into()).spawn(move || run(db, &queues, &inbox)).map_err(|e| e.to_string())?;
         Ok((Store { work }, stored))
     }
 
     /// Commit `batch`, then call `done` on the store's thread.
-    pub fn commit(&self, batch: Batch, done: impl FnOnce(Result<(), String>) + Send + 'static) {
+    pub fn commit(&self, batch: Batch, done: impl FnOnce(Result<Vec<QueueAnswer>, String>) + Send + 'static) {
         if let Err(mpsc::SendError((_, done))) = self.work.send((batch, Box::new(done))) {
             done(Err("the store has ended".into()));
         }
@@ -76,7 +90,7 @@ fn private(path: &Path) -> std::io::Result<()> {
     file.set_permissions(std::fs::Permissions::from_mode(0o600))
 }
 
-fn run(mut db: Connection, inbox: &mpsc::Receiver<(Batch, Done)>) {
+fn run(mut db: Connection, queues: &Queues, inbox: &mpsc::Receiver<(Batch, Done)>) {
     while let Ok(first) = inbox.recv() {
         let mut group = vec![first];
         while group.len() < GROUP_MAX
@@ -84,19 +98,39 @@ fn run(mut db: Connection, inbox: &mpsc::Receiver<(Batch, Done)>) {
         {
             group.push(next);
         }
-        let result = write(&mut db, group.iter().map(|(batch, _)| batch)).map_err(|e| e.to_string());
-        for (_, done) in group {
-            done(result.clone());
+        match write(&mut db, queues, group.iter().map(|(batch, _)| batch)) {
+            Ok((answers, touched)) => {
+                tell(&db, queues, &touched);
+                group.into_iter().zip(answers).for_each(|((_, done), answers)| done(Ok(answers)));
+            }
+            Err(error) => group.into_iter().for_each(|(_, done)| done(Err(error.to_string()))),
         }
     }
 }
 
-fn write<'a>(db: &mut Connection, batches: impl Iterator<Item = &'a Batch>) -> rusqlite::Result<()> {
+/// Tell what stands in the queues that changed.
+fn tell(db: &Connection, queues: &Queues, touched: &BTreeSet<String>) {
+    for pool in touched {
+        match tasks::counts(db, pool) {
+            Ok(counts) => (queues.changed)(pool, counts),
+            Err(error) => tracing::warn!(pool, %error, "a queue cannot be counted"),
+        }
+    }
+}
+
+type Written = (Vec<Vec<QueueAnswer>>, BTreeSet<String>);
+
+fn write<'a>(db: &mut Connection, queues: &Queues, batches: impl Iterator<Item = &'a Batch>) -> rusqlite::Result<Written> {
     let turn = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let tables = Tasks::new(&turn);
+    let mut answers = Vec::new();
     for batch in batches {
         one(&turn, batch)?;
+        answers.push(batch.queue.iter().map(|work| (queues.work)(&tables, work, batch.at)).collect::<rusqlite::Result<_>>()?);
     }
-    turn.commit()
+    let touched = tables.touched();
+    turn.commit()?;
+    Ok((answers, touched))
 }
 
 fn one(turn: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
@@ -175,8 +209,34 @@ fn load(db: &Connection, boot: &str) -> rusqlite::Result<Stored> {
         pools: rows(db, "SELECT name, body FROM pools", |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?,
         slots,
         events: events.into_iter().map(|((), event)| event).collect(),
+        leased: leased(db, same_boot)?,
+        counts: counts(db)?,
+        schedules: schedules(db)?,
         version: next,
     })
+}
+
+/// Tasks that a worker had.
+fn leased(db: &Connection, same_boot: bool) -> rusqlite::Result<Vec<Task>> {
+    let sql = format!("SELECT {} FROM tasks WHERE phase = 4", tasks::COLUMNS);
+    let mut leased = db.prepare(&sql)?.query_map([], tasks::read)?.collect::<rusqlite::Result<Vec<Task>>>()?;
+    if !same_boot {
+        leased.iter_mut().for_each(|task| (task.deadline, task.lease_until) = (None, None));
+    }
+    Ok(leased)
+}
+
+fn counts(db: &Connection) -> rusqlite::Result<Vec<(String, QueueCounts)>> {
+    let sql = "SELECT pool FROM task_counts UNION SELECT pool FROM queues";
+    let pools = db.prepare(sql)?.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
+    pools.into_iter().map(|pool| tasks::counts(db, &pool).map(|counts| (pool, counts))).collect()
+}
+
+type Fired = ((String, String), (Wall, u32));
+
+fn schedules(db: &Connection) -> rusqlite::Result<Vec<Fired>> {
+    let mut query = db.prepare("SELECT pool, name, last, count FROM task_schedules")?;
+    query.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), (Wall(row.get(2)?), row.get(3)?))))?.collect()
 }
 
 /// Rows whose body still reads; one that does not is left in the file and passed over, so that nothing else is held up.
@@ -203,10 +263,15 @@ mod tests {
     use super::*;
     use crate::model::time::Moment;
 
-    fn commit(store: &Store, batch: Batch) -> Result<(), String> {
+    fn commit(store: &Store, batch: Batch) -> Result<Vec<QueueAnswer>, String> {
         let (tell, told) = mpsc::channel();
         store.commit(batch, move |result| tell.send(result).expect("the test waits"));
         told.recv().expect("the store answers")
+    }
+
+    fn open(path: &Path, boot: &str) -> Result<(Store, Stored), String> {
+        let queues = Queues { work: |_, _, _| Ok(QueueAnswer::Done), changed: Box::new(|_, _| {}) };
+        Store::open(path, boot, queues)
     }
 
     fn event(name: &str) -> crate::model::status::EventObject {
@@ -221,7 +286,7 @@ mod tests {
         let path = dir.path().join("weir.db");
         let slot = SlotId { pool: "p".into(), worker: "p-0".into() };
         let record = Record { incarnation: 7, next_start: Some(Moment(5)), ..Record::default() };
-        let (store, _) = Store::open(&path, "boot-1").expect("opens");
+        let (store, _) = open(&path, "boot-1").expect("opens");
         let batch = Batch {
             slots: vec![(slot.clone(), Some(record.clone()))],
             events: vec![event("a"), event("a"), event("b")],
@@ -230,10 +295,10 @@ mod tests {
         };
         commit(&store, batch).expect("commits");
         drop(store);
-        let (_, stored) = Store::open(&path, "boot-1").expect("opens again");
+        let (_, stored) = open(&path, "boot-1").expect("opens again");
         assert_eq!(stored.slots, vec![(slot.clone(), record.clone())]);
         assert_eq!((stored.events.len(), stored.catalogue.as_deref()), (2, Some("{}")));
-        let (_, stored) = Store::open(&path, "boot-2").expect("opens after a reboot");
+        let (_, stored) = open(&path, "boot-2").expect("opens after a reboot");
         assert_eq!(stored.slots, vec![(slot, Record { next_start: None, ..record })]);
     }
 
@@ -242,7 +307,7 @@ mod tests {
         const DAY: i64 = 86_400_000;
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("weir.db");
-        let (store, _) = Store::open(&path, "b").expect("opens");
+        let (store, _) = open(&path, "b").expect("opens");
         let at = |trigger: &str, at: i64, value: f64| Reading {
             pool: "p".into(),
             trigger: trigger.into(),
@@ -266,7 +331,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("weir.db");
         Connection::open(&path).and_then(|db| db.pragma_update(None, "user_version", 99)).expect("writes");
-        let refusal = Store::open(&path, "b").err().expect("refuses");
+        let refusal = open(&path, "b").err().expect("refuses");
         assert!(refusal.contains("newer weir") && refusal.contains("--state"), "{refusal}");
     }
 }

@@ -9,8 +9,25 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use crate::model::batch::{Reading, StoredPool};
 use crate::model::plan::Record;
+use crate::model::task::{Task, TaskState};
 use crate::model::time::Wall;
 use crate::model::worker::SlotId;
+
+/// Tasks that are listed at once at most.
+const LISTED_MAX: u32 = 10_000;
+
+/// Which tasks are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskFilter {
+    /// Of this pool.
+    pub pool: Option<String>,
+    /// This one.
+    pub id: Option<u64>,
+    /// In one of these states; empty: in any.
+    pub states: Vec<TaskState>,
+    /// So many at most; 0: as many as can be listed at once.
+    pub most: u32,
+}
 
 /// A store that is only read.
 pub struct Reader {
@@ -74,6 +91,59 @@ impl Reader {
         };
         let all = self.db.prepare(SQL).and_then(|mut query| query.query_map(params![pool, from.0], read)?.collect());
         all.map_err(|e| self.said(&e))
+    }
+
+    /// Tasks with their places: those that run, those that wait in their order, those that ended, the last first.
+    ///
+    /// # Errors
+    /// A text with the path.
+    pub fn tasks(&self, filter: &TaskFilter) -> Result<Vec<(Task, Option<u64>)>, String> {
+        self.found(filter).map_err(|e| self.said(&e))
+    }
+
+    fn found(&self, filter: &TaskFilter) -> rusqlite::Result<Vec<(Task, Option<u64>)>> {
+        // One snapshot for both questions: the tasks, and how many stand before the first of them.
+        let turn = self.db.unchecked_transaction()?;
+        let states = filter.states.iter().flat_map(|state| super::tasks::phases(*state)).copied().collect::<Vec<i64>>();
+        let most = if filter.most == 0 { LISTED_MAX } else { filter.most.min(LISTED_MAX) };
+        let sql = format!(
+            "SELECT {}, phase, pool FROM tasks WHERE (?1 IS NULL OR pool = ?1) AND (?2 IS NULL OR id = ?2) \
+             AND (json_array_length(?3) = 0 OR phase IN (SELECT value FROM json_each(?3))) \
+             ORDER BY CASE WHEN phase = 4 THEN 0 WHEN phase < 4 THEN phase ELSE 5 END, \
+             CASE WHEN phase > 4 THEN -finished ELSE rank END, id LIMIT ?4",
+            super::tasks::COLUMNS
+        );
+        let states = serde_json::Value::from(states).to_string();
+        let id = filter.id.map(u64::cast_signed);
+        let values = params![filter.pool, id, states, most];
+        let mut query = self.db.prepare_cached(&sql)?;
+        let rows =
+            query.query_map(values, |row| Ok((super::tasks::read(row)?, row.get::<_, i64>(11)? == super::tasks::READY)))?;
+        let mut found = Vec::new();
+        let mut places = std::collections::BTreeMap::<(String, String), u64>::new();
+        for row in rows {
+            let (task, ready) = row?;
+            let line = (task.pool.clone(), task.worker.clone().unwrap_or_default());
+            let place = match places.get(&line) {
+                _ if !ready => None,
+                Some(before) => Some(before + 1),
+                None => Some(self.place(&task)?),
+            };
+            if let Some(place) = place {
+                places.insert(line, place);
+            }
+            found.push((task, place));
+        }
+        drop(turn);
+        Ok(found)
+    }
+
+    /// The place of one task among those that wait with it.
+    fn place(&self, task: &Task) -> rusqlite::Result<u64> {
+        let sql = "SELECT count(*) FROM tasks WHERE phase = 1 AND pool = ?1 AND worker = ?2 \
+                   AND (rank, id) <= (SELECT rank, id FROM tasks WHERE id = ?3)";
+        let values = params![task.pool, task.worker.as_deref().unwrap_or(""), task.id.cast_signed()];
+        self.db.prepare_cached(sql)?.query_row(values, |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
     }
 
     fn said(&self, error: &rusqlite::Error) -> String {

@@ -5,7 +5,7 @@
 use rusqlite::Connection;
 
 /// Each step takes the file from its index to the next. Never edit a step that was released; add one.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
     CREATE TABLE pools (name TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
@@ -16,6 +16,26 @@ const STEPS: [&str; 2] = [
     CREATE TABLE readings (serial INTEGER PRIMARY KEY, pool TEXT NOT NULL, \"trigger\" TEXT NOT NULL, at_ms INTEGER NOT NULL,
         value REAL NOT NULL) STRICT;
     CREATE INDEX readings_of ON readings (pool, \"trigger\", at_ms);
+",
+    // `phase` is the state as the indexes need it: 0 Held, 1 ready, 2 delayed, 3 blocked, 4 Leased, then the final ones.
+    "
+    CREATE TABLE tasks (id INTEGER PRIMARY KEY AUTOINCREMENT, pool TEXT NOT NULL, phase INTEGER NOT NULL, rank INTEGER NOT NULL,
+        worker TEXT NOT NULL, key TEXT, not_before INTEGER, expires INTEGER, finished INTEGER, nonce INTEGER NOT NULL,
+        deadline INTEGER, lease_until INTEGER, body TEXT NOT NULL, payload TEXT NOT NULL, result TEXT) STRICT;
+    CREATE INDEX tasks_ready ON tasks (pool, worker, rank, id) WHERE phase = 1;
+    CREATE INDEX tasks_delayed ON tasks (pool, not_before) WHERE phase = 2;
+    CREATE INDEX tasks_expiry ON tasks (pool, expires) WHERE phase < 4;
+    CREATE INDEX tasks_leased ON tasks (pool, worker) WHERE phase = 4;
+    CREATE INDEX tasks_keyed ON tasks (pool, key, phase, rank, id) WHERE key IS NOT NULL AND phase IN (1, 3, 4);
+    CREATE INDEX tasks_ended ON tasks (pool, finished) WHERE phase > 4;
+    CREATE TABLE task_counts (pool TEXT NOT NULL, phase INTEGER NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (pool, phase)) STRICT,
+        WITHOUT ROWID;
+    CREATE TABLE task_keys (pool TEXT NOT NULL, key TEXT NOT NULL, id INTEGER NOT NULL, until INTEGER NOT NULL,
+        PRIMARY KEY (pool, key)) STRICT, WITHOUT ROWID;
+    CREATE INDEX task_keys_until ON task_keys (until);
+    CREATE TABLE queues (pool TEXT PRIMARY KEY, cursor INTEGER NOT NULL, paused_until INTEGER, paused_why TEXT NOT NULL) STRICT;
+    CREATE TABLE task_schedules (pool TEXT NOT NULL, name TEXT NOT NULL, last INTEGER NOT NULL, count INTEGER NOT NULL,
+        PRIMARY KEY (pool, name)) STRICT, WITHOUT ROWID;
 ",
 ];
 

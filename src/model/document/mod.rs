@@ -26,7 +26,7 @@ pub use write::to_yaml;
 
 use self::check::{VIOLATIONS_MAX, Walk};
 use self::tree::{Node, Step, path_text};
-use super::meta::{API_VERSION, Kind, quoted};
+use super::meta::{API_VERSION, Kind, ObjectMeta, quoted};
 use super::policy::ResourcePolicy;
 use super::pool::WorkerPool;
 
@@ -54,9 +54,14 @@ impl Document {
 
     /// Its name.
     pub fn name(&self) -> &str {
+        &self.metadata().name
+    }
+
+    /// Its name, labels and annotations.
+    pub fn metadata(&self) -> &ObjectMeta {
         match self {
-            Document::WorkerPool(pool) => &pool.metadata.name,
-            Document::ResourcePolicy(policy) => &policy.metadata.name,
+            Document::WorkerPool(pool) => &pool.metadata,
+            Document::ResourcePolicy(policy) => &policy.metadata,
         }
     }
 }
@@ -207,9 +212,10 @@ fn deserialize(kind: Kind, value: Value) -> Result<Document, (Vec<Step>, String)
         (steps.collect(), error.inner().to_string())
     };
     match kind {
-        Kind::WorkerPool => {
-            serde_path_to_error::deserialize(value).map(|pool| Document::WorkerPool(Box::new(pool))).map_err(told)
-        }
+        Kind::WorkerPool => serde_path_to_error::deserialize(value)
+            .map(WorkerPool::defaulted)
+            .map(|pool| Document::WorkerPool(Box::new(pool)))
+            .map_err(told),
         Kind::ResourcePolicy => {
             serde_path_to_error::deserialize(value).map(|policy| Document::ResourcePolicy(Box::new(policy))).map_err(told)
         }

@@ -9,13 +9,11 @@ pub const KINDS: &[Kind] = &[Kind::ResourcePolicy];
 
 /// Fields of a `WorkerPool` that are refused, as paths from the document's root; `*` is each item of a list.
 pub const FIELDS: &[&[&str]] = &[
-    &["spec", "scale", "triggers", "*", "queue"],
     &["spec", "scale", "triggers", "*", "cpu"],
     &["spec", "scale", "triggers", "*", "memory"],
-    &["spec", "scale", "quota", "*", "source", "queue"],
     &["spec", "scale", "quota", "*", "source", "cpu"],
     &["spec", "scale", "quota", "*", "source", "memory"],
-    &["spec", "queue"],
+    &["spec", "queue", "webhooks"],
     &["spec", "notify"],
     &["spec", "template", "resources"],
     &["spec", "template", "recycle", "maxTasks"],

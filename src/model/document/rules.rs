@@ -9,6 +9,7 @@ use super::tree::{Broken, at};
 use crate::model::meta::NAME_BYTES_MAX;
 use crate::model::policy::{Amounts, Mode, PolicySpec};
 use crate::model::pool::{PoolSpec, WorkerPool};
+use crate::model::queue::{FailureAction, Queue};
 use crate::model::scale::Scale;
 use crate::model::template::Template;
 
@@ -31,8 +32,34 @@ pub fn pool(pool: &WorkerPool) -> Vec<Broken> {
         if queue.retry.backoff.initial > queue.retry.backoff.max {
             broken.push((at("spec.queue.retry.backoff.initial"), "is above max".into()));
         }
+        self::queue(queue, &mut broken);
     }
     broken
+}
+
+fn queue(queue: &Queue, broken: &mut Vec<Broken>) {
+    let mut seen = BTreeSet::new();
+    for (n, schedule) in queue.schedules.iter().enumerate() {
+        if !seen.insert(&schedule.name) {
+            broken.push((
+                at(&format!("spec.queue.schedules.{n}.name")),
+                format!("\"{}\" is already a schedule above", schedule.name),
+            ));
+        }
+    }
+    for (n, rule) in queue.failure_policy.iter().enumerate() {
+        let path = |field: &str| at(&format!("spec.queue.failurePolicy.{n}.{field}"));
+        let pauses = rule.action == FailureAction::PausePool;
+        if rule.pause_for.is_some() && (!pauses || rule.until.is_some()) {
+            broken.push((path("for"), "goes with action PausePool alone, and not together with until".into()));
+        }
+        if rule.until.is_some() && !pauses {
+            broken.push((path("until"), "goes with action PausePool alone".into()));
+        }
+        if rule.exit_codes.contains(&0) {
+            broken.push((path("exitCodes"), "found 0, which is success and never gets here".into()));
+        }
+    }
 }
 
 fn template(template: &Template, broken: &mut Vec<Broken>) {

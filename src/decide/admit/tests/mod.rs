@@ -185,6 +185,43 @@ fn a_vanished_object_is_stopped_after_the_grace() {
 }
 
 #[test]
+fn what_vanished_is_told_once_however_often_it_is_looked() {
+    let mut world = World::new();
+    for name in ["a", "b", "c", "d"] {
+        world.rename(&format!("{name}.yaml"), &spec(name, 1));
+    }
+    world.taken();
+    world.remove("a.yaml");
+    world.pass(200);
+    // The listing is told again in the same millisecond when git says another revision.
+    world.look();
+    world.look();
+    assert!(matches!(world.taken().as_slice(), [Change::Vanished { .. }]));
+    // What is held back is told as one thing.
+    world.files.clear();
+    world.look();
+    world.pass(200);
+    world.look();
+    let told = world.taken();
+    assert!(matches!(told.as_slice(), [Change::PruneBlocked { keys, .. }] if keys.len() == 4), "{told:?}");
+}
+
+#[test]
+fn what_changes_beside_the_spec_is_told_as_what_it_is() {
+    let mut world = World::new();
+    let with = |labels: &str| spec("a", 1).replace("{name: a}", &format!("{{name: a{labels}}}"));
+    world.rename("a.yaml", &with(", labels: {x: y, z: z}"));
+    world.taken();
+    world.rename("a.yaml", &with(", labels: {x: n}, annotations: {note: new}"));
+    let told = world.taken();
+    let [Change::Relabelled { what, .. }] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!(what, &["label \"x\"", "label \"z\"", "annotation \"note\""]);
+    assert_eq!(world.object("a").generation, 1);
+    world.rename("a.yaml", &spec("a", 2));
+    assert!(matches!(world.taken().as_slice(), [Change::Updated { generation: 2, .. }]));
+}
+
+#[test]
 fn many_at_once_are_not_believed() {
     for (total, gone, blocked) in [(1, 1, false), (2, 1, false), (2, 2, true), (3, 2, true), (10, 3, false), (10, 4, true)] {
         let mut world = World::new();

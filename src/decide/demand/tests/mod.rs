@@ -10,8 +10,10 @@ mod situations;
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::model::line::Line;
 use crate::model::plan::Slot;
 use crate::model::pool::PoolSpec;
+use crate::model::queue_work::QueueCounts;
 use crate::model::scale::{Behavior, Exact, PolicyType, ScaleDown, ScalePolicy, ScaleUp, SelectPolicy, Step, StepDown, StepUp};
 use crate::model::scale::{FallbackBehavior, Scale};
 use crate::model::scaling::{Asked, Change, SignalState};
@@ -30,6 +32,8 @@ struct World {
     slots: BTreeMap<String, Slot>,
     previous: PoolStatus,
     scaling: Scaling,
+    line: Line,
+    queues: BTreeMap<String, QueueCounts>,
     now: Now,
 }
 
@@ -39,7 +43,15 @@ impl World {
         let template = Template { command: vec!["run".into()], ..Template::default() };
         let spec = PoolSpec { scale: Some(scale), template, ..PoolSpec::default() };
         let facts = PoolFacts { name: "p".into(), spec, generation: 1, ending: None, ..PoolFacts::orphan("p") };
-        World { facts, slots: BTreeMap::new(), previous: PoolStatus::default(), scaling: Scaling::default(), now: start() }
+        World {
+            facts,
+            slots: BTreeMap::new(),
+            previous: PoolStatus::default(),
+            scaling: Scaling::default(),
+            line: Line::default(),
+            queues: BTreeMap::new(),
+            now: start(),
+        }
     }
 
     /// The same, left at this size by an earlier daemon.
@@ -68,6 +80,8 @@ impl World {
             allowance: 100,
             previous: &self.previous,
             runs: 0,
+            line: &self.line,
+            queues: &self.queues,
             machine: None,
             scaling: &self.scaling,
         }

@@ -1,0 +1,129 @@
+//! What is due in a pool's queue now: leases whose worker is gone, leases that have to end, the clock's work, recurring tasks.
+//!
+//! A lease ends only with the proof that its holder is gone: the slot is vacant, or a later run is in it. Until then it stays,
+//! however long ago it should have ended.
+
+use super::{overdue, recurring};
+use crate::model::line::Fired;
+use crate::model::plan::{Observation, Plan, Slot};
+use crate::model::queue::Queue;
+use crate::model::task::{End, EndReason, Task, UNFIT_CODE};
+use crate::model::time::{Moment, Now, Wall};
+use crate::model::worker::{Exit, ExitReason, SlotState};
+
+/// The exit code by which a process asks for another attempt: EX_TEMPFAIL.
+const AGAIN: i32 = 75;
+
+/// Look at the leases, and at what the clock has brought.
+pub fn look(observation: &Observation<'_>, plan: &mut Plan, now: Now) {
+    for task in observation.line.leases.values() {
+        let slot = task.worker.as_ref().and_then(|worker| observation.slots.get(worker));
+        if let Some(end) = gone(task, slot, now) {
+            plan.ends.push((task.id, end));
+        } else if let (Some(over), Some(worker)) = (overdue::overdue(task, now), &task.worker) {
+            plan.overdue.insert(worker.clone(), over.why);
+        } else {
+            overdue::wake(task).into_iter().for_each(|at| plan.wake(at));
+        }
+    }
+    let Some(queue) = observation.pool.spec.queue.as_ref().filter(|_| observation.pool.ending.is_none()) else { return };
+    let counts = observation.queues.get(&observation.pool.name);
+    match counts.and_then(|counts| counts.next) {
+        Some(at) if at <= now.wall => plan.tick = true,
+        Some(at) => plan.wake(moment(at, now)),
+        None => {}
+    }
+    if let Some(counts) = counts.filter(|counts| counts.paused(now.wall)) {
+        let until = counts.paused_until.unwrap_or_default();
+        plan.waiting_on.push(format!("its queue, which rests until {until}: {}", counts.paused_why));
+    }
+    recur(observation, queue, plan, now);
+}
+
+/// Recurring tasks that are due.
+fn recur(observation: &Observation<'_>, queue: &Queue, plan: &mut Plan, now: Now) {
+    for schedule in &queue.schedules {
+        let known = observation.line.fired.get(&schedule.name).copied();
+        let fired = known.unwrap_or(Fired { last: now.wall, count: 0 });
+        match recurring::next(schedule, fired) {
+            Some(due) if due <= now.wall => {
+                let after = recurring::fired(schedule, fired, due, now.wall);
+                plan.recur.push((schedule.name.clone(), after, Some(Box::new(recurring::task(schedule, due)))));
+                recurring::next(schedule, after).into_iter().for_each(|at| plan.wake(moment(at, now)));
+                continue;
+            }
+            Some(due) => plan.wake(moment(due, now)),
+            None => {}
+        }
+        if known.is_none() {
+            // From now on a clock's next time is counted from here, also by a later daemon.
+            plan.recur.push((schedule.name.clone(), fired, None));
+        }
+    }
+}
+
+/// When a time of the clock comes; now for one that is over.
+pub fn moment(wall: Wall, now: Now) -> Moment {
+    let ahead = u64::try_from(wall.0.saturating_sub(now.wall.0)).unwrap_or(0);
+    Moment(now.mono.0.saturating_add(ahead))
+}
+
+/// How the attempt ended, if its holder is proved gone.
+fn gone(task: &Task, slot: Option<&Slot>, now: Now) -> Option<End> {
+    let Some(slot) = slot else { return Some(lost(task, now)) };
+    let later = match &slot.seen.state {
+        // Nothing is proved.
+        SlotState::Unknown | SlotState::Lost { .. } => false,
+        SlotState::Vacant => true,
+        SlotState::Starting { incarnation, .. } => *incarnation > task.run,
+        SlotState::Running(run) => run.incarnation > task.run,
+    };
+    if !later {
+        return None;
+    }
+    let exits = [slot.seen.exit.as_ref(), slot.record.last_exit.as_ref()];
+    let exit = exits.into_iter().flatten().find(|exit| exit.incarnation == task.run);
+    Some(exit.map_or_else(|| lost(task, now), |exit| ended(task, exit, now)))
+}
+
+/// Its worker is not there, and left no word.
+fn lost(task: &Task, now: Now) -> End {
+    let ran_ms = task.started.map_or(0, |at| u64::try_from(now.wall.0.saturating_sub(at.0)).unwrap_or(0));
+    match task.deadline {
+        // The daemon ended between the lease and the start.
+        Some(_) if task.lease_until.is_none() => {
+            End { reason: EndReason::Returned, message: "it was not begun".into(), ..End::default() }
+        }
+        Some(_) => End { reason: EndReason::WorkerLost, message: "its worker is gone".into(), ran_ms, ..End::default() },
+        // A lease of another boot.
+        None => End { reason: EndReason::WorkerLost, message: "the machine was started anew".into(), ..End::default() },
+    }
+}
+
+/// How an attempt ended whose worker's end is known.
+pub fn ended(task: &Task, exit: &Exit, now: Now) -> End {
+    let per_task = task.lease_until.is_none();
+    let end = End { code: exit.code, signal: exit.signal, ran_ms: exit.ran_ms, ..End::default() };
+    if exit.asked {
+        // It was told to stop, and what it then said is no answer of the task.
+        return match overdue::overdue(task, now) {
+            Some(over) => End { reason: over.reason, message: over.why, ..end },
+            None => End { reason: EndReason::Returned, message: "its worker was stopped".into(), ..end },
+        };
+    }
+    let words = exit.message.clone().unwrap_or_default();
+    let (reason, message) = match (exit.reason, exit.code) {
+        (ExitReason::StartError, Some(UNFIT_CODE)) => (EndReason::Unfit, words),
+        (ExitReason::StartError, _) => (EndReason::NotStarted, words),
+        (ExitReason::Unknown, _) => (EndReason::WorkerLost, "nobody knows how its worker ended".into()),
+        (ExitReason::OOMKilled, _) => (EndReason::Failed, "killed for want of memory".into()),
+        (ExitReason::Signaled, _) => (EndReason::WorkerLost, format!("its worker ended by signal {}", exit.signal.unwrap_or(0))),
+        (ExitReason::Completed | ExitReason::Error, code) if !per_task => {
+            (EndReason::WorkerLost, format!("its worker ended with exit code {}", code.unwrap_or(0)))
+        }
+        (ExitReason::Completed, _) => (EndReason::Done, String::new()),
+        (ExitReason::Error, Some(AGAIN)) => (EndReason::Again, String::new()),
+        (ExitReason::Error, code) => (EndReason::Failed, format!("exit code {}", code.unwrap_or(0))),
+    };
+    End { reason, message, ..end }
+}

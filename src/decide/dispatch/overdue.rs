@@ -1,0 +1,36 @@
+//! Which leases have to end: those that took too long, those whose worker was not heard of, and those that were cancelled.
+//!
+//! Time alone gives no task to anybody else. It ends the worker, and the proof of that end returns the task.
+
+use crate::model::task::{EndReason, Task};
+use crate::model::time::{Moment, Now};
+
+/// A lease that has to end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overdue {
+    /// What the end will be called.
+    pub reason: EndReason,
+    /// In words.
+    pub why: String,
+}
+
+/// Whether this lease has to end now.
+pub fn overdue(task: &Task, now: Now) -> Option<Overdue> {
+    let past = |at: Option<Moment>| at.is_some_and(|at| at <= now.mono);
+    let id = task.id;
+    // A worker that takes its tasks itself hears of it with its next heartbeat, and has the rest of the lease for it.
+    if task.cancelling && (task.lease_until.is_none() || past(task.lease_until)) {
+        Some(Overdue { reason: EndReason::Cancelled, why: format!("task {id} was cancelled") })
+    } else if past(task.deadline) {
+        Some(Overdue { reason: EndReason::Timeout, why: format!("task {id} took longer than {}", task.timeout) })
+    } else if past(task.lease_until) {
+        Some(Overdue { reason: EndReason::WorkerLost, why: format!("nothing was heard of task {id} for its leaseDuration") })
+    } else {
+        None
+    }
+}
+
+/// When it is to be looked at again.
+pub fn wake(task: &Task) -> Option<Moment> {
+    [task.deadline, task.lease_until].into_iter().flatten().min()
+}

@@ -1,0 +1,264 @@
+//! The life of a task, enumerated: every order of everything that can be done to it, as far as it leads to new situations.
+//! Nothing is simulated but time: the promises are looked for at each step.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::model::queue::{FailureAction, FailureRule};
+use crate::model::time::Moment;
+
+fn queue(delivery: Delivery) -> Queue {
+    let mut queue = Queue { delivery, ..Queue::default() };
+    queue.retry.max_attempts = 2;
+    queue
+}
+
+fn now(at: u64) -> Now {
+    Now { mono: Moment(1_000_000 + at), wall: Wall(1_700_000_000_000 + i64::try_from(at).unwrap()) }
+}
+
+fn token(task: &Task) -> Token {
+    Token { pool: task.pool.clone(), id: task.id, epoch: task.epoch, nonce: task.nonce }
+}
+
+fn new(hold: bool) -> Task {
+    let new = NewTask { hold, ..NewTask::default() };
+    Task { id: 1, ..submit("p", &queue(Delivery::Process), &new, now(0).wall).unwrap() }
+}
+
+/// Everything that can come, by name, with the token that is good now or one of before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Move {
+    Lease,
+    End(u8),
+    OldEnd,
+    OthersEnd,
+    Heartbeat,
+    OldHeartbeat,
+    Cancel,
+    Expire,
+    Release,
+    Redrive,
+}
+
+const REASONS: [EndReason; 9] = [
+    EndReason::Done,
+    EndReason::Failed,
+    EndReason::Again,
+    EndReason::Timeout,
+    EndReason::WorkerLost,
+    EndReason::NotStarted,
+    EndReason::Returned,
+    EndReason::Unfit,
+    EndReason::Cancelled,
+];
+
+fn moves() -> Vec<Move> {
+    let ends = (0..u8::try_from(REASONS.len()).unwrap()).map(Move::End);
+    let rest = [
+        Move::Lease,
+        Move::OldEnd,
+        Move::OthersEnd,
+        Move::Heartbeat,
+        Move::OldHeartbeat,
+        Move::Cancel,
+        Move::Expire,
+        Move::Release,
+        Move::Redrive,
+    ];
+    ends.chain(rest).collect()
+}
+
+/// What comes of a move; none where it is refused.
+fn play(task: &Task, step: Move, queue: &Queue) -> Option<Task> {
+    let at = now(60_000);
+    let how = |reason| (End { reason, ..End::default() }, "");
+    let older = Token { epoch: task.epoch.wrapping_sub(1), ..token(task) };
+    let others = Token { nonce: task.nonce ^ 1, ..token(task) };
+    let far = Wall(at.wall.0 + 10 * 24 * 3_600_000);
+    match step {
+        Move::Lease if task.state == TaskState::Queued => {
+            let taker = Taker { worker: "p-0".into(), run: 1, nonce: 7 };
+            Some(lease(task.clone(), queue, &taker, at))
+        }
+        Move::Lease => None,
+        Move::End(n) => end(task.clone(), &token(task), how(REASONS[usize::from(n)]), queue, at).ok().map(|ended| ended.task),
+        Move::OldEnd => end(task.clone(), &older, how(EndReason::Done), queue, at).ok().map(|ended| ended.task),
+        Move::OthersEnd => end(task.clone(), &others, how(EndReason::Done), queue, at).ok().map(|ended| ended.task),
+        Move::Heartbeat => heartbeat(task.clone(), &token(task), (Some(Span(5000)), Some("half")), queue, at).ok(),
+        Move::OldHeartbeat => heartbeat(task.clone(), &older, (None, None), queue, at).ok(),
+        Move::Cancel => cancel(task.clone(), at.wall).ok(),
+        Move::Expire => Some(expire(task.clone(), far)),
+        Move::Release => release(task.clone(), at.wall).ok(),
+        Move::Redrive => redrive(task.clone(), at.wall).ok(),
+    }
+}
+
+/// What tells one situation from another.
+fn situation(task: &Task) -> String {
+    let soon = task.not_before.is_some();
+    format!("{:?} {} of {} {} {} {soon}", task.state, task.attempt, task.max_attempts, task.epoch.min(6), task.cancelling)
+}
+
+#[test]
+fn every_order_of_everything_keeps_the_promises() {
+    for delivery in [Delivery::Process, Delivery::Lease] {
+        let queue = queue(delivery);
+        let mut seen = BTreeSet::new();
+        let mut open = vec![new(false), new(true)];
+        let mut edges = 0;
+        while let Some(task) = open.pop() {
+            if task.epoch > 5 || !seen.insert(situation(&task)) {
+                continue;
+            }
+            for step in moves() {
+                let Some(next) = play(&task, step, &queue) else { continue };
+                edges += 1;
+                kept(&task, step, &next);
+                open.push(next);
+            }
+        }
+        assert!(seen.len() > 40 && edges > 200, "{delivery:?}: {} situations, {edges} steps", seen.len());
+        let ends: BTreeSet<&str> = seen.iter().filter_map(|text| text.split(' ').next()).collect();
+        assert_eq!(ends.len(), TaskState::ALL.len(), "{ends:?}");
+    }
+}
+
+/// What holds of every step.
+fn kept(before: &Task, step: Move, after: &Task) {
+    let said = format!("{step:?}: {before:?} -> {after:?}");
+    assert!(
+        !matches!(step, Move::OldEnd | Move::OldHeartbeat | Move::OthersEnd),
+        "whoever does not hold it did something: {said}"
+    );
+    let ended = before.state.is_final();
+    assert!(!ended || step == Move::Redrive || before == after, "a final state was left: {said}");
+    assert!(after.epoch >= before.epoch && (step == Move::Lease) == (after.epoch > before.epoch), "the epoch: {said}");
+    assert!(after.attempt <= after.max_attempts, "more attempts than there may be: {said}");
+    assert_eq!(after.state == TaskState::Leased, after.deadline.is_some(), "a deadline goes with a lease: {said}");
+    assert_eq!(after.state.is_final(), after.finished.is_some(), "a time of the end goes with the end: {said}");
+    assert!(!after.cancelling || after.state == TaskState::Leased, "cancelling goes with a lease: {said}");
+    let same =
+        (&before.id, &before.payload, &before.created, &before.key) == (&after.id, &after.payload, &after.created, &after.key);
+    assert!(same, "what it is changed: {said}");
+    assert!(step != Move::Expire || before.state != TaskState::Leased || before == after, "a lease does not expire: {said}");
+}
+
+#[test]
+fn two_at_once_give_one_of_the_two_orders_and_one_end() {
+    let queue = queue(Delivery::Lease);
+    let taker = Taker { worker: "p-0".into(), run: 1, nonce: 7 };
+    let leased = lease(new(false), &queue, &taker, now(0));
+    let held = token(&leased);
+    let by_lease = |task: Task, reason| {
+        end(task.clone(), &held, (End { reason, ..End::default() }, ""), &queue, now(10)).map_or(task, |ended| ended.task)
+    };
+    let steps: [(&str, &dyn Fn(Task) -> Task); 6] = [
+        ("complete", &|task| by_lease(task, EndReason::Done)),
+        ("fail", &|task| by_lease(task, EndReason::Failed)),
+        ("lose", &|task| by_lease(task, EndReason::WorkerLost)),
+        ("time out", &|task| by_lease(task, EndReason::Timeout)),
+        ("cancel", &|task| cancel(task.clone(), now(10).wall).unwrap_or(task)),
+        ("expire", &|task| expire(task, Wall(i64::MAX))),
+    ];
+    for (first, one) in steps {
+        for (second, other) in steps {
+            let after = other(one(leased.clone()));
+            let between = one(leased.clone());
+            if between.state.is_final() {
+                assert_eq!(after, between, "{first}, then {second}");
+            }
+            let by_holder = ["complete", "fail", "lose", "time out"];
+            if by_holder.contains(&first) && by_holder.contains(&second) {
+                assert_eq!(after, between, "{second} after {first} is another's word: nothing changes");
+            }
+        }
+    }
+    let cancelled = |reason| by_lease(cancel(leased.clone(), now(5).wall).unwrap(), reason).state;
+    assert_eq!(cancelled(EndReason::Done), TaskState::Succeeded, "what was done before it heard of it is done");
+    assert_eq!(cancelled(EndReason::Failed), TaskState::Cancelled);
+    assert_eq!(cancelled(EndReason::WorkerLost), TaskState::Cancelled);
+}
+
+#[test]
+fn ranks_order_by_priority_and_age() {
+    let queue = queue(Delivery::Process);
+    let task = |priority, minutes: i64| Task { priority, created: Wall(minutes * 60_000), ..Task::default() };
+    let before = |first: &Task, second: &Task| rank(first, &queue) < rank(second, &queue);
+    assert!(before(&task(9, 5), &task(0, 0)) && before(&task(5, 0), &task(5, 1)) && before(&task(1, 5), &task(0, 0)));
+    assert!(before(&task(0, 0), &task(1, 11)), "it has waited a level's ageing (10m) longer");
+    assert!(before(&task(0, 0), &task(9, 91)) && before(&task(9, 89), &task(0, 0)));
+    let fifo = Queue { order: Order::FIFO, ..queue.clone() };
+    assert!(rank(&task(0, 0), &fifo) < rank(&task(9, 1), &fifo));
+}
+
+#[test]
+fn the_failure_policy_says_what_an_end_means() {
+    let mut queue = queue(Delivery::Process);
+    let rule = |codes: &[u8], output: Option<&str>, action, pause_for| FailureRule {
+        exit_codes: codes.to_vec(),
+        output: output.map(str::to_owned),
+        action,
+        pause_for,
+        until: None,
+    };
+    queue.failure_policy = vec![
+        rule(&[3], None, FailureAction::Fail, None),
+        rule(&[4], None, FailureAction::Ignore, None),
+        rule(&[], Some("usage limit"), FailureAction::PausePool, Some(Span::secs(3600))),
+    ];
+    let leased = || lease(new(false), &queue, &Taker { worker: "p-0".into(), run: 1, nonce: 7 }, now(0));
+    let failed = |code, output: &str| {
+        let how = End { reason: EndReason::Failed, code: Some(code), ..End::default() };
+        end(leased(), &token(&leased()), (how, output), &queue, now(10)).unwrap()
+    };
+    assert_eq!(failed(3, "").task.state, TaskState::Failed);
+    let ignored = failed(4, "").task;
+    assert_eq!((ignored.state, ignored.attempt), (TaskState::Queued, 0));
+    let plain = failed(1, "").task;
+    assert!(plain.state == TaskState::Queued && plain.attempt == 1 && plain.not_before.is_some());
+    let paused = failed(1, "Error: usage limit reached\n");
+    let until = paused.pause.clone().unwrap();
+    assert_eq!((paused.task.attempt, paused.task.not_before, until.0), (0, None, later(now(10).wall, Span::secs(3600))));
+    assert!(until.1.contains("usage limit"), "{until:?}");
+}
+
+#[test]
+fn waits_double_and_end_at_the_maximum() {
+    let queue = queue(Delivery::Process);
+    let waits: Vec<u64> = (1..=40).map(|attempt| failure::backoff(&queue, attempt, 9).0 / 1000).collect();
+    assert!((8..=12).contains(&waits[0]) && (16..=24).contains(&waits[1]), "{waits:?}");
+    assert!(waits.iter().skip(7).all(|wait| (480..=720).contains(wait)), "{waits:?}");
+}
+
+#[test]
+fn what_does_not_fit_the_queue_is_refused_with_the_bound() {
+    let queue = queue(Delivery::Process);
+    for (new, word) in [
+        (NewTask { priority: 10, ..NewTask::default() }, "0 to 9"),
+        (NewTask { timeout: Some(Span::secs(7 * 3600)), ..NewTask::default() }, "maxTimeout"),
+        (NewTask { timeout: Some(Span(0)), ..NewTask::default() }, "timeout"),
+        (NewTask { ttl: Some(Span(0)), ..NewTask::default() }, "ttl"),
+        (NewTask { max_attempts: Some(0), ..NewTask::default() }, "1 to 1000"),
+        (NewTask { key: Some(String::new()), ..NewTask::default() }, "key"),
+        (NewTask { idempotency_key: Some("x".repeat(513)), ..NewTask::default() }, "idempotencyKey"),
+        (NewTask { payload: "x".repeat(256 * 1024).into(), ..NewTask::default() }, "payload"),
+    ] {
+        match submit("p", &queue, &new, Wall(0)) {
+            Err(QueueRefusal::Invalid(words)) => assert!(words.contains(word), "{words}"),
+            other => panic!("{new:?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_heartbeat_gives_time_up_to_the_longest() {
+    let queue = queue(Delivery::Lease);
+    let leased = lease(new(false), &queue, &Taker { worker: "p-0".into(), run: 1, nonce: 7 }, now(0));
+    let beat = |extend, at| heartbeat(leased.clone(), &token(&leased), (extend, None), &queue, now(at)).unwrap();
+    assert_eq!(beat(None, 30_000).lease_until, Some(now(90_000).mono));
+    assert_eq!(beat(None, 30_000).deadline, leased.deadline);
+    assert_eq!(beat(Some(Span::secs(3600)), 1000).deadline, Some(now(3_601_000).mono));
+    let late = beat(Some(Span::secs(24 * 3600)), 3_600_000);
+    assert_eq!(late.deadline, Some(now(6 * 3_600_000).mono), "maxTimeout counts from the begin of the attempt");
+}

@@ -1,0 +1,472 @@
+//! The rows of tasks, inside a transaction of the store's thread.
+//!
+//! Only reading and writing: what becomes of a task is decided by whoever calls. Each row carries its phase, its rank and the
+//! times that something is due at, so that the next task, the next due time and the counts cost the same for ten tasks and for
+//! a million. Counts are kept beside the rows, in the same transaction.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+
+use crate::model::queue_work::QueueCounts;
+use crate::model::task::{End, Task, TaskState};
+use crate::model::time::{Moment, Span, Wall};
+
+/// A task that waits and could be taken.
+pub(super) const READY: i64 = 1;
+/// A task that waits for its time.
+const DELAYED: i64 = 2;
+/// A task that waits for another of its key.
+const BLOCKED: i64 = 3;
+/// A task that a worker has.
+const LEASED: i64 = 4;
+
+/// A place is counted up to this: beyond it, "at least so many".
+const POSITION_MAX: i64 = 1000;
+
+pub(super) const COLUMNS: &str = "id, worker, not_before, expires, finished, nonce, deadline, lease_until, body, payload, result";
+
+/// The tables of the queues, for as long as a transaction lasts.
+pub struct Tasks<'t> {
+    turn: &'t Transaction<'t>,
+    touched: RefCell<BTreeSet<String>>,
+}
+
+/// The number of a state in the rows.
+fn phase(task: &Task) -> i64 {
+    match task.state {
+        TaskState::Held => 0,
+        TaskState::Queued if task.not_before.is_some() => DELAYED,
+        TaskState::Queued if task.blocked => BLOCKED,
+        TaskState::Queued => READY,
+        TaskState::Leased => LEASED,
+        TaskState::Succeeded => 5,
+        TaskState::Failed => 6,
+        TaskState::Dead => 7,
+        TaskState::Cancelled => 8,
+        TaskState::Expired => 9,
+    }
+}
+
+/// The numbers that a state can have in the rows.
+pub(super) fn phases(state: TaskState) -> &'static [i64] {
+    match state {
+        TaskState::Held => &[0],
+        TaskState::Queued => &[READY, DELAYED, BLOCKED],
+        TaskState::Leased => &[LEASED],
+        TaskState::Succeeded => &[5],
+        TaskState::Failed => &[6],
+        TaskState::Dead => &[7],
+        TaskState::Cancelled => &[8],
+        TaskState::Expired => &[9],
+    }
+}
+
+impl<'t> Tasks<'t> {
+    /// The tables, inside this transaction.
+    pub fn new(turn: &'t Transaction<'t>) -> Tasks<'t> {
+        Tasks { turn, touched: RefCell::default() }
+    }
+
+    /// The pools whose queues changed.
+    pub fn touched(self) -> BTreeSet<String> {
+        self.touched.into_inner()
+    }
+
+    fn touch(&self, pool: &str) {
+        let mut touched = self.touched.borrow_mut();
+        if !touched.contains(pool) {
+            touched.insert(pool.to_owned());
+        }
+    }
+
+    /// Add a task; gives it its number. Its rank says where it stands among those that wait.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn insert(&self, task: &mut Task, rank: i64) -> rusqlite::Result<()> {
+        let sql = "INSERT INTO tasks (pool, phase, rank, worker, key, not_before, expires, finished, nonce, deadline, lease_until, \
+                   body, payload, result) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+        self.turn.prepare_cached(sql)?.execute(params![
+            task.pool,
+            phase(task),
+            rank,
+            task.worker.as_deref().unwrap_or(""),
+            task.key,
+            task.not_before.map(|at| at.0),
+            task.expires.map(|at| at.0),
+            task.finished.map(|at| at.0),
+            task.nonce.cast_signed(),
+            task.deadline.map(|at| at.0.cast_signed()),
+            task.lease_until.map(|at| at.0.cast_signed()),
+            body(task),
+            task.payload.to_string(),
+            task.result.as_ref().map(ToString::to_string),
+        ])?;
+        task.id = self.turn.last_insert_rowid().cast_unsigned();
+        self.count(&task.pool, phase(task), 1)
+    }
+
+    /// Write a task that was read before in this transaction.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn put(&self, before: &Task, task: &Task) -> rusqlite::Result<()> {
+        let sql = "UPDATE tasks SET phase = ?2, worker = ?3, not_before = ?4, expires = ?5, finished = ?6, nonce = ?7, \
+                   deadline = ?8, lease_until = ?9, body = ?10, result = ?11 WHERE id = ?1";
+        self.turn.prepare_cached(sql)?.execute(params![
+            task.id.cast_signed(),
+            phase(task),
+            task.worker.as_deref().unwrap_or(""),
+            task.not_before.map(|at| at.0),
+            task.expires.map(|at| at.0),
+            task.finished.map(|at| at.0),
+            task.nonce.cast_signed(),
+            task.deadline.map(|at| at.0.cast_signed()),
+            task.lease_until.map(|at| at.0.cast_signed()),
+            body(task),
+            task.result.as_ref().map(ToString::to_string),
+        ])?;
+        if phase(before) != phase(task) {
+            self.count(&task.pool, phase(before), -1)?;
+            self.count(&task.pool, phase(task), 1)?;
+        }
+        self.touch(&task.pool);
+        Ok(())
+    }
+
+    fn count(&self, pool: &str, phase: i64, by: i64) -> rusqlite::Result<()> {
+        self.touch(pool);
+        let sql = "INSERT INTO task_counts VALUES (?1, ?2, ?3) ON CONFLICT (pool, phase) DO UPDATE SET n = n + ?3";
+        self.turn.prepare_cached(sql)?.execute(params![pool, phase, by])?;
+        Ok(())
+    }
+
+    /// The task of this number.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn get(&self, id: u64) -> rusqlite::Result<Option<Task>> {
+        let sql = format!("SELECT {COLUMNS} FROM tasks WHERE id = ?1");
+        self.turn.prepare_cached(&sql)?.query_row([id.cast_signed()], read).optional()
+    }
+
+    /// The next task that waits for this worker; for nobody in particular where it is empty.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn next(&self, pool: &str, worker: &str) -> rusqlite::Result<Option<Task>> {
+        let sql = format!("SELECT {COLUMNS} FROM tasks WHERE phase = 1 AND pool = ?1 AND worker = ?2 ORDER BY rank, id LIMIT 1");
+        self.turn.prepare_cached(&sql)?.query_row(params![pool, worker], read).optional()
+    }
+
+    /// The task of a key that should be next, of those that wait with it, and whether one of the key has a worker.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn first_of_key(&self, pool: &str, key: &str) -> rusqlite::Result<(Option<Task>, bool)> {
+        let leased = "SELECT 1 FROM tasks WHERE pool = ?1 AND key = ?2 AND phase = 4 LIMIT 1";
+        let leased = self.turn.prepare_cached(leased)?.exists(params![pool, key])?;
+        let first = |phase: i64| {
+            let sql = format!(
+                "SELECT {COLUMNS}, rank FROM tasks WHERE pool = ?1 AND key = ?2 AND key IS NOT NULL AND phase = {phase} ORDER BY rank, id LIMIT 1"
+            );
+            let row = |row: &Row<'_>| Ok((row.get::<_, i64>(11)?, row.get::<_, i64>(0)?, read(row)?));
+            self.turn.prepare_cached(&sql)?.query_row(params![pool, key], row).optional()
+        };
+        let both = [first(READY)?, first(BLOCKED)?];
+        let best = both.into_iter().flatten().min_by_key(|(rank, id, _)| (*rank, *id));
+        Ok((best.map(|(_, _, task)| task), leased))
+    }
+
+    /// The task of a key that could be taken now.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn ready_of_key(&self, pool: &str, key: &str) -> rusqlite::Result<Vec<Task>> {
+        let sql = format!("SELECT {COLUMNS} FROM tasks WHERE pool = ?1 AND key = ?2 AND key IS NOT NULL AND phase = 1");
+        self.all(&sql, params![pool, key])
+    }
+
+    fn all(&self, sql: &str, values: impl rusqlite::Params) -> rusqlite::Result<Vec<Task>> {
+        self.turn.prepare_cached(sql)?.query_map(values, read)?.collect()
+    }
+
+    /// Tasks whose time has come, some of them.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn due(&self, pool: &str, wall: Wall, most: u32) -> rusqlite::Result<Vec<Task>> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM tasks WHERE phase = 2 AND pool = ?1 AND not_before <= ?2 ORDER BY not_before LIMIT ?3"
+        );
+        self.all(&sql, params![pool, wall.0, most])
+    }
+
+    /// Tasks that have waited too long, some of them.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn overdue(&self, pool: &str, wall: Wall, most: u32) -> rusqlite::Result<Vec<Task>> {
+        let sql =
+            format!("SELECT {COLUMNS} FROM tasks WHERE phase < 4 AND pool = ?1 AND expires <= ?2 ORDER BY expires LIMIT ?3");
+        self.all(&sql, params![pool, wall.0, most])
+    }
+
+    /// Remove tasks that ended before: those that succeeded before the first time, the others before the second. Some of them;
+    /// gives their numbers.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn sweep(&self, pool: &str, (succeeded, failed): (Wall, Wall), most: u32) -> rusqlite::Result<Vec<u64>> {
+        let sql = "SELECT id, phase FROM tasks WHERE phase > 4 AND pool = ?1 AND finished <= ?2 AND (phase = 5 OR finished <= ?3) \
+                   ORDER BY finished LIMIT ?4";
+        let newest = succeeded.0.max(failed.0);
+        let kept = |phase: i64| if phase == 5 { succeeded.0 } else { failed.0 };
+        let mut query = self.turn.prepare_cached(sql)?;
+        let rows =
+            query.query_map(params![pool, newest, failed.0, most], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
+        let mut gone = Vec::new();
+        for row in rows {
+            let (id, phase) = row?;
+            let sql = "DELETE FROM tasks WHERE id = ?1 AND finished <= ?2";
+            if self.turn.prepare_cached(sql)?.execute(params![id, kept(phase)])? > 0 {
+                self.count(pool, phase, -1)?;
+                gone.push(id.cast_unsigned());
+            }
+        }
+        Ok(gone)
+    }
+
+    /// The task that was submitted with this idempotency key.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn known(&self, pool: &str, key: &str) -> rusqlite::Result<Option<u64>> {
+        let sql = "SELECT id FROM task_keys WHERE pool = ?1 AND key = ?2";
+        Ok(self.turn.prepare_cached(sql)?.query_row([pool, key], |row| row.get::<_, i64>(0)).optional()?.map(i64::cast_unsigned))
+    }
+
+    /// Remember an idempotency key until then, and forget some that are old.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn remember(&self, (pool, key, id): (&str, &str, u64), until: Wall, wall: Wall) -> rusqlite::Result<()> {
+        let sql = "INSERT OR REPLACE INTO task_keys VALUES (?1, ?2, ?3, ?4)";
+        self.turn.prepare_cached(sql)?.execute(params![pool, key, id.cast_signed(), until.0])?;
+        let sql = "DELETE FROM task_keys WHERE (pool, key) IN (SELECT pool, key FROM task_keys WHERE until < ?1 LIMIT 4)";
+        self.turn.prepare_cached(sql)?.execute([wall.0])?;
+        Ok(())
+    }
+
+    /// How many of the pool's tasks are in this state, those that wait being counted together.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn waiting(&self, pool: &str) -> rusqlite::Result<u64> {
+        let sql = "SELECT coalesce(sum(n), 0) FROM task_counts WHERE pool = ?1 AND phase < 4";
+        self.turn.prepare_cached(sql)?.query_row([pool], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
+    }
+
+    /// The place of a task that could be taken, 1 being the next. Places far behind are taken from the counts.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn position(&self, task: &Task, rank: i64) -> rusqlite::Result<Option<u64>> {
+        if phase(task) != READY {
+            return Ok(None);
+        }
+        let worker = task.worker.as_deref().unwrap_or("");
+        let behind = "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE phase = 1 AND pool = ?1 AND worker = ?2 \
+                      AND (rank, id) > (?3, ?4) LIMIT ?5)";
+        let values = params![task.pool, worker, rank, task.id.cast_signed(), POSITION_MAX];
+        let behind: i64 = self.turn.prepare_cached(behind)?.query_row(values, |row| row.get(0))?;
+        let ahead = "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE phase = 1 AND pool = ?1 AND worker = ?2 \
+                     AND (rank, id) < (?3, ?4) LIMIT ?5)";
+        if worker.is_empty() && behind < POSITION_MAX {
+            let sql = "SELECT n FROM task_counts WHERE pool = ?1 AND phase = 1";
+            let all: i64 = self.turn.prepare_cached(sql)?.query_row([&task.pool], |row| row.get(0))?;
+            return Ok(Some((all - behind).max(1).cast_unsigned()));
+        }
+        let ahead: i64 = self.turn.prepare_cached(ahead)?.query_row(values, |row| row.get(0))?;
+        Ok(Some(ahead.cast_unsigned() + 1))
+    }
+
+    /// How many tasks wait for, or are with, each of these workers; and where the turn is.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn loads(&self, pool: &str, workers: &[String]) -> rusqlite::Result<(Vec<u64>, usize)> {
+        let sql = "SELECT (SELECT count(*) FROM tasks WHERE phase = 1 AND pool = ?1 AND worker = ?2) + \
+                   (SELECT count(*) FROM tasks WHERE phase = 4 AND pool = ?1 AND worker = ?2)";
+        let mut query = self.turn.prepare_cached(sql)?;
+        let load = |worker: &String| query.query_row(params![pool, worker], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned);
+        let loads = workers.iter().map(load).collect::<rusqlite::Result<Vec<u64>>>()?;
+        let cursor = "SELECT cursor FROM queues WHERE pool = ?1";
+        let cursor = self.turn.prepare_cached(cursor)?.query_row([pool], |row| row.get::<_, i64>(0)).optional()?;
+        Ok((loads, usize::try_from(cursor.unwrap_or(0)).unwrap_or(0)))
+    }
+
+    /// Where the turn is from now on.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn set_cursor(&self, pool: &str, cursor: usize) -> rusqlite::Result<()> {
+        let sql = "INSERT INTO queues VALUES (?1, ?2, NULL, '') ON CONFLICT (pool) DO UPDATE SET cursor = ?2";
+        self.turn.prepare_cached(sql)?.execute(params![pool, i64::try_from(cursor).unwrap_or(0)])?;
+        Ok(())
+    }
+
+    /// Tasks that wait for one of the workers that are not among these, some of them.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn stranded(&self, pool: &str, workers: &[String], most: u32) -> rusqlite::Result<Vec<Task>> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM tasks WHERE phase = 1 AND pool = ?1 AND worker NOT IN (SELECT value FROM json_each(?2)) LIMIT ?3"
+        );
+        self.all(&sql, params![pool, serde_json::Value::from(workers.to_vec()).to_string(), most])
+    }
+
+    /// Until when the queue is held.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn paused_until(&self, pool: &str) -> rusqlite::Result<Option<Wall>> {
+        let sql = "SELECT paused_until FROM queues WHERE pool = ?1";
+        Ok(self.turn.prepare_cached(sql)?.query_row([pool], |row| row.get::<_, Option<i64>>(0)).optional()?.flatten().map(Wall))
+    }
+
+    /// Hold the queue until then, or let it go on.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn pause(&self, pool: &str, until: Option<Wall>, why: &str) -> rusqlite::Result<()> {
+        self.touch(pool);
+        let sql = "INSERT INTO queues VALUES (?1, 0, ?2, ?3) ON CONFLICT (pool) DO UPDATE SET paused_until = ?2, paused_why = ?3";
+        self.turn.prepare_cached(sql)?.execute(params![pool, until.map(|until| until.0), why])?;
+        Ok(())
+    }
+
+    /// Remember when a recurring task came.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn fired(&self, (pool, schedule): (&str, &str), last: Wall, count: u32) -> rusqlite::Result<()> {
+        let sql = "INSERT OR REPLACE INTO task_schedules VALUES (?1, ?2, ?3, ?4)";
+        self.turn.prepare_cached(sql)?.execute(params![pool, schedule, last.0, count])?;
+        Ok(())
+    }
+}
+
+/// What stands in the queue of a pool.
+///
+/// # Errors
+/// Any of SQLite's.
+pub fn counts(db: &rusqlite::Connection, pool: &str) -> rusqlite::Result<QueueCounts> {
+    let mut counts = QueueCounts::default();
+    let mut query = db.prepare_cached("SELECT phase, n FROM task_counts WHERE pool = ?1")?;
+    let rows = query.query_map([pool], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
+    for row in rows {
+        let (phase, n) = row?;
+        let n = u64::try_from(n).unwrap_or(0);
+        match phase {
+            0 => counts.held = n,
+            READY => counts.ready = n,
+            DELAYED => counts.delayed = n,
+            BLOCKED => counts.blocked = n,
+            LEASED => counts.leased = n,
+            5.. | i64::MIN..0 => {}
+        }
+    }
+    let time = |sql: &str| -> rusqlite::Result<Option<Wall>> {
+        Ok(db.prepare_cached(sql)?.query_row([pool], |row| row.get::<_, Option<i64>>(0)).optional()?.flatten().map(Wall))
+    };
+    let due = time("SELECT min(not_before) FROM tasks WHERE phase = 2 AND pool = ?1")?;
+    let expiry = time("SELECT min(expires) FROM tasks WHERE phase < 4 AND pool = ?1")?;
+    counts.paused_until = time("SELECT paused_until FROM queues WHERE pool = ?1")?;
+    if counts.paused_until.is_some() {
+        let sql = "SELECT paused_why FROM queues WHERE pool = ?1";
+        counts.paused_why = db.prepare_cached(sql)?.query_row([pool], |row| row.get(0))?;
+    }
+    counts.next = [due, expiry, counts.paused_until].into_iter().flatten().min();
+    Ok(counts)
+}
+
+/// The task of a row of [`COLUMNS`].
+pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Task> {
+    let wall = |at: usize| row.get::<_, Option<i64>>(at).map(|ms| ms.map(Wall));
+    let moment = |at: usize| row.get::<_, Option<i64>>(at).map(|ms| ms.map(|ms| Moment(ms.cast_unsigned())));
+    let json = |text: &str| serde_json::from_str(text);
+    let bad = |at: usize| {
+        move |e: serde_json::Error| rusqlite::Error::FromSqlConversionFailure(at, rusqlite::types::Type::Text, e.into())
+    };
+    let body: Task = serde_json::from_str(row.get_ref(8)?.as_str()?).map_err(bad(8))?;
+    let worker: String = row.get(1)?;
+    Ok(Task {
+        id: row.get::<_, i64>(0)?.cast_unsigned(),
+        worker: (!worker.is_empty()).then_some(worker),
+        not_before: wall(2)?,
+        expires: wall(3)?,
+        finished: wall(4)?,
+        nonce: row.get::<_, i64>(5)?.cast_unsigned(),
+        deadline: moment(6)?,
+        lease_until: moment(7)?,
+        payload: json(row.get_ref(9)?.as_str()?).map_err(bad(9))?,
+        result: row.get_ref(10)?.as_str_or_null()?.map(json).transpose().map_err(bad(10))?,
+        ..body
+    })
+}
+
+/// What of a task has no column of its own. Reads back as a [`Task`].
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Rest<'a> {
+    pool: &'a str,
+    state: TaskState,
+    priority: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: &'a Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_key: &'a Option<String>,
+    run: u64,
+    epoch: u64,
+    attempt: u32,
+    max_attempts: u32,
+    timeout: Span,
+    created: Wall,
+    ttl: Span,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started: Option<Wall>,
+    blocked: bool,
+    cancelling: bool,
+    progress: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end: &'a Option<End>,
+    source: &'a str,
+}
+
+fn body(task: &Task) -> String {
+    let rest = Rest {
+        pool: &task.pool,
+        state: task.state,
+        priority: task.priority,
+        key: &task.key,
+        idempotency_key: &task.idempotency_key,
+        run: task.run,
+        epoch: task.epoch,
+        attempt: task.attempt,
+        max_attempts: task.max_attempts,
+        timeout: task.timeout,
+        created: task.created,
+        ttl: task.ttl,
+        started: task.started,
+        blocked: task.blocked,
+        cancelling: task.cancelling,
+        progress: &task.progress,
+        end: &task.end,
+        source: &task.source,
+    };
+    serde_json::to_string(&rest).expect("a task is plain data with string keys")
+}

@@ -1,0 +1,171 @@
+//! The files of tasks: what a run is given, what it gives back, and its log.
+//!
+//! ```text
+//! <state>/tasks/<worker>.json            the task, also the run's standard input; written anew for each
+//! <state>/tasks/<worker>.<run>.result    what the run wrote; taken once
+//! <state>/logs/tasks/<id>.log            its output, over all attempts
+//! ```
+//! Names are made of a worker's name and numbers alone, never of anything in a task.
+
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::model::task::{PAYLOAD_BYTES_MAX, Task};
+
+/// The end of an output that rules look at, in bytes.
+const TAIL: u64 = 4096;
+
+/// The directories of the files of tasks.
+#[derive(Clone, Debug)]
+pub struct TaskFiles {
+    state: PathBuf,
+    tasks: PathBuf,
+    logs: PathBuf,
+}
+
+impl TaskFiles {
+    /// Below this state directory; makes what is missing.
+    ///
+    /// # Errors
+    /// With the path: it cannot be made.
+    pub fn open(state: &Path) -> Result<TaskFiles, String> {
+        let files = TaskFiles { state: state.to_owned(), tasks: state.join("tasks"), logs: state.join("logs/tasks") };
+        for dir in [&files.tasks, &files.logs] {
+            let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+            made.map_err(|e| format!("{}: {e}", dir.display()))?;
+        }
+        Ok(files)
+    }
+
+    /// The state directory.
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
+    /// The task's file for a run.
+    pub fn task(&self, worker: &str) -> PathBuf {
+        self.tasks.join(format!("{worker}.json"))
+    }
+
+    /// Where a run puts its result.
+    pub fn result(&self, worker: &str, run: u64) -> PathBuf {
+        self.tasks.join(format!("{worker}.{run}.result"))
+    }
+
+    /// The log of a task.
+    pub fn log(&self, id: u64) -> PathBuf {
+        self.logs.join(format!("{id}.log"))
+    }
+
+    /// Write the task for a run: JSON in one line.
+    ///
+    /// # Errors
+    /// With the path.
+    pub fn put(&self, worker: &str, text: &str) -> Result<(), String> {
+        let path = self.task(worker);
+        // The one before may be read still by what a run left behind: a new file, not the old one written over.
+        let _old = std::fs::remove_file(&path);
+        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|e| format!("{}: {e}", path.display()))
+    }
+
+    /// Take the result of a run, if it wrote one. What is no JSON is taken as text.
+    pub fn take_result(&self, worker: &str, run: u64) -> Option<Value> {
+        let path = self.result(worker, run);
+        let mut file = std::fs::OpenOptions::new().read(true).custom_flags(libc_nofollow()).open(&path).ok()?;
+        let mut bytes = Vec::new();
+        let read = Read::by_ref(&mut file).take(PAYLOAD_BYTES_MAX as u64 + 1).read_to_end(&mut bytes);
+        let _gone = std::fs::remove_file(&path);
+        read.ok()?;
+        if bytes.len() > PAYLOAD_BYTES_MAX {
+            return Some(Value::from(format!("the result was larger than {PAYLOAD_BYTES_MAX} bytes and is not kept")));
+        }
+        if bytes.is_empty() {
+            return None;
+        }
+        Some(serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&bytes).into_owned())))
+    }
+
+    /// The end of a task's output.
+    pub fn tail(&self, id: u64) -> String {
+        let tail = || -> std::io::Result<Vec<u8>> {
+            let mut file = std::fs::File::open(self.log(id))?;
+            let size = file.metadata()?.len();
+            file.seek(SeekFrom::Start(size.saturating_sub(TAIL)))?;
+            let mut bytes = Vec::new();
+            file.take(TAIL).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        tail().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// Remove the logs of tasks that are gone, rotated ones too.
+    pub fn forget(&self, ids: &[u64]) {
+        for id in ids {
+            let log = self.log(*id);
+            let mut rotated = 1;
+            // What cannot be removed now is only a file too many.
+            let _gone = std::fs::remove_file(&log);
+            while std::fs::remove_file(log.with_extension(format!("log.{rotated}"))).is_ok() {
+                rotated += 1;
+            }
+        }
+    }
+
+    /// What a run is given of a task.
+    pub fn text(task: &Task) -> String {
+        serde_json::json!({
+            "id": task.id,
+            "pool": task.pool,
+            "attempt": task.attempt,
+            "maxAttempts": task.max_attempts,
+            "key": task.key,
+            "priority": task.priority,
+            "created": task.created,
+            "payload": task.payload,
+        })
+        .to_string()
+    }
+}
+
+/// A result that is a symbolic link is not followed: it could name a file that the worker may not read.
+fn libc_nofollow() -> i32 {
+    rustix::fs::OFlags::NOFOLLOW.bits().cast_signed() | rustix::fs::OFlags::NONBLOCK.bits().cast_signed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_is_taken_once_and_never_through_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = TaskFiles::open(dir.path()).unwrap();
+        assert_eq!(files.take_result("p-0", 1), None);
+        std::fs::write(files.result("p-0", 1), "{\"a\": 1}").unwrap();
+        assert_eq!(files.take_result("p-0", 1), Some(serde_json::json!({"a": 1})));
+        assert_eq!(files.take_result("p-0", 1), None);
+        std::fs::write(files.result("p-0", 2), "done\n").unwrap();
+        assert_eq!(files.take_result("p-0", 2), Some(Value::from("done\n")));
+        std::fs::write(dir.path().join("secret"), "s").unwrap();
+        std::os::unix::fs::symlink(dir.path().join("secret"), files.result("p-0", 3)).unwrap();
+        assert_eq!(files.take_result("p-0", 3), None);
+        std::fs::write(files.result("p-0", 4), vec![b'x'; PAYLOAD_BYTES_MAX + 1]).unwrap();
+        assert!(files.take_result("p-0", 4).unwrap().as_str().unwrap().contains("larger"));
+    }
+
+    #[test]
+    fn the_tail_is_the_end_and_logs_go_with_their_rotations() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = TaskFiles::open(dir.path()).unwrap();
+        assert_eq!(files.tail(7), "");
+        std::fs::write(files.log(7), format!("{}usage limit\n", "x".repeat(9000))).unwrap();
+        assert!(files.tail(7).ends_with("usage limit\n") && files.tail(7).len() == 4096);
+        std::fs::write(dir.path().join("logs/tasks/7.log.1"), "").unwrap();
+        files.forget(&[7, 8]);
+        assert_eq!(std::fs::read_dir(dir.path().join("logs/tasks")).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,299 @@
+//! The controller's part in the queues: what the store's answers change in what is kept, and what is told of them.
+//!
+//! Leases are kept as the store has them; whoever changed them, the store tells it in the order of its transactions. A count that
+//! changes is a hint: at once where a worker could take what is there, else gathered for a moment, so that a flood of submits
+//! is not a flood of turns.
+
+use std::collections::BTreeMap;
+
+use super::controller::{Engine, Key, RESYNC, Ticket};
+use super::host::Host;
+use super::{order, slots};
+use crate::model::plan::{Action, Happening, Plan, PoolFacts};
+use crate::model::queue::{Dispatch, Queue};
+use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueWork, Taker};
+use crate::model::status::EventType;
+use crate::model::task::{EndReason, Task, TaskState, Token};
+use crate::model::time::{Now, Span};
+
+/// Tasks that are told of one by one between two summaries.
+const SHOWN: u64 = 10;
+/// Counts that call for nothing at once are looked at together after this.
+const GATHER: Span = Span::millis(100);
+
+impl<H: Host> Engine<H> {
+    /// This stands in the queue of a pool now.
+    pub(super) fn counted(&mut self, name: String, counts: QueueCounts, now: Now) {
+        let ready = counts.ready;
+        self.counts.insert(name.clone(), counts);
+        let follows = |facts: &PoolFacts| {
+            facts.spec.scale.iter().flat_map(|scale| &scale.triggers).any(|trigger| {
+                trigger.source.queue.as_ref().is_some_and(|queue| queue.pool.as_deref().unwrap_or(&facts.name) == name)
+            })
+        };
+        let concerned = self.pools.iter().filter_map(|(other, pool)| {
+            let facts = pool.facts.as_ref()?;
+            (*other == name || follows(facts)).then(|| (other.clone(), other == &name && hungry(facts, pool, ready)))
+        });
+        let concerned: Vec<(String, bool)> = concerned.collect();
+        for (pool, at_once) in concerned {
+            self.queue.add(Key::Pool(pool), if at_once { now.mono } else { now.mono.after(GATHER) });
+        }
+    }
+
+    /// A task was leased, goes on, or has ended, and not by the controller.
+    pub(super) fn task_changed(&mut self, task: Task, now: Now) {
+        let name = task.pool.clone();
+        let cancelling = task.cancelling && task.state == TaskState::Leased;
+        self.keep_task(task, now);
+        self.queue.add(Key::Pool(name), if cancelling { now.mono } else { now.mono.after(GATHER) });
+    }
+
+    /// Keep what is now known of a task.
+    fn keep_task(&mut self, task: Task, now: Now) {
+        let name = task.pool.clone();
+        let Some(pool) = self.pools.get_mut(&name) else { return };
+        let before = pool.line.leases.remove(&task.id);
+        let mut touched: Vec<String> = before.iter().chain([&task]).filter_map(|task| task.worker.clone()).collect();
+        touched.dedup();
+        let ended = before.filter(|before| task.state != TaskState::Leased || before.epoch != task.epoch);
+        if task.state == TaskState::Leased {
+            pool.line.leases.insert(task.id, task.clone());
+        }
+        for worker in touched {
+            hold(pool, &worker, now);
+        }
+        if let Some(before) = ended {
+            self.task_ended(&before, &task, now);
+        }
+    }
+
+    /// Count an attempt that ended, and tell of one that did not end well.
+    fn task_ended(&mut self, before: &Task, task: &Task, now: Now) {
+        let Some(end) = &task.end else { return };
+        let good = end.reason == EndReason::Done;
+        let counts =
+            good || matches!(end.reason, EndReason::Failed | EndReason::Again | EndReason::Timeout | EndReason::WorkerLost);
+        if let Some(pool) = self.pools.get_mut(&before.pool).filter(|_| counts) {
+            pool.line.tally.add(good, end.ran_ms);
+            if let Some(worker) = &before.worker {
+                pool.line.workers.entry(worker.clone()).or_default().add(good, end.ran_ms);
+                pool.dirty.insert(worker.clone());
+            }
+        }
+        if let Some(happening) = words(before, task) {
+            self.note(&before.pool, &happening, now);
+        } else if good && self.pools.get(&before.pool).is_some_and(|pool| pool.line.tally.counts().0 <= pool.line.told.0 + SHOWN)
+        {
+            let worker = before.worker.as_deref().unwrap_or("nobody");
+            let note = format!("task {} done on {worker} after {}", task.id, Span(end.ran_ms));
+            self.show_only(&before.pool, &about("TaskDone", EventType::Normal, note), now);
+        }
+    }
+
+    /// Tell of something that is not worth a row: the task's own row says it too.
+    fn show_only(&mut self, pool: &str, happening: &Happening, now: Now) {
+        let event = self.event(pool, happening, now);
+        self.tell(&event);
+    }
+
+    /// What came of the tasks since the last time, in one line for each pool.
+    pub(super) fn sum_up(&mut self, now: Now) {
+        let mut lines = Vec::new();
+        for (name, pool) in &mut self.pools {
+            let ((done, failed), told) = (pool.line.tally.counts(), pool.line.told);
+            pool.line.told = (done, failed);
+            // Few were told of one by one.
+            if (done, failed) == told || done <= told.0 + SHOWN {
+                continue;
+            }
+            let (stats, counts) = (pool.line.tally.stats(), self.counts.get(name).cloned().unwrap_or_default());
+            let half = stats.p50_ms.map_or_else(String::new, |ms| format!(", half of the last took at most {}", Span(ms)));
+            let (done, failed) = (done - told.0, failed - told.1);
+            let note =
+                format!("in {RESYNC}: {done} tasks done, {failed} failed{half}; {} run, {} wait", counts.leased, counts.queued());
+            lines.push((name.clone(), note));
+        }
+        for (name, note) in lines {
+            self.show_only(&name, &about("TasksDone", EventType::Normal, note), now);
+        }
+    }
+
+    /// What a turn asks of the queue, in the order in which it is done: ends first, so that what they free can be taken.
+    pub(super) fn work_of(&mut self, facts: &PoolFacts, plan: &Plan) -> Vec<QueueWork> {
+        let queue = std::sync::Arc::new(facts.spec.queue.clone().unwrap_or_default());
+        let pool = facts.name.clone();
+        let workers = dealt(facts, plan, &queue);
+        let mut work = Vec::new();
+        let leases = self.pools.get(&pool).map(|pool| pool.line.leases.clone()).unwrap_or_default();
+        for (id, end) in &plan.ends {
+            let Some(task) = leases.get(id) else { continue };
+            let (result, output) = self.host.leavings(task);
+            let token = Token { pool: task.pool.clone(), id: *id, epoch: task.epoch, nonce: task.nonce };
+            work.push(QueueWork::End { token, end: end.clone(), result, output, queue: queue.clone(), next: None });
+        }
+        if plan.tick {
+            work.push(QueueWork::Tick { pool: pool.clone(), queue: queue.clone(), workers: workers.clone() });
+        }
+        for (schedule, fired, task) in &plan.recur {
+            work.push(QueueWork::Recur {
+                pool: pool.clone(),
+                queue: queue.clone(),
+                schedule: schedule.clone(),
+                fired: (fired.last, fired.count),
+                task: task.clone(),
+                workers: workers.clone(),
+            });
+        }
+        if self.redeal(&pool, &workers) {
+            work.push(QueueWork::Deal { pool: pool.clone(), workers });
+        }
+        for action in &plan.actions {
+            if let Action::Start { worker, incarnation } = action
+                && facts.per_task()
+            {
+                let taker = Taker { worker: worker.clone(), run: *incarnation, nonce: order::random_number() };
+                work.push(QueueWork::Lease { pool: pool.clone(), queue: queue.clone(), taker });
+            }
+        }
+        work
+    }
+
+    /// The workers among which the queue is divided are others than before.
+    fn redeal(&mut self, name: &str, workers: &[String]) -> bool {
+        let Some(pool) = self.pools.get_mut(name) else { return false };
+        if pool.dealt.as_deref() == Some(workers) || pool.facts.as_ref().is_none_or(|facts| facts.spec.queue.is_none()) {
+            return false;
+        }
+        pool.dealt = Some(workers.to_vec());
+        true
+    }
+
+    /// Take in what the store answered to the work of a turn. Gives the tasks that workers are started for.
+    pub(super) fn worked(&mut self, ticket: &Ticket, answers: Vec<QueueAnswer>, now: Now) -> BTreeMap<String, Task> {
+        let mut started = BTreeMap::new();
+        for (work, answer) in ticket.batch.queue.iter().zip(answers) {
+            match (work, answer) {
+                (QueueWork::Lease { taker, .. }, QueueAnswer::Leased(Some(task))) => {
+                    self.keep_task((*task).clone(), now);
+                    started.insert(taker.worker.clone(), *task);
+                }
+                (_, QueueAnswer::Ended { task, paused, .. }) => {
+                    self.keep_task(*task, now);
+                    if let Some(until) = paused {
+                        let why = self.counts.get(&ticket.pool).map(|counts| counts.paused_why.clone()).unwrap_or_default();
+                        self.note(
+                            &ticket.pool,
+                            &about("QueuePaused", EventType::Warning, format!("the queue rests until {until}: {why}")),
+                            now,
+                        );
+                    }
+                }
+                (_, QueueAnswer::Ticked { expired, gone, more }) => {
+                    for task in &expired {
+                        let note = format!("task {} expired: nobody took it within {}", task.id, task.ttl);
+                        self.note(&ticket.pool, &about("TaskExpired", EventType::Warning, note), now);
+                    }
+                    if !gone.is_empty() {
+                        self.host.forget_tasks(gone);
+                    }
+                    if more {
+                        self.again(&ticket.pool, now);
+                    }
+                }
+                (QueueWork::Recur { schedule, .. }, QueueAnswer::Refused(refusal)) => {
+                    let note = format!("the recurring task {schedule} was not taken in: {refusal:?}");
+                    self.note(&ticket.pool, &about("TaskRefused", EventType::Warning, note), now);
+                }
+                (QueueWork::End { token, .. }, QueueAnswer::Refused(_)) => {
+                    // Somebody ended it before: what is kept of it was old.
+                    if let Some(pool) = self.pools.get_mut(&ticket.pool) {
+                        pool.line.leases.remove(&token.id);
+                    }
+                }
+                (
+                    _,
+                    QueueAnswer::Leased(_)
+                    | QueueAnswer::Submitted(_)
+                    | QueueAnswer::Task(_)
+                    | QueueAnswer::Done
+                    | QueueAnswer::Refused(_),
+                ) => {}
+            }
+        }
+        if let Some(pool) = self.pools.get_mut(&ticket.pool) {
+            pool.line.fired.extend(ticket.plan.recur.iter().map(|(name, fired, _)| (name.clone(), *fired)));
+        }
+        started
+    }
+
+    /// The clock's work was not done in one go.
+    fn again(&mut self, pool: &str, now: Now) {
+        if let Some(counts) = self.counts.get_mut(pool) {
+            counts.next = Some(counts.next.map_or(now.wall, |next| next.min(now.wall)));
+        }
+        self.queue.add(Key::Pool(pool.to_owned()), now.mono);
+    }
+}
+
+/// A worker of the pool could take a task that is there.
+fn hungry(facts: &PoolFacts, pool: &super::controller::Pool, ready: u64) -> bool {
+    let wanted = u64::from(pool.stored.status.desired_replicas);
+    let scaled = facts.spec.scale.is_some() && wanted == 0;
+    facts.per_task() && ready > 0 && (scaled || (pool.line.leases.len() as u64) < wanted)
+}
+
+/// Count the tasks that a worker has.
+fn hold(pool: &mut super::controller::Pool, worker: &str, now: Now) {
+    let Some(slot) = pool.slots.get_mut(worker) else { return };
+    let run = slot.record.incarnation;
+    let tasks = u32::try_from(pool.line.held(worker, run).count()).unwrap_or(u32::MAX);
+    if slot.tasks != tasks {
+        slot.tasks = tasks;
+        slots::mark_idle(slot, now.mono);
+        pool.dirty.insert(worker.to_owned());
+    }
+}
+
+/// The workers among which a queue is divided; none where it is not.
+fn dealt(facts: &PoolFacts, plan: &Plan, queue: &Queue) -> Vec<String> {
+    if queue.dispatch != Dispatch::PerWorker {
+        return Vec::new();
+    }
+    let wanted = usize::try_from(plan.status.desired_replicas).unwrap_or(0);
+    (0..wanted).map(|n| crate::decide::roster::slot_name(facts, n)).collect()
+}
+
+fn about(reason: &'static str, severity: EventType, note: String) -> Happening {
+    Happening { severity, reason, worker: None, incarnation: None, note }
+}
+
+/// What is told of an attempt that did not end well.
+fn words(before: &Task, task: &Task) -> Option<Happening> {
+    let end = task.end.as_ref()?;
+    let worker = before.worker.as_deref().unwrap_or("nobody");
+    let why = if end.message.is_empty() { format!("{:?}", end.reason) } else { first_line(&end.message) };
+    let tries = format!("attempt {} of {}", before.attempt, task.max_attempts);
+    let id = task.id;
+    Some(match task.state {
+        TaskState::Dead => about("TaskDead", EventType::Warning, format!("task {id} is dead after {tries} on {worker}: {why}")),
+        TaskState::Failed => about("TaskFailed", EventType::Warning, format!("task {id} failed on {worker}: {why}")),
+        TaskState::Cancelled => about("TaskCancelled", EventType::Normal, format!("task {id} was cancelled on {worker}")),
+        TaskState::Queued if end.reason == EndReason::Returned => {
+            about("TaskReturned", EventType::Normal, format!("task {id} waits again: {why}"))
+        }
+        TaskState::Queued => {
+            let again = task.not_before.map_or_else(String::new, |at| {
+                let ended = end.ran_ms.saturating_add(u64::try_from(before.started.map_or(0, |at| at.0)).unwrap_or(0));
+                let wait = u64::try_from(at.0).unwrap_or(0).saturating_sub(ended);
+                format!(" in {}", Span(wait / 100 * 100))
+            });
+            about("TaskRetried", EventType::Warning, format!("task {id}, {tries} on {worker}: {why}; it is tried again{again}"))
+        }
+        TaskState::Held | TaskState::Leased | TaskState::Succeeded | TaskState::Expired => return None,
+    })
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().chars().take(200).collect()
+}

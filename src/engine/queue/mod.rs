@@ -1,0 +1,244 @@
+//! The work with the queues, inside the store's transactions: rows are read, decided on by `decide::dispatch`, and written.
+//!
+//! One `match` over the work. Nothing is decided here but which rows a decision needs; what cannot be done is an answer and
+//! changes nothing. A key's tasks are put in order after each change: one of them at most can be taken.
+
+#[cfg(test)]
+mod tests;
+
+use crate::decide::dispatch::{self, deal};
+use crate::edge::store::tasks::Tasks;
+use crate::model::queue::{Dispatch, Queue};
+use crate::model::queue_work::{QueueAnswer, QueueRefusal, QueueWork, Submitted, Taker};
+use crate::model::task::{End, NewTask, Task, Token};
+use crate::model::time::{Now, Span, Wall};
+
+/// Rows looked at in one go by the clock's work: a transaction stays short.
+const TICK_MAX: u32 = 500;
+/// An idempotency key is remembered for at least this long: redelivered webhooks come back after days.
+const KEYS_KEPT: Span = Span::secs(8 * 24 * 3600);
+/// When a full queue may have room again.
+const RETRY_AFTER: Span = Span::secs(5);
+
+type Answer = rusqlite::Result<QueueAnswer>;
+
+/// Do one piece of work.
+///
+/// # Errors
+/// Any of SQLite's: then nothing of the transaction is done.
+pub fn work(tables: &Tasks<'_>, work: &QueueWork, now: Now) -> Answer {
+    match work {
+        QueueWork::Submit { pool, queue, tasks, workers } => submit(tables, (pool, queue), tasks, workers, now.wall),
+        QueueWork::Lease { pool, queue, taker } => {
+            Ok(QueueAnswer::Leased(lease(tables, (pool, queue), taker, now)?.map(Box::new)))
+        }
+        QueueWork::End { token, end: how, result, output, queue, next } => {
+            let how = (how.clone(), output.as_str());
+            match end(tables, (token, queue), how, result.as_ref(), now)? {
+                Err(refusal) => Ok(QueueAnswer::Refused(refusal)),
+                Ok((task, paused)) => {
+                    let next = next.as_ref().map(|taker| lease(tables, (&task.pool, queue), taker, now)).transpose()?.flatten();
+                    Ok(QueueAnswer::Ended { task: Box::new(task), paused, next: next.map(Box::new) })
+                }
+            }
+        }
+        QueueWork::Heartbeat { token, extend, progress, queue } => {
+            change(tables, token.id, |task| dispatch::heartbeat(task, token, (*extend, progress.as_deref()), queue, now))
+        }
+        QueueWork::Cancel { id } => change(tables, *id, |task| dispatch::cancel(task, now.wall)),
+        QueueWork::Release { id } => change(tables, *id, |task| dispatch::release(task, now.wall)),
+        QueueWork::Redrive { id } => change(tables, *id, |task| dispatch::redrive(task, now.wall)),
+        QueueWork::Tick { pool, queue, workers } => tick(tables, (pool, queue), workers, now.wall),
+        QueueWork::Deal { pool, workers } => stranded(tables, pool, workers),
+        QueueWork::Pause { pool, until, why } => tables.pause(pool, *until, why).map(|()| QueueAnswer::Done),
+        QueueWork::Recur { pool, queue, schedule, fired, task, workers } => {
+            tables.fired((pool, schedule), fired.0, fired.1)?;
+            let Some(task) = task else { return Ok(QueueAnswer::Done) };
+            submit(tables, (pool, queue), std::slice::from_ref(&**task), workers, now.wall)
+        }
+    }
+}
+
+fn submit(tables: &Tasks<'_>, (pool, queue): (&str, &Queue), new: &[NewTask], workers: &[String], wall: Wall) -> Answer {
+    let mut made = Vec::new();
+    let mut fresh = 0;
+    for task in new {
+        let known = known(tables, pool, task)?;
+        fresh += u64::from(known.is_none());
+        match dispatch::submit(pool, queue, task, wall) {
+            Ok(task) => made.push((task, known)),
+            Err(refusal) => return Ok(QueueAnswer::Refused(refusal)),
+        }
+    }
+    let waiting = tables.waiting(pool)?;
+    if fresh > 0 && waiting + fresh > u64::from(queue.capacity) {
+        let message = format!("the queue of {pool} is full: {waiting} tasks wait, spec.queue.capacity is {}", queue.capacity);
+        return Ok(QueueAnswer::Refused(QueueRefusal::Full { message, retry_after: RETRY_AFTER }));
+    }
+    let mut submitted = Vec::new();
+    for ((task, known_before), new) in made.into_iter().zip(new) {
+        // Another one of the same call may have had the same key.
+        let known =
+            if known_before.is_none() && new.idempotency_key.is_some() { known(tables, pool, new)? } else { known_before };
+        submitted.push(match known {
+            Some(task) => Submitted { position: tables.position(&task, dispatch::rank(&task, queue))?, task, known: true },
+            None => add(tables, queue, task, (new, workers), wall)?,
+        });
+    }
+    Ok(QueueAnswer::Submitted(submitted))
+}
+
+fn known(tables: &Tasks<'_>, pool: &str, new: &NewTask) -> rusqlite::Result<Option<Task>> {
+    for key in new.idempotency_key.iter().chain(&new.also) {
+        if let Some(id) = tables.known(pool, key)?
+            && let Some(task) = tables.get(id)?
+        {
+            return Ok(Some(task));
+        }
+    }
+    Ok(None)
+}
+
+fn add(
+    tables: &Tasks<'_>,
+    queue: &Queue,
+    mut task: Task,
+    (new, workers): (&NewTask, &[String]),
+    wall: Wall,
+) -> rusqlite::Result<Submitted> {
+    if queue.dispatch == Dispatch::PerWorker {
+        task.worker = choose(tables, &task.pool, workers)?;
+    }
+    let rank = dispatch::rank(&task, queue);
+    tables.insert(&mut task, rank)?;
+    let until = dispatch::later(wall, KEYS_KEPT.max(queue.retention.succeeded).max(queue.retention.failed));
+    for key in new.idempotency_key.iter().chain(&new.also) {
+        tables.remember((&task.pool, key, task.id), until, wall)?;
+    }
+    if task.key.is_some() {
+        order_key(tables, &task)?;
+        task = tables.get(task.id)?.unwrap_or(task);
+    }
+    let position = tables.position(&task, rank)?;
+    Ok(Submitted { task, known: false, position })
+}
+
+/// The worker whose turn it is.
+fn choose(tables: &Tasks<'_>, pool: &str, workers: &[String]) -> rusqlite::Result<Option<String>> {
+    let (loads, cursor) = tables.loads(pool, workers)?;
+    let Some(at) = deal::deal(&loads, cursor) else { return Ok(None) };
+    tables.set_cursor(pool, (at + 1) % workers.len())?;
+    Ok(workers.get(at).cloned())
+}
+
+/// Of the tasks of one key, one at most can be taken: the first, and none while one has a worker.
+fn order_key(tables: &Tasks<'_>, task: &Task) -> rusqlite::Result<()> {
+    let Some(key) = &task.key else { return Ok(()) };
+    let (first, leased) = tables.first_of_key(&task.pool, key)?;
+    let first = first.filter(|_| !leased);
+    for ready in tables.ready_of_key(&task.pool, key)? {
+        if first.as_ref().is_none_or(|first| first.id != ready.id) {
+            tables.put(&ready, &Task { blocked: true, ..ready.clone() })?;
+        }
+    }
+    match first {
+        Some(first) if first.blocked => tables.put(&first, &Task { blocked: false, ..first.clone() }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn lease(tables: &Tasks<'_>, (pool, queue): (&str, &Queue), taker: &Taker, now: Now) -> rusqlite::Result<Option<Task>> {
+    if tables.paused_until(pool)?.is_some_and(|until| until > now.wall) {
+        return Ok(None);
+    }
+    let own = if queue.dispatch == Dispatch::PerWorker { taker.worker.as_str() } else { "" };
+    let Some(before) = tables.next(pool, own)? else { return Ok(None) };
+    let task = dispatch::lease(before.clone(), queue, taker, now);
+    tables.put(&before, &task)?;
+    order_key(tables, &task)?;
+    Ok(Some(task))
+}
+
+type Ending = Result<(Task, Option<Wall>), QueueRefusal>;
+
+fn end(
+    tables: &Tasks<'_>,
+    (token, queue): (&Token, &Queue),
+    how: (End, &str),
+    result: Option<&serde_json::Value>,
+    now: Now,
+) -> rusqlite::Result<Ending> {
+    let Some(before) = tables.get(token.id)? else { return Ok(Err(QueueRefusal::NoTask(token.id))) };
+    let mut ended = match dispatch::end(before.clone(), token, how, queue, now) {
+        Ok(ended) => ended,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    if let Some(result) = result {
+        ended.task.result = Some(result.clone());
+    }
+    if queue.dispatch == Dispatch::PerWorker && !ended.task.state.is_final() {
+        // It stays with its worker, whose own it may go on with; when that one is gone it is dealt anew.
+        ended.task.worker.clone_from(&before.worker);
+    }
+    tables.put(&before, &ended.task)?;
+    order_key(tables, &ended.task)?;
+    if let Some((until, why)) = &ended.pause {
+        tables.pause(&before.pool, Some(*until), why)?;
+    }
+    Ok(Ok((ended.task, ended.pause.map(|(until, _)| until))))
+}
+
+fn change(tables: &Tasks<'_>, id: u64, step: impl FnOnce(Task) -> dispatch::Step) -> Answer {
+    let Some(before) = tables.get(id)? else { return Ok(QueueAnswer::Refused(QueueRefusal::NoTask(id))) };
+    match step(before.clone()) {
+        Err(refusal) => Ok(QueueAnswer::Refused(refusal)),
+        Ok(task) => {
+            tables.put(&before, &task)?;
+            if before.state != task.state {
+                order_key(tables, &task)?;
+            }
+            Ok(QueueAnswer::Task(Box::new(tables.get(id)?.unwrap_or(task))))
+        }
+    }
+}
+
+fn tick(tables: &Tasks<'_>, (pool, queue): (&str, &Queue), workers: &[String], wall: Wall) -> Answer {
+    let due = tables.due(pool, wall, TICK_MAX)?;
+    let mut more = due.len() >= TICK_MAX as usize;
+    for before in due {
+        let mut task = Task { not_before: None, ..before.clone() };
+        if queue.dispatch == Dispatch::PerWorker && task.worker.is_none() {
+            task.worker = choose(tables, pool, workers)?;
+        }
+        tables.put(&before, &task)?;
+        order_key(tables, &task)?;
+    }
+    let mut expired = Vec::new();
+    for before in tables.overdue(pool, wall, TICK_MAX)? {
+        let task = dispatch::expire(before.clone(), wall);
+        tables.put(&before, &task)?;
+        order_key(tables, &task)?;
+        expired.push(task);
+    }
+    more |= expired.len() >= TICK_MAX as usize;
+    let ago = |span: Span| Wall(wall.0.saturating_sub(i64::try_from(span.0).unwrap_or(i64::MAX)));
+    let kept = (ago(queue.retention.succeeded), ago(queue.retention.failed));
+    let gone = tables.sweep(pool, kept, TICK_MAX)?;
+    more |= gone.len() >= TICK_MAX as usize;
+    if tables.paused_until(pool)?.is_some_and(|until| until <= wall) {
+        tables.pause(pool, None, "")?;
+    }
+    Ok(QueueAnswer::Ticked { expired, gone, more })
+}
+
+/// What waits for a worker that is gone waits for another one; with no workers, for whoever comes.
+fn stranded(tables: &Tasks<'_>, pool: &str, workers: &[String]) -> Answer {
+    let keep = if workers.is_empty() { vec![String::new()] } else { workers.to_vec() };
+    let stranded = tables.stranded(pool, &keep, TICK_MAX)?;
+    let more = stranded.len() >= TICK_MAX as usize;
+    for before in stranded {
+        let worker = choose(tables, pool, workers)?;
+        tables.put(&before, &Task { worker, ..before.clone() })?;
+    }
+    Ok(QueueAnswer::Ticked { expired: Vec::new(), gone: Vec::new(), more })
+}

@@ -1,0 +1,313 @@
+//! The queues over a real store: a long chance of everything that can be asked, against a plain book kept beside.
+//! What is promised of counts and keys is looked for after each step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::edge::store::read::{Reader, TaskFilter};
+use crate::edge::store::{Queues, Store};
+use crate::model::batch::Batch;
+use crate::model::queue::Delivery;
+use crate::model::queue_work::QueueCounts;
+use crate::model::task::{EndReason, TaskState};
+use crate::model::time::Moment;
+
+struct World {
+    _dir: tempfile::TempDir,
+    path: std::path::PathBuf,
+    store: Store,
+    counts: Arc<Mutex<BTreeMap<String, QueueCounts>>>,
+    at: u64,
+}
+
+fn open(path: &std::path::Path) -> (Store, Arc<Mutex<BTreeMap<String, QueueCounts>>>, Vec<Task>) {
+    let counts: Arc<Mutex<BTreeMap<String, QueueCounts>>> = Arc::default();
+    let told = counts.clone();
+    let changed = move |pool: &str, now: QueueCounts| drop(told.lock().unwrap().insert(pool.to_owned(), now));
+    let (store, stored) = Store::open(path, "boot", Queues { work, changed: Box::new(changed) }).unwrap();
+    (store, counts, stored.leased)
+}
+
+impl World {
+    fn new() -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("weir.db");
+        let (store, counts, _) = open(&path);
+        World { _dir: dir, path, store, counts, at: 0 }
+    }
+
+    fn now(&self) -> Now {
+        Now { mono: Moment(1_000_000 + self.at), wall: Wall(1_700_000_000_000 + i64::try_from(self.at).unwrap()) }
+    }
+
+    fn all(&self, queue: Vec<QueueWork>) -> Vec<QueueAnswer> {
+        let (tell, told) = std::sync::mpsc::channel();
+        let batch = Batch { queue, at: self.now(), ..Batch::default() };
+        self.store.commit(batch, move |answers| tell.send(answers).unwrap());
+        told.recv().unwrap().unwrap()
+    }
+
+    fn one(&self, work: QueueWork) -> QueueAnswer {
+        self.all(vec![work]).pop().unwrap()
+    }
+
+    fn submit(&self, queue: &Arc<Queue>, tasks: Vec<NewTask>) -> Result<Vec<Submitted>, QueueRefusal> {
+        let workers = vec!["p-0".to_owned(), "p-1".into(), "p-2".into()];
+        match self.one(QueueWork::Submit { pool: "p".into(), queue: queue.clone(), tasks, workers }) {
+            QueueAnswer::Submitted(all) => Ok(all),
+            QueueAnswer::Refused(refusal) => Err(refusal),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn lease(&self, queue: &Arc<Queue>, worker: &str, nonce: u64) -> Option<Task> {
+        let taker = Taker { worker: worker.into(), run: 1, nonce };
+        match self.one(QueueWork::Lease { pool: "p".into(), queue: queue.clone(), taker }) {
+            QueueAnswer::Leased(task) => task.map(|task| *task),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn end(&self, queue: &Arc<Queue>, task: &Task, reason: EndReason) -> QueueAnswer {
+        let end = End { reason, ..End::default() };
+        self.one(QueueWork::End {
+            token: token(task),
+            end,
+            result: None,
+            output: String::new(),
+            queue: queue.clone(),
+            next: None,
+        })
+    }
+
+    fn listed(&self) -> Vec<(Task, Option<u64>)> {
+        Reader::open(&self.path).unwrap().tasks(&TaskFilter::default()).unwrap()
+    }
+
+    /// The counts that were told are those of the rows, and one of a key at most can be taken or is taken.
+    fn consistent(&self) {
+        let rows = self.listed();
+        let told = self.counts.lock().unwrap().get("p").cloned().unwrap_or_default();
+        let count = |test: &dyn Fn(&Task) -> bool| rows.iter().filter(|(task, _)| test(task)).count() as u64;
+        let queued = |task: &Task| task.state == TaskState::Queued;
+        let ready = count(&|task| queued(task) && task.not_before.is_none() && !task.blocked);
+        let delayed = count(&|task| queued(task) && task.not_before.is_some());
+        let leased = count(&|task| task.state == TaskState::Leased);
+        let held = count(&|task| task.state == TaskState::Held);
+        assert_eq!((told.ready, told.delayed, told.leased, told.held), (ready, delayed, leased, held));
+        assert_eq!(told.queued(), count(&queued));
+        let mut keys = BTreeSet::new();
+        for (task, _) in &rows {
+            let open = task.state == TaskState::Leased || (queued(task) && task.not_before.is_none() && !task.blocked);
+            if let Some(key) = task.key.as_ref().filter(|_| open) {
+                assert!(keys.insert(key.clone()), "two of key {key} can run");
+            }
+        }
+        let stuck = rows.iter().find(|(task, _)| task.blocked && task.key.as_ref().is_none_or(|key| !keys.contains(key)));
+        assert!(stuck.is_none(), "blocked by nothing: {stuck:?}");
+    }
+}
+
+fn token(task: &Task) -> Token {
+    Token { pool: task.pool.clone(), id: task.id, epoch: task.epoch, nonce: task.nonce }
+}
+
+fn rules(delivery: Delivery) -> Arc<Queue> {
+    Arc::new(Queue { delivery, ..Queue::default() })
+}
+
+fn plain(priority: u8) -> NewTask {
+    NewTask { priority, payload: serde_json::json!({"n": priority}), ..NewTask::default() }
+}
+
+fn keyed(key: &str, priority: u8) -> NewTask {
+    NewTask { key: Some(key.into()), ..plain(priority) }
+}
+
+#[test]
+fn places_follow_priority_and_age_and_are_told_at_submit() {
+    let (mut world, queue) = (World::new(), rules(Delivery::Process));
+    let place = |world: &World, priority| world.submit(&queue, vec![plain(priority)]).unwrap()[0].position;
+    assert_eq!(place(&world, 0), Some(1));
+    world.at += 1000;
+    assert_eq!((place(&world, 0), place(&world, 5), place(&world, 0)), (Some(2), Some(1), Some(4)));
+    let order: Vec<u64> = std::iter::from_fn(|| world.lease(&queue, "p-0", 1)).map(|task| task.id).collect();
+    assert_eq!(order, [3, 1, 2, 4]);
+    world.consistent();
+}
+
+#[test]
+fn an_idempotency_key_gives_the_first_task_also_within_one_call_and_when_the_queue_is_full() {
+    let world = World::new();
+    let queue = Arc::new(Queue { capacity: 2, ..Queue::default() });
+    let same = || NewTask { idempotency_key: Some("a".into()), ..NewTask::default() };
+    let both = world.submit(&queue, vec![same(), same(), plain(0)]).unwrap_err();
+    assert!(matches!(both, QueueRefusal::Full { .. }), "three are counted before they are looked into: {both:?}");
+    let both = world.submit(&queue, vec![same(), plain(0)]).unwrap();
+    assert!(!both[0].known && both[0].task.id != both[1].task.id);
+    let again = world.submit(&queue, vec![same()]).unwrap();
+    assert!(again[0].known && again[0].task.id == both[0].task.id);
+    assert!(matches!(world.submit(&queue, vec![plain(0)]), Err(QueueRefusal::Full { .. })));
+    world.consistent();
+}
+
+#[test]
+fn one_of_a_key_at_a_time_the_most_urgent_first() {
+    let (world, queue) = (World::new(), rules(Delivery::Process));
+    let ids: Vec<u64> = [1, 5, 3].map(|priority| world.submit(&queue, vec![keyed("k", priority)]).unwrap()[0].task.id).to_vec();
+    world.consistent();
+    let first = world.lease(&queue, "p-0", 1).unwrap();
+    assert_eq!((first.id, world.lease(&queue, "p-1", 2)), (ids[1], None));
+    world.end(&queue, &first, EndReason::Done);
+    let second = world.lease(&queue, "p-1", 3).unwrap();
+    assert_eq!(second.id, ids[2]);
+    world.end(&queue, &second, EndReason::Failed);
+    world.consistent();
+    assert_eq!(world.lease(&queue, "p-1", 4).unwrap().id, ids[0], "the one that failed waits for its time");
+}
+
+#[test]
+fn each_worker_has_its_own_line_and_those_of_a_lost_one_are_dealt_anew() {
+    let world = World::new();
+    let queue = Arc::new(Queue { dispatch: Dispatch::PerWorker, ..Queue::default() });
+    let dealt: Vec<String> =
+        (0..6).map(|_| world.submit(&queue, vec![plain(0)]).unwrap()[0].task.worker.clone().unwrap()).collect();
+    assert_eq!(dealt, ["p-0", "p-1", "p-2", "p-0", "p-1", "p-2"]);
+    let own = world.lease(&queue, "p-1", 1).unwrap();
+    assert_eq!(own.id, 2);
+    world.one(QueueWork::Deal { pool: "p".into(), workers: vec!["p-0".into(), "p-1".into()] });
+    let waiting: Vec<String> = world
+        .listed()
+        .into_iter()
+        .filter(|(task, _)| task.state == TaskState::Queued)
+        .filter_map(|(task, _)| task.worker)
+        .collect();
+    assert!(waiting.len() == 5 && !waiting.contains(&"p-2".to_owned()), "{waiting:?}");
+    world.consistent();
+}
+
+#[test]
+fn nobody_but_the_holder_changes_a_lease() {
+    let (world, queue) = (World::new(), rules(Delivery::Lease));
+    world.submit(&queue, vec![plain(0)]).unwrap();
+    let old = world.lease(&queue, "p-0", 1).unwrap();
+    world.end(&queue, &old, EndReason::Returned);
+    let held = world.lease(&queue, "p-1", 2).unwrap();
+    let wrong = [
+        token(&old),
+        Token { epoch: held.epoch + 1, ..token(&held) },
+        Token { nonce: held.nonce ^ 1, ..token(&held) },
+        Token { pool: "q".into(), ..token(&held) },
+    ];
+    let before = world.listed();
+    for token in wrong {
+        let end = End { reason: EndReason::Done, ..End::default() };
+        let calls = [
+            QueueWork::End {
+                token: token.clone(),
+                end,
+                result: Some(1.into()),
+                output: String::new(),
+                queue: queue.clone(),
+                next: None,
+            },
+            QueueWork::Heartbeat {
+                token: token.clone(),
+                extend: Some(Span(9)),
+                progress: Some("x".into()),
+                queue: queue.clone(),
+            },
+        ];
+        for call in calls {
+            assert!(matches!(world.one(call), QueueAnswer::Refused(QueueRefusal::Conflict(_))), "{token:?}");
+        }
+    }
+    assert_eq!(world.listed(), before, "nothing changed");
+    world.end(&queue, &held, EndReason::Done);
+    let after = world.listed();
+    assert!(matches!(world.end(&queue, &held, EndReason::Failed), QueueAnswer::Refused(_)), "it is over");
+    assert_eq!(world.listed(), after);
+}
+
+#[test]
+fn the_clock_brings_delays_ends_and_forgets() {
+    let mut world = World::new();
+    let mut rules = Queue { ttl: Span::secs(60), ..Queue::default() };
+    rules.retention.succeeded = Span::secs(100);
+    let queue = Arc::new(rules);
+    let tick = |world: &World| match world.one(QueueWork::Tick { pool: "p".into(), queue: queue.clone(), workers: vec![] }) {
+        QueueAnswer::Ticked { expired, gone, .. } => (expired.len(), gone.len()),
+        other => panic!("{other:?}"),
+    };
+    let later = NewTask { delay: Some(Span::secs(10)), ..NewTask::default() };
+    world.submit(&queue, vec![later]).unwrap();
+    assert_eq!(world.lease(&queue, "p-0", 1), None);
+    let next = world.counts.lock().unwrap()["p"].next;
+    assert_eq!(next, Some(Wall(world.now().wall.0 + 10_000)));
+    world.at += 10_000;
+    assert_eq!(tick(&world), (0, 0));
+    let done = world.lease(&queue, "p-0", 1).unwrap();
+    world.end(&queue, &done, EndReason::Done);
+    world.submit(&queue, vec![plain(0)]).unwrap();
+    world.at += 60_000;
+    assert_eq!(tick(&world), (1, 0));
+    world.at += 40_000;
+    assert_eq!(tick(&world), (0, 1), "what succeeded is kept for a shorter time");
+    world.consistent();
+}
+
+#[test]
+fn a_queue_that_rests_gives_nothing_until_its_time() {
+    let (mut world, queue) = (World::new(), rules(Delivery::Process));
+    world.submit(&queue, vec![plain(0)]).unwrap();
+    let until = Wall(world.now().wall.0 + 5000);
+    world.one(QueueWork::Pause { pool: "p".into(), until: Some(until), why: "a limit".into() });
+    assert!(world.lease(&queue, "p-0", 1).is_none() && world.counts.lock().unwrap()["p"].paused(world.now().wall));
+    world.at += 5000;
+    assert!(world.lease(&queue, "p-0", 1).is_some());
+}
+
+#[test]
+fn what_was_leased_is_known_to_the_next_daemon() {
+    let (world, queue) = (World::new(), rules(Delivery::Process));
+    world.submit(&queue, vec![plain(0), plain(1)]).unwrap();
+    let held = world.lease(&queue, "p-0", 77).unwrap();
+    let World { _dir, path, store, .. } = world;
+    drop(store);
+    let (_store, _, leased) = open(&path);
+    assert_eq!(leased, [held]);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 10, ..Default::default() })]
+    #[test]
+    fn whatever_is_asked_the_rows_agree(steps in proptest::collection::vec((0u8..12, 0u8..5, 0u64..30_000), 1..120)) {
+        let (mut world, queue) = (World::new(), rules(Delivery::Lease));
+        let mut held: Vec<Task> = Vec::new();
+        let mut submitted = 0;
+        for (step, pick, pass) in steps {
+            world.at += pass;
+            let known = world.listed().len() as u64;
+            let id = u64::from(pick) % known.max(1) + 1;
+            match step {
+                0 | 1 => submitted += world.submit(&queue, vec![plain(pick), keyed("a", pick)]).unwrap().len(),
+                2 => submitted += world.submit(&queue, vec![NewTask { hold: true, ..keyed("b", pick) }]).unwrap().len(),
+                3 => submitted += world.submit(&queue, vec![NewTask { delay: Some(Span(5000)), ..keyed("a", pick) }]).unwrap().len(),
+                4..=6 => held.extend(world.lease(&queue, &format!("p-{pick}"), pass)),
+                7 | 8 => {
+                    let reasons = [EndReason::Done, EndReason::Failed, EndReason::WorkerLost, EndReason::Returned, EndReason::Again];
+                    if let Some(task) = held.pop() {
+                        let answer = world.end(&queue, &task, reasons[usize::from(pick)]);
+                        assert!(matches!(answer, QueueAnswer::Ended { .. }), "the holder is heard: {answer:?}");
+                    }
+                }
+                9 => drop(world.one(QueueWork::Cancel { id })),
+                10 => drop(world.one(if pick % 2 == 0 { QueueWork::Release { id } } else { QueueWork::Redrive { id } })),
+                _ => drop(world.one(QueueWork::Tick { pool: "p".into(), queue: queue.clone(), workers: vec![] })),
+            }
+            world.consistent();
+        }
+        assert_eq!(world.listed().len(), submitted, "no task is lost and none made up");
+    }
+}

@@ -1,0 +1,363 @@
+//! The door to the queues for whoever serves them: straight to the store's thread, past the controller's turn.
+//!
+//! A submit that is answered is on disk. The rules come from what was last published of the pool; the controller hears of each
+//! change from the store itself, in the order of the transactions. Lists are read by a connection of their own, beside the writer.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::handle::{Board, Denied, Handle};
+use super::order;
+use crate::edge::clock;
+use crate::edge::store::read::Reader;
+pub use crate::edge::store::read::TaskFilter;
+use crate::model::batch::Batch;
+use crate::model::pool::PoolSpec;
+use crate::model::queue::{Dispatch, Queue};
+use crate::model::queue_work::{QueueAnswer, QueueRefusal, QueueWork, Submitted, Taker};
+use crate::model::status::{Kind, Object, Phase, PoolObject};
+use crate::model::task::{End, NewTask, Task, TaskState, Token};
+use crate::model::time::{Span, Wall};
+
+/// A task that was taken in, and when it may begin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accepted {
+    /// The task.
+    pub task: Task,
+    /// It was there before: its idempotency key is known.
+    pub known: bool,
+    /// Its place among those that wait, 1 being the next.
+    pub position: Option<u64>,
+    /// How long it will wait, as far as the last tasks tell.
+    pub estimated_wait: Option<Span>,
+}
+
+/// What a dispatcher that wants to hold back needs to know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Capacity {
+    /// Workers that could take a task at once.
+    pub free_slots: u32,
+    /// Tasks that wait.
+    pub queued: u64,
+    /// Tasks that run.
+    pub running: u64,
+    /// Most tasks that may wait.
+    pub capacity: u32,
+    /// How long a task submitted now would wait.
+    pub estimated_wait: Option<Span>,
+    /// The queue rests until then.
+    pub paused_until: Option<Wall>,
+}
+
+fn refused(refusal: QueueRefusal) -> Denied {
+    match refusal {
+        QueueRefusal::NoTask(id) => Denied::NotFound { kind: "tasks", name: id.to_string(), hint: String::new() },
+        QueueRefusal::Invalid(words) => Denied::Refused(words),
+        QueueRefusal::Full { message, retry_after } => Denied::Full { message, retry_after },
+        QueueRefusal::Conflict(words) => Denied::Conflict(words),
+    }
+}
+
+fn unexpected<T>(answer: &QueueAnswer) -> Result<T, Denied> {
+    Err(Denied::Internal(format!("the store gave an answer to another question: {answer:?}")))
+}
+
+/// The workers of a pool, in their order: those that there are to be.
+fn workers(pool: &PoolObject) -> Vec<String> {
+    let wanted = usize::try_from(pool.status.desired_replicas).unwrap_or(0);
+    let given = &pool.spec.worker_names;
+    let name = |n: usize| {
+        given.get(n).map_or_else(|| format!("{}-{n}", pool.metadata.name), |own| format!("{}-{own}", pool.metadata.name))
+    };
+    (0..wanted).map(name).collect()
+}
+
+/// How long the task at this place waits: as many rounds of the workers as are before it, each as long as half of the last tasks.
+fn wait(pool: &PoolObject, position: u64) -> Option<Span> {
+    let queue = pool.status.queue.as_ref()?;
+    let each = queue.stats.p50_ms?;
+    let most = pool.spec.scale.as_ref().map_or(pool.status.desired_replicas, |scale| scale.max_replicas);
+    let ahead = position.saturating_sub(1).saturating_sub(u64::from(queue.free_slots));
+    let rounds = if position <= u64::from(queue.free_slots) { 0 } else { ahead / u64::from(most.max(1)) + 1 };
+    Some(Span(rounds.saturating_mul(each)))
+}
+
+impl Handle {
+    fn pool(&self, name: &str) -> Result<PoolObject, Denied> {
+        let board: &Board = self.board();
+        match board.get(Kind::Pool, name).as_deref() {
+            Some(Object::Pool(pool)) => Ok((**pool).clone()),
+            Some(Object::Worker(_) | Object::Event(_)) | None => {
+                let with_queue = |object: &Object| match object {
+                    Object::Pool(pool) if pool.spec.queue.is_some() => Some(pool.metadata.name.clone()),
+                    Object::Pool(_) | Object::Worker(_) | Object::Event(_) => None,
+                };
+                let types: Vec<String> = board.list(Kind::Pool).1.iter().filter_map(|object| with_queue(object)).collect();
+                let hint = if types.is_empty() {
+                    ": no pool has a queue".to_owned()
+                } else {
+                    format!(": the types there are: {}", types.join(", "))
+                };
+                Err(Denied::NotFound { kind: Kind::Pool.plural(), name: name.into(), hint })
+            }
+        }
+    }
+
+    fn rules(&self, name: &str) -> Result<(PoolObject, Arc<Queue>), Denied> {
+        let pool = self.pool(name)?;
+        match &pool.spec {
+            PoolSpec { queue: Some(queue), .. } => {
+                let queue = Arc::new(queue.clone());
+                Ok((pool, queue))
+            }
+            PoolSpec { queue: None, .. } => Err(Denied::Refused(format!(
+                "pool {name} has no queue: give it `spec.queue` (see `ctl explain pool.spec.queue`)"
+            ))),
+        }
+    }
+
+    /// Do this work in a transaction; the controller hears of the tasks it changed.
+    async fn work(&self, work: QueueWork) -> Result<QueueAnswer, Denied> {
+        let door = self.tasks_door();
+        let (reply, answer) = oneshot::channel();
+        let tell = door.tell.clone();
+        let batch = Batch { queue: vec![work], at: clock::now(), ..Batch::default() };
+        door.store.commit(batch, move |result| {
+            if let Ok(answers) = &result {
+                answers.iter().flat_map(changed).for_each(|task| tell(task));
+            }
+            // Whoever asked may have hung up.
+            let _heard = reply.send(result);
+        });
+        let mut answers = answer.await.map_err(|_| Denied::Ending)?.map_err(Denied::Internal)?;
+        match answers.pop() {
+            Some(QueueAnswer::Refused(refusal)) => Err(refused(refusal)),
+            Some(answer) => Ok(answer),
+            None => Err(Denied::Internal("the store gave no answer".into())),
+        }
+    }
+
+    /// Take in tasks, all or none. Answered when they are on disk.
+    ///
+    /// # Errors
+    /// [`Denied::NotFound`] with the types there are, [`Denied::Refused`], [`Denied::Full`].
+    pub async fn submit(&self, name: &str, tasks: Vec<NewTask>) -> Result<Vec<Accepted>, Denied> {
+        let (pool, queue) = self.rules(name)?;
+        let workers = if queue.dispatch == Dispatch::PerWorker { workers(&pool) } else { Vec::new() };
+        match self.work(QueueWork::Submit { pool: name.into(), queue, tasks, workers }).await? {
+            QueueAnswer::Submitted(all) => Ok(all.into_iter().map(|submitted| accepted(&pool, submitted)).collect()),
+            other => unexpected(&other),
+        }
+    }
+
+    /// Give a worker its next task; waits for one for so long at most.
+    ///
+    /// # Errors
+    /// [`Denied::NotFound`], [`Denied::Conflict`] when this run of the worker is over or is to take nothing more.
+    pub async fn lease(&self, name: &str, worker: &str, run: u64, wait: Duration) -> Result<Option<Task>, Denied> {
+        let mut changes = self.tasks_door().hub.of(name).subscribe();
+        let end = tokio::time::sleep(wait);
+        tokio::pin!(end);
+        loop {
+            changes.mark_unchanged();
+            let (_, queue) = self.rules(name)?;
+            self.may_take(name, worker, run)?;
+            let taker = Taker { worker: worker.into(), run, nonce: order::random_number() };
+            match self.work(QueueWork::Lease { pool: name.into(), queue, taker }).await? {
+                QueueAnswer::Leased(Some(task)) => return Ok(Some(*task)),
+                QueueAnswer::Leased(None) => {}
+                other => return unexpected(&other),
+            }
+            tokio::select! {
+                () = &mut end => return Ok(None),
+                changed = changes.changed() => changed.map_err(|_| Denied::Ending)?,
+            }
+        }
+    }
+
+    /// A worker that is being stopped takes nothing more, and neither does one that is not there.
+    fn may_take(&self, pool: &str, worker: &str, run: u64) -> Result<(), Denied> {
+        let object = self.get(Kind::Worker, worker)?;
+        let Object::Worker(found) = &*object else { return Err(Denied::Internal("no worker".into())) };
+        if found.metadata.owner.as_deref() != Some(pool) {
+            return Err(Denied::Conflict(format!("worker {worker} is not of pool {pool}")));
+        }
+        let (status, now) = (&found.status, found.status.incarnation);
+        match status.phase {
+            Phase::Running | Phase::Ready | Phase::Busy | Phase::Starting if now == run => Ok(()),
+            Phase::Running | Phase::Ready | Phase::Busy | Phase::Starting => {
+                Err(Denied::Conflict(format!("run {run} of worker {worker} is over: this is run {now}")))
+            }
+            Phase::Terminating | Phase::Stuck => {
+                Err(Denied::Conflict(format!("worker {worker} is being stopped: it takes no task")))
+            }
+            Phase::Pending | Phase::BackOff | Phase::Stopped | Phase::Completed | Phase::Failed | Phase::Lost => {
+                Err(Denied::Conflict(format!("worker {worker} does not run")))
+            }
+        }
+    }
+
+    /// An attempt has ended; with `next`, give the same worker the next task in the same transaction.
+    ///
+    /// # Errors
+    /// [`Denied::Conflict`] when the lease is over: nothing changed then.
+    pub async fn end_task(
+        &self,
+        token: Token,
+        (end, result): (End, Option<serde_json::Value>),
+        next: Option<(String, u64)>,
+    ) -> Result<(Task, Option<Task>), Denied> {
+        let (_, queue) = self.rules(&token.pool)?;
+        if let Some((worker, run)) = &next {
+            self.may_take(&token.pool, worker, *run)?;
+        }
+        let next = next.map(|(worker, run)| Taker { worker, run, nonce: order::random_number() });
+        let output = end.message.clone();
+        match self.work(QueueWork::End { token, end, result, output, queue, next }).await? {
+            QueueAnswer::Ended { task, next, .. } => Ok((*task, next.map(|task| *task))),
+            other => unexpected(&other),
+        }
+    }
+
+    /// The holder of a task lives; `extend` gives the attempt so long from now.
+    ///
+    /// # Errors
+    /// [`Denied::Conflict`] when the lease is over.
+    pub async fn heartbeat(&self, token: Token, extend: Option<Span>, progress: Option<String>) -> Result<Task, Denied> {
+        let (_, queue) = self.rules(&token.pool)?;
+        self.one(QueueWork::Heartbeat { token, extend, progress, queue }).await
+    }
+
+    /// Take a task back; one that runs is over when its worker's attempt has ended.
+    ///
+    /// # Errors
+    /// [`Denied::NotFound`], [`Denied::Conflict`] when it has ended.
+    pub async fn cancel(&self, id: u64) -> Result<Task, Denied> {
+        self.one(QueueWork::Cancel { id }).await
+    }
+
+    /// Let a held task go.
+    ///
+    /// # Errors
+    /// [`Denied::NotFound`], [`Denied::Conflict`] when it is not held.
+    pub async fn release(&self, id: u64) -> Result<Task, Denied> {
+        self.one(QueueWork::Release { id }).await
+    }
+
+    /// Try a task that has ended once more.
+    ///
+    /// # Errors
+    /// [`Denied::NotFound`], [`Denied::Conflict`] when it has not ended, or has succeeded.
+    pub async fn redrive(&self, id: u64) -> Result<Task, Denied> {
+        self.one(QueueWork::Redrive { id }).await
+    }
+
+    async fn one(&self, work: QueueWork) -> Result<Task, Denied> {
+        match self.work(work).await? {
+            QueueAnswer::Task(task) => Ok(*task),
+            other => unexpected(&other),
+        }
+    }
+
+    /// Let a queue rest until then; none: let it go on.
+    ///
+    /// # Errors
+    /// [`Denied::NotFound`].
+    pub async fn pause_queue(&self, name: &str, until: Option<Wall>, why: &str) -> Result<(), Denied> {
+        self.rules(name)?;
+        self.work(QueueWork::Pause { pool: name.into(), until, why: why.into() }).await.map(drop)
+    }
+
+    /// What a dispatcher that wants to hold back needs to know.
+    ///
+    /// # Errors
+    /// [`Denied::NotFound`].
+    pub fn capacity(&self, name: &str) -> Result<Capacity, Denied> {
+        let (pool, queue) = self.rules(name)?;
+        let counts = self.tasks_door().hub.of(name).borrow().clone();
+        let status = pool.status.queue.clone().unwrap_or_default();
+        Ok(Capacity {
+            free_slots: u32::try_from(u64::from(status.free_slots).saturating_sub(counts.ready)).unwrap_or(0),
+            queued: counts.queued(),
+            running: counts.leased,
+            capacity: queue.capacity,
+            estimated_wait: wait(&pool, counts.ready + 1),
+            paused_until: counts.paused_until,
+        })
+    }
+
+    /// One task.
+    ///
+    /// # Errors
+    /// [`Denied::NotFound`].
+    pub async fn task(&self, id: u64) -> Result<Accepted, Denied> {
+        let filter = TaskFilter { id: Some(id), ..TaskFilter::default() };
+        let found = self.tasks(filter).await?.pop();
+        found.ok_or_else(|| refused(QueueRefusal::NoTask(id)))
+    }
+
+    /// Tasks: those that run, then those that wait in their order, then those that ended, the last first.
+    ///
+    /// # Errors
+    /// [`Denied::Internal`] when the file cannot be read.
+    pub async fn tasks(&self, filter: TaskFilter) -> Result<Vec<Accepted>, Denied> {
+        let (reader, path) = (self.tasks_door().reader.clone(), self.tasks_door().path.clone());
+        let listed = tokio::task::spawn_blocking(move || {
+            let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+            if reader.is_none() {
+                *reader = Some(Reader::open(&path)?);
+            }
+            reader.as_ref().map_or_else(|| Ok(Vec::new()), |reader| reader.tasks(&filter))
+        });
+        let listed = listed.await.map_err(|e| Denied::Internal(e.to_string()))?.map_err(Denied::Internal)?;
+        Ok(listed.into_iter().map(|(task, position)| self.listed(task, position)).collect())
+    }
+
+    fn listed(&self, task: Task, position: Option<u64>) -> Accepted {
+        let pool = self.pool(&task.pool).ok();
+        let estimated_wait = position.and_then(|position| wait(pool.as_ref()?, position));
+        Accepted { task, known: true, position, estimated_wait }
+    }
+
+    /// The task when it has ended, or as it is after so long.
+    ///
+    /// # Errors
+    /// As [`Handle::task`].
+    pub async fn wait_for(&self, id: u64, longest: Duration) -> Result<Accepted, Denied> {
+        let mut found = self.task(id).await?;
+        let mut changes = self.tasks_door().hub.of(&found.task.pool).subscribe();
+        let end = tokio::time::sleep(longest);
+        tokio::pin!(end);
+        loop {
+            changes.mark_unchanged();
+            found = self.task(id).await?;
+            if found.task.state.is_final() {
+                return Ok(found);
+            }
+            tokio::select! {
+                () = &mut end => return Ok(found),
+                changed = changes.changed() => changed.map_err(|_| Denied::Ending)?,
+            }
+        }
+    }
+}
+
+fn accepted(pool: &PoolObject, submitted: Submitted) -> Accepted {
+    let Submitted { task, known, position } = submitted;
+    let estimated_wait = position.filter(|_| task.state == TaskState::Queued).and_then(|position| wait(pool, position));
+    Accepted { task, known, position, estimated_wait }
+}
+
+/// The tasks that an answer tells of as changed in what the controller keeps: leases.
+fn changed(answer: &QueueAnswer) -> Vec<Task> {
+    match answer {
+        QueueAnswer::Leased(task) => task.iter().map(|task| (**task).clone()).collect(),
+        QueueAnswer::Ended { task, next, .. } => {
+            std::iter::once((**task).clone()).chain(next.iter().map(|task| (**task).clone())).collect()
+        }
+        QueueAnswer::Task(task) => vec![(**task).clone()],
+        QueueAnswer::Submitted(_) | QueueAnswer::Ticked { .. } | QueueAnswer::Done | QueueAnswer::Refused(_) => Vec::new(),
+    }
+}

@@ -1,0 +1,44 @@
+//! A pool's document as its author left it: shown, and replaced by what an editor made of it.
+//!
+//! Text goes through unchanged in both directions; what it means is the engine's affair.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+
+use super::app::{App, Params, kind_of, params};
+use super::refusal::{Refusal, bad};
+use super::wire::DocumentText;
+use super::write::{self, Sent};
+use crate::engine::handle::Edit;
+use crate::model::status::Kind;
+
+/// The text, its place and its version.
+///
+/// # Errors
+/// 404; 409 when more than one document has this name.
+pub async fn show(app: &App, pool: &str) -> Result<Json<DocumentText>, Refusal> {
+    let found = app.handle.text(pool).await?;
+    let line = found.line;
+    Ok(Json(DocumentText { file: found.file, line, text: found.text, version: found.version }))
+}
+
+/// `PUT` of a part of an object: `document` here, the rest elsewhere.
+pub async fn put(
+    State(app): State<App>,
+    Path((plural, name, sub)): Path<(String, String, String)>,
+    (query, sent): (Params, Sent),
+) -> Result<Response, Refusal> {
+    if (kind_of(&plural)?, sub.as_str()) != (Kind::Pool, "document") {
+        let answer = write::scale(State(app), Path((plural, name, sub)), (query, sent)).await;
+        return answer.map(IntoResponse::into_response);
+    }
+    let dry = write::is_dry(&params(query)?)?;
+    let new: DocumentText = serde_json::from_value(write::json_body(sent)?)
+        .map_err(|error| bad(format!("{{\"text\": …, \"version\": …}}: {error}")))?;
+    app.handle.edit(Edit::Replace { pool: name.clone(), text: new.text.clone(), version: new.version }, dry).await?;
+    if dry {
+        return Ok(Json(DocumentText { text: new.text, ..DocumentText::default() }).into_response());
+    }
+    show(&app, &name).await.map(IntoResponse::into_response)
+}

@@ -1,0 +1,102 @@
+//! The state directory's file system is full for a while: nothing is lost that can be kept, and nothing is made up.
+//!
+//! A tiny tmpfs of the daemon's own, in a mount namespace that ends with it; seen from here through `/proc/PID/root`. Only root
+//! can make one; for everyone else this holds nothing.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::harness::{Scratch, signal, wait};
+
+/// Mounts, then becomes the program: the pid stays.
+const SCRIPT: &str = "set -e\nmount -t tmpfs -o size=$1,mode=0700 weir-test \"$2\"\nshift 2\nexec \"$@\"\n";
+
+/// Start the daemon with a state directory of so many bytes. None when no namespace is to be had.
+fn start(scratch: &mut Scratch, size: &str) -> Option<PathBuf> {
+    let state = scratch.dir.join("state");
+    fs::create_dir_all(&state).expect("a mount point");
+    let script = scratch.dir.join("mount");
+    fs::write(&script, SCRIPT).expect("written");
+    let private = Command::new("unshare").args(["-m", "true"]).stderr(Stdio::null()).status();
+    if !nix::unistd::geteuid().is_root() || !private.is_ok_and(|status| status.success()) {
+        println!("skipped: no mount namespace is to be had");
+        return None;
+    }
+    let weir = scratch.weir();
+    let log = fs::File::options().create(true).append(true).open(scratch.dir.join("log")).expect("a log");
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh"]).arg(script).arg(size).arg(&state).arg(weir.get_program()).args(weir.get_args());
+    command.current_dir(&scratch.dir).stdin(Stdio::null()).stdout(log.try_clone().expect("a copy")).stderr(log);
+    let child = command.spawn().expect("unshare runs");
+    let seen = PathBuf::from(format!("/proc/{}/root{}", child.id(), state.display()));
+    scratch.daemon = Some(child);
+    Some(seen)
+}
+
+/// Use up all that is left.
+fn fill(state: &std::path::Path) {
+    let mut file = fs::File::create(state.join("fill")).expect("made");
+    let mut size = 1 << 16;
+    while size > 0 {
+        if file.write_all(&vec![0; size]).is_err() {
+            size /= 2;
+        }
+    }
+}
+
+fn status(state: &std::path::Path, kind: &str, name: &str) -> Option<serde_json::Value> {
+    let text = fs::read_to_string(state.join(format!("status/{kind}/{name}.yaml"))).ok()?;
+    Some(serde_saphyr::from_str(&text).expect("a status file always parses"))
+}
+
+#[test]
+fn a_full_disk_stops_nobody_and_all_goes_on_when_there_is_room() {
+    let mut scratch = Scratch::new();
+    let count = scratch.dir.join("count");
+    let script = format!(
+        "[bash, -c, \"while :; do echo 0123456789012345678901234567890123456789; echo >> {}; sleep 0.002; done\"]",
+        count.display()
+    );
+    let spec = |scratch: &Scratch, replicas| scratch.pool("full", replicas, &script, "");
+    scratch.put("full.yaml", &spec(&scratch, 2));
+    let Some(state) = start(&mut scratch, "3m") else { return };
+    let before = scratch.wait_workers(2);
+    let ready = |n: u64| {
+        let now = || status(&state, "workerpools", "full");
+        let so = || now().filter(|pool| pool["status"]["readyReplicas"] == n && pool["status"]["desiredReplicas"] == n);
+        wait("a ready pool", so, || format!("{:#?}\n{}", now(), scratch.log()));
+    };
+    ready(2);
+    fill(&state);
+    scratch.put("full.yaml", &spec(&scratch, 3));
+    wait("words about it", || scratch.log().contains("the store did not take").then_some(()), || scratch.log());
+    // The workers work on, though nobody can keep what they print.
+    let lines = || fs::metadata(&count).map_or(0, |file| file.len());
+    let (begun, enough) = (lines(), 500);
+    wait("work", || (lines() > begun + enough).then_some(()), || scratch.log());
+    assert_eq!(scratch.workers(), before, "what is not written down is not done");
+    assert_eq!(
+        status(&state, "workerpools", "full").map(|pool| pool["status"]["desiredReplicas"] == 2),
+        Some(true),
+        "whole, and of before"
+    );
+    // One ends meanwhile; its end is told when it can be kept.
+    signal(before["full-1"].unsigned_abs(), "KILL");
+    wait("the end", || (!scratch.workers().values().any(|pid| *pid == before["full-1"])).then_some(()), || scratch.log());
+    fs::remove_file(state.join("fill")).expect("removed");
+    let after = scratch.wait_workers(3);
+    assert_eq!(after["full-0"], before["full-0"]);
+    ready(3);
+    let worker = |name| status(&state, "workers", name).unwrap_or_default();
+    assert_eq!(worker("full-1")["status"]["lastExit"]["signal"], 9, "{:#?}", worker("full-1"));
+    assert_eq!(scratch.log().matches("full-1 ended").count(), 1, "{}", scratch.log());
+    let row = || worker("full-0")["status"]["droppedLogBytes"].as_u64().filter(|bytes| *bytes > 0);
+    let droppings = |dir: &str| {
+        let names = fs::read_dir(state.join(dir)).expect("there").flatten().map(|entry| entry.file_name());
+        names.filter(|name| !name.to_string_lossy().ends_with(".yaml")).count()
+    };
+    assert_eq!(droppings("status/workerpools") + droppings("status/workers"), 0, "half a file stays nowhere");
+    wait("the count of what was dropped", row, || format!("{:#?}", worker("full-0")));
+}
