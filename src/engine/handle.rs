@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use super::board::{Board, Change, Gone, Subscription};
 use super::queue_door::TaskDoor;
-pub use super::tasks::{Accepted, Capacity, TaskFilter};
+pub use super::queue_door::{Accepted, Capacity, TaskFilter};
 pub use crate::edge::logs::{Place as LogPlace, Until};
 use crate::model::document::Document;
 use crate::model::document::Violation;

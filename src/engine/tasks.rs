@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::handle::{Board, Denied, Handle, LogPlace};
+use super::queue_door::{Accepted, Capacity, TaskFilter};
 use crate::decide::dispatch;
 use crate::edge::clock;
 use crate::edge::store::read::Reader;
-pub use crate::edge::store::read::TaskFilter;
 use crate::model::batch::Batch;
 use crate::model::pool::PoolSpec;
 use crate::model::queue::{Dispatch, Queue};
@@ -21,36 +21,6 @@ use crate::model::queue_work::{QueueAnswer, QueueRefusal, QueueWork, Submitted};
 use crate::model::status::{Kind, Object, PoolObject};
 use crate::model::task::{NewTask, Task, TaskState};
 use crate::model::time::{Span, Wall};
-
-/// A task that was taken in, and when it may begin.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Accepted {
-    /// The task.
-    pub task: Task,
-    /// It was there before: its idempotency key is known.
-    pub known: bool,
-    /// Its place among those that wait, 1 being the next.
-    pub position: Option<u64>,
-    /// How long it will wait, as far as the last tasks tell.
-    pub estimated_wait: Option<Span>,
-}
-
-/// What a dispatcher that wants to hold back needs to know.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Capacity {
-    /// Workers that could take a task at once.
-    pub free_slots: u32,
-    /// Tasks that wait.
-    pub queued: u64,
-    /// Tasks that run.
-    pub running: u64,
-    /// Most tasks that may wait.
-    pub capacity: u32,
-    /// How long a task submitted now would wait.
-    pub estimated_wait: Option<Span>,
-    /// The queue rests until then.
-    pub paused_until: Option<Wall>,
-}
 
 fn refused(refusal: QueueRefusal) -> Denied {
     match refusal {
