@@ -138,6 +138,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
         .map_err(|e| failure(format!("{}/run: {e}", state.path.display())))?;
     let board = Arc::new(Board::default());
     board.start_at(stored.version);
+    board.expect(stored.pools.iter().map(|(name, _)| name.clone()));
     let (asks, asks_inbox) = mpsc::channel(64);
     let specs = Arc::new(SpecsDoor::open(&options.specs, hints(&facts)).map_err(|e| failure(format!("cannot watch: {e}")))?);
     let told = facts.clone();

@@ -443,3 +443,16 @@ fn the_log_of_a_task_is_followed_to_its_end() {
     });
     assert_eq!(task(&world, id)["state"], "Succeeded");
 }
+
+#[test]
+fn a_pool_of_the_daemon_before_is_waited_for() {
+    let world = world();
+    world.board.expect(["late".to_owned()]);
+    std::thread::scope(|scope| {
+        let early = scope.spawn(|| ask(&world, "POST /v1/pools/late/tasks", &json!({})));
+        std::thread::sleep(Duration::from_millis(50));
+        queued(&world, "late", "{}");
+        let (code, answer) = early.join().unwrap();
+        assert_eq!((code, &answer["pool"]), (201, &json!("late")), "{answer}");
+    });
+}
