@@ -12,8 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use super::board::{Board, Change, Gone, Subscription};
 use super::queue_door::TaskDoor;
-pub use super::tasks::{Accepted, Capacity, TaskFilter};
+pub use super::queue_door::{Accepted, Capacity};
 pub use crate::edge::logs::{Place as LogPlace, Until};
+pub use crate::edge::store::read::TaskFilter;
 use crate::model::document::Document;
 use crate::model::document::Violation;
 use crate::model::status::{Kind, Object, PoolObject};

@@ -12,6 +12,7 @@ use crate::edge::store::read::Reader;
 use crate::edge::store::{Queues, Store};
 use crate::model::queue_work::QueueCounts;
 use crate::model::task::Task;
+use crate::model::time::{Span, Wall};
 
 /// What stands in each queue, for whoever waits for a change.
 #[derive(Default)]
@@ -51,4 +52,34 @@ pub struct TaskDoor {
     pub tell: Arc<dyn Fn(Task) + Send + Sync>,
     /// The connection that lists are read by, once there is one.
     pub reader: Arc<Mutex<Option<Reader>>>,
+}
+
+/// A task that was taken in, and when it may begin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accepted {
+    /// The task.
+    pub task: Task,
+    /// It was there before: its idempotency key is known.
+    pub known: bool,
+    /// Its place among those that wait, 1 being the next.
+    pub position: Option<u64>,
+    /// How long it will wait, as far as the last tasks tell.
+    pub estimated_wait: Option<Span>,
+}
+
+/// What a dispatcher that wants to hold back needs to know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Capacity {
+    /// Workers that could take a task at once.
+    pub free_slots: u32,
+    /// Tasks that wait.
+    pub queued: u64,
+    /// Tasks that run.
+    pub running: u64,
+    /// Most tasks that may wait.
+    pub capacity: u32,
+    /// How long a task submitted now would wait.
+    pub estimated_wait: Option<Span>,
+    /// The queue rests until then.
+    pub paused_until: Option<Wall>,
 }

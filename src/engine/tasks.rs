@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::handle::{Board, Denied, Handle, LogPlace};
+use super::handle::{Accepted, Board, Capacity, Denied, Handle, LogPlace, TaskFilter};
 use crate::decide::dispatch;
 use crate::edge::clock;
 use crate::edge::store::read::Reader;
-pub use crate::edge::store::read::TaskFilter;
 use crate::model::batch::Batch;
 use crate::model::pool::PoolSpec;
 use crate::model::queue::{Dispatch, Queue};
@@ -24,36 +23,6 @@ use crate::model::time::{Span, Wall};
 
 /// A daemon that has just started shows its pools within this.
 const SHOWN: Duration = Duration::from_secs(5);
-
-/// A task that was taken in, and when it may begin.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Accepted {
-    /// The task.
-    pub task: Task,
-    /// It was there before: its idempotency key is known.
-    pub known: bool,
-    /// Its place among those that wait, 1 being the next.
-    pub position: Option<u64>,
-    /// How long it will wait, as far as the last tasks tell.
-    pub estimated_wait: Option<Span>,
-}
-
-/// What a dispatcher that wants to hold back needs to know.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Capacity {
-    /// Workers that could take a task at once.
-    pub free_slots: u32,
-    /// Tasks that wait.
-    pub queued: u64,
-    /// Tasks that run.
-    pub running: u64,
-    /// Most tasks that may wait.
-    pub capacity: u32,
-    /// How long a task submitted now would wait.
-    pub estimated_wait: Option<Span>,
-    /// The queue rests until then.
-    pub paused_until: Option<Wall>,
-}
 
 fn refused(refusal: QueueRefusal) -> Denied {
     match refusal {
