@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::decide::admit;
@@ -22,10 +22,12 @@ use crate::edge::taskfiles::TaskFiles;
 use crate::engine::board::Board;
 use crate::engine::controller::{Engine, Settings};
 use crate::engine::handle::{Ask, Handle};
+use crate::engine::hooks::Hooks;
 use crate::engine::host::Fact;
 use crate::engine::queue_door::{self, Hub, TaskDoor};
 use crate::engine::real::RealHost;
 use crate::engine::specs_door::SpecsDoor;
+use crate::model::hook::Delivery;
 use crate::model::time::{Moment, Span};
 use crate::serve;
 
@@ -53,6 +55,8 @@ pub struct Options {
     pub prune_grace: Span,
     /// Starts that may be in flight at once.
     pub starts_in_flight_max: usize,
+    /// Where forges deliver webhooks; absent: nowhere but the socket.
+    pub hooks_listen: Option<std::net::SocketAddr>,
     /// No API call may write the specs.
     pub specs_read_only: bool,
 }
@@ -157,11 +161,14 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
         files: TaskFiles::open(&state.path).map_err(failure)?,
         readers: Default::default(),
         machine: Default::default(),
+        notifier: Default::default(),
         sample: None,
     };
     let logs = crate::engine::logs::finder(&state.path);
     let (stop_serving, served) = oneshot::channel::<()>();
-    let server = tokio::spawn(serve::serve_unix(listen(&state.path)?, Handle::new(board, asks, logs, Arc::new(door)), async {
+    let handle = Handle::new(board, asks, logs, Arc::new(door));
+    let stop_hooks = serve_hooks(options.hooks_listen, &handle).await?;
+    let server = tokio::spawn(serve::serve_unix(listen(&state.path)?, handle, async {
         // A dropped sender is the same wish.
         let _told = served.await;
     }));
@@ -171,11 +178,29 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let mut inbox = Inbox { facts: facts_inbox, slots: slots_inbox, asks: asks_inbox, signals };
     engine.on(Fact::Hint);
     serve_until_told(&mut engine, &mut inbox, options.on_exit).await;
-    drop(stop_serving);
+    drop((stop_serving, stop_hooks));
     finish(&mut engine, &mut inbox).await;
     let _ended = tokio::time::timeout(Duration::from_millis(200), server).await;
     let _removed = std::fs::remove_file(state.path.join("weir.sock"));
     Ok(())
+}
+
+/// Serve webhooks at this address until the sender is dropped.
+async fn serve_hooks(at: Option<std::net::SocketAddr>, handle: &Handle) -> Result<oneshot::Sender<()>, Failure> {
+    let (stop, stopped) = oneshot::channel();
+    let Some(at) = at else { return Ok(stop) };
+    let listener = TcpListener::bind(at).await.map_err(|e| failure(format!("--hooks-listen {at}: {e}")))?;
+    println!("webhooks at http://{}/hooks/POOL/INDEX", listener.local_addr().unwrap_or(at));
+    let hooks = Hooks::new(Arc::new(handle.clone()));
+    let receive = move |delivery: Delivery<_>| -> futures_util::future::BoxFuture<'static, _> {
+        let hooks = hooks.clone();
+        Box::pin(async move { hooks.receive(delivery).await })
+    };
+    tokio::spawn(serve::serve_hooks(listener, Arc::new(receive), async {
+        // A dropped sender is the same wish.
+        let _told = stopped.await;
+    }));
+    Ok(stop)
 }
 
 /// The loop: facts first, then the turns that are due, then wait for whichever comes next.

@@ -104,6 +104,9 @@ struct Run {
     /// Starts that may be in flight at once [default: 4 × cores]
     #[arg(long)]
     max_starts_in_flight: Option<usize>,
+    /// Take webhooks of forges at this address, like 127.0.0.1:8890; put a proxy with TLS before it
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    hooks_listen: Option<std::net::SocketAddr>,
     /// Refuse every change of the specs by way of ctl: for directories that are a git checkout
     #[arg(long)]
     specs_read_only: bool,
@@ -279,6 +282,7 @@ fn run(flags: Run) -> ExitCode {
         cgroup_driver: flags.cgroup_driver,
         prune_grace: flags.prune_grace,
         starts_in_flight_max: flags.max_starts_in_flight.unwrap_or(4 * cores).max(1),
+        hooks_listen: flags.hooks_listen,
         specs_read_only: flags.specs_read_only,
     };
     match daemon::run(&options) {

@@ -11,6 +11,8 @@ pub mod demand;
 pub mod dispatch;
 pub mod expand;
 pub mod health;
+pub mod hooks;
+pub mod notify;
 pub mod payload;
 pub mod restart;
 pub mod roster;

@@ -311,8 +311,17 @@ pub fn changes(observation: &Observation<'_>, plan: &Plan) -> Vec<Happening> {
                 tell(EventType::Warning, "CrashLoop", condition.message.clone());
             }
             ("Ready", Truth::True) if truth == Some(Truth::False) => tell(EventType::Normal, "Ready", condition.message.clone()),
+            ("ScalingLimited", Truth::True) if condition.reason == "TooManyReplicas" && !was_limited(before) => {
+                tell(EventType::Warning, "ScalingLimited", condition.message.clone());
+            }
             (_, Truth::True | Truth::False | Truth::Unknown) => {}
         }
     }
     told
+}
+
+/// More was wanted than is allowed before, too. At the lower limit every calm pool is.
+fn was_limited(before: &PoolStatus) -> bool {
+    let limited = before.conditions.iter().find(|condition| condition.kind == "ScalingLimited");
+    limited.is_some_and(|condition| condition.status == Truth::True && condition.reason == "TooManyReplicas")
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 /// A command, as a worker would run it.
 #[derive(Clone, Debug)]
@@ -35,10 +35,19 @@ const LAST_WORDS: Duration = Duration::from_millis(10);
 /// # Errors
 /// That it could not be run, or how it ended and the first of what it wrote to its error output.
 pub async fn run(command: &Command, output_max: u64) -> Result<Vec<u8>, String> {
+    feed(command, None, output_max).await
+}
+
+/// As [`run`], with these bytes on its standard input. A command that does not read them may end without.
+///
+/// # Errors
+/// As [`run`].
+pub async fn feed(command: &Command, input: Option<&[u8]>, output_max: u64) -> Result<Vec<u8>, String> {
     let Some((program, args)) = command.argv.split_first() else { return Err("the command is empty".into()) };
     let mut child = tokio::process::Command::new(program);
     let output = if output_max > 0 { Stdio::piped() } else { Stdio::null() };
-    child.args(args).env_clear().envs(&command.env).stdin(Stdio::null()).stdout(output).stderr(Stdio::piped());
+    let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
+    child.args(args).env_clear().envs(&command.env).stdin(stdin).stdout(output).stderr(Stdio::piped());
     child.kill_on_drop(true).process_group(0);
     if let Some(dir) = &command.dir {
         child.current_dir(dir);
@@ -49,7 +58,18 @@ pub async fn run(command: &Command, output_max: u64) -> Result<Vec<u8>, String> 
     let failed = |e: std::io::Error| format!("{program}: {e}");
     let mut group = Group(child.spawn().map_err(failed)?);
     let (mut output, mut words) = (Vec::new(), Vec::new());
-    let status = finish(&mut group.0, output_max, (&mut output, &mut words)).await.map_err(failed)?;
+    let stdin = group.0.stdin.take();
+    let write = async {
+        if let (Some(mut stdin), Some(input)) = (stdin, input) {
+            // What is not read was not wanted.
+            let _whole = stdin.write_all(input).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let status = tokio::select! {
+        status = finish(&mut group.0, output_max, (&mut output, &mut words)) => status.map_err(failed)?,
+        () = write => return Err(format!("{program}: nobody waits for it")),
+    };
     if status.success() {
         return Ok(output);
     }
@@ -116,6 +136,15 @@ mod tests {
         assert!(answer.is_err_and(|words| words.ends_with("exit status: 3 no such queue")));
         // Its background holds the pipe: the end of the command itself is what counts.
         assert_eq!(run(&script(dir.path(), "sleep 1 & echo fine"), 9).await, Ok(b"fine\n".to_vec()));
+    }
+
+    #[tokio::test]
+    async fn a_command_is_given_its_input_whole_or_ends_without() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let input = vec![b'x'; 300_000];
+        assert_eq!(feed(&script(dir.path(), "wc -c"), Some(&input), 99).await, Ok(b"300000\n".to_vec()));
+        assert_eq!(feed(&script(dir.path(), "echo fine"), Some(&input), 99).await, Ok(b"fine\n".to_vec()));
+        assert_eq!(feed(&script(dir.path(), "cat"), Some(b""), 99).await, Ok(Vec::new()));
     }
 
     #[tokio::test]

@@ -2,15 +2,20 @@
 //!
 //! A reader never sees half a file: each is written aside and renamed. They are derived and written anew at every start, so
 //! they are not fsynced; what must survive a power loss is in the store. Writing is off the turn, on a thread that keeps only
-//! the newest version of each object: a slow disk delays files, not workers.
+//! the newest version of each object: a slow disk delays files, not workers; what changes with every task is written now and then.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use crate::edge::clock;
 use crate::model::document::to_yaml;
 use crate::model::status::{Kind, Object};
+use crate::model::time::{Moment, Span};
+
+/// An object that changes again and again is written this often at most.
+const PAUSE: Span = Span::millis(100);
 
 type Pending = BTreeMap<(Kind, String), Option<Arc<Object>>>;
 
@@ -67,22 +72,47 @@ impl Drop for StatusDir {
 }
 
 fn run(shared: &Shared, root: &Path) {
-    loop {
-        let mut pending = shared.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        while pending.0.is_empty() {
-            if pending.1 {
-                return;
-            }
-            pending = shared.changed.wait(pending).unwrap_or_else(PoisonError::into_inner);
-        }
-        let work = std::mem::take(&mut pending.0);
-        drop(pending);
+    let mut written: BTreeMap<(Kind, String), Moment> = BTreeMap::new();
+    while let Some((work, ending)) = next(shared, &written) {
+        let now = clock::now().mono;
+        written.retain(|_, at| now.since(*at) < PAUSE);
         for ((kind, name), object) in work {
             let path = root.join(kind.plural()).join(format!("{name}.yaml"));
             if let Err(error) = write(&path, object.as_deref()) {
                 tracing::warn!(file = %path.display(), %error, "a status file could not be written");
             }
+            if !ending {
+                written.insert((kind, name), now);
+            }
         }
+    }
+}
+
+/// What is to be written now, and whether it is the last; none when all is written and nothing more will come. An object that
+/// was written a moment ago waits: it may change again before its pause is over.
+fn next(shared: &Shared, written: &BTreeMap<(Kind, String), Moment>) -> Option<(Pending, bool)> {
+    let mut pending = shared.pending.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        if pending.1 {
+            let work = std::mem::take(&mut pending.0);
+            return (!work.is_empty()).then_some((work, true));
+        }
+        let now = clock::now().mono;
+        let due = |key: &(Kind, String)| written.get(key).map_or(now, |at| at.after(PAUSE));
+        let (ready, later): (Pending, Pending) =
+            std::mem::take(&mut pending.0).into_iter().partition(|(key, object)| object.is_none() || due(key) <= now);
+        let first = later.keys().map(due).min();
+        pending.0 = later;
+        if !ready.is_empty() {
+            return Some((ready, false));
+        }
+        pending = match first {
+            None => shared.changed.wait(pending).unwrap_or_else(PoisonError::into_inner),
+            Some(at) => {
+                let waited = shared.changed.wait_timeout(pending, at.since(now).duration());
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
     }
 }
 

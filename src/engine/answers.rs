@@ -32,6 +32,18 @@ impl<H: Host> Engine<H> {
         self.queue.add(Key::Pool(name.to_owned()), now.mono);
     }
 
+    /// Ask these triggers now: somebody knows that their numbers have changed.
+    pub(super) fn wake(&mut self, name: &str, triggers: &[String], now: Now) {
+        let Some(pool) = self.pools.get_mut(name) else { return };
+        for (trigger, asked) in &mut pool.scaling.triggers {
+            // A source that fails, or asked to be left alone, is left alone.
+            if triggers.contains(trigger) && asked.failures == 0 {
+                asked.due = now.mono;
+            }
+        }
+        self.queue.add(Key::Pool(name.to_owned()), now.mono);
+    }
+
     pub(super) fn probed(&mut self, id: &SlotId, (incarnation, kind): (u64, ProbeKind), answer: Result<(), String>, now: Now) {
         let Some(template) =
             self.pools.get(&id.pool).and_then(|pool| pool.facts.clone()).map(|facts| facts.spec.template.clone())
@@ -61,7 +73,7 @@ impl<H: Host> Engine<H> {
             let note = format!("preStop of {} failed: {message}; stopping it all the same", id.worker);
             let happening = crate::decide::status::tell("PreStopFailed", EventType::Warning, (&id.worker, incarnation), note);
             let event = self.event(&id.pool, &happening, now);
-            self.tell(&event);
+            self.tell(&id.pool, &event);
         }
         self.seen(id, now, |slot| {
             slot.pre_stop.iter_mut().filter(|state| state.incarnation == incarnation).for_each(|state| state.done = true);

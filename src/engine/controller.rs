@@ -253,18 +253,21 @@ impl<H: Host> Engine<H> {
             self.queue.add(Key::Specs, at);
         }
         self.admission = outcome.admission;
+        let mut told = Vec::new();
         for change in &outcome.changes {
             let (about, severity, reason, note) = super::catalogue::words(change);
             let happening = Happening { severity, reason, worker: None, incarnation: None, note };
-            self.event_serial += 1;
             // The name of an event is a word: a file's path is not.
+            self.event_serial += 1;
             let stem = about.strip_prefix("pool/").unwrap_or(about.split('/').next().unwrap_or_default());
             let event = event_object(format!("{stem}.{:x}", self.event_serial), about.clone(), &happening, now);
-            self.tell(&event);
-            self.history.push(event);
+            self.history.push(event.clone());
+            told.push((stem.to_owned(), event));
         }
         self.keep();
         self.spread(now);
+        // Only now: whom a new document wants told is told that it was accepted.
+        told.iter().for_each(|(object, event)| self.tell(object, event));
     }
 
     /// Hand the catalogue to the pools: facts that changed queue their pool.
@@ -352,7 +355,7 @@ impl<H: Host> Engine<H> {
     /// Tell of something now, and keep it with the rows of the pool's next turn.
     pub(super) fn note(&mut self, pool: &str, happening: &Happening, now: Now) {
         let event = self.event(pool, happening, now);
-        self.tell(&event);
+        self.tell(pool, &event);
         if let Some(pool) = self.pools.get_mut(pool) {
             pool.pending.events.push(event);
         }
@@ -407,6 +410,7 @@ impl<H: Host> Engine<H> {
                 // Whoever asked may have hung up.
                 let _heard = reply.send(answer);
             }
+            Ask::Wake { pool, triggers } => self.wake(&pool, &triggers, now),
             Ask::Restart { worker, reply } => {
                 let answer = self.restart(&worker, now);
                 let _heard = reply.send(answer);

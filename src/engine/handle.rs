@@ -125,6 +125,13 @@ pub struct DocumentText {
 /// What the controller can be asked.
 #[derive(Debug)]
 pub enum Ask {
+    /// Ask these triggers of a pool again now: what they count has changed.
+    Wake {
+        /// The pool.
+        pool: String,
+        /// Their names.
+        triggers: Vec<String>,
+    },
     /// End this worker and start it again, whatever its state.
     Restart {
         /// The worker's name.
@@ -311,6 +318,11 @@ impl Handle {
         while !wanted.iter().all(shows) {
             let Some(Ok(_)) = changes.next().await else { return };
         }
+    }
+
+    /// Say something that needs no answer. Where too much is waiting already it is not said: hints repeat what polling finds.
+    pub(super) fn hint(&self, ask: Ask) {
+        let _said = self.asks.try_send(ask);
     }
 
     async fn ask<T>(&self, make: impl FnOnce(oneshot::Sender<Result<T, Denied>>) -> Ask) -> Result<T, Denied> {

@@ -43,6 +43,8 @@ pub trait Host {
     fn publish(&mut self, kind: Kind, name: &str, object: Option<Object>);
     /// Tell people of this, in the log.
     fn tell(&mut self, event: &EventObject);
+    /// Tell the receiver of this `notify` entry of the pool. It may never be told: that is the host's affair.
+    fn notify(&mut self, pool: &Arc<PoolFacts>, entry: usize, event: &EventObject);
     /// Show or change the specs on disk and answer; after a change, list them.
     fn edit(&mut self, ask: Ask);
     /// A one-word fresh identity for an object.

@@ -9,6 +9,8 @@ pub mod catalogue;
 pub mod controller;
 mod edit;
 pub mod handle;
+mod hook_queue;
+pub mod hooks;
 pub mod host;
 mod keep;
 mod leasing;

@@ -17,6 +17,7 @@ use super::order::{self, Unstarted};
 use super::specs_door::SpecsDoor;
 use crate::edge::backlog::Reader;
 use crate::edge::host::{self, Machine};
+use crate::edge::notify_out::Notifier;
 use crate::edge::slots::Slots;
 use crate::edge::statusdir::StatusDir;
 use crate::edge::store::Store;
@@ -58,6 +59,8 @@ pub struct RealHost {
     pub machine: Machine,
     /// What it had left a moment ago.
     pub sample: Option<Sample>,
+    /// Tells receivers of events.
+    pub notifier: Notifier,
     /// Specs may not be written.
     pub read_only: bool,
     /// The files of tasks.
@@ -192,6 +195,7 @@ impl Host for RealHost {
             None => {
                 if kind == Kind::Pool {
                     self.readers.retain(|(pool, _), _| pool != name);
+                    self.notifier.keep(name, 0);
                 }
                 self.board.remove(kind, name)
             }
@@ -203,6 +207,14 @@ impl Host for RealHost {
 
     fn tell(&mut self, event: &EventObject) {
         line(event);
+    }
+
+    fn notify(&mut self, pool: &Arc<PoolFacts>, entry: usize, event: &EventObject) {
+        let notify = &pool.spec.notify;
+        self.notifier.keep(&pool.name, notify.len());
+        if let Some(how) = notify.get(entry) {
+            self.notifier.tell((&pool.name, entry), how, event, clock::now().mono);
+        }
     }
 
     fn edit(&mut self, ask: Ask) {
@@ -217,7 +229,7 @@ impl Host for RealHost {
             Ask::Text { pool, reply } => {
                 let _heard = reply.send(super::edit::text(&specs, &pool));
             }
-            Ask::Restart { .. } | Ask::Prune { .. } => {}
+            Ask::Restart { .. } | Ask::Prune { .. } | Ask::Wake { .. } => {}
         });
     }
 

@@ -17,6 +17,7 @@ use crate::model::line::{Line, Tally};
 use crate::model::plan::{Action, Observation, Plan, PoolFacts, PreStopState, Slot};
 use crate::model::quantity::Memory;
 use crate::model::reading::{Failure, Number};
+use crate::model::reason::Reason;
 use crate::model::scaling::Question;
 use crate::model::source::WorkerCount;
 use crate::model::status::{API_VERSION, EventObject, Kind, Meta, Object, PoolObject, PoolStatus, WorkerObject};
@@ -153,8 +154,10 @@ impl<H: Host> Engine<H> {
     }
 
     fn batch(&mut self, name: &str, plan: &Plan, now: Now) -> Batch {
+        let listed = |reason| Reason::EACH.iter().any(|known| known.name() == reason);
+        debug_assert!(plan.happenings.iter().all(|told| listed(told.reason)), "nobody can ask to be notified of {plan:?}");
         let events: Vec<EventObject> = plan.happenings.iter().map(|happening| self.event(name, happening, now)).collect();
-        events.iter().for_each(|event| self.tell(event));
+        events.iter().for_each(|event| self.tell(name, event));
         let Some(pool) = self.pools.get_mut(name) else { return Batch::default() };
         let mut batch = std::mem::take(&mut pool.pending);
         let id = |worker: &str| SlotId { pool: name.to_owned(), worker: worker.to_owned() };
@@ -232,9 +235,14 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Tell people, and show the event to readers.
-    pub(super) fn tell(&mut self, event: &EventObject) {
+    /// Tell people of an event of this pool, whoever it is to be told to, and show it to readers.
+    pub(super) fn tell(&mut self, pool: &str, event: &EventObject) {
         self.host.tell(event);
+        if let Some(facts) = self.pools.get(pool).and_then(|pool| pool.facts.clone()) {
+            for entry in decide::notify::wanted(&facts, &event.reason) {
+                self.host.notify(&facts, entry, event);
+            }
+        }
         self.show(event.clone());
     }
 

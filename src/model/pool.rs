@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::meta::{Kind, ObjectMeta};
 use super::queue::Queue;
+use super::reason::Reason;
 use super::scale::{Scale, Trigger};
 use super::source::SecretSource;
 use super::template::{Exec, Template};
@@ -77,6 +78,7 @@ pub struct PoolSpec {
     pub queue: Option<Queue>,
     /// Events to be told to people and bots.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
     pub notify: Vec<Notify>,
 }
 
@@ -138,9 +140,9 @@ pub enum UpdateType {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("x-exactly-one" = ["webhook", "exec"]))]
 pub struct Notify {
-    /// The events' reasons, like `TaskExpired`, `TaskDead`, `CrashLoop`, `ScalingLimited`.
+    /// The events' reasons.
     #[schemars(length(min = 1, max = 100))]
-    pub on: Vec<String>,
+    pub on: Vec<Reason>,
     /// The event as JSON by POST.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<Webhook>,
@@ -155,7 +157,10 @@ pub struct Notify {
 pub struct Webhook {
     /// The address: `https://…` or `http://…`.
     pub url: String,
-    /// Where the bearer token is read from; never inline.
+    /// Where the bearer token is read from, for each delivery; never inline. It is sent over https, or to this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_from: Option<SecretSource>,
+    /// The address may lead into a private network.
+    #[serde(default)]
+    pub allow_private: bool,
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::hook::{ForgeEvent, ForgeKind};
 use super::source::SecretSource;
 use super::time::Span;
 
@@ -250,15 +251,18 @@ pub struct TaskSchedule {
 pub struct ForgeHook {
     /// Whose events these are.
     pub provider: ForgeKind,
-    /// Where the shared secret is read from; never inline.
+    /// Where the shared secret is read from; never inline. It has at least 32 characters; without it the webhook is off.
     pub secret_from: SecretSource,
-    /// The events, like `issues.assigned`, `pull_request.review_requested`, `push`.
+    /// Where the secret of before is read from: while the forge is given a new one, either is good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_secret_from: Option<SecretSource>,
+    /// The events.
     #[schemars(length(min = 1, max = 100))]
-    pub on: Vec<String>,
-    /// Fields of the event and the values that they must have.
+    pub on: Vec<ForgeEvent>,
+    /// Fields of the event, with dots, and the values that they must have. Of a list, one item must have it.
     #[serde(default, rename = "match", skip_serializing_if = "BTreeMap::is_empty")]
     pub matches: BTreeMap<String, String>,
-    /// Who may cause tasks. Empty: only actors with write permission, as the event states it.
+    /// Who may cause tasks, by login. Empty: only actors with write permission, as the event states it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow_actors: Vec<String>,
     /// The task's key, with fields of the event as `$(…)`.
@@ -267,16 +271,4 @@ pub struct ForgeHook {
     /// What the task carries, with fields of the event as `$(…)`.
     #[serde(default)]
     pub payload: serde_json::Map<String, serde_json::Value>,
-}
-
-/// Kinds of forges that send events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ForgeKind {
-    /// Forgejo.
-    Forgejo,
-    /// Gitea.
-    Gitea,
-    /// GitHub.
-    Github,
 }

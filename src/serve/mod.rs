@@ -6,6 +6,7 @@
 mod app;
 mod discovery;
 mod document;
+pub mod hooks;
 mod leases;
 mod refusal;
 mod routes;
@@ -22,17 +23,21 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use self::app::App;
-use self::refusal::Refusal;
+use self::refusal::{Refusal, nowhere};
 use self::wire::Status;
 use crate::engine::handle::Handle;
 
 /// Connections served at once; more wait in the socket's backlog.
 const CONNECTIONS_MAX: usize = 256;
+
+/// Connections of forges at once: strangers get no more of the daemon than this.
+const HOOK_CONNECTIONS_MAX: usize = 256;
 
 /// Watches and followed logs at once, so that they can never use up all connections.
 const STREAMS_MAX: usize = 128;
@@ -81,6 +86,30 @@ pub async fn serve_unix(listener: UnixListener, handle: Handle, shutdown: impl F
     let _ = tokio::time::timeout(ENDING_TIMEOUT, drained).await;
 }
 
+/// Serve the webhooks alone, to whoever can reach the address: a forge has no other way to say who it is than its signature.
+pub async fn serve_hooks(listener: TcpListener, receive: hooks::Receive, shutdown: impl Future<Output = ()>) {
+    let ending = watch::Sender::new(false);
+    let router = hooks::router(receive).fallback(|| async { nowhere(": only /hooks/{pool}/{index} is served here") });
+    let slots = Arc::new(Semaphore::new(HOOK_CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    tokio::pin!(shutdown);
+    loop {
+        let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let stream = tokio::select! {
+            () = &mut shutdown => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(_) => {
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            },
+        };
+        connections.spawn(connection(stream, router.clone(), slot, ending.subscribe()));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
 /// The next connection, when there is room for one.
 async fn next(listener: &UnixListener, slots: &Arc<Semaphore>) -> (UnixStream, OwnedSemaphorePermit) {
     let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
@@ -102,7 +131,12 @@ async fn stranger() -> Refusal {
     Status::failure(403, "Forbidden", message).into()
 }
 
-async fn connection(stream: UnixStream, router: Router, slot: OwnedSemaphorePermit, ending: watch::Receiver<bool>) {
+async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    router: Router,
+    slot: OwnedSemaphorePermit,
+    ending: watch::Receiver<bool>,
+) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
     let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));

@@ -14,6 +14,7 @@ mod forge;
 mod full_disk;
 mod harness;
 mod lifecycle;
+mod notify;
 mod observer;
 mod output;
 mod scaling;

@@ -92,6 +92,15 @@ impl Host for SimHost {
         self.world.borrow_mut().note(|| format!("event {} {}: {}", event.regarding, event.reason, event.note));
     }
 
+    fn notify(&mut self, pool: &Arc<PoolFacts>, entry: usize, event: &EventObject) {
+        let world = &mut *self.world.borrow_mut();
+        let wants = pool.spec.notify.get(entry).is_some_and(|notify| notify.on.iter().any(|on| on.means(&event.reason)));
+        if !wants {
+            world.checks.fail(format!("entry {entry} of {} is told {}", pool.name, event.reason));
+        }
+        world.note(|| format!("notify {} {entry}: {}", pool.name, event.reason));
+    }
+
     fn edit(&mut self, _ask: Ask) {
         self.world.borrow_mut().checks.fail("nobody edits by way of weir".into());
     }

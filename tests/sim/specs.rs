@@ -57,7 +57,7 @@ impl Version {
             None => format!("  replicas: {}\n", self.replicas),
         };
         format!(
-            "apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {{name: {name}}}\nspec:\n  template:\n    command: [p{}]\n    terminationGracePeriod: {}s\n    backoff: {{initial: 1s, max: 30s, resetAfter: 60s}}\n  updateStrategy: {{maxSurge: {}}}\n{size}",
+            "apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {{name: {name}}}\nspec:\n  template:\n    command: [p{}]\n    terminationGracePeriod: {}s\n    backoff: {{initial: 1s, max: 30s, resetAfter: 60s}}\n  notify:\n  - {{on: [CrashLoop], exec: {{command: [told]}}}}\n  - {{on: [Scaled, Exited], webhook: {{url: \"http://localhost/\"}}}}\n  updateStrategy: {{maxSurge: {}}}\n{size}",
             self.program, self.grace, self.surge
         )
     }

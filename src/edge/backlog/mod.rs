@@ -11,7 +11,6 @@ mod exec;
 mod files;
 mod forge;
 mod gitlab;
-mod guard;
 mod http;
 mod issues;
 mod links;

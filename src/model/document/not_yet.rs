@@ -16,8 +16,6 @@ pub const FIELDS: &[&[&str]] = &[
     // Its client would bring 65 crates.
     &["spec", "scale", "triggers", "*", "mysql"],
     &["spec", "scale", "quota", "*", "source", "mysql"],
-    &["spec", "queue", "webhooks"],
-    &["spec", "notify"],
     &["spec", "template", "resources"],
     &["spec", "template", "recycle", "maxTasks"],
     &["spec", "template", "recycle", "maxMemory"],

@@ -4,11 +4,14 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+
 use super::tree::Step;
+use crate::model::expansion::{Expansion, Field};
 use crate::model::meta::NAME_BYTES_MAX;
 use crate::model::policy::{Amounts, Mode, PolicySpec};
-use crate::model::pool::{PoolSpec, WorkerPool};
-use crate::model::queue::{FailureAction, Queue};
+use crate::model::pool::{PoolSpec, Webhook, WorkerPool};
+use crate::model::queue::{FailureAction, ForgeHook, Queue};
 use crate::model::scale::Scale;
 use crate::model::template::Template;
 
@@ -30,6 +33,14 @@ pub fn pool(pool: &WorkerPool) -> Vec<Broken> {
     }
     if let Some(scale) = &pool.spec.scale {
         scaling(scale, &mut broken);
+    }
+    for (n, notify) in pool.spec.notify.iter().enumerate() {
+        if let Some(Err(words)) = notify.webhook.as_ref().map(receiver) {
+            broken.push((at(&format!("spec.notify.{n}.webhook.url")), words));
+        }
+        if notify.exec.as_ref().and_then(|exec| exec.command.first()).is_some_and(String::is_empty) {
+            broken.push((at(&format!("spec.notify.{n}.exec.command.0")), "the program's name is empty".into()));
+        }
     }
     if let Some(queue) = &pool.spec.queue {
         if queue.timeout > queue.max_timeout {
@@ -65,6 +76,66 @@ fn queue(queue: &Queue, broken: &mut Vec<Broken>) {
         if rule.exit_codes.contains(&0) {
             broken.push((path("exitCodes"), "found 0, which is success and never gets here".into()));
         }
+    }
+    for (n, hook) in queue.webhooks.iter().enumerate() {
+        webhook(hook, at(&format!("spec.queue.webhooks.{n}")), broken);
+    }
+}
+
+/// An address that events are posted to. What it leads to is judged when it is asked.
+fn receiver(webhook: &Webhook) -> Result<(), String> {
+    let (url, local) = (&webhook.url, ["localhost", "127.0.0.1", "[::1]"]);
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+    let host = host.map_or(authority, |(host, _)| host);
+    if !["http", "https"].contains(&scheme) || host.is_empty() || url.contains(char::is_whitespace) {
+        return Err("is not an address: write https://… or http://…".into());
+    }
+    if authority.contains('@') {
+        return Err("has a user or password in it: name the secret in tokenFrom".into());
+    }
+    if scheme == "http" && webhook.token_from.is_some() && !local.contains(&host) {
+        return Err("would send the token for everybody on the way to read: use https".into());
+    }
+    Ok(())
+}
+
+fn webhook(hook: &ForgeHook, path: Vec<Step>, broken: &mut Vec<Broken>) {
+    let below = |field: &str, rest: Vec<Step>| [path.clone(), vec![Step::Key(field.into())], rest].concat();
+    for name in hook.matches.keys() {
+        if let Err(words) = Field::parse(name) {
+            broken.push((below("match", vec![Step::Key(name.clone())]), words));
+        }
+    }
+    if let Some(Err(words)) = hook.key.as_deref().map(Expansion::parse) {
+        broken.push((below("key", Vec::new()), words));
+    }
+    for (name, value) in &hook.payload {
+        texts(value, &mut below("payload", vec![Step::Key(name.clone())]), broken);
+    }
+    if let Some(n) = hook.allow_actors.iter().position(|actor| actor == "*") {
+        let words = "name each of them: a webhook that everybody may use would run whatever a stranger writes".into();
+        broken.push((below("allowActors", vec![Step::Item(n)]), words));
+    }
+}
+
+/// Every text in a payload, however deep.
+fn texts(value: &Value, path: &mut Vec<Step>, broken: &mut Vec<Broken>) {
+    let mut inside = |step: Step, value: &Value| {
+        path.push(step);
+        texts(value, path, broken);
+        path.pop();
+    };
+    match value {
+        Value::String(text) => {
+            if let Err(words) = Expansion::parse(text) {
+                broken.push((path.clone(), words));
+            }
+        }
+        Value::Array(items) => items.iter().enumerate().for_each(|(n, value)| inside(Step::Item(n), value)),
+        Value::Object(map) => map.iter().for_each(|(key, value)| inside(Step::Key(key.clone()), value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde_json::json;
 
-use super::super::guard::{permitted, public};
 use super::*;
+use crate::edge::web::guard::{permitted, public};
 use crate::model::source::HttpSource;
 
 fn source(url: &str, pointer: &str) -> Source {
