@@ -108,6 +108,22 @@ struct Inbox {
     signals: mpsc::UnboundedReceiver<Signal>,
 }
 
+fn greet(options: &Options, state: &StateDir, driver: &cgroup::Driver) {
+    println!(
+        "weir {}: specs {}, state {}, cgroups: {driver}",
+        env!("CARGO_PKG_VERSION"),
+        options.specs.display(),
+        state.path.display()
+    );
+    println!(
+        "see `ctl get pools` in another terminal; Ctrl-C {}",
+        match options.on_exit {
+            OnExit::Stop => "stops the workers and ends",
+            OnExit::Leave => "ends and leaves the workers running",
+        }
+    );
+}
+
 async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let (tell_signal, signals) = mpsc::unbounded_channel();
     signals::listen(tell_signal).map_err(|e| failure(format!("cannot listen for signals: {e}")))?;
@@ -124,19 +140,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let status =
         StatusDir::open(&state.path.join("status")).map_err(|e| failure(format!("{}/status: {e}", state.path.display())))?;
     let driver = cgroup::detect(&options.cgroup_driver, &state.path).map_err(failure)?;
-    println!(
-        "weir {}: specs {}, state {}, cgroups: {driver}",
-        env!("CARGO_PKG_VERSION"),
-        options.specs.display(),
-        state.path.display()
-    );
-    println!(
-        "see `ctl get pools` in another terminal; Ctrl-C {}",
-        match options.on_exit {
-            OnExit::Stop => "stops the workers and ends",
-            OnExit::Leave => "ends and leaves the workers running",
-        }
-    );
+    greet(options, state, &driver);
     let (slot_events, slots_inbox) = mpsc::unbounded_channel();
     let slots = Slots::open(slots_config(state, driver)?, slot_events)
         .map_err(|e| failure(format!("{}/run: {e}", state.path.display())))?;

@@ -194,7 +194,7 @@ mod tests {
         ] {
             assert_eq!(standing(&view, now), words);
         }
-        assert_eq!(ended(&dead), "Failed, exit code 2 after 1500ms");
+        assert_eq!(ended(&dead), "Failed, exit code 2 after 1s500ms");
     }
 
     #[test]

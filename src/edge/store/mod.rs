@@ -37,12 +37,15 @@ const GROUP_MAX: usize = 512;
 
 type Done = Box<dyn FnOnce(Result<Vec<QueueAnswer>, String>) + Send>;
 
+/// Told a pool's name, and what stands in its queue.
+pub type Changed = Box<dyn Fn(&str, QueueCounts) + Send>;
+
 /// What is done with the queues: given by whoever decides, done inside the transactions of this thread.
 pub struct Queues {
     /// Does one piece of work.
     pub work: fn(&Tasks<'_>, &QueueWork, Now) -> rusqlite::Result<QueueAnswer>,
     /// Told what stands in a queue that changed, after the transaction and before its answers.
-    pub changed: Box<dyn Fn(&str, QueueCounts) + Send>,
+    pub changed: Changed,
 }
 
 /// A handle on the store's thread.
