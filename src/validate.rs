@@ -7,8 +7,9 @@ use std::process::ExitCode;
 
 use crate::edge::specs::is_spec_name;
 use crate::model::document::refusal;
-use crate::model::document::{self, Violation};
+use crate::model::document::{self, Document, Located, Parsed, Violation};
 use crate::model::meta::Kind;
+use crate::model::pool::WorkerPool;
 
 /// How problems are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,29 +32,46 @@ struct Problem {
 }
 
 /// Check every document under `paths` and print every problem. 0: none; 1: some; 2: a path that cannot be read.
+///
+/// Where a directory is given, its documents are all there are: what they name of each other must be there.
 pub fn run(paths: &[PathBuf], output: Output) -> ExitCode {
+    match read(paths) {
+        Ok(files) => {
+            let mut problems: Vec<Problem> = files.iter().flat_map(broken).collect();
+            if paths.iter().any(|path| path.is_dir()) {
+                problems.extend(strangers(&files));
+            }
+            print(&problems, output);
+            if output == Output::Text {
+                let good = files.iter().flat_map(|file| &file.documents).filter(|parsed| parsed.is_ok()).count();
+                eprintln!("{} files, {good} good documents, {} problems", files.len(), problems.len());
+            }
+            if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(why) => {
+            eprintln!("weir: {why}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// A file, and what is in it.
+struct Read {
+    name: String,
+    bytes: Vec<u8>,
+    documents: Vec<Parsed>,
+}
+
+fn read(paths: &[PathBuf]) -> Result<Vec<Read>, String> {
     let mut files = Vec::new();
     for path in paths {
-        if let Err(error) = collect(path, 0, &mut files) {
-            eprintln!("weir: {}: {error}", path.display());
-            return ExitCode::from(2);
-        }
+        collect(path, 0, &mut files).map_err(|error| format!("{}: {error}", path.display()))?;
     }
-    let (mut problems, mut good) = (Vec::new(), 0);
-    for file in &files {
-        match std::fs::read(file) {
-            Ok(bytes) => good += check(&file.display().to_string(), &bytes, &mut problems),
-            Err(error) => {
-                eprintln!("weir: {}: {error}", file.display());
-                return ExitCode::from(2);
-            }
-        }
-    }
-    print(&problems, output);
-    if output == Output::Text {
-        eprintln!("{} files, {good} good documents, {} problems", files.len(), problems.len());
-    }
-    if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let one = |file: PathBuf| {
+        let bytes = std::fs::read(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        Ok(Read { name: file.display().to_string(), documents: document::parse(&bytes), bytes })
+    };
+    files.into_iter().map(one).collect()
 }
 
 /// The documents' files at or below `path`, in order.
@@ -74,22 +92,53 @@ pub(crate) fn collect(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> st
     Ok(())
 }
 
-fn check(file: &str, bytes: &[u8], problems: &mut Vec<Problem>) -> usize {
-    let mut good = 0;
-    for parsed in document::parse(bytes) {
-        match parsed {
-            Ok(_) => good += 1,
-            Err(refused) => {
-                let text = String::from_utf8_lossy(bytes).into_owned();
-                problems.extend(refused.violations.into_iter().map(|violation| Problem {
-                    file: file.into(),
-                    text: text.clone(),
-                    violation,
-                }));
-            }
+impl Read {
+    fn problem(&self, violation: Violation) -> Problem {
+        Problem { file: self.name.clone(), text: String::from_utf8_lossy(&self.bytes).into_owned(), violation }
+    }
+
+    fn pools(&self) -> impl Iterator<Item = (&Located, &WorkerPool)> {
+        self.documents.iter().filter_map(|parsed| match parsed {
+            Ok(located) => match &located.document {
+                Document::WorkerPool(pool) => Some((located, pool.as_ref())),
+                Document::ResourcePolicy(_) => None,
+            },
+            Err(_) => None,
+        })
+    }
+}
+
+fn broken(file: &Read) -> Vec<Problem> {
+    let refused = file.documents.iter().filter_map(|parsed| parsed.as_ref().err());
+    refused.flat_map(|refused| &refused.violations).map(|violation| file.problem(violation.clone())).collect()
+}
+
+/// Pools whose workers or tasks are counted by another and that none of the documents is about: that number stays unknown for ever.
+fn strangers(files: &[Read]) -> Vec<Problem> {
+    let refused = files.iter().flat_map(|file| &file.documents).filter_map(|parsed| parsed.as_ref().err());
+    // A broken document is told of already, and may be about the pool that is looked for.
+    let known: Option<Vec<&str>> = refused.map(|refused| refused.name.as_deref()).collect();
+    let Some(mut known) = known else { return Vec::new() };
+    known.extend(files.iter().flat_map(Read::pools).map(|(_, pool)| pool.metadata.name.as_str()));
+    let mut problems = Vec::new();
+    for (file, (located, pool)) in files.iter().flat_map(|file| file.pools().map(move |pool| (file, pool))) {
+        let scale = pool.spec.scale.iter();
+        let triggers = scale.clone().flat_map(|scale| scale.triggers.iter().enumerate());
+        let quotas = scale.flat_map(|scale| scale.quota.iter().enumerate());
+        let sources = triggers
+            .map(|(n, trigger)| (format!("spec.scale.triggers.{n}"), &trigger.source))
+            .chain(quotas.map(|(n, quota)| (format!("spec.scale.quota.{n}.source"), &quota.source)));
+        for (path, source) in sources {
+            let workers = source.workers.as_ref().and_then(|workers| Some(("workers", workers.pool.as_deref()?)));
+            let queue = source.queue.as_ref().and_then(|queue| Some(("queue", queue.pool.as_deref()?)));
+            let Some((kind, name)) = workers.or(queue).filter(|(_, name)| !known.contains(name)) else { continue };
+            let message = format!("there is no pool \"{name}\" in these files");
+            let suggestion = refusal::nearest(name, known.iter().copied());
+            let place = document::violation(&file.bytes, located, &format!("{path}.{kind}.pool"), message);
+            problems.push(file.problem(Violation { suggestion, ..place }));
         }
     }
-    good
+    problems
 }
 
 fn print(problems: &[Problem], output: Output) {

@@ -154,6 +154,8 @@ fn what_the_daemon_kept_is_replayed() {
     assert_eq!((old.code, largest(&old)), (0, Some(4)), "{}", old.err);
     let ctl = program(env!("CARGO_BIN_EXE_ctl"), dir.path(), "--state . simulate pool/web --from 1h --with new.yaml -o json");
     assert_eq!((ctl.code, largest(&ctl)), (0, Some(1)), "{}", ctl.err);
+    let flag = program(env!("CARGO_BIN_EXE_ctl"), dir.path(), "--state . simulate --pool web --from 1h --with new.yaml -o json");
+    assert_eq!((flag.code, largest(&flag)), (0, Some(1)), "{}", flag.err);
     assert!(ctl.err.starts_with("note: this is weir simulate --pool web --state . --from 1h"), "{}", ctl.err);
     let unknown = weir(dir.path(), "simulate --state . --from 1h --pool web");
     assert!(unknown.code == 2 && unknown.err.contains("there is no pool web"), "{}", unknown.err);
@@ -185,6 +187,100 @@ fn a_plan_without_and_with_a_state() {
     assert_eq!(value["pools"][0]["started"], serde_json::json!(["fixed-2"]));
     assert_eq!(weir(dir.path(), "plan specs --state none").code, 2);
     assert_eq!(weir(dir.path(), "plan nothing").code, 2);
+}
+
+/// A catalogue in which these documents were accepted from these files.
+fn accepted(documents: &[(&str, &str)]) -> Batch {
+    let objects = documents.iter().map(|(file, text)| {
+        let located = weir::model::document::parse(text.as_bytes()).pop().unwrap().unwrap();
+        serde_json::json!({
+            "kind": "WorkerPool", "generation": 1, "source": {"file": file, "line": 1}, "terminating": false,
+            "document": located.document,
+        })
+    });
+    let catalogue = serde_json::json!({"root": null, "objects": objects.collect::<Vec<_>>()});
+    Batch { catalogue: Some(catalogue.to_string()), ..Batch::default() }
+}
+
+#[test]
+fn a_plan_of_a_broken_file_holds_what_it_could_be_about() {
+    let named = FIXED.replace("replicas", "replica");
+    let mixed = format!("{FIXED}---\n[");
+    for (text, held) in [
+        ("a: [", vec!["pool/fixed", "pool/web"]),
+        ("apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {name: fixed}\n\0", vec!["pool/fixed", "pool/web"]),
+        ("kind: WorkerPool\n\u{7}\n", vec!["pool/fixed", "pool/web"]),
+        (named.as_str(), vec!["pool/fixed"]),
+        (mixed.as_str(), vec!["pool/web"]),
+    ] {
+        let dir = dir(&[
+            ("specs/both.yaml", text),
+            ("elsewhere/new.yaml", text),
+            ("specs/other.yaml", &FIXED.replace("fixed", "other")),
+        ]);
+        let other = FIXED.replace("fixed", "other");
+        state(dir.path(), accepted(&[("both.yaml", WEB), ("both.yaml", FIXED), ("other.yaml", &other)]));
+        for paths in ["specs/both.yaml", "specs/both.yaml specs/other.yaml"] {
+            let ran = weir(dir.path(), &format!("plan {paths} --state ."));
+            assert!(
+                ran.code == 1 && ran.out.contains("0 removed, 0 blocked, 1 refused; workers: 0 started, 0 stopped"),
+                "{}",
+                ran.out
+            );
+            let said = format!("    refused; held as they run: {}\n", held.join(", "));
+            assert!(ran.out.contains(&said), "{text:?}: wanted {said:?}\n{}", ran.out);
+            let json = weir(dir.path(), &format!("plan {paths} --state . -o json"));
+            let value: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+            assert_eq!((&value["held"], &value["pools"]), (&serde_json::json!(held), &serde_json::json!([])), "{}", json.out);
+        }
+        // A file that nothing was accepted from: nothing is touched either.
+        let ran = weir(dir.path(), "plan elsewhere/new.yaml --state .");
+        assert!(
+            ran.code == 1 && ran.out.contains("0 removed, 0 blocked, 1 refused; workers: 0 started, 0 stopped"),
+            "{}",
+            ran.out
+        );
+    }
+    let dir = dir(&[("specs/both.yaml", "a: [")]);
+    state(dir.path(), accepted(&[("both.yaml", WEB), ("both.yaml", FIXED)]));
+    let ran = weir(dir.path(), "plan specs --state .");
+    assert!(ran.code == 1 && ran.out.contains("held as they run: pool/fixed, pool/web\n"), "{}", ran.out);
+}
+
+/// A day of readings each second is what people have. Measured in processor time, which other programs do not stretch.
+#[test]
+fn a_long_trace_is_played_in_time() {
+    let rows = (0..100_000).map(|n| format!("{n},{}\n", (n / 7) % 40)).collect::<String>();
+    let dir = dir(&[("web.yaml", WEB), ("long.csv", &rows)]);
+    let ran = weir(dir.path(), "simulate --spec web.yaml --backlog long.csv -o json");
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(value["simulatedSeconds"].as_f64(), Some(99_999.0));
+    let used = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN).unwrap().user_time();
+    assert!(used.tv_sec() < 10, "all simulations of this test took {used}");
+}
+
+#[test]
+fn a_pool_that_is_named_must_be_among_all_the_files() {
+    let counted = |pool: &str| {
+        let source = format!("{{workers: {{pool: {pool}}}, exact: {{}}}}");
+        WEB.replace(
+            "      - exec: {command: [count-tasks]}\n        targetPerWorker: 5\n        pollingInterval: 10s\n",
+            &format!("      - {source}\n"),
+        )
+    };
+    let dir = dir(&[("specs/fixed.yaml", FIXED), ("specs/web.yaml", &counted("fixxed")), ("good/web.yaml", &counted("web"))]);
+    let ran = weir(dir.path(), "validate specs");
+    let said = "spec.scale.triggers[0].workers.pool: there is no pool \"fixxed\" in these files, did you mean \"fixed\"?";
+    assert!(ran.code == 1 && ran.out.contains(said) && ran.out.contains("specs/web.yaml:9:20\n"), "{}", ran.out);
+    // One file alone says nothing of the others.
+    for fine in ["validate specs/web.yaml", "validate good", "validate specs/fixed.yaml"] {
+        assert_eq!(weir(dir.path(), fine).code, 0, "{fine}");
+    }
+    // What is broken may be what is looked for.
+    std::fs::write(dir.path().join("specs/fixed.yaml"), FIXED.replace("fixed", "fixxed").replace("replicas", "replica")).unwrap();
+    let ran = weir(dir.path(), "validate specs");
+    assert!(ran.code == 1 && !ran.out.contains("there is no pool"), "{}", ran.out);
 }
 
 #[test]

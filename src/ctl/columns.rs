@@ -5,6 +5,7 @@
 use serde_json::Value;
 
 use super::time::age_of;
+use crate::model::reading::shown;
 use crate::model::status::Kind;
 use crate::model::time::{Span, Wall};
 
@@ -96,7 +97,7 @@ fn backlog(object: &Value) -> String {
     let largest = signals.iter().filter_map(|signal| signal.get("value")?.as_f64()).reduce(f64::max);
     let doubt = if signals.iter().all(|signal| text(signal, "/state") == "Fresh") { "" } else { "?" };
     match largest {
-        Some(value) => format!("{value}{doubt}"),
+        Some(value) => format!("{}{doubt}", shown(value)),
         None if signals.is_empty() => queued(object),
         None => "?".into(),
     }
@@ -183,6 +184,12 @@ pub fn pool_status(object: &Value) -> String {
 
 fn pool_message(object: &Value) -> String {
     let message = foremost(object).0.map(|condition| text(condition, "/message")).unwrap_or_default();
+    // A pool may be ready and blind: whoever looks at all pools sees it here.
+    let blind = condition(object, "ScalingActive").filter(|active| text(active, "/status") == "False");
+    let blind = blind.map(|active| text(active, "/message")).filter(|unread| !unread.is_empty() && *unread != message);
+    if let Some(unread) = blind {
+        return if message.is_empty() { unread.into() } else { format!("{message}; {unread}") };
+    }
     match object.pointer("/status/waitingOn/0").and_then(Value::as_str) {
         Some(waiting) if message.is_empty() => waiting.into(),
         Some(_) | None => message.into(),
@@ -290,6 +297,20 @@ mod tests {
         }
         assert_eq!(pool_status(&json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})), "Terminating");
         assert_eq!(pool_status(&json!({"status": {"stuckReplicas": 1}})), "Stuck");
+    }
+
+    #[test]
+    fn a_backlog_that_cannot_be_read_is_told_beside_what_is_worse() {
+        let ready = |message: &str| json!({"type": "Ready", "status": "True", "reason": "AllReady", "message": message});
+        let blind = json!({"type": "ScalingActive", "status": "False", "reason": "BacklogUnknown", "message": "issues: refused"});
+        let seeing = json!({"type": "ScalingActive", "status": "True", "reason": "BacklogKnown", "message": ""});
+        for (conditions, told) in [
+            (vec![ready("3 ready"), blind.clone()], "3 ready; issues: refused"),
+            (vec![ready(""), blind], "issues: refused"),
+            (vec![ready("3 ready"), seeing], "3 ready"),
+        ] {
+            assert_eq!(pool_message(&json!({"status": {"conditions": conditions}})), told);
+        }
     }
 
     #[test]

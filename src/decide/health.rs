@@ -4,6 +4,7 @@
 //! agreeing signs: no output for the time, and no CPU used (or, where it pets a watchdog, no heartbeat) in it.
 
 use crate::model::plan::{Action, Health, ProbeKind, ProbeState};
+use crate::model::reading::times;
 use crate::model::template::{Probe, StallAction, Template};
 use crate::model::time::{Moment, Now, Span};
 use crate::model::worker::Run;
@@ -81,7 +82,7 @@ fn one(check: &mut Check, worker: &str, run: &Run, (kind, probe, state): (ProbeK
         return notify(check, run, (kind, probe), now);
     }
     if state.failures >= probe.failure_threshold && kind != ProbeKind::Readiness {
-        check.condemned = Some(format!("{} failed {} times: {}", kind.words(), state.failures, state.message));
+        check.condemned = Some(format!("{} failed {}: {}", kind.words(), times(state.failures), state.message));
         return;
     }
     // An answer that is overdue by this much was lost with whoever should have brought it.

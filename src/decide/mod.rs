@@ -24,6 +24,7 @@ pub mod workers;
 use std::collections::BTreeMap;
 
 use crate::model::plan::{Action, Ending, Happening, Observation, Plan, PoolFacts, Record, Slot};
+use crate::model::reading::counted;
 use crate::model::source::WorkerCount;
 use crate::model::status::EventType;
 use crate::model::time::Now;
@@ -68,15 +69,17 @@ pub fn pool(observation: &Observation<'_>, now: Now) -> Plan {
     }
     names.going.wake.into_iter().for_each(|at| plan.wake(at));
     if names.going.busy > 0 {
-        let busy = names.going.busy;
-        plan.waiting_on.push(format!("{busy} busy workers to become idle: a busy worker is not stopped to scale down"));
+        let busy = counted(names.going.busy as u64, "busy worker");
+        plan.waiting_on.push(format!("{busy} to become idle: a busy worker is not stopped to scale down"));
     }
     if names.going.fresh > 0 {
-        plan.waiting_on.push(format!("{} workers to be idle for scaleDown.idleTimeout", names.going.fresh));
+        plan.waiting_on.push(format!("{} to be idle for scaleDown.idleTimeout", counted(names.going.fresh as u64, "worker")));
     }
     plan.finished = facts.ending == Some(Ending::Removed) && slots.values().all(|slot| slot.seen.state == SlotState::Vacant);
     plan.status = status::pool(observation, &plan, (&demand, &names), now);
-    plan.happenings.extend(status::changes(observation, &plan));
+    // The size first, then who goes and comes for it.
+    let told = status::changes(observation, &plan);
+    plan.happenings.splice(0..0, told);
     plan
 }
 
@@ -179,7 +182,7 @@ fn starts(observation: &Observation<'_>, plan: &mut Plan, (names, demand): (&wor
         }
     }
     if plan.starts_withheld > 0 {
-        plan.waiting_on.push(format!("{} starts: as many as allowed are in flight", plan.starts_withheld));
+        plan.waiting_on.push(format!("{}: as many as allowed are in flight", counted(plan.starts_withheld, "start")));
     }
     if !facts.per_task() {
         plan.happenings.extend(status::tell_starts(&started, slots));

@@ -5,6 +5,7 @@
 use super::demand::Demand;
 use super::workers::Assignment;
 use crate::model::plan::PoolFacts;
+use crate::model::reading::shown;
 use crate::model::scaling::{Clamp, Explanation, SignalState};
 use crate::model::status::{Backlog, EventType, PoolStatus, Truth};
 
@@ -101,7 +102,11 @@ pub fn changes(before: &PoolStatus, after: &PoolStatus) -> Vec<(EventType, &'sta
                 told.push((EventType::Warning, "BacklogUnavailable", note));
             }
             (None, Some(value)) if failed => {
-                told.push((EventType::Normal, "BacklogAvailable", format!("{} can be read again: {value}", signal.trigger)));
+                told.push((
+                    EventType::Normal,
+                    "BacklogAvailable",
+                    format!("{} can be read again: {}", signal.trigger, shown(value)),
+                ));
             }
             (Some(_) | None, _) => {}
         }

@@ -225,6 +225,8 @@ fn vacant_phase(facts: &PoolFacts, record: &Record, now: Now) -> Phase {
     let completed = record.last_exit.as_ref().is_some_and(|exit| exit.reason == ExitReason::Completed);
     if workers::done(facts, record) {
         if completed { Phase::Completed } else { Phase::Failed }
+    } else if facts.ending.is_some() {
+        Phase::Stopped
     } else if record.next_start.is_some_and(|at| at > now.mono) {
         Phase::BackOff
     } else if facts.per_task() {

@@ -1,8 +1,8 @@
 //! Running a command for its answer: a probe, a preStop hook, a number.
 //!
-//! Without a shell, with nothing of our own environment, in a process group of its own. Whoever drops the answer kills the
-//! whole group; what a command that has ended left in the background is its own affair and is not waited for. What it writes
-//! is read up to a limit and never shown unescaped.
+//! Without a shell, with nothing of our own environment, in a process group of its own, which ends with the command or with
+//! whoever waits for it: a reading every few seconds that left something in the background would fill the machine. What it
+//! writes is read up to a limit and never shown unescaped.
 
 use std::collections::BTreeMap;
 use std::process::{ExitStatus, Stdio};
@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use rustix::process::{PidfdFlags, pidfd_open};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, Interest};
 
 /// A command, as a worker would run it.
 #[derive(Clone, Debug)]
@@ -67,7 +69,7 @@ pub async fn feed(command: &Command, input: Option<&[u8]>, output_max: u64) -> R
         std::future::pending::<()>().await;
     };
     let status = tokio::select! {
-        status = finish(&mut group.0, output_max, (&mut output, &mut words)) => status.map_err(failed)?,
+        status = finish(&mut group, output_max, (&mut output, &mut words)) => status.map_err(failed)?,
         () = write => return Err(format!("{program}: nobody waits for it")),
     };
     if status.success() {
@@ -79,18 +81,18 @@ pub async fn feed(command: &Command, input: Option<&[u8]>, output_max: u64) -> R
 
 /// Wait for the end, reading meanwhile.
 async fn finish(
-    child: &mut tokio::process::Child,
+    group: &mut Group,
     output_max: u64,
     (output, words): (&mut Vec<u8>, &mut Vec<u8>),
 ) -> std::io::Result<ExitStatus> {
-    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let (out, err) = (group.0.stdout.take(), group.0.stderr.take());
     let mut reading = std::pin::pin!(async { tokio::join!(read(out, output_max, output), read(err, WORDS_MAX, words)) });
     tokio::select! {
-        status = child.wait() => {
+        status = group.end() => {
             let _last = tokio::time::timeout(LAST_WORDS, reading).await;
             status
         }
-        _ = &mut reading => child.wait().await,
+        _ = &mut reading => group.end().await,
     }
 }
 
@@ -102,15 +104,33 @@ async fn read(pipe: Option<impl AsyncRead + Unpin>, max: u64, into: &mut Vec<u8>
     let _rest = tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await;
 }
 
-/// A command and whatever it started in its group: killed when nobody waits for it any more.
+/// A command and whatever it started in its group: killed when it has ended, or when nobody waits for it any more.
 struct Group(tokio::process::Child);
 
-impl Drop for Group {
-    fn drop(&mut self) {
+impl Group {
+    /// Wait for the end of the command. The rest of its group is killed before it is reaped: until then nobody else can have
+    /// its id.
+    async fn end(&mut self) -> std::io::Result<ExitStatus> {
+        if let Some(pid) = self.0.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?)) {
+            #[expect(deprecated, reason = "the newer function is unsafe, and unsafe code has its one file elsewhere")]
+            let ended = AsyncFd::with_interest(pidfd_open(pid, PidfdFlags::NONBLOCK)?, Interest::READABLE)?;
+            let _told = ended.readable().await?;
+            self.kill();
+        }
+        self.0.wait().await
+    }
+
+    fn kill(&self) {
         // It has an id only as long as it was not reaped: the group is its own.
         if let Some(pid) = self.0.id().and_then(|id| i32::try_from(id).ok()) {
             let _gone = killpg(Pid::from_raw(pid), Signal::SIGKILL);
         }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 
@@ -161,6 +181,25 @@ mod tests {
         };
         look.abort();
         assert!(look.await.is_err_and(|end| end.is_cancelled()));
+        gone(&child).await;
+    }
+
+    #[tokio::test]
+    async fn what_a_command_left_in_the_background_goes_with_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        // With its pipes and without: the answer does not wait for it.
+        for to in ["", ">/dev/null 2>&1"] {
+            for (end, fine) in [("exit 0", true), ("exit 3", false), ("kill -9 $$", false)] {
+                let pid = dir.path().join("pid");
+                let command = script(dir.path(), &format!("sleep 60 {to} & echo $! > {}; echo 7; {end}", pid.display()));
+                assert_eq!(run(&command, 9).await.is_ok_and(|output| output == b"7\n"), fine, "{to} {end}");
+                gone(std::fs::read_to_string(&pid).expect("written").trim()).await;
+            }
+        }
+    }
+
+    /// Wait until this process runs no more.
+    async fn gone(child: &str) {
         let until = tokio::time::Instant::now() + Duration::from_secs(20);
         while std::fs::read_to_string(format!("/proc/{child}/stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
             assert!(tokio::time::Instant::now() < until, "it outlived its group");

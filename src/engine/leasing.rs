@@ -118,7 +118,9 @@ impl Handle {
             Phase::Running | Phase::Ready | Phase::Busy | Phase::Starting => May::Yes,
             Phase::Terminating | Phase::Stuck => May::No(conflict(format!("worker {worker} is being stopped: it takes no task"))),
             Phase::Pending | Phase::BackOff => May::Later(conflict(format!("worker {worker} does not run"))),
-            Phase::Completed | Phase::Failed | Phase::Lost => May::No(conflict(format!("worker {worker} does not run"))),
+            Phase::Completed | Phase::Failed | Phase::Lost | Phase::Stopped => {
+                May::No(conflict(format!("worker {worker} does not run")))
+            }
         }
     }
 

@@ -58,9 +58,60 @@ impl Failure {
     }
 }
 
+/// A number as people write it, in at most a dozen characters: `25`, `0.3`, `1e-320`.
+pub fn shown(value: f64) -> String {
+    let plain = format!("{value}");
+    if plain.len() <= 12 {
+        return plain;
+    }
+    if (1e-4..1e9).contains(&value.abs()) {
+        let places = format!("{value:.6}");
+        return places.trim_end_matches('0').trim_end_matches('.').to_owned();
+    }
+    let short = format!("{value:e}");
+    if short.len() <= 12 { short } else { format!("{value:.5e}") }
+}
+
+/// `1 worker`, `2 workers`: a regular noun, counted.
+pub fn counted(count: impl Into<u64>, noun: &str) -> String {
+    match count.into() {
+        1 => format!("1 {noun}"),
+        count => format!("{count} {noun}s"),
+    }
+}
+
+/// `once`, `2 times`.
+pub fn times(count: impl Into<u64>) -> String {
+    match count.into() {
+        1 => "once".into(),
+        count => format!("{count} times"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_short_for_people() {
+        for (value, short) in [
+            (0.0, "0"),
+            (25.0, "25"),
+            (2.5, "2.5"),
+            (0.1 + 0.2, "0.3"),
+            (1.0 / 3.0, "0.333333"),
+            (100_000.0 / 3.0, "33333.333333"),
+            (1e-320, "1e-320"),
+            (1.0 / 3e7, "3.33333e-8"),
+            (1e300, "1e300"),
+            (123_456_789_012.0, "123456789012"),
+            (f64::MAX, "1.79769e308"),
+        ] {
+            assert_eq!(shown(value), short);
+        }
+        assert_eq!((counted(1u32, "worker"), counted(0u32, "worker")), ("1 worker".into(), "0 workers".into()));
+        assert_eq!((times(1u32), times(2u32)), ("once".into(), "2 times".into()));
+    }
 
     #[test]
     fn only_what_can_be_counted_is_a_number() {

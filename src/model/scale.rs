@@ -75,10 +75,10 @@ pub struct Trigger {
     #[serde(default = "polling")]
     #[schemars(extend("x-min" = "1s"))]
     pub polling_interval: Span,
-    /// A reading that takes longer has failed.
-    #[serde(default = "reading")]
+    /// A reading that takes longer has failed; at most `pollingInterval`. Absent: 10s, or `pollingInterval` where that is shorter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-min" = "1ms"))]
-    pub timeout: Span,
+    pub timeout: Option<Span>,
     /// Where the number comes from.
     #[serde(flatten)]
     pub source: Source,
@@ -108,7 +108,7 @@ impl Trigger {
         Trigger {
             name: None,
             polling_interval: polling(),
-            timeout: reading(),
+            timeout: None,
             source: Source { queue: Some(QueueSource::default()), ..Source::default() },
             step: None,
             target_per_worker: Some(1.0),
@@ -127,9 +127,8 @@ const fn polling() -> Span {
     Span::secs(30)
 }
 
-const fn reading() -> Span {
-    Span::secs(10)
-}
+/// How long a reading may take where nothing is said.
+const READING: Span = Span::secs(10);
 
 /// One step at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -413,5 +412,10 @@ impl Trigger {
     /// Its name in status and events.
     pub fn name(&self) -> &str {
         self.name.as_deref().unwrap_or_else(|| self.source.kind())
+    }
+
+    /// How long a reading may take.
+    pub fn reading_timeout(&self) -> Span {
+        self.timeout.unwrap_or(READING).min(self.polling_interval)
     }
 }

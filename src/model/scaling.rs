@@ -21,7 +21,8 @@ pub struct Scaling {
     pub quotas: BTreeMap<String, Asked>,
     /// Quotas that are used up, until they are above `resumeAbove`.
     pub closed: BTreeSet<String>,
-    /// Sizes that were asked for, each since its moment until the next; as long ago as the windows look back.
+    /// Sizes that were asked for, as long ago as the windows look back; of those that have ended only those that a window can
+    /// still come to.
     pub wishes: Vec<Wish>,
     /// Changes of size, as long ago as the policies look back, and the last one.
     pub changes: Vec<Change>,
@@ -32,6 +33,8 @@ pub struct Scaling {
 pub struct Wish {
     /// Since when.
     pub since: Moment,
+    /// Until when; none: it is the wish of now.
+    pub until: Option<Moment>,
     /// How many workers.
     pub size: u32,
 }
@@ -68,6 +71,8 @@ pub struct Asked {
     pub failing_since: Option<Moment>,
     /// The words of the last one.
     pub error: Option<String>,
+    /// With it the source asked to be left alone until then.
+    pub alone: Option<Wall>,
     /// What a `step` rule made of the last number: it acts once on each number.
     pub stepped: Option<u32>,
 }
@@ -136,6 +141,9 @@ pub struct Signal {
     /// Failures in a row.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failures: u32,
+    /// The source asked to be left alone until then (`Retry-After`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Wall>,
     /// The answer as it came.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub raw: String,

@@ -248,6 +248,8 @@ pub enum Phase {
     Stuck,
     /// Waits before the next start after failures.
     BackOff,
+    /// Nothing runs: the daemon ended and stopped it first, or its pool goes. The next daemon starts what is wanted then.
+    Stopped,
     /// Ended and is not to be started again (restart policy).
     Completed,
     /// Ended with a failure and is not to be started again.

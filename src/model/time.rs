@@ -81,7 +81,7 @@ impl Now {
     /// The wall stamp of a moment of this boot.
     pub fn wall_of(self, moment: Moment) -> Wall {
         let offset = i64::try_from(self.mono.0).unwrap_or(i64::MAX) - i64::try_from(moment.0).unwrap_or(i64::MAX);
-        Wall(self.wall.0 - offset)
+        Wall(self.wall.0.saturating_sub(offset))
     }
 }
 

@@ -6,6 +6,7 @@
 mod compare;
 mod print;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use self::compare::Before;
 use crate::decide::admit::{self, Admission};
 use crate::edge::store::read::Reader;
-use crate::model::catalogue::{Catalogue, ObjectKey, RefusedDocument, Source};
+use crate::model::catalogue::{Catalogue, Object, ObjectKey, RefusedDocument, Source, Standing};
 use crate::model::document::{self, Parsed};
 use crate::model::listing::{Arrival, Content, File, Listing, Stamp, Whole};
 use crate::model::time::{Moment, Now, Span};
@@ -38,6 +39,8 @@ struct Planned {
     pools: Vec<compare::PoolChange>,
     refused: Vec<RefusedDocument>,
     conflicts: Vec<(ObjectKey, Vec<Source>)>,
+    /// What a refused document is, or may be, about: it keeps its last good version.
+    held: BTreeSet<ObjectKey>,
     notes: Vec<String>,
 }
 
@@ -64,18 +67,40 @@ fn plan(paths: &[PathBuf], state: &State) -> Result<Planned, String> {
     for path in paths {
         read(path, &mut whole)?;
     }
+    let mut held = BTreeSet::new();
     if !paths.iter().any(|path| path.is_dir()) {
-        let named = |key: &ObjectKey| documents(&whole).any(|parsed| names(parsed, key));
         let all = before.catalogue.objects.len();
-        before.catalogue.objects.retain(|key, _| named(key));
-        if before.catalogue.objects.len() < all {
+        held = kept_by_files(&mut before.catalogue, &whole);
+        if before.catalogue.objects.len() + held.len() < all {
             notes.push("only files were given: what they do not name is left as it is".into());
         }
     }
     let catalogue = admitted(&before.catalogue, whole);
     let pools = compare::pools(&before, &catalogue);
+    let broken = |object: &Object| matches!(object.standing, Standing::Held { .. });
+    held.extend(catalogue.objects.iter().filter(|(_, object)| broken(object)).map(|(key, _)| key.clone()));
     let conflicts = catalogue.conflicts.into_iter().collect();
-    Ok(Planned { pools, refused: catalogue.refused, conflicts, notes })
+    Ok(Planned { pools, refused: catalogue.refused, conflicts, held, notes })
+}
+
+/// Leave in the catalogue only what a good document of these files names. Whatever else was accepted from a file of this
+/// name, or is named by a broken document, is held as admission would hold it: its keys.
+fn kept_by_files(catalogue: &mut Catalogue, whole: &Whole) -> BTreeSet<ObjectKey> {
+    let named: BTreeSet<ObjectKey> =
+        documents(whole).filter_map(|(_, parsed)| parsed.as_ref().ok()).map(|located| ObjectKey::of(&located.document)).collect();
+    let could_be = |key: &ObjectKey, object: &Object| {
+        let mut refused = documents(whole).filter_map(|(path, parsed)| Some((path, parsed.as_ref().err()?)));
+        refused.any(|(path, refused)| {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
+            let home = refused.name.is_none() && path.ends_with(&object.source.file);
+            let name = refused.name.as_deref() == Some(key.name.as_str());
+            refused.kind.is_none_or(|kind| kind == key.kind) && (name || home)
+        })
+    };
+    let others = catalogue.objects.iter().filter(|(key, _)| !named.contains(key));
+    let held = others.filter(|(key, object)| could_be(key, object)).map(|(key, _)| key.clone()).collect();
+    catalogue.objects.retain(|key, _| named.contains(key));
+    held
 }
 
 /// What is accepted and runs now.
@@ -113,18 +138,10 @@ fn read(path: &Path, whole: &mut Whole) -> Result<(), String> {
     Ok(())
 }
 
-fn documents(whole: &Whole) -> impl Iterator<Item = &Parsed> {
-    whole.files.values().filter_map(|file| file.content.as_ref().ok()).flat_map(|content| &content.documents)
-}
-
-/// The document is, or may be, about this object.
-fn names(parsed: &Parsed, key: &ObjectKey) -> bool {
-    match parsed {
-        Ok(located) => ObjectKey::of(&located.document) == *key,
-        Err(refused) => {
-            refused.kind.is_none_or(|kind| kind == key.kind) && refused.name.as_ref().is_none_or(|name| *name == key.name)
-        }
-    }
+/// Every document, and the path of its file.
+fn documents(whole: &Whole) -> impl Iterator<Item = (&str, &Parsed)> {
+    let contents = whole.files.iter().filter_map(|(path, file)| Some((path.as_str(), file.content.as_ref().ok()?)));
+    contents.flat_map(|(path, content)| content.documents.iter().map(move |parsed| (path, parsed)))
 }
 
 /// The catalogue when these files have been the specs for a while.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::Planned;
 use super::compare::{Field, Kind, PoolChange};
+use crate::model::catalogue::ObjectKey;
 use crate::model::document::refusal;
 
 /// Workers that are named; of more only the number is told.
@@ -24,7 +25,9 @@ pub fn text(planned: &Planned) -> String {
         for violation in &refused.violations {
             line(format!("! {}", violation.at(&refused.source.file)));
         }
-        line("    refused; what ran before runs on".into());
+    }
+    if !planned.refused.is_empty() {
+        line(refused(planned));
     }
     for (key, sources) in &planned.conflicts {
         let places: Vec<String> = sources.iter().map(|source| format!("{}:{}", source.file, source.line)).collect();
@@ -35,6 +38,15 @@ pub fn text(planned: &Planned) -> String {
     }
     line(summary(planned));
     out
+}
+
+/// What becomes of the objects of refused documents.
+fn refused(planned: &Planned) -> String {
+    let held: Vec<String> = planned.held.iter().map(ObjectKey::to_string).collect();
+    match held.as_slice() {
+        [] => "    refused; nothing that runs is touched by it".into(),
+        held => format!("    refused; held as they run: {}", held.join(", ")),
+    }
 }
 
 fn block(pool: &PoolChange) -> Vec<String> {
@@ -135,6 +147,7 @@ pub fn json(planned: &Planned) -> String {
     let value = json!({
         "pools": pools.collect::<Vec<_>>(),
         "refused": refused.collect::<Vec<_>>(),
+        "held": planned.held.iter().map(ObjectKey::to_string).collect::<Vec<_>>(),
         "conflicts": conflicts.collect::<Vec<_>>(),
         "notes": planned.notes,
     });

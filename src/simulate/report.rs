@@ -216,8 +216,7 @@ fn rounded(ms: u64) -> Span {
 }
 
 fn number(value: f64) -> String {
-    let rounded = (value * 10.0).round() / 10.0;
-    format!("{rounded}")
+    crate::model::reading::shown((value * 10.0).round() / 10.0)
 }
 
 /// Rows as aligned columns; the last is not padded.

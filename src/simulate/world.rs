@@ -4,7 +4,7 @@
 //! nothing depends on a step. A worker needs `start_delay` to be ready, stops at once, never fails, and does one task after the
 //! other, first come first served. What a simulation cannot know (probes, headroom, quotas) is taken out of the spec first.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::trace::Point;
 use super::work::Work;
@@ -124,6 +124,10 @@ struct World<'a> {
     line: Line,
     queues: BTreeMap<String, QueueCounts>,
     wake: Option<u64>,
+    /// Something besides work is another than at the last decision.
+    moved: bool,
+    /// Workers that are busy and were not at the last decision, or the other way round.
+    toggled: BTreeSet<String>,
     out: Outcome,
 }
 
@@ -144,6 +148,8 @@ pub fn run(setup: &Setup) -> Outcome {
         line: Line::default(),
         queues: BTreeMap::new(),
         wake: None,
+        moved: true,
+        toggled: BTreeSet::new(),
         out: Outcome::default(),
     };
     loop {
@@ -238,6 +244,7 @@ impl World<'_> {
         slot.health.incarnation = run.incarnation;
         slot.seen.state = SlotState::Running(run);
         slot.idle_since = Some(now);
+        self.moved = true;
     }
 
     fn busy(&mut self, name: &str, busy: bool) {
@@ -246,6 +253,10 @@ impl World<'_> {
         if let SlotState::Running(run) = &mut slot.seen.state {
             run.busy = busy;
             slot.idle_since = (!busy).then_some(now);
+            // Who goes from one task to the next at once is never seen idle.
+            if !self.toggled.remove(name) {
+                self.toggled.insert(name.to_owned());
+            }
         }
     }
 
@@ -275,17 +286,29 @@ impl World<'_> {
         }
     }
 
-    /// What the embedded queue would show.
+    /// What the embedded queue would show; a pool that scales by it hears of every change.
     fn count(&mut self) {
-        let ready = self.backlog() as u64;
-        self.queues.insert(self.setup.facts.name.clone(), QueueCounts { ready, ..QueueCounts::default() });
+        let counts = QueueCounts { ready: self.backlog() as u64, ..QueueCounts::default() };
+        let name = &self.setup.facts.name;
+        let scale = self.setup.facts.spec.scale.as_ref();
+        let heard = scale.is_some_and(|scale| {
+            scale.triggers.is_empty() || scale.triggers.iter().any(|trigger| trigger.source.queue.is_some())
+        });
+        self.moved |= heard && self.queues.get(name) != Some(&counts);
+        self.queues.insert(name.clone(), counts);
     }
 
-    /// Decide and do, until nothing is left to do now.
+    /// Decide and do, until nothing is left to do now. As in the daemon, a number that nobody has asked for moves nothing:
+    /// only a worker that moved or a moment that was waited for is looked at.
     fn settle(&mut self) {
         for _ in 0..TURNS_MAX {
             self.assign();
             self.count();
+            let due = self.wake.is_some_and(|at| at <= self.now);
+            let toggled = !std::mem::take(&mut self.toggled).is_empty();
+            if !std::mem::take(&mut self.moved) && !toggled && !due {
+                return;
+            }
             let now = self.clock();
             let observation = Observation {
                 pool: &self.setup.facts,
@@ -304,6 +327,7 @@ impl World<'_> {
             if !self.perform(plan, now) {
                 return;
             }
+            self.moved = true;
         }
     }
 

@@ -75,6 +75,11 @@ fn issues_of_a_forge_scale_a_pool_one_by_one_and_a_busy_worker_stays() {
     forge.state().issues = 1;
     let left = scratch.wait_workers(1);
     assert_eq!(left.get("claude-2"), Some(&busy), "the busy one is the one that stays: {left:?}");
+    let log = scratch.log();
+    assert!(
+        log.find("3 → 2").is_some_and(|size| size < log.find("stopping claude-").unwrap_or(0)),
+        "the size comes first: {log}"
+    );
     let gone: BTreeSet<&str> = ["claude-0", "claude-1"].into();
     for worker in gone {
         let told = || scratch.log().lines().find(|line| line.contains(&format!("{worker} ended"))).map(str::to_owned);
@@ -127,4 +132,37 @@ fn conditions(status: &serde_json::Value) -> Vec<(String, String)> {
     let all = status["status"]["conditions"].as_array().cloned().unwrap_or_default();
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     all.iter().map(|condition| (text(&condition["type"]), text(&condition["status"]))).collect()
+}
+
+#[test]
+fn what_was_decided_last_can_be_read_when_the_daemon_has_ended() {
+    let mut scratch = Scratch::new();
+    let command = "[sleep, '100000']";
+    let scale = "  scale:\n    maxReplicas: 3\n    triggers:\n    - {exec: {command: [echo, '7']}, targetPerWorker: 2}\n";
+    let spec = scratch.pool("web", 1, command, "").replace("  replicas: 1\n", scale);
+    assert!(spec.contains(scale), "{spec}");
+    scratch.put("web.yaml", &spec);
+    scratch.start();
+    scratch.wait_workers(3);
+    scratch.wait_status("workerpools", "web", |status| status["status"]["readyReplicas"] == 3);
+    let state = scratch.dir.join("state");
+    let ctl = |words: &str| {
+        let mut ctl = std::process::Command::new(env!("CARGO_BIN_EXE_ctl"));
+        let ran = ctl.arg("--state").arg(&state).args(words.split(' ')).output().expect("runs");
+        String::from_utf8_lossy(&ran.stdout).into_owned()
+    };
+    let lines = |text: &str| -> Vec<String> {
+        let said = ["exec ", "Asked for:", "maxReplicas ", "Decided:", "pool/web:"];
+        let words = |line: &str| {
+            line.split_whitespace().filter(|word| !word.ends_with('s') && *word != "ago").collect::<Vec<_>>().join(" ")
+        };
+        text.lines().filter(|line| said.iter().any(|said| line.trim().starts_with(said))).map(words).collect()
+    };
+    let alive = ctl("explain pool web");
+    assert_eq!(lines(&alive).len(), 5, "{alive}");
+    scratch.end();
+    let ended = ctl("explain pool/web");
+    let workers = ctl("get workers");
+    assert_eq!(lines(&ended), lines(&alive), "{ended}");
+    assert_eq!((workers.matches(" Stopped ").count(), workers.matches("Pending").count()), (3, 0), "{workers}");
 }

@@ -6,6 +6,11 @@
 
 #![expect(clippy::disallowed_methods, reason = "servers are waited for by the clock")]
 
+mod mysql;
+mod nats;
 mod postgres;
+mod prometheus;
+mod rabbitmq;
 mod redis;
 mod server;
+mod tls;

@@ -2,6 +2,7 @@
 //!
 //! Whatever happens to a test, its server is ended by its own pid and its directory removed.
 
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -27,8 +28,7 @@ pub struct Server {
 impl Server {
     /// A scratch directory and a free port.
     pub fn new(end: Signal) -> Server {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).expect("a port").port();
-        Server { dir: tempfile::tempdir().expect("a directory"), port, end, child: None }
+        Server { dir: tempfile::tempdir().expect("a directory"), port: free_port(), end, child: None }
     }
 
     pub fn path(&self, name: &str) -> String {
@@ -39,10 +39,15 @@ impl Server {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// A file of its scratch directory, written.
+    pub fn file(&self, name: &str, text: &str) -> String {
+        std::fs::write(self.path(name), text).expect("written");
+        self.path(name)
+    }
+
     /// A file with a secret in it.
     pub fn secret(&self, name: &str, text: &str) -> SecretSource {
-        std::fs::write(self.path(name), format!("{text}\n")).expect("written");
-        SecretSource { file: Some(self.path(name)), env: None }
+        SecretSource { file: Some(self.file(name, &format!("{text}\n"))), env: None }
     }
 
     /// Start it, and wait until it listens.
@@ -52,11 +57,29 @@ impl Server {
         let program = command.get_program().to_owned();
         let child = command.spawn();
         self.child = Some(child.unwrap_or_else(|e| panic!("{}: {e} (tests/run installs it)", program.display())));
-        wait(
-            &format!("{} to listen", program.display()),
-            || TcpStream::connect(("127.0.0.1", self.port)).is_ok(),
-            self.dir.path(),
-        );
+        let listens = || {
+            let ended = self.child.as_mut().is_some_and(|child| child.try_wait().is_ok_and(|status| status.is_some()));
+            if ended {
+                // Its pid may be another's from now on.
+                self.child = None;
+            }
+            ended || TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+        };
+        wait(&format!("{} to listen", program.display()), listens, self.dir.path());
+        let log = || std::fs::read_to_string(self.path("log")).unwrap_or_default();
+        assert!(self.child.is_some(), "{} ended at once\n{}", program.display(), log());
+    }
+
+    /// Stop it where it is, until SIGCONT: each of its threads, which takes a moment.
+    pub fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+        let pid = self.child.as_ref().expect("it runs").id();
+        let stopped = || {
+            let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("its threads");
+            let mut states = threads.flatten().filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+            states.all(|stat| stat.contains(") T "))
+        };
+        wait("the server to stop", stopped, self.dir.path());
     }
 
     /// Send it a signal.
@@ -83,6 +106,11 @@ impl Drop for Server {
     }
 }
 
+/// A port of loopback where nobody listens now.
+pub fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).expect("a port").port()
+}
+
 /// Wait until it is so.
 pub fn wait(what: &str, mut so: impl FnMut() -> bool, dir: &Path) {
     let until = Instant::now() + PATIENCE;
@@ -102,6 +130,20 @@ pub fn output(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
+/// One question of a test's own over HTTP, `GET /path`, with header lines and a body: the status and the whole answer.
+pub fn http(server: &Server, question: &str, headers: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    let length = body.len();
+    let asked = format!("{question} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\n{headers}\r\n{body}");
+    stream.write_all(asked.as_bytes()).expect("asked");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("answered");
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.unwrap_or_else(|| panic!("{question}: {answer}")), answer)
+}
+
 /// Ask once: the number, or the words of the failure.
 pub async fn ask(reader: &mut Reader) -> Result<f64, String> {
     let answer = tokio::time::timeout(PATIENCE, reader.read()).await.expect("answers or fails in time");
@@ -114,9 +156,49 @@ pub async fn fails(reader: &mut Reader, words: &str) {
     assert!(answer.as_ref().is_err_and(|said| said.contains(words)), "wanted {words:?}: {answer:?}");
 }
 
+/// Ask until it is this number: some servers count a moment later.
+pub async fn becomes(reader: &mut Reader, number: f64) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let answer = ask(reader).await;
+        if answer == Ok(number) {
+            return;
+        }
+        assert!(Instant::now() < until, "waited in vain for {number}: {answer:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Ask until there is a number: while the server comes up it may fail, but the first number must be this one.
+pub async fn is_back(reader: &mut Reader, number: f64) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let answer = ask(reader).await;
+        if answer.is_ok() {
+            assert_eq!(answer, Ok(number));
+            return;
+        }
+        assert!(Instant::now() < until, "waited in vain for {number}: {answer:?}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Ask until there is no number any more, for this reason: some servers forget a moment later.
+pub async fn comes_to_fail(reader: &mut Reader, words: &str) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let answer = ask(reader).await;
+        if answer.as_ref().is_err_and(|said| said.contains(words)) {
+            return;
+        }
+        assert!(Instant::now() < until, "waited in vain for {words:?}: {answer:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// A server that is stopped answers nothing, and the question that was given up does not spoil the next.
 pub async fn gives_up(reader: &mut Reader, server: &Server) {
-    server.signal(Signal::SIGSTOP);
+    server.freeze();
     let silent = tokio::time::timeout(Duration::from_millis(300), reader.read()).await;
     server.signal(Signal::SIGCONT);
     assert!(silent.is_err(), "{silent:?}");

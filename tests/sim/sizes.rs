@@ -268,7 +268,7 @@ fn lowered(scale: &Scale, decision: &Decision) -> Result<(), String> {
     for trigger in &scale.triggers {
         let name = trigger.name();
         let Some(heard) = ear(trigger, decision) else { return Err(format!("{name} has not answered yet")) };
-        let old = trigger.polling_interval.0 * 3 + trigger.timeout.0;
+        let old = trigger.polling_interval.0 * 3 + trigger.reading_timeout().0;
         if !heard.good {
             return Err(format!("{name} gave no good answer: {heard:?}"));
         }

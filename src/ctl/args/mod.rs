@@ -182,6 +182,8 @@ pub struct Names {
 pub struct Explain {
     /// A field, as pool.spec.template; or a pool, as pool/NAME
     pub field: String,
+    /// The pool's name, after "pool"
+    pub name: Option<String>,
     /// For pool/NAME: json or yaml
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<String>,
@@ -302,12 +304,9 @@ pub struct Wait {
 /// `simulate`
 #[derive(Debug, Args)]
 pub struct Simulate {
-    /// pool/NAME
-    #[arg(value_name = "POOL")]
-    pub pool: String,
-    /// Flags of "weir simulate"
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAGS")]
-    pub flags: Vec<std::ffi::OsString>,
+    /// pool/NAME, pool NAME or --pool NAME, and flags of "weir simulate"
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "POOL [FLAGS]")]
+    pub words: Vec<std::ffi::OsString>,
 }
 
 /// `prune`

@@ -56,7 +56,10 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             Some(ids) => tasks::describe(&context, &ids).await,
             None => describe::run(&context, &args.names).await,
         },
-        Command::Explain(args) if args.field.contains('/') => why::explain(&context, &args.field, args.output.as_deref()).await,
+        Command::Explain(args) if args.field.contains('/') || args.name.is_some() => {
+            let words: Vec<String> = [args.field].into_iter().chain(args.name).collect();
+            why::explain(&context, &words, args.output.as_deref()).await
+        }
         Command::Explain(args) => misc::explain(&args.field, args.recursive),
         Command::Pause(args) => match queue::meant(&args.names) {
             Some(pools) => queue::pause(&context, &pools, &args).await,

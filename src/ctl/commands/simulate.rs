@@ -17,14 +17,32 @@ use crate::model::status::Kind;
 
 /// Become `weir simulate`.
 pub(super) fn run(context: &Context, args: &Simulate) -> Result<(), Failure> {
-    let named = many(std::slice::from_ref(&args.pool), Kind::Pool)?;
+    let (pool, flags) = split(&args.words);
+    let named = many(&pool, Kind::Pool)?;
     let [pool] = named.as_slice() else { return Err(Failure::Usage("one pool, as pool/NAME".into())) };
     let program = std::env::current_exe().map_err(|e| Failure::Internal(e.to_string()))?.with_file_name("weir");
-    let words = words(pool, context.state.as_os_str().to_owned(), &args.flags);
+    let words = words(pool, context.state.as_os_str().to_owned(), &flags);
     let shown: Vec<String> = words.iter().map(|word| tame(&word.to_string_lossy())).collect();
     note(&format!("note: this is weir {}", shown.join(" ")));
     let error = Command::new(&program).args(words).exec();
     Err(Failure::Internal(format!("{}: {error}; it is installed beside ctl", program.display())))
+}
+
+/// The words that name the pool, and the flags: `pool/NAME …`, `pool NAME …`, or `--pool NAME` among the flags.
+fn split(typed: &[OsString]) -> (Vec<String>, Vec<OsString>) {
+    let text = |word: &OsString| word.to_string_lossy().into_owned();
+    let flag = typed.iter().position(|word| word == "--pool" || text(word).starts_with("--pool="));
+    let leading = typed.iter().take(2).take_while(|word| !text(word).starts_with('-')).count();
+    if let (0, Some(at)) = (leading, flag) {
+        let mut flags = typed.to_vec();
+        let word = text(&flags.remove(at));
+        let name = match word.split_once('=') {
+            Some((_, name)) => Some(name.to_owned()),
+            None => (at < flags.len()).then(|| text(&flags.remove(at))),
+        };
+        return (name.into_iter().collect(), flags);
+    }
+    (typed[..leading].iter().map(text).collect(), typed[leading..].to_vec())
 }
 
 /// The state directory means something only with `--from`, and what was typed comes first.
@@ -41,6 +59,24 @@ fn words(pool: &str, state: OsString, flags: &[OsString]) -> Vec<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pool_is_named_in_three_ways() {
+        for (typed, pool, rest) in [
+            ("pool/web --from 1h", "pool/web", "--from 1h"),
+            ("pool web --from 1h", "pool web", "--from 1h"),
+            ("web", "web", ""),
+            ("--pool web --from 1h", "web", "--from 1h"),
+            ("--from 1h --pool=pool/web --state s", "pool/web", "--from 1h --state s"),
+            ("--from 1h --pool", "", "--from 1h"),
+            ("--from 1h", "", "--from 1h"),
+        ] {
+            let words: Vec<OsString> = typed.split(' ').map(OsString::from).collect();
+            let (named, flags) = split(&words);
+            let flags: Vec<_> = flags.iter().map(|flag| flag.to_string_lossy()).collect();
+            assert_eq!((named.join(" ").as_str(), flags.join(" ").as_str()), (pool, rest), "{typed}");
+        }
+    }
 
     #[test]
     fn flags_are_handed_on() {

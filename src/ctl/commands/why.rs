@@ -14,6 +14,7 @@ use crate::ctl::print::{Table, as_json, as_yaml, emit};
 use crate::ctl::resource::many;
 use crate::ctl::text::{tame, tame_block};
 use crate::ctl::time::{age, age_of, now};
+use crate::model::reading::{counted, times};
 use crate::model::status::Kind;
 use crate::model::time::{Span, Wall};
 
@@ -22,13 +23,13 @@ const PAUSED_UNTIL: &str = "weir.dev/paused-until";
 /// A pause without an end: the year 9000.
 const FOR_EVER: Wall = Wall(221_845_392_000_000);
 
-/// `ctl explain pool/NAME`
-pub(super) async fn explain(context: &Context, word: &str, output: Option<&str>) -> Result<(), Failure> {
-    for name in many(&[word.to_owned()], Kind::Pool)? {
+/// `ctl explain pool/NAME` or `ctl explain pool NAME`
+pub(super) async fn explain(context: &Context, words: &[String], output: Option<&str>) -> Result<(), Failure> {
+    for name in many(words, Kind::Pool)? {
         let pool = context.get(Kind::Pool, &name).await?;
         let why = pool.pointer("/status/scaling").cloned().unwrap_or(Value::Null);
         match output {
-            None => emit(&tame_block(&words(&pool, now())))?,
+            None => emit(&tame_block(&told(&pool, now())))?,
             Some("json") => emit(&as_json(&why))?,
             Some("yaml") => emit(&as_yaml(&why))?,
             Some(other) => return Err(Failure::Usage(format!("-o {other}: explain pool/NAME prints json or yaml"))),
@@ -87,7 +88,7 @@ async fn annotate(context: &Context, pool: &str, until: Option<Wall>) -> Result<
     Ok(())
 }
 
-fn words(pool: &Value, now: Wall) -> String {
+fn told(pool: &Value, now: Wall) -> String {
     let name = text(pool, "/metadata/name");
     let desired = number(pool, "/status/desiredReplicas");
     let why = pool.pointer("/status/scaling").filter(|why| why.is_object());
@@ -95,7 +96,7 @@ fn words(pool: &Value, now: Wall) -> String {
         Some(why) => (number(why, "/min"), number(why, "/max")),
         None => bounds(pool),
     };
-    let mut out = format!("pool/{name}: {desired} workers wanted, {least} to {most} allowed now\n");
+    let mut out = format!("pool/{name}: {} wanted, {least} to {most} allowed now\n", counted(desired, "worker"));
     if let Some(last) = pool.pointer("/status/lastScale") {
         let when = age_of(pool.pointer("/status/lastScaleTime").and_then(Value::as_str), now);
         let (from, to) = (number(last, "/from"), number(last, "/to"));
@@ -115,7 +116,10 @@ fn decision(why: &Value, now: Wall) -> String {
     let mut out = String::new();
     out += &table("Signals", &["TRIGGER", "VALUE", "STATE", "READ", "WANTS", "WHY"], list(why, "signals"), |signal| {
         let error = signal.pointer("/error").and_then(Value::as_str);
-        let failed = error.map_or_else(String::new, |error| format!("; failed {} times: {error}", number(signal, "/failures")));
+        let failed = error.map_or_else(String::new, |error| format!("; failed {}: {error}", times(number(signal, "/failures"))));
+        let alone = signal.get("notBefore").and_then(Value::as_str).map_or_else(String::new, |_| {
+            format!("; asked to be left alone until {} (for {})", text(signal, "/notBefore"), ahead(signal.get("notBefore"), now))
+        });
         vec![
             text(signal, "/trigger").into(),
             shown(signal.get("value")),
@@ -125,7 +129,7 @@ fn decision(why: &Value, now: Wall) -> String {
                 .and_then(Value::as_str)
                 .map_or_else(|| "-".into(), |time| format!("{} ago", age_of(Some(time), now))),
             shown(signal.get("wants")),
-            format!("{}{failed}", text(signal, "/says")),
+            format!("{}{failed}{alone}", text(signal, "/says")),
         ]
     });
     out += &format!("Asked for:    {}\n", number(why, "/raw"));
@@ -165,7 +169,7 @@ fn table(title: &str, heads: &[&str], rows: &[Value], row: impl Fn(&Value) -> Ve
 
 /// A number as people write it; nothing known is `-`.
 fn shown(number: Option<&Value>) -> String {
-    number.and_then(Value::as_f64).map_or_else(|| "-".into(), |number| number.to_string())
+    number.and_then(Value::as_f64).map_or_else(|| "-".into(), crate::model::reading::shown)
 }
 
 /// How far ahead a time lies.
@@ -185,12 +189,12 @@ mod tests {
             "status": {
                 "desiredReplicas": 2, "lastScaleTime": "2026-01-01T00:00:00Z",
                 "lastScale": {"from": 1, "to": 2, "reason": "issues: 15 is above 10: 1 more"},
-                "waitingOn": ["1 busy workers to become idle"],
+                "waitingOn": ["1 busy worker to become idle"],
                 "scaling": {
                     "current": 2, "min": 1, "max": 3, "raw": 3, "final": 2,
                     "signals": [
                         {"trigger": "issues", "value": 15.0, "state": "Fresh", "time": "2026-01-01T00:00:48Z", "wants": 3, "says": "15 is above 10: 1 more"},
-                        {"trigger": "load", "value": null, "state": "Unknown", "wants": null, "says": "held", "error": "refused", "failures": 2}
+                        {"trigger": "load", "value": null, "state": "Unknown", "wants": null, "says": "held", "error": "refused", "failures": 1, "notBefore": "2026-01-01T00:03:00Z"}
                     ],
                     "clamps": [{"name": "scaleUp.cooldown", "from": 3, "to": 2, "why": "less than 5m since the last change", "until": "2026-01-01T00:05:00Z"}],
                     "nextChange": "2026-01-01T00:05:00Z"
@@ -204,15 +208,15 @@ Last change:  1 → 2, 60s ago: issues: 15 is above 10: 1 more
 Signals:
   TRIGGER   VALUE   STATE     READ      WANTS   WHY
   issues    15      Fresh     12s ago   3       15 is above 10: 1 more
-  load      -       Unknown   -         -       held; failed 2 times: refused
+  load      -       Unknown   -         -       held; failed once: refused; asked to be left alone until 2026-01-01T00:03:00Z (for 2m)
 Asked for:    3
 Changed by:
   CLAMP              FROM   TO   FOR   WHY
   scaleUp.cooldown   3      2    4m    less than 5m since the last change
 Decided:      2
 Next change:  possible in 4m
-Waits for:    1 busy workers to become idle
+Waits for:    1 busy worker to become idle
 ";
-        assert_eq!(words(&pool, now), expected);
+        assert_eq!(told(&pool, now), expected);
     }
 }

@@ -18,18 +18,35 @@ pub struct Held {
 
 /// Remember the wish of now, and forget what no window reaches.
 pub fn remember(wishes: &mut Vec<Wish>, size: u32, behavior: &Behavior, now: Moment) {
-    if wishes.last().is_none_or(|last| last.size != size) {
-        if wishes.last().is_some_and(|last| last.since == now) {
-            // The same moment looked at again: the later look counts.
-            wishes.pop();
+    if wishes.last().is_some_and(|last| last.since == now && last.size != size) {
+        // The same moment looked at again: the later look counts.
+        wishes.pop();
+    }
+    match wishes.last_mut() {
+        // It was never another.
+        Some(last) if last.size == size => last.until = None,
+        Some(last) => {
+            last.until = Some(now);
+            forget_covered(wishes);
+            wishes.push(Wish { since: now, until: None, size });
         }
-        if wishes.last().is_none_or(|last| last.size != size) {
-            wishes.push(Wish { since: now, size });
-        }
+        None => wishes.push(Wish { since: now, until: None, size }),
     }
     let window = behavior.scale_up.stabilization_window.max(behavior.scale_down.stabilization_window);
-    let reached = wishes.iter().rposition(|wish| now.since(wish.since) >= window).unwrap_or(0);
-    wishes.drain(..reached);
+    wishes.retain(|wish| wish.until.is_none_or(|end| now.since(end) < window));
+}
+
+/// Forget wishes that ended before one at least as large and one at least as small did: no window can come to them. So their
+/// number is bound by that of different sizes, however long a window is.
+fn forget_covered(ended: &mut Vec<Wish>) {
+    let mut range: Option<(u32, u32)> = None;
+    let extreme = |wish: &Wish| {
+        let (low, high) = range.unwrap_or((u32::MAX, u32::MIN));
+        range = Some((low.min(wish.size), high.max(wish.size)));
+        wish.size < low || wish.size > high
+    };
+    let mut kept: Vec<bool> = ended.iter().rev().map(extreme).collect();
+    ended.retain(|_| kept.pop().unwrap_or(true));
 }
 
 /// The wish after the windows: up by the smallest wish of the window, down by the largest.
@@ -50,11 +67,10 @@ pub fn stabilize(wishes: &[Wish], behavior: &Behavior, current: u32, now: Moment
 /// The smallest or largest wish of a window, and when it leaves the window.
 fn extreme(wishes: &[Wish], window: Span, now: Moment, pick: fn(u32, u32) -> u32) -> (u32, Option<Moment>) {
     let Some((last, before)) = wishes.split_last() else { return (0, None) };
-    let ends = wishes.iter().skip(1).map(|wish| wish.since);
-    let inside: Vec<(u32, Moment)> =
-        before.iter().map(|wish| wish.size).zip(ends).filter(|(_, end)| now.since(*end) < window).collect();
-    let size = inside.iter().map(|(size, _)| *size).fold(last.size, pick);
-    let holders = inside.iter().filter(|(held, _)| *held == size && size != last.size);
+    let ended = before.iter().filter_map(|wish| Some((wish.size, wish.until?)));
+    let inside = ended.filter(|(_, end)| now.since(*end) < window);
+    let size = inside.clone().map(|(size, _)| size).fold(last.size, pick);
+    let holders = inside.filter(|(held, _)| *held == size && size != last.size);
     (size, holders.map(|(_, end)| end.after(window)).max())
 }
 
@@ -132,4 +148,40 @@ pub fn changed(changes: &mut Vec<Change>, change: Change, behavior: &Behavior) {
     let last = changes.len() - 1;
     let old = changes.iter().take(last).take_while(|past| change.at.since(past.at) >= reach).count();
     changes.drain(..old);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::scale::{ScaleDown, ScaleUp};
+
+    /// Windows of hours over readings of seconds: what is remembered stays small, and says the same as all of it would.
+    #[test]
+    fn what_is_remembered_of_wishes_is_little_and_enough() {
+        let (up, down) = (Span::secs(900), Span::secs(3600));
+        let behavior = Behavior {
+            scale_up: ScaleUp { stabilization_window: up, ..ScaleUp::default() },
+            scale_down: ScaleDown { stabilization_window: down, ..ScaleDown::default() },
+        };
+        let (mut wishes, mut all) = (Vec::new(), Vec::new());
+        let mut noise = 7u64;
+        for n in 0..20_000u64 {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let size = ((noise >> 33) % 9 + n / 2000) as u32;
+            // Now and then a moment is looked at twice.
+            let now = Moment((1 << 30) + (n - n % 5 / 4) * 1000);
+            remember(&mut wishes, size, &behavior, now);
+            if all.last().is_some_and(|(since, _)| *since == now) {
+                all.pop();
+            }
+            all.push((now, size));
+            assert!(wishes.len() <= 40, "{} at {n}", wishes.len());
+            for (window, pick) in [(up, u32::min as fn(u32, u32) -> u32), (down, u32::max)] {
+                let reached = all.iter().zip(all.iter().skip(1)).filter(|(_, (end, _))| now.since(*end) < window);
+                let size = reached.map(|((_, size), _)| *size).fold(size, pick);
+                assert_eq!(extreme(&wishes, window, now, pick).0, size, "at {n}");
+            }
+            all.drain(..all.len().saturating_sub(4000));
+        }
+    }
 }

@@ -115,7 +115,7 @@ const QUOTA: Poll = Poll { interval: Span::secs(30), timeout: Span::secs(10), ze
 
 fn poll(trigger: &Trigger) -> Poll {
     let zeros = trigger.zero_confirmations.unwrap_or(if trigger.source.queue.is_some() { 1 } else { ZEROS });
-    Poll { interval: trigger.polling_interval, timeout: trigger.timeout, zeros }
+    Poll { interval: trigger.polling_interval, timeout: trigger.reading_timeout(), zeros }
 }
 
 /// The same for the same pool and name, and spread over all of them (FNV-1a).

@@ -9,6 +9,9 @@ use crate::model::scaling::{Asked, Good};
 use crate::model::source::Source;
 use crate::model::time::{Moment, Now, Span};
 
+/// A longer pause is kept, and told as this one: no calendar reaches further.
+const TOLD_MAX: Span = Span::secs(366 * 86_400);
+
 /// What a source says now. Only a fresh number may lower anything: the others have no way to say so.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Reading {
@@ -39,7 +42,7 @@ pub fn answered(before: &Asked, answer: Result<Number, Failure>, poll: Poll, see
     next.due = asked.after(jittered(poll.interval, seed ^ before.count)).max(now.mono);
     match answer {
         Ok(number) => {
-            (next.failures, next.failing_since, next.error) = (0, None, None);
+            (next.failures, next.failing_since, next.error, next.alone) = (0, None, None, None);
             next.zeros = if number.value() == 0.0 { before.zeros.saturating_add(1) } else { 0 };
             if before.good.as_ref().is_none_or(|good| good.value == 0.0) || next.zeros == 0 || next.zeros >= poll.zeros {
                 next.good = Some(Good { value: number.value(), raw: number.raw().into(), at: now.mono, wall: now.wall });
@@ -50,6 +53,7 @@ pub fn answered(before: &Asked, answer: Result<Number, Failure>, poll: Poll, see
             next.failures = before.failures.saturating_add(1);
             next.failing_since = before.failing_since.or(Some(now.mono));
             next.error = Some(failure.message);
+            next.alone = failure.retry_after.map(|pause| now.wall_of(now.mono.after(pause.min(TOLD_MAX))));
             if let Some(pause) = failure.retry_after {
                 next.due = next.due.max(now.mono.after(pause));
             }

@@ -4,6 +4,7 @@
 //! hand (one step at a time). A rule is total: any number that can be counted gives a size.
 
 use super::readings::Reading;
+use crate::model::reading::{counted, shown};
 use crate::model::scale::{Step, Trigger};
 
 /// What a division of decimal fractions may be off by: 1.1 at 0.1 each is 11, not 12.
@@ -44,7 +45,7 @@ fn size(trigger: &Trigger, value: f64, stepped: Option<u32>, current: u32) -> (u
     } else if let Some(target) = trigger.target_per_worker {
         per_worker(value, target, trigger.activation, current)
     } else {
-        (whole(value.ceil()), format!("the source asks for {value}"))
+        (whole(value.ceil()), format!("the source asks for {}", shown(value)))
     }
 }
 
@@ -69,25 +70,27 @@ fn up_bound(step: &Step, current: u32) -> f64 {
 
 fn step_words(step: &Step, value: f64, current: u32) -> String {
     let bound = up_bound(step, current);
+    let (number, high, low) = (shown(value), shown(bound), shown(step.down.at_most));
     if value > bound {
-        format!("{value} is above {bound}: {} more", step.up.by)
+        format!("{number} is above {high}: {} more", step.up.by)
     } else if value <= step.down.at_most {
-        format!("{value} is at most {}: {} fewer", step.down.at_most, step.down.by)
+        format!("{number} is at most {low}: {} fewer", step.down.by)
     } else {
-        format!("{value} is above {} and not above {bound}: no change", step.down.at_most)
+        format!("{number} is above {low} and not above {high}: no change")
     }
 }
 
 fn per_worker(value: f64, target: f64, activation: f64, current: u32) -> (u32, String) {
+    let (number, each) = (shown(value), shown(target));
     if value <= activation {
-        return (0, format!("{value} is not above the activation {activation}: none"));
+        return (0, format!("{number} is not above the activation {}: none", shown(activation)));
     }
     let ratio = value / (target * f64::from(current));
     if current > 0 && (1.0 - TOLERANCE..=1.0 + TOLERANCE).contains(&ratio) {
-        return (current, format!("{value} for {current} workers is within 10 % of {target} each: no change"));
+        return (current, format!("{number} for {} is within 10 % of {each} each: no change", counted(current, "worker")));
     }
     let size = whole((value / target - ROUNDING).ceil()).max(1);
-    (size, format!("{value} at {target} for each worker: {size}"))
+    (size, format!("{number} at {each} for each worker: {size}"))
 }
 
 /// As a count; beyond every bound it is the largest count.

@@ -81,7 +81,7 @@ impl<'a> Scaler<'a> {
         let raw = self.ask_rules();
         if self.out.scaling.wishes.is_empty() {
             // As HPA does: what there is counts as the wish until now, so that a new daemon lowers nothing at once.
-            self.out.scaling.wishes.push(Wish { since: Moment(0), size: self.current });
+            self.out.scaling.wishes.push(Wish { since: Moment(0), until: None, size: self.current });
         }
         if self.may_lower || self.size > self.current {
             // A size that is only held for want of a number is nobody's wish: it must not begin the window anew.
@@ -113,7 +113,7 @@ impl<'a> Scaler<'a> {
         for trigger in self.scale.triggers.iter().filter(|trigger| asked(trigger)) {
             let asked = scaling.triggers.entry(trigger.name().to_owned()).or_default();
             let asker = Asker::Trigger(trigger.name().to_owned());
-            put(asked, (asker, &trigger.source, trigger.timeout), self.now.mono, (&mut self.out.questions, &mut wakes));
+            put(asked, (asker, &trigger.source, trigger.reading_timeout()), self.now.mono, (&mut self.out.questions, &mut wakes));
         }
         for quota in &self.scale.quota {
             if !scaling.quotas.contains_key(&quota.name) && self.used_up.contains(&quota.name) {
@@ -192,8 +192,8 @@ impl<'a> Scaler<'a> {
         };
         let raw = asked.good.as_ref().map(|good| good.raw.clone()).unwrap_or_default();
         let time = asked.good.as_ref().map(|good| good.wall);
-        let (error, failures) = (asked.error, asked.failures);
-        (wants, Signal { trigger: name, value, state, time, error, failures, raw, wants: size, says })
+        let (error, failures, not_before) = (asked.error, asked.failures, asked.alone.filter(|at| *at > self.now.wall));
+        (wants, Signal { trigger: name, value, state, time, error, failures, not_before, raw, wants: size, says })
     }
 
     /// What stands in a queue of weir's own: known at any time, and never old.
@@ -211,7 +211,7 @@ impl<'a> Scaler<'a> {
         if asked.failures < fallback.failure_threshold && !by_time {
             return None;
         }
-        let failed = format!("failed {} times in a row", asked.failures);
+        let failed = if asked.failures == 1 { "failed".into() } else { format!("failed {} times in a row", asked.failures) };
         match fallback.behavior {
             FallbackBehavior::Hold => None,
             FallbackBehavior::Static => {

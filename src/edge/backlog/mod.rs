@@ -14,6 +14,7 @@ mod gitlab;
 mod http;
 mod issues;
 mod links;
+mod mysql;
 mod nats;
 mod postgres;
 mod prometheus;
@@ -46,6 +47,7 @@ enum Asking {
     Files(files::Files),
     Sqlite(sqlite::Sqlite),
     Postgres(Box<postgres::Postgres>),
+    Mysql(Box<mysql::Mysql>),
     Redis(Box<redis::Redis>),
     Forge(Forge),
     Gitlab(Gitlab),
@@ -64,6 +66,7 @@ impl Asking {
             Source { files: Some(files), .. } => Asking::Files(files::Files::new(files)),
             Source { sqlite: Some(sqlite), .. } => Asking::Sqlite(sqlite::Sqlite::new(sqlite)),
             Source { postgres: Some(postgres), .. } => Asking::Postgres(Box::new(postgres::Postgres::new(postgres))),
+            Source { mysql: Some(mysql), .. } => Asking::Mysql(Box::new(mysql::Mysql::new(mysql))),
             Source { redis: Some(redis), .. } => Asking::Redis(Box::new(redis::Redis::new(redis))),
             Source { gitea: Some(source), .. } => Asking::Forge(Forge::new(Kind::Gitea, source)),
             Source { forgejo: Some(source), .. } => Asking::Forge(Forge::new(Kind::Forgejo, source)),
@@ -94,6 +97,7 @@ impl Reader {
             Asking::Files(files) => files.read().await,
             Asking::Sqlite(sqlite) => sqlite.read().await,
             Asking::Postgres(postgres) => postgres.read().await,
+            Asking::Mysql(mysql) => mysql.read().await,
             Asking::Redis(redis) => redis.read().await,
             Asking::Forge(forge) => forge.read().await,
             Asking::Gitlab(gitlab) => gitlab.read().await,

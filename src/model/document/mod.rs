@@ -10,6 +10,7 @@ pub mod not_yet;
 pub mod refusal;
 pub mod rules;
 pub mod schema;
+mod sources;
 pub mod split;
 pub mod tree;
 pub mod write;
@@ -95,6 +96,18 @@ pub fn parse(bytes: &[u8]) -> Vec<Parsed> {
     match split::text_of(bytes) {
         Ok(text) => split::documents(text).into_iter().filter_map(|part| document(part.text, part.line)).collect(),
         Err(violation) => vec![Err(Refused { line: violation.line, violations: vec![violation], ..Refused::default() })],
+    }
+}
+
+/// What is found wrong with a good document only beside others: a violation at a path of it, like `spec.scale.triggers.0`.
+pub fn violation(bytes: &[u8], located: &Located, path: &str, message: String) -> Violation {
+    let path = tree::at(path);
+    let begins = |node: &Node| node.at.line == located.line;
+    let text = split::text_of(bytes).unwrap_or_default();
+    let node = split::documents(text).into_iter().filter_map(|part| tree::read(part.text, part.line).ok()?).find(begins);
+    match node {
+        Some(node) => refusal_at(&node, &path, message),
+        None => Violation { line: located.line, column: 1, path: path_text(&path), message, ..Violation::default() },
     }
 }
 

@@ -13,9 +13,6 @@ pub const FIELDS: &[&[&str]] = &[
     &["spec", "scale", "triggers", "*", "memory"],
     &["spec", "scale", "quota", "*", "source", "cpu"],
     &["spec", "scale", "quota", "*", "source", "memory"],
-    // Its client would bring 65 crates.
-    &["spec", "scale", "triggers", "*", "mysql"],
-    &["spec", "scale", "quota", "*", "source", "mysql"],
     &["spec", "template", "resources"],
     &["spec", "template", "recycle", "maxTasks"],
     &["spec", "template", "recycle", "maxMemory"],

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::tree::Step;
+use super::sources;
+use super::tree::{Broken, Step, at};
 use crate::model::expansion::{Expansion, Field};
 use crate::model::meta::NAME_BYTES_MAX;
 use crate::model::policy::{Amounts, Mode, PolicySpec};
@@ -14,13 +15,6 @@ use crate::model::pool::{PoolSpec, Webhook, WorkerPool};
 use crate::model::queue::{FailureAction, ForgeHook, Queue};
 use crate::model::scale::Scale;
 use crate::model::template::Template;
-
-/// A broken rule: where, and what.
-pub type Broken = (Vec<Step>, String);
-
-fn at(path: &str) -> Vec<Step> {
-    path.split('.').map(|key| key.parse().map_or_else(|_| Step::Key(key.into()), Step::Item)).collect()
-}
 
 /// The broken rules of a pool.
 pub fn pool(pool: &WorkerPool) -> Vec<Broken> {
@@ -205,19 +199,11 @@ fn scaling(scale: &Scale, broken: &mut Vec<Broken>) {
             format!("found {}, above maxReplicas {}", scale.min_replicas, scale.max_replicas),
         ));
     }
-    let mut seen = BTreeSet::new();
-    for (n, trigger) in scale.triggers.iter().enumerate() {
-        let name = trigger.name();
-        if !seen.insert(name) {
-            let message = format!("\"{name}\" is already a trigger above: give each a name of its own");
-            broken.push((at(&format!("spec.scale.triggers.{n}")), message));
-        }
-        let bound = trigger.step.as_ref().and_then(|step| step.up.above.map(|above| (step.down.at_most, above)));
-        if let Some((low, high)) = bound.filter(|(low, high)| low > high) {
-            let message = format!("found {low}, above up.above {high}: the size would go up and down for ever");
-            broken.push((at(&format!("spec.scale.triggers.{n}.step.down.atMost")), message));
-        }
+    if scale.min_idle > scale.max_replicas {
+        let message = format!("found {}, above maxReplicas {}", scale.min_idle, scale.max_replicas);
+        broken.push((at("spec.scale.minIdle"), message));
     }
+    triggers(scale, broken);
     let mut seen = BTreeSet::new();
     for (n, quota) in scale.quota.iter().enumerate() {
         if !seen.insert(&quota.name) {
@@ -227,11 +213,46 @@ fn scaling(scale: &Scale, broken: &mut Vec<Broken>) {
         if quota.resume_above < quota.pause_below {
             broken.push((at(&format!("spec.scale.quota.{n}.resumeAbove")), "is below pauseBelow".into()));
         }
+        sources::source(&quota.source, &format!("spec.scale.quota.{n}.source"), broken);
     }
     for (n, window) in scale.schedules.iter().enumerate() {
-        if window.min_replicas.is_some_and(|min| window.max_replicas.is_some_and(|max| min > max)) {
-            broken.push((at(&format!("spec.scale.schedules.{n}.minReplicas")), "is above maxReplicas".into()));
+        let (min, max) = (window.min_replicas.unwrap_or(scale.min_replicas), window.max_replicas.unwrap_or(scale.max_replicas));
+        if min > max {
+            // The author wrote one of them here at least, or the pool's own bounds are the wrong ones.
+            let (field, message) = match (window.min_replicas, window.max_replicas) {
+                (Some(_), Some(_)) => ("minReplicas", format!("found {min}, above maxReplicas {max}")),
+                (Some(_), None) => {
+                    ("minReplicas", format!("found {min}, above the pool's own maxReplicas {max}: give both here"))
+                }
+                (None, Some(_)) => {
+                    ("maxReplicas", format!("found {max}, below the pool's own minReplicas {min}: give both here"))
+                }
+                (None, None) => continue,
+            };
+            broken.push((at(&format!("spec.scale.schedules.{n}.{field}")), message));
         }
+    }
+}
+
+fn triggers(scale: &Scale, broken: &mut Vec<Broken>) {
+    let mut seen = BTreeSet::new();
+    for (n, trigger) in scale.triggers.iter().enumerate() {
+        let path = format!("spec.scale.triggers.{n}");
+        let name = trigger.name();
+        if !seen.insert(name) {
+            let message = format!("\"{name}\" is already a trigger above: give each a name of its own");
+            broken.push((at(&path), message));
+        }
+        if let Some(timeout) = trigger.timeout.filter(|timeout| *timeout > trigger.polling_interval) {
+            let message = format!("found {timeout}, above pollingInterval {}", trigger.polling_interval);
+            broken.push((at(&format!("{path}.timeout")), message));
+        }
+        let bound = trigger.step.as_ref().and_then(|step| step.up.above.map(|above| (step.down.at_most, above)));
+        if let Some((low, high)) = bound.filter(|(low, high)| low > high) {
+            let message = format!("found {low}, above up.above {high}: the size would go up and down for ever");
+            broken.push((at(&format!("{path}.step.down.atMost")), message));
+        }
+        sources::source(&trigger.source, &path, broken);
     }
 }
 
@@ -251,6 +272,9 @@ pub fn policy(spec: &PolicySpec) -> Vec<Broken> {
     }
     if spec.mode == Mode::Manual && spec.manual.is_none() {
         broken.push((at("spec.mode"), "Manual needs the field manual".into()));
+    }
+    for (n, gauge) in spec.gauges.iter().enumerate() {
+        sources::source(&gauge.source, &format!("spec.gauges.{n}.source"), &mut broken);
     }
     for (n, rule) in spec.idle_when.iter().enumerate() {
         if !spec.gauges.iter().any(|gauge| gauge.name == rule.gauge) {

@@ -86,6 +86,14 @@ pub enum Step {
     Item(usize),
 }
 
+/// A broken rule: where, and what.
+pub type Broken = (Vec<Step>, String);
+
+/// The steps of a path that is written in the code, like `spec.template.env.0.name`.
+pub fn at(path: &str) -> Vec<Step> {
+    path.split('.').map(|key| key.parse().map_or_else(|_| Step::Key(key.into()), Step::Item)).collect()
+}
+
 /// A path as people write it: `spec.template.env[2].name`.
 pub fn path_text(path: &[Step]) -> String {
     let mut out = String::new();

@@ -106,7 +106,9 @@ impl Case {
         }
         let mut world = World::new(scale).sized(self.from);
         let ago = |secs: u64| Moment(world.now.mono.0 - secs * 1000);
-        world.scaling.wishes = self.wishes.iter().map(|(secs, size)| Wish { since: ago(*secs), size: *size }).collect();
+        let ends = self.wishes.iter().skip(1).map(|(secs, _)| Some(ago(*secs))).chain([None]);
+        let wishes = self.wishes.iter().zip(ends);
+        world.scaling.wishes = wishes.map(|((secs, size), until)| Wish { since: ago(*secs), until, size: *size }).collect();
         let mut size = i64::from(self.from);
         for (secs, by) in self.changes.iter().rev() {
             let count = |n: i64| u32::try_from(n).expect("a size");

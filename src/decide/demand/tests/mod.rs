@@ -136,7 +136,7 @@ fn trigger(name: &str) -> Trigger {
     Trigger {
         name: Some(name.into()),
         polling_interval: Span::secs(30),
-        timeout: Span::secs(10),
+        timeout: Some(Span::secs(10)),
         source: Source { exec, ..Source::default() },
         step: None,
         target_per_worker: None,

@@ -409,7 +409,7 @@ fn extreme(dice: &mut Dice) -> Scale {
     (scale.min_replicas, scale.max_replicas) = (dice.pick(&COUNTS), dice.pick(&COUNTS));
     (scale.min_idle, scale.fallback.replicas) = (dice.pick(&COUNTS), dice.pick(&COUNTS));
     for trigger in &mut scale.triggers {
-        (trigger.polling_interval, trigger.timeout) = (Span(dice.pick(&SPANS)), Span(dice.pick(&SPANS)));
+        (trigger.polling_interval, trigger.timeout) = (Span(dice.pick(&SPANS)), Some(Span(dice.pick(&SPANS))));
         trigger.activation = dice.pick(&NUMBERS);
         trigger.target_per_worker = trigger.target_per_worker.map(|_| dice.pick(&NUMBERS).max(5e-324));
         if let Some(step) = &mut trigger.step {

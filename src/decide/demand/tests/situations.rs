@@ -215,6 +215,26 @@ fn fallbacks_by_count() {
 }
 
 #[test]
+fn a_source_that_asked_to_be_left_alone_says_until_when() {
+    let mut world = begun(sizes(1, 10), 5);
+    let alone = |world: &mut World| world.turn().why.and_then(|why| why.signals.first()?.not_before);
+    assert_eq!(alone(&mut world), None);
+    let asker = crate::model::scaling::Asker::Trigger("t".into());
+    for pause in [Span::secs(90), Span(u64::MAX)] {
+        let failure =
+            crate::model::reading::Failure { retry_after: Some(pause), ..crate::model::reading::Failure::because("busy") };
+        world.answer(&asker, Err(failure));
+        let until = alone(&mut world).expect("told");
+        let told = pause.min(Span::secs(366 * 86_400));
+        assert_eq!(until, world.now.wall_of(world.now.mono.after(told)));
+        // It is kept with the status, and read again.
+        assert_eq!(until.to_string().parse(), Ok(until));
+    }
+    world.number("t", 3.0);
+    assert_eq!(alone(&mut world), None);
+}
+
+#[test]
 fn a_fallback_by_time() {
     let mut scale = sizes(1, 10);
     scale.triggers[0].polling_interval = Span::secs(600);
@@ -428,7 +448,7 @@ fn victims_are_idle_ones_in_the_order_that_is_asked_for() {
 fn a_busy_worker_stays_unless_the_spec_says_otherwise() {
     let (plan, gone) = go(&mut four(Victims::LongestIdle, false), 0.0);
     assert_eq!(gone, ["p-1", "p-2", "p-0"]);
-    assert_eq!(plan.waiting_on, ["1 busy workers to become idle: a busy worker is not stopped to scale down"]);
+    assert_eq!(plan.waiting_on, ["1 busy worker to become idle: a busy worker is not stopped to scale down"]);
     let (plan, gone) = go(&mut four(Victims::LongestIdle, true), 0.0);
     assert_eq!(gone, ["p-1", "p-2", "p-0", "p-3"]);
     let why = plan.status.scaling.map(|why| why.victims[3].why.clone());
@@ -443,7 +463,7 @@ fn one_that_is_idle_for_a_moment_waits_and_shields_the_busy() {
         world.previous.desired_replicas = 1;
         let (plan, gone) = go(&mut world, 1.0);
         assert!(gone.is_empty(), "{gone:?}");
-        assert_eq!(plan.waiting_on, ["1 workers to be idle for scaleDown.idleTimeout"]);
+        assert_eq!(plan.waiting_on, ["1 worker to be idle for scaleDown.idleTimeout"]);
         assert_eq!(plan.wake_at, Some(start().mono.after(Span::secs(20))));
         world.pass(Span::secs(20));
         assert_eq!(go(&mut world, 1.0).1, ["p-0"]);
