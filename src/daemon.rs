@@ -108,6 +108,22 @@ struct Inbox {
     signals: mpsc::UnboundedReceiver<Signal>,
 }
 
+fn greet(options: &Options, state: &StateDir, driver: &cgroup::Driver) {
+    println!(
+        "weir {}: specs {}, state {}, cgroups: {driver}",
+        env!("CARGO_PKG_VERSION"),
+        options.specs.display(),
+        state.path.display()
+    );
+    println!(
+        "see `ctl get pools` in another terminal; Ctrl-C {}",
+        match options.on_exit {
+            OnExit::Stop => "stops the workers and ends",
+            OnExit::Leave => "ends and leaves the workers running",
+        }
+    );
+}
+
 async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let (tell_signal, signals) = mpsc::unbounded_channel();
     signals::listen(tell_signal).map_err(|e| failure(format!("cannot listen for signals: {e}")))?;
@@ -130,6 +146,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
         .map_err(|e| failure(format!("{}/run: {e}", state.path.display())))?;
     let board = Arc::new(Board::default());
     board.start_at(stored.version);
+    board.expect(stored.pools.iter().map(|(name, _)| name.clone()));
     let (asks, asks_inbox) = mpsc::channel(64);
     let specs = Arc::new(SpecsDoor::open(&options.specs, hints(&facts)).map_err(|e| failure(format!("cannot watch: {e}")))?);
     let told = facts.clone();
@@ -170,22 +187,6 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let _ended = tokio::time::timeout(Duration::from_millis(200), server).await;
     let _removed = std::fs::remove_file(state.path.join("weir.sock"));
     Ok(())
-}
-
-fn greet(options: &Options, state: &StateDir, driver: &cgroup::Driver) {
-    println!(
-        "weir {}: specs {}, state {}, cgroups: {driver}",
-        env!("CARGO_PKG_VERSION"),
-        options.specs.display(),
-        state.path.display()
-    );
-    println!(
-        "see `ctl get pools` in another terminal; Ctrl-C {}",
-        match options.on_exit {
-            OnExit::Stop => "stops the workers and ends",
-            OnExit::Leave => "ends and leaves the workers running",
-        }
-    );
 }
 
 /// Serve webhooks at this address until the sender is dropped.

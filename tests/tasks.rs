@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use served::{PATIENCE, World, pool, until, worker};
 use weir::model::document::{Document, parse};
-use weir::model::status::{Object, Phase, QueueStatus};
+use weir::model::status::{Kind, Object, Phase, QueueStatus, TaskStats};
 
 /// A pool with a queue of these rules, as a YAML flow mapping, and its worker 0.
 fn queued(world: &World, name: &str, queue: &str) {
@@ -442,4 +442,46 @@ fn the_log_of_a_task_is_followed_to_its_end() {
         assert_eq!(client.join().unwrap().out, "one\ntwo\nthree\n");
     });
     assert_eq!(task(&world, id)["state"], "Succeeded");
+}
+
+#[test]
+fn a_pool_of_the_daemon_before_is_waited_for() {
+    let world = world();
+    world.board.expect(["late".to_owned()]);
+    std::thread::scope(|scope| {
+        let early = scope.spawn(|| ask(&world, "POST /v1/pools/late/tasks", &json!({})));
+        std::thread::sleep(Duration::from_millis(50));
+        queued(&world, "late", "{}");
+        let (code, answer) = early.join().unwrap();
+        assert_eq!((code, &answer["pool"]), (201, &json!("late")), "{answer}");
+    });
+}
+
+#[test]
+fn workers_and_pools_show_what_they_did() {
+    let world = world();
+    let stats = TaskStats { done: 3, failed: 1, busy_ms: 8000, p50_ms: Some(1500), p95_ms: Some(4000) };
+    let Object::Worker(mut taker) = worker("takes", 0, Phase::Busy) else { panic!("a worker") };
+    (taker.status.tasks, taker.status.stats) = (vec![7, 9], Some(stats.clone()));
+    world.board.put(Object::Worker(taker));
+    let Object::Pool(mut object) = (*world.board.get(Kind::Pool, "takes").unwrap()).clone() else { panic!("a pool") };
+    let counts = QueueStatus { ready: 4, delayed: 1, blocked: 2, held: 5, running: 2, capacity: 1000, ..QueueStatus::default() };
+    object.status.queue = Some(QueueStatus { stats, ..counts });
+    world.board.put(Object::Pool(object));
+    let cell = |words: &str, line: &str, head: &str| {
+        let out = world.ctl(words).out;
+        let row = out.lines().find(|row| row.starts_with(line)).unwrap().to_owned();
+        // Columns begin under their heads.
+        row[out.lines().next().unwrap().find(head).unwrap()..].split("   ").next().unwrap().trim().to_owned()
+    };
+    let shown = ["TASKS", "DONE", "FAILED", "P50"].map(|head| cell("get workers -o wide", "takes-0", head));
+    assert_eq!(shown, ["7,9", "3", "1", "1s500ms"]);
+    assert_eq!(cell("get workers -o wide", "runs-0", "TASKS"), "-");
+    assert_eq!(cell("get pools", "takes", "BACKLOG"), "9", "queued and running");
+    let did =
+        "Attempts:         3 done | 1 failed | 75% succeeded\nTask time:        8s busy | half take 1s500ms | 95% take 4s\n";
+    let queue = "Queue:            2 running | 4 ready | 1 delayed | 2 blocked | 5 held | 0 slots free | capacity 1000\n";
+    let (pool, worker) = (world.ctl("describe pool/takes").out, world.ctl("describe worker/takes-0").out);
+    assert!(pool.contains(&format!("{queue}{did}")), "{pool}");
+    assert!(worker.contains(&format!("Tasks:            7,9\n{did}")), "{worker}");
 }

@@ -3,7 +3,7 @@
 //! The engine is the only writer. Readers take a short lock and clone `Arc`s; they never wait for a turn. A bounded log of
 //! changes lets a watcher catch up after it was away; one that was away for longer is told to list again ([`Gone`]).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -33,6 +33,8 @@ pub struct Gone;
 struct State {
     version: u64,
     objects: BTreeMap<(Kind, String), Arc<Object>>,
+    /// Pools that a daemon before this one had, and that were not published yet.
+    expected: BTreeSet<String>,
     changes: VecDeque<Change>,
 }
 
@@ -60,6 +62,16 @@ impl Board {
         self.versions.send_replace(version);
     }
 
+    /// These pools are known from a daemon before this one: until they are published, nobody can say that they are not there.
+    pub fn expect(&self, pools: impl IntoIterator<Item = String>) {
+        self.state().expected.extend(pools);
+    }
+
+    /// The pool is known from before, and was not published yet.
+    pub fn expects(&self, pool: &str) -> bool {
+        self.state().expected.contains(pool)
+    }
+
     /// Publish an object if it differs from the one published. Says whether it did.
     pub fn put(&self, object: Object) -> bool {
         let mut state = self.state();
@@ -70,6 +82,9 @@ impl Board {
             None => "ADDED",
         };
         let object = Arc::new(stamped(object, state.version + 1));
+        if key.0 == Kind::Pool {
+            state.expected.remove(&key.1);
+        }
         state.objects.insert(key, object.clone());
         state.record(verb, object);
         let version = state.version;

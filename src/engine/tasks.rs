@@ -22,6 +22,9 @@ use crate::model::status::{Kind, Object, PoolObject};
 use crate::model::task::{NewTask, Task, TaskState};
 use crate::model::time::{Span, Wall};
 
+/// A daemon that has just started shows its pools within this.
+const SHOWN: Duration = Duration::from_secs(5);
+
 fn refused(refusal: QueueRefusal) -> Denied {
     match refusal {
         QueueRefusal::NoTask(id) => Denied::NotFound { kind: "tasks", name: id.to_string(), hint: String::new() },
@@ -76,7 +79,21 @@ impl Handle {
         }
     }
 
-    pub(super) fn rules(&self, name: &str) -> Result<(PoolObject, Arc<Queue>), Denied> {
+    /// The rules of a queue. Waits for a pool that a daemon before this one had, as long as this one has not looked at it: a worker
+    /// that has done its task while no daemon was there must not be told that there is no such pool.
+    pub(super) async fn rules(&self, name: &str) -> Result<(PoolObject, Arc<Queue>), Denied> {
+        if self.board().expects(name) {
+            let shown = async {
+                let Ok(mut changes) = self.watch(Kind::Pool, 0) else { return };
+                while self.board().expects(name) && matches!(changes.next().await, Some(Ok(_))) {}
+            };
+            // What takes longer is gone from the specs, or cannot be read: it is answered as what it is.
+            let _in_time = tokio::time::timeout(SHOWN, shown).await;
+        }
+        self.rules_now(name)
+    }
+
+    fn rules_now(&self, name: &str) -> Result<(PoolObject, Arc<Queue>), Denied> {
         let pool = self.pool(name)?;
         match &pool.spec {
             PoolSpec { queue: Some(queue), .. } => {
@@ -115,7 +132,7 @@ impl Handle {
     /// # Errors
     /// [`Denied::NotFound`] with the types there are, [`Denied::Refused`], [`Denied::Full`].
     pub async fn submit(&self, name: &str, tasks: Vec<NewTask>) -> Result<Vec<Accepted>, Denied> {
-        let (pool, queue) = self.rules(name)?;
+        let (pool, queue) = self.rules(name).await?;
         let workers = if queue.dispatch == Dispatch::PerWorker { workers(&pool) } else { Vec::new() };
         let work = QueueWork::Submit { pool: name.into(), queue, tasks, workers };
         let QueueAnswer::Submitted(all) = self.work(work).await? else { return unexpected() };
@@ -161,7 +178,7 @@ impl Handle {
     /// # Errors
     /// [`Denied::NotFound`].
     pub async fn pause_queue(&self, name: &str, until: Option<Wall>, why: &str) -> Result<(), Denied> {
-        self.rules(name)?;
+        self.rules(name).await?;
         self.work(QueueWork::Pause { pool: name.into(), until, why: why.into() }).await.map(drop)
     }
 
@@ -169,8 +186,8 @@ impl Handle {
     ///
     /// # Errors
     /// [`Denied::NotFound`].
-    pub fn capacity(&self, name: &str) -> Result<Capacity, Denied> {
-        let (pool, queue) = self.rules(name)?;
+    pub async fn capacity(&self, name: &str) -> Result<Capacity, Denied> {
+        let (pool, queue) = self.rules(name).await?;
         let counts = self.tasks_door().hub.of(name).borrow().clone();
         let status = pool.status.queue.clone().unwrap_or_default();
         Ok(Capacity {

@@ -107,6 +107,7 @@ pub fn too_many(message: &str) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::time::Span;
 
     #[test]
     fn every_refusal_has_its_code() {
@@ -116,6 +117,7 @@ mod tests {
             (Denied::Invalid(vec![Violation::default()]), 422, "Invalid"),
             (Denied::Refused("r".into()), 400, "BadRequest"),
             (Denied::Conflict("c".into()), 409, "Conflict"),
+            (Denied::Full { message: "f".into(), retry_after: Span::millis(1) }, 429, "TooManyRequests"),
             (Denied::ReadOnly, 403, "Forbidden"),
             (Denied::Internal("i".into()), 500, "InternalError"),
             (Denied::Ending, 503, "ServiceUnavailable"),

@@ -141,7 +141,7 @@ pub async fn list(State(app): State<App>, query: Params) -> Result<Json<TaskList
     let found = app.handle.tasks(TaskFilter { pool: pool.clone(), id: None, states, most: limit }).await?;
     if let Some(pool) = pool.filter(|_| found.is_empty()) {
         // Tasks of a pool that is gone are still listed; a pool that never was is an error in the question.
-        app.handle.capacity(&pool)?;
+        app.handle.capacity(&pool).await?;
     }
     Ok(Json(TaskList::new(found.into_iter().map(TaskView::from).collect())))
 }
@@ -182,7 +182,7 @@ pub async fn verb(State(app): State<App>, Path((id, verb)): Path<(String, String
 
 /// `GET /v1/pools/{pool}/capacity`
 pub async fn capacity(State(app): State<App>, Path(pool): Path<String>) -> Result<Json<CapacityView>, Refusal> {
-    let room = app.handle.capacity(&pool)?;
+    let room = app.handle.capacity(&pool).await?;
     Ok(Json(CapacityView {
         pool,
         free_slots: room.free_slots,

@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::harness::{Scratch, signal, wait};
-use super::tasks::{ctl, daemon, notes, runs, said, submit, task, until, until_state};
+use super::tasks::{ctl, daemon, notes, runs, said, start, submit, task, until, until_state};
 
 #[test]
 fn tasks_outlive_the_daemon_and_run_once() {
@@ -21,9 +21,7 @@ fn tasks_outlive_the_daemon_and_run_once() {
         let ended = || notes(&scratch).lines().filter(|line| line.starts_with("end")).count();
         wait("some have ended", || (ended() >= done).then_some(()), || notes(&scratch));
         scratch.kill();
-        scratch.start();
-        let up = || ctl(&scratch, &["get", "pool/work"]).status.success().then_some(());
-        wait("the daemon", up, || scratch.log());
+        start(&mut scratch);
     }
     for id in &ids {
         assert_eq!(until_state(&scratch, *id, "Succeeded")["attempt"], 1);
@@ -50,7 +48,7 @@ fn the_task_of_a_killed_worker_runs_again() {
     // Killed while nobody looks.
     scratch.kill();
     signal(second, "KILL");
-    scratch.start();
+    start(&mut scratch);
     let dead = until_state(&scratch, id, "Dead");
     assert_eq!((&dead["end"]["reason"], &dead["end"]["signal"]), (&json!("WorkerLost"), &json!(9)), "{dead}");
     assert_eq!(runs(&scratch, |_| true).0, BTreeMap::from([(id, 2)]));
@@ -130,7 +128,7 @@ fn a_shell_loop_works_off_a_queue() {
     wait("it runs", || runs(&scratch, |_| true).0.contains_key(&over).then_some(()), || notes(&scratch));
     scratch.kill();
     std::thread::sleep(std::time::Duration::from_millis(800));
-    scratch.start();
+    start(&mut scratch);
     assert_eq!(until_state(&scratch, over, "Succeeded")["attempt"], 1);
     assert_eq!(runs(&scratch, |_| true).0[&over], 1);
 }

@@ -32,8 +32,7 @@ pub fn daemon(slots: u32, rules: &str) -> Scratch {
     let command = format!("[sh, {0}/work.sh, {0}, \"$(payload.do)\", \"$(payload.with)\"]", scratch.dir.display());
     let quick = "retry: {maxAttempts: 2, backoff: {initial: 50ms, max: 100ms}}";
     scratch.put("work.yaml", &scratch.pool("work", slots, &command, &format!("  queue: {{{quick}{rules}}}\n")));
-    scratch.start();
-    wait("the pool", || ctl(&scratch, &["get", "pool/work"]).status.success().then_some(()), || scratch.log());
+    start(&mut scratch);
     scratch
 }
 
@@ -41,6 +40,14 @@ pub fn ctl(scratch: &Scratch, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ctl"));
     command.arg("--state").arg(scratch.dir.join("state")).args(arguments).stdin(Stdio::null());
     command.output().expect("ctl runs")
+}
+
+/// Start the daemon, and wait until it answers.
+pub fn start(scratch: &mut Scratch) {
+    scratch.start();
+    wait("the daemon", || ctl(scratch, &["version"]).status.success().then_some(()), || scratch.log());
+    // A pool that no daemon has seen before is there when its document was read.
+    wait("the pool", || scratch.status("workerpools", "work").map(drop), || scratch.log());
 }
 
 /// What `ctl` printed; it must have been content.

@@ -37,7 +37,7 @@ const GROUP_MAX: usize = 512;
 
 type Done = Box<dyn FnOnce(Result<Vec<QueueAnswer>, String>) + Send>;
 
-/// Who hears of counts.
+/// Told a pool's name, and what stands in its queue.
 pub type Changed = Box<dyn Fn(&str, QueueCounts) + Send>;
 
 /// What is done with the queues: given by whoever decides, done inside the transactions of this thread.

@@ -15,18 +15,19 @@ use crate::model::queue_work::QueueCounts;
 use crate::model::task::{EndReason, TaskState};
 use crate::model::time::Moment;
 
+/// What the store last told of each queue.
+type Counts = Arc<Mutex<BTreeMap<String, QueueCounts>>>;
+
 struct World {
     _dir: tempfile::TempDir,
     path: std::path::PathBuf,
     store: Store,
-    counts: Told,
+    counts: Counts,
     at: u64,
 }
 
-type Told = Arc<Mutex<BTreeMap<String, QueueCounts>>>;
-
-fn open(path: &std::path::Path) -> (Store, Told, Vec<Task>) {
-    let counts = Told::default();
+fn open(path: &std::path::Path) -> (Store, Counts, Vec<Task>) {
+    let counts: Counts = Arc::default();
     let told = counts.clone();
     let changed = move |pool: &str, now: QueueCounts| drop(told.lock().unwrap().insert(pool.to_owned(), now));
     let (store, stored) = Store::open(path, "boot", Queues { work, changed: Box::new(changed) }).unwrap();
@@ -58,19 +59,19 @@ impl World {
 
     fn submit(&self, queue: &Arc<Queue>, tasks: Vec<NewTask>) -> Result<Vec<Submitted>, QueueRefusal> {
         let workers = vec!["p-0".to_owned(), "p-1".into(), "p-2".into()];
-        match self.one(QueueWork::Submit { pool: "p".into(), queue: queue.clone(), tasks, workers }) {
-            QueueAnswer::Submitted(all) => Ok(all),
-            QueueAnswer::Refused(refusal) => Err(refusal),
-            other => panic!("{other:?}"),
+        let answer = self.one(QueueWork::Submit { pool: "p".into(), queue: queue.clone(), tasks, workers });
+        if let QueueAnswer::Refused(refusal) = answer {
+            return Err(refusal);
         }
+        let QueueAnswer::Submitted(all) = answer else { panic!("{answer:?}") };
+        Ok(all)
     }
 
     fn lease(&self, queue: &Arc<Queue>, worker: &str, nonce: u64) -> Option<Task> {
         let taker = Taker { worker: worker.into(), run: 1, nonce };
-        match self.one(QueueWork::Lease { pool: "p".into(), queue: queue.clone(), taker }) {
-            QueueAnswer::Leased(task) => task.map(|task| *task),
-            other => panic!("{other:?}"),
-        }
+        let answer = self.one(QueueWork::Lease { pool: "p".into(), queue: queue.clone(), taker });
+        let QueueAnswer::Leased(task) = answer else { panic!("{answer:?}") };
+        task.map(|task| *task)
     }
 
     fn end(&self, queue: &Arc<Queue>, task: &Task, reason: EndReason) -> QueueAnswer {
@@ -240,9 +241,10 @@ fn the_clock_brings_delays_ends_and_forgets() {
     let mut rules = Queue { ttl: Span::secs(60), ..Queue::default() };
     rules.retention.succeeded = Span::secs(100);
     let queue = Arc::new(rules);
-    let tick = |world: &World| match world.one(QueueWork::Tick { pool: "p".into(), queue: queue.clone(), workers: vec![] }) {
-        QueueAnswer::Ticked { expired, gone, .. } => (expired.len(), gone.len()),
-        other => panic!("{other:?}"),
+    let tick = |world: &World| {
+        let answer = world.one(QueueWork::Tick { pool: "p".into(), queue: queue.clone(), workers: vec![] });
+        let QueueAnswer::Ticked { expired, gone, .. } = answer else { panic!("{answer:?}") };
+        (expired.len(), gone.len())
     };
     let later = NewTask { delay: Some(Span::secs(10)), ..NewTask::default() };
     world.submit(&queue, vec![later]).unwrap();
