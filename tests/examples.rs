@@ -50,6 +50,9 @@ examples! {
     gitea_agents: "gitea-agents",
     queue_ratio: "queue-ratio",
     office_hours: "office-hours",
+    agent_queue: "agent-queue",
+    task_server: "task-server",
+    forge_dispatch: "forge-dispatch",
 }
 
 /// Those that need a server and packages: `tests/queues` runs them, here their documents are looked at.
@@ -91,6 +94,9 @@ fn run(folder: &str) {
         }
         "queue-ratio" => works_off_a_spool(&mut world),
         "gitea-agents" => follows_its_issues(&mut world, &forge),
+        "agent-queue" => works_off_tasks(&mut world),
+        "task-server" => serves_tasks(&mut world),
+        "forge-dispatch" => takes_what_a_forge_sends(&mut world),
         _ => {}
     }
     world.end();
@@ -110,6 +116,72 @@ fn works_off_a_spool(world: &mut World) {
         let left = fs::read_dir(world.home().join(folder)).expect("it is there").flatten();
         assert_eq!(left.filter(|entry| entry.path().extension().is_some()).count(), 0, "files are left in {folder}");
     }
+}
+
+/// Five tasks for three agents: all are done, each with its result, and the answer of one comes with its submit.
+fn works_off_tasks(world: &mut World) {
+    for number in 0..4 {
+        world.ctl(&["submit", "agent", "--", &format!("{{\"prompt\": \"task number {number}\"}}")]);
+    }
+    let answer = world.ctl(&["submit", "agent", "--wait=30s", "-o", "json", "--", "{\"prompt\": \"one two three\"}"]);
+    let task: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+    assert_eq!((&task["state"], &task["result"]["words"]), (&"Succeeded".into(), &3.into()), "{answer}");
+    world.wait_for("all tasks to be done", |world| world.tasks("Succeeded") == 5);
+}
+
+/// Workers in shell take tasks over `ctl task`; one that fails is tried as often as it may be.
+fn serves_tasks(world: &mut World) {
+    let answer = world.ctl(&["submit", "jobs", "--wait=30s", "-o", "json", "--", "{\"job\": \"a\"}"]);
+    assert!(answer.contains("\"by\": \"jobs-") || answer.contains("\"by\":\"jobs-"), "{answer}");
+    world.ctl(&["submit", "jobs", "--max-attempts", "2", "--", "{\"job\": \"broken\"}"]);
+    world.wait_for("the broken one to be dead", |world| world.tasks("Dead") == 1);
+}
+
+/// A signed delivery becomes a task, a second one of the same does not, and one that is signed wrongly is refused.
+fn takes_what_a_forge_sends(world: &mut World) {
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+    fs::write(world.home().join("secret"), format!("{SECRET}\n")).expect("written");
+    world.wait_for("the address of the webhooks", |world| world.said().contains("/hooks/POOL"));
+    let said = world.said();
+    let address =
+        said.split("webhooks at http://").nth(1).and_then(|rest| rest.split('/').next()).expect("an address").to_owned();
+    let event = serde_json::json!({
+        "action": "assigned", "number": 7, "commit_id": "",
+        "issue": {"number": 7, "title": "$(touch x); --help", "html_url": "https://git.example.org/7", "user": {"login": "eve"}},
+        "repository": {"full_name": "team/web", "owner": {"login": "team"}}, "sender": {"login": "alice"},
+    });
+    let body = event.to_string();
+    assert_eq!(deliver(&address, "d-1", &signature("another secret that is long enough", &body), &body), 401);
+    assert!((200..300).contains(&deliver(&address, "d-1", &signature(SECRET, &body), &body)), "{}", world.said());
+    assert!((200..300).contains(&deliver(&address, "d-2", &signature(SECRET, &body), &body)), "a repetition under another id");
+    world.wait_for("the task to be done", |world| world.tasks("Succeeded") == 1);
+    let shown = world.ctl(&["get", "tasks", "-o", "json"]);
+    let tasks: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+    assert_eq!(tasks["items"].as_array().map(Vec::len), Some(1), "{shown}");
+    let log = world.ctl(&["logs", "task/1"]);
+    assert!(log.contains("working on about: $(touch x); --help"), "{log}");
+    assert!(!world.home().join("x").exists(), "nothing of a title is run");
+}
+
+fn signature(secret: &str, body: &str) -> String {
+    use hmac::{Hmac, KeyInit, Mac};
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes()).expect("any length will do");
+    mac.update(body.as_bytes());
+    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn deliver(address: &str, id: &str, signature: &str, body: &str) -> u16 {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).expect("it listens");
+    let head = format!(
+        "POST /hooks/dev/0 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nX-Gitea-Event: issues\r\n\
+         X-Gitea-Delivery: {id}\r\nX-Gitea-Signature: {signature}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all((head + body).as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("no answer: {answer}"))
 }
 
 /// 25 issues for `claude`, none for `kimi`: one step up, and the next waits for the cooldown.
@@ -172,6 +244,8 @@ impl World {
             .arg(&specs)
             .arg("--state")
             .arg(&state)
+            .args(if folder == "forge-dispatch" { &["--hooks-listen", "127.0.0.1:0"][..] } else { &[] })
+            .env("PATH", path())
             .current_dir(&copy)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
@@ -190,6 +264,23 @@ impl World {
             assert!(self.daemon.try_wait().expect("a child").is_none(), "the daemon ended before {what}:\n{}", self.said());
             self.look_later();
         }
+    }
+
+    /// What ctl says.
+    fn ctl(&self, words: &[&str]) -> String {
+        let ran = Command::new(env!("CARGO_BIN_EXE_ctl")).args(words).env("WEIR_STATE", &self.state).output().expect("ctl runs");
+        assert!(
+            ran.status.success(),
+            "ctl {words:?}: {}{}",
+            String::from_utf8_lossy(&ran.stdout),
+            String::from_utf8_lossy(&ran.stderr)
+        );
+        String::from_utf8_lossy(&ran.stdout).into_owned()
+    }
+
+    /// How many tasks are in this state.
+    fn tasks(&self, state: &str) -> usize {
+        self.ctl(&["get", "tasks", "-o", "json"]).matches(&format!("\"state\": \"{state}\"")).count()
     }
 
     /// The copy of the example.
@@ -264,6 +355,12 @@ impl Drop for World {
     }
 }
 
+/// Where the programs of this build are found first: a worker calls ctl.
+fn path() -> String {
+    let own = Path::new(env!("CARGO_BIN_EXE_ctl")).parent().expect("it is in a directory");
+    format!("{}:{}", own.display(), std::env::var("PATH").unwrap_or_default())
+}
+
 fn tell_to_end(daemon: &Child) {
     let pid = Pid::from_child(daemon);
     kill_process(pid, Signal::TERM).expect("it is our child and not reaped yet");
@@ -281,7 +378,9 @@ fn are_well(pool: &PoolObject, workers: &BTreeMap<String, WorkerObject>) -> bool
         .map(|worker| worker.status.phase)
         .collect();
     let well = |phase: &Phase| matches!(phase, Phase::Ready | Phase::Busy | Phase::Completed);
-    own.len() == pool.status.desired_replicas as usize && own.iter().all(well)
+    // A slot that has not had a task yet is nobody.
+    let tasks = pool.spec.queue.is_some();
+    (tasks || own.len() == pool.status.desired_replicas as usize) && own.iter().all(well)
 }
 
 /// Every object of a status directory by file name; one that is being replaced just now is left out.
