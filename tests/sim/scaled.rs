@@ -96,7 +96,7 @@ impl Scaled {
                 source + 1
             );
         }
-        let (min_idle, paused, headroom) = (self.min_idle, self.paused, self.headroom);
+        let (min_idle, paused, headroom) = (self.min_idle.min(u64::from(self.max)), self.paused, self.headroom);
         let _never_fails = write!(
             text,
             "    minIdle: {min_idle}\n    paused: {paused}\n    headroom: {{memory: {headroom}Mi}}\n    behavior:\n      scaleUp: {}\n      scaleDown: {}\n",
