@@ -10,19 +10,19 @@ use crate::model::worker::{Run, Seen, SlotState};
 use SignalState::{Fresh, Stale, Unknown};
 
 /// One trigger `t` that answers the size.
-fn sizes(min: u32, max: u32) -> Scale {
+pub(super) fn sizes(min: u32, max: u32) -> Scale {
     Scale { triggers: vec![exact("t")], ..free(min, max) }
 }
 
 /// A pool of this size whose sources were asked a moment ago.
-fn begun(scale: Scale, size: u32) -> World {
+pub(super) fn begun(scale: Scale, size: u32) -> World {
     let mut world = World::new(scale).sized(size);
     world.turn();
     world
 }
 
 /// The trigger `t` answers, and the pool is looked at.
-fn told(world: &mut World, value: f64) -> Demand {
+pub(super) fn told(world: &mut World, value: f64) -> Demand {
     world.number("t", value);
     world.turn()
 }
