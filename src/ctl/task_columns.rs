@@ -20,17 +20,8 @@ pub fn heads(wide: bool) -> Vec<String> {
 /// The row of a task.
 pub fn row(view: &TaskView, wide: bool, now: Wall) -> Vec<String> {
     let task = &view.task;
-    let mut row = vec![
-        task.id.to_string(),
-        task.pool.clone(),
-        state(task).into(),
-        task.priority.to_string(),
-        format!("{}/{}", task.attempt, task.max_attempts),
-        task.worker.clone().unwrap_or_else(|| "-".into()),
-        age(task.created, now),
-        duration(view, now),
-        message(task, now),
-    ];
+    let mut row = vec![task.id.to_string(), task.pool.clone()];
+    row.extend(standing_cells(view, now));
     if wide {
         let dash = || "-".to_owned();
         row.extend([
@@ -52,9 +43,16 @@ pub fn queue_heads() -> Vec<String> {
 /// The row of a task in its queue.
 pub fn queue_row(view: &TaskView, now: Wall) -> Vec<String> {
     let task = &view.task;
-    vec![
-        view.position.map_or_else(|| "-".into(), |place| place.to_string()),
-        task.id.to_string(),
+    let mut row = vec![view.position.map_or_else(|| "-".into(), |place| place.to_string()), task.id.to_string()];
+    row.extend(standing_cells(view, now));
+    row.push(short(&task.payload.to_string()));
+    row
+}
+
+/// What both tables say of a task: from its state to its message.
+fn standing_cells(view: &TaskView, now: Wall) -> [String; 7] {
+    let task = &view.task;
+    [
         state(task).into(),
         task.priority.to_string(),
         format!("{}/{}", task.attempt, task.max_attempts),
@@ -62,7 +60,6 @@ pub fn queue_row(view: &TaskView, now: Wall) -> Vec<String> {
         age(task.created, now),
         duration(view, now),
         message(task, now),
-        short(&task.payload.to_string()),
     ]
 }
 

@@ -3,13 +3,23 @@
 //! Plain questions with one answer, below everything that chooses among workers.
 
 use crate::model::plan::{PoolFacts, Slot};
+use crate::model::pool::PoolSpec;
 use crate::model::worker::SlotState;
 
 /// The name of the pool's `n`-th slot.
 pub fn slot_name(pool: &PoolFacts, n: usize) -> String {
-    match pool.spec.worker_names.get(n) {
-        Some(given) => format!("{}-{given}", pool.name),
-        None => format!("{}-{n}", pool.name),
+    name((&pool.name, &pool.spec), n)
+}
+
+/// The names of a pool's first workers, in their order.
+pub fn names((pool, spec): (&str, &PoolSpec), count: u32) -> Vec<String> {
+    (0..count as usize).map(|n| name((pool, spec), n)).collect()
+}
+
+fn name((pool, spec): (&str, &PoolSpec), n: usize) -> String {
+    match spec.worker_names.get(n) {
+        Some(given) => format!("{pool}-{given}"),
+        None => format!("{pool}-{n}"),
     }
 }
 

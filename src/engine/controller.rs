@@ -326,8 +326,7 @@ impl<H: Host> Engine<H> {
         if !change(slot) {
             return;
         }
-        let run = slot.record.incarnation;
-        slot.tasks = u32::try_from(pool.line.held(&id.worker, run).count()).unwrap_or(u32::MAX);
+        slot.tasks = pool.line.count(&id.worker, slot.record.incarnation);
         slots::mark_idle(slot, now.mono);
         pool.dirty.insert(id.worker.clone());
         let was_starting = self.starting.contains(id);

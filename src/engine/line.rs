@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::controller::{Engine, Key, RESYNC, Ticket};
 use super::host::Host;
 use super::{order, slots};
+use crate::decide::roster;
 use crate::model::plan::{Action, Happening, Plan, PoolFacts};
 use crate::model::queue::{Dispatch, Queue};
 use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueWork, Taker};
@@ -59,6 +60,9 @@ impl<H: Host> Engine<H> {
         let ended = before.filter(|before| task.state != TaskState::Leased || before.epoch != task.epoch);
         if task.state == TaskState::Leased {
             pool.line.leases.insert(task.id, task.clone());
+        } else if ended.is_some() && per_worker(pool) {
+            // What waits again waits for the worker that had it, which may be gone by now: dealt where that is so.
+            pool.dealt = None;
         }
         for worker in touched {
             hold(pool, &worker, now);
@@ -101,6 +105,10 @@ impl<H: Host> Engine<H> {
     pub(super) fn sum_up(&mut self, now: Now) {
         let mut lines = Vec::new();
         for (name, pool) in &mut self.pools {
+            // A submit that was dealt by what was shown a moment ago may wait for a worker that was just taken away.
+            if per_worker(pool) {
+                pool.dealt = None;
+            }
             let ((done, failed), told) = (pool.line.tally.counts(), pool.line.told);
             pool.line.told = (done, failed);
             // Few were told of one by one.
@@ -121,13 +129,15 @@ impl<H: Host> Engine<H> {
 
     /// What a turn asks of the queue, in the order in which it is done: ends first, so that what they free can be taken.
     pub(super) fn work_of(&mut self, facts: &PoolFacts, plan: &Plan) -> Vec<QueueWork> {
+        if facts.spec.queue.is_none() && plan.ends.is_empty() {
+            return Vec::new();
+        }
         let queue = std::sync::Arc::new(facts.spec.queue.clone().unwrap_or_default());
         let pool = facts.name.clone();
         let workers = dealt(facts, plan, &queue);
         let mut work = Vec::new();
-        let leases = self.pools.get(&pool).map(|pool| pool.line.leases.clone()).unwrap_or_default();
         for (id, end) in &plan.ends {
-            let Some(task) = leases.get(id) else { continue };
+            let Some(task) = self.pools.get(&pool).and_then(|pool| pool.line.leases.get(id)) else { continue };
             let (result, output) = self.host.leavings(task);
             let token = Token { pool: task.pool.clone(), id: *id, epoch: task.epoch, nonce: task.nonce };
             work.push(QueueWork::End { token, end: end.clone(), result, output, queue: queue.clone(), next: None });
@@ -145,7 +155,7 @@ impl<H: Host> Engine<H> {
                 workers: workers.clone(),
             });
         }
-        if self.redeal(&pool, &workers) {
+        if self.pools.get(&pool).is_some_and(|pool| pool.dealt.as_ref() != Some(&workers)) {
             work.push(QueueWork::Deal { pool: pool.clone(), workers });
         }
         for action in &plan.actions {
@@ -157,16 +167,6 @@ impl<H: Host> Engine<H> {
             }
         }
         work
-    }
-
-    /// The workers among which the queue is divided are others than before.
-    fn redeal(&mut self, name: &str, workers: &[String]) -> bool {
-        let Some(pool) = self.pools.get_mut(name) else { return false };
-        if pool.dealt.as_deref() == Some(workers) || pool.facts.as_ref().is_none_or(|facts| facts.spec.queue.is_none()) {
-            return false;
-        }
-        pool.dealt = Some(workers.to_vec());
-        true
     }
 
     /// Take in what the store answered to the work of a turn. Gives the tasks that workers are started for.
@@ -189,6 +189,11 @@ impl<H: Host> Engine<H> {
                         );
                     }
                 }
+                (QueueWork::Deal { workers, .. }, QueueAnswer::Ticked { more: false, .. }) => {
+                    if let Some(pool) = self.pools.get_mut(&ticket.pool) {
+                        pool.dealt = Some(workers.clone());
+                    }
+                }
                 (_, QueueAnswer::Ticked { expired, gone, more }) => {
                     for task in &expired {
                         let note = format!("task {} expired: nobody took it within {}", task.id, task.ttl);
@@ -202,7 +207,7 @@ impl<H: Host> Engine<H> {
                     }
                 }
                 (QueueWork::Recur { schedule, .. }, QueueAnswer::Refused(refusal)) => {
-                    let note = format!("the recurring task {schedule} was not taken in: {refusal:?}");
+                    let note = format!("the recurring task {schedule} was not taken in: {refusal}");
                     self.note(&ticket.pool, &about("TaskRefused", EventType::Warning, note), now);
                 }
                 (QueueWork::End { token, .. }, QueueAnswer::Refused(_)) => {
@@ -243,11 +248,16 @@ fn hungry(facts: &PoolFacts, pool: &super::controller::Pool, ready: u64) -> bool
     facts.per_task() && ready > 0 && (scaled || (pool.line.leases.len() as u64) < wanted)
 }
 
+/// Each worker has a line of its own.
+fn per_worker(pool: &super::controller::Pool) -> bool {
+    let queue = pool.facts.as_ref().and_then(|facts| facts.spec.queue.as_ref());
+    queue.is_some_and(|queue| queue.dispatch == Dispatch::PerWorker)
+}
+
 /// Count the tasks that a worker has.
 fn hold(pool: &mut super::controller::Pool, worker: &str, now: Now) {
     let Some(slot) = pool.slots.get_mut(worker) else { return };
-    let run = slot.record.incarnation;
-    let tasks = u32::try_from(pool.line.held(worker, run).count()).unwrap_or(u32::MAX);
+    let tasks = pool.line.count(worker, slot.record.incarnation);
     if slot.tasks != tasks {
         slot.tasks = tasks;
         slots::mark_idle(slot, now.mono);
@@ -260,8 +270,7 @@ fn dealt(facts: &PoolFacts, plan: &Plan, queue: &Queue) -> Vec<String> {
     if queue.dispatch != Dispatch::PerWorker {
         return Vec::new();
     }
-    let wanted = usize::try_from(plan.status.desired_replicas).unwrap_or(0);
-    (0..wanted).map(|n| crate::decide::roster::slot_name(facts, n)).collect()
+    roster::names((&facts.name, &facts.spec), plan.status.desired_replicas)
 }
 
 fn about(reason: &'static str, severity: EventType, note: String) -> Happening {

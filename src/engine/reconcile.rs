@@ -191,7 +191,7 @@ impl<H: Host> Engine<H> {
             if slot.record.recorded <= record.recorded {
                 slot.record = record.clone();
             }
-            slot.tasks = u32::try_from(pool.line.held(worker, slot.record.incarnation).count()).unwrap_or(u32::MAX);
+            slot.tasks = pool.line.count(worker, slot.record.incarnation);
             pool.dirty.insert(worker.clone());
         }
         for action in &plan.actions {
@@ -285,7 +285,8 @@ fn differs(before: &PoolStatus, after: &PoolStatus) -> bool {
         }
         status
     };
-    *before != *after && still(before) != still(after)
+    // Without a queue there is nothing to leave out.
+    *before != *after && (after.queue.is_none() || still(before) != still(after))
 }
 
 #[derive(PartialEq)]

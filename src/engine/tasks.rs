@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::handle::{Board, Denied, Handle, LogPlace};
 use super::queue_door::{Accepted, Capacity, TaskFilter};
-use crate::decide::dispatch;
+use crate::decide::{dispatch, roster};
 use crate::edge::clock;
 use crate::edge::store::read::Reader;
 use crate::model::batch::Batch;
@@ -36,16 +36,6 @@ fn refused(refusal: QueueRefusal) -> Denied {
 
 pub(super) fn unexpected<T>() -> Result<T, Denied> {
     Err(Denied::Internal("the store gave an answer to another question".into()))
-}
-
-/// The workers of a pool, in their order: those that there are to be.
-fn workers(pool: &PoolObject) -> Vec<String> {
-    let wanted = usize::try_from(pool.status.desired_replicas).unwrap_or(0);
-    let given = &pool.spec.worker_names;
-    let name = |n: usize| {
-        given.get(n).map_or_else(|| format!("{}-{n}", pool.metadata.name), |own| format!("{}-{own}", pool.metadata.name))
-    };
-    (0..wanted).map(name).collect()
 }
 
 /// How long the task at this place waits: as many rounds of the workers as are before it, each as long as half of the last tasks.
@@ -133,7 +123,11 @@ impl Handle {
     /// [`Denied::NotFound`] with the types there are, [`Denied::Refused`], [`Denied::Full`].
     pub async fn submit(&self, name: &str, tasks: Vec<NewTask>) -> Result<Vec<Accepted>, Denied> {
         let (pool, queue) = self.rules(name).await?;
-        let workers = if queue.dispatch == Dispatch::PerWorker { workers(&pool) } else { Vec::new() };
+        let workers = if queue.dispatch == Dispatch::PerWorker {
+            roster::names((name, &pool.spec), pool.status.desired_replicas)
+        } else {
+            Vec::new()
+        };
         let work = QueueWork::Submit { pool: name.into(), queue, tasks, workers };
         let QueueAnswer::Submitted(all) = self.work(work).await? else { return unexpected() };
         Ok(all.into_iter().map(|submitted| accepted(&pool, submitted)).collect())

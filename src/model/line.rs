@@ -36,6 +36,11 @@ pub struct Line {
 }
 
 impl Line {
+    /// How many tasks this run of a worker has.
+    pub fn count(&self, worker: &str, run: u64) -> u32 {
+        u32::try_from(self.held(worker, run).count()).unwrap_or(u32::MAX)
+    }
+
     /// The tasks that this run of a worker has.
     pub fn held(&self, worker: &str, run: u64) -> impl Iterator<Item = &Task> {
         self.leases.values().filter(move |task| task.run == run && task.worker.as_deref() == Some(worker))

@@ -147,6 +147,16 @@ pub enum QueueRefusal {
     Conflict(String),
 }
 
+impl std::fmt::Display for QueueRefusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            QueueRefusal::NoTask(id) => write!(f, "there is no task {id}"),
+            QueueRefusal::Invalid(words) | QueueRefusal::Conflict(words) => f.write_str(words),
+            QueueRefusal::Full { message, .. } => f.write_str(message),
+        }
+    }
+}
+
 /// A task that was taken in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Submitted {
@@ -205,8 +215,10 @@ pub struct QueueCounts {
     pub held: u64,
     /// Tasks that a worker has.
     pub leased: u64,
-    /// Since when the oldest of those that could be taken waits.
-    pub oldest: Option<Wall>,
+    /// When the first of those ended that succeeded and are still kept.
+    pub succeeded: Option<Wall>,
+    /// When the first of those ended that did not succeed and are still kept.
+    pub failed: Option<Wall>,
     /// When something is due by the clock.
     pub next: Option<Wall>,
     /// Held until then.

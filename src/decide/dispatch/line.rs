@@ -3,16 +3,19 @@
 //! A lease ends only with the proof that its holder is gone: the slot is vacant, or a later run is in it. Until then it stays,
 //! however long ago it should have ended.
 
-use super::{overdue, recurring};
+use super::{later, overdue, recurring};
 use crate::model::line::Fired;
 use crate::model::plan::{Observation, Plan, Slot};
 use crate::model::queue::Queue;
+use crate::model::queue_work::QueueCounts;
 use crate::model::task::{End, EndReason, Task, UNFIT_CODE};
-use crate::model::time::{Moment, Now, Wall};
+use crate::model::time::{Moment, Now, Span, Wall};
 use crate::model::worker::{Exit, ExitReason, SlotState};
 
 /// The exit code by which a process asks for another attempt: EX_TEMPFAIL.
 const AGAIN: i32 = 75;
+/// Ends that were kept for long enough are removed together, this much later.
+const SWEEP: Span = Span::secs(60);
 
 /// Look at the leases, and at what the clock has brought.
 pub fn look(observation: &Observation<'_>, plan: &mut Plan, now: Now) {
@@ -28,7 +31,7 @@ pub fn look(observation: &Observation<'_>, plan: &mut Plan, now: Now) {
     }
     let Some(queue) = observation.pool.spec.queue.as_ref().filter(|_| observation.pool.ending.is_none()) else { return };
     let counts = observation.queues.get(&observation.pool.name);
-    match counts.and_then(|counts| counts.next) {
+    match counts.and_then(|counts| due(queue, counts)) {
         Some(at) if at <= now.wall => plan.tick = true,
         Some(at) => plan.wake(moment(at, now)),
         None => {}
@@ -38,6 +41,13 @@ pub fn look(observation: &Observation<'_>, plan: &mut Plan, now: Now) {
         plan.waiting_on.push(format!("its queue, which rests until {until}: {}", counts.paused_why));
     }
     recur(observation, queue, plan, now);
+}
+
+/// When the clock's work comes: something is due, or ends were kept for long enough. A minute of them goes together.
+pub fn due(queue: &Queue, counts: &QueueCounts) -> Option<Wall> {
+    let kept = |at: Option<Wall>, span: Span| at.map(|at| later(later(at, span), SWEEP));
+    let ended = [kept(counts.succeeded, queue.retention.succeeded), kept(counts.failed, queue.retention.failed)];
+    ended.into_iter().chain([counts.next]).flatten().min()
 }
 
 /// Recurring tasks that are due.

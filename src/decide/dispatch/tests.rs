@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::model::queue::{FailureAction, FailureRule};
+use crate::model::queue_work::QueueCounts;
 use crate::model::time::Moment;
 
 fn queue(delivery: Delivery) -> Queue {
@@ -261,4 +262,14 @@ fn a_heartbeat_gives_time_up_to_the_longest() {
     assert_eq!(beat(Some(Span::secs(3600)), 1000).deadline, Some(now(3_601_000).mono));
     let late = beat(Some(Span::secs(24 * 3600)), 3_600_000);
     assert_eq!(late.deadline, Some(now(6 * 3_600_000).mono), "maxTimeout counts from the begin of the attempt");
+}
+
+#[test]
+fn ends_that_were_kept_long_enough_are_due_though_nothing_else_is() {
+    let queue = queue(Delivery::Process);
+    let counts = QueueCounts { succeeded: Some(Wall(0)), failed: Some(Wall(0)), ..QueueCounts::default() };
+    assert_eq!(line::due(&queue, &counts), Some(Wall((24 * 60 + 1) * 60_000)), "24h, and a minute to gather");
+    assert_eq!(line::due(&queue, &QueueCounts { next: Some(Wall(5)), ..counts.clone() }), Some(Wall(5)));
+    assert_eq!(line::due(&queue, &QueueCounts { succeeded: None, ..counts }), Some(Wall((7 * 24 * 60 + 1) * 60_000)));
+    assert_eq!(line::due(&queue, &QueueCounts::default()), None);
 }

@@ -25,9 +25,10 @@ const STEPS: [&str; 3] = [
     CREATE INDEX tasks_ready ON tasks (pool, worker, rank, id) WHERE phase = 1;
     CREATE INDEX tasks_delayed ON tasks (pool, not_before) WHERE phase = 2;
     CREATE INDEX tasks_expiry ON tasks (pool, expires) WHERE phase < 4;
+    CREATE INDEX tasks_dealt ON tasks (pool, worker) WHERE phase < 4 AND worker > '';
     CREATE INDEX tasks_leased ON tasks (pool, worker) WHERE phase = 4;
-    CREATE INDEX tasks_keyed ON tasks (pool, key, phase, rank, id) WHERE key IS NOT NULL AND phase IN (1, 3, 4);
-    CREATE INDEX tasks_ended ON tasks (pool, finished) WHERE phase > 4;
+    CREATE INDEX tasks_keyed ON tasks (pool, key, phase, rank, id) WHERE key IS NOT NULL;
+    CREATE INDEX tasks_ended ON tasks (pool, phase, finished) WHERE phase > 4;
     CREATE TABLE task_counts (pool TEXT NOT NULL, phase INTEGER NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (pool, phase)) STRICT,
         WITHOUT ROWID;
     CREATE TABLE task_keys (pool TEXT NOT NULL, key TEXT NOT NULL, id INTEGER NOT NULL, until INTEGER NOT NULL,

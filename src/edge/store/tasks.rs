@@ -21,6 +21,10 @@ const DELAYED: i64 = 2;
 const BLOCKED: i64 = 3;
 /// A task that a worker has.
 const LEASED: i64 = 4;
+/// A task that succeeded.
+const SUCCEEDED: i64 = 5;
+/// Tasks that have ended.
+const ENDED: std::ops::RangeInclusive<i64> = SUCCEEDED..=9;
 
 /// A place is counted up to this: beyond it, "at least so many".
 const POSITION_MAX: i64 = 1000;
@@ -41,7 +45,7 @@ fn phase(task: &Task) -> i64 {
         TaskState::Queued if task.blocked => BLOCKED,
         TaskState::Queued => READY,
         TaskState::Leased => LEASED,
-        TaskState::Succeeded => 5,
+        TaskState::Succeeded => SUCCEEDED,
         TaskState::Failed => 6,
         TaskState::Dead => 7,
         TaskState::Cancelled => 8,
@@ -55,7 +59,7 @@ pub(super) fn phases(state: TaskState) -> &'static [i64] {
         TaskState::Held => &[0],
         TaskState::Queued => &[READY, DELAYED, BLOCKED],
         TaskState::Leased => &[LEASED],
-        TaskState::Succeeded => &[5],
+        TaskState::Succeeded => &[SUCCEEDED],
         TaskState::Failed => &[6],
         TaskState::Dead => &[7],
         TaskState::Cancelled => &[8],
@@ -214,24 +218,22 @@ impl<'t> Tasks<'t> {
         self.all(&sql, params![pool, wall.0, most])
     }
 
-    /// Remove tasks that ended before: those that succeeded before the first time, the others before the second. Some of them;
-    /// gives their numbers.
+    /// Remove tasks that ended by then: those that succeeded by the first time, the others by the second. Some of them, the oldest
+    /// first; gives their numbers.
     ///
     /// # Errors
     /// Any of SQLite's.
     pub fn sweep(&self, pool: &str, (succeeded, failed): (Wall, Wall), most: u32) -> rusqlite::Result<Vec<u64>> {
-        let sql = "SELECT id, phase FROM tasks WHERE phase > 4 AND pool = ?1 AND finished <= ?2 AND (phase = 5 OR finished <= ?3) \
-                   ORDER BY finished LIMIT ?4";
-        let newest = succeeded.0.max(failed.0);
-        let kept = |phase: i64| if phase == 5 { succeeded.0 } else { failed.0 };
-        let mut query = self.turn.prepare_cached(sql)?;
-        let rows =
-            query.query_map(params![pool, newest, failed.0, most], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
         let mut gone = Vec::new();
-        for row in rows {
-            let (id, phase) = row?;
-            let sql = "DELETE FROM tasks WHERE id = ?1 AND finished <= ?2";
-            if self.turn.prepare_cached(sql)?.execute(params![id, kept(phase)])? > 0 {
+        for phase in ENDED {
+            let by = if phase == SUCCEEDED { succeeded } else { failed };
+            let sql = format!(
+                "SELECT id FROM tasks WHERE phase > 4 AND phase = {phase} AND pool = ?1 AND finished <= ?2 ORDER BY finished LIMIT ?3"
+            );
+            let mut query = self.turn.prepare_cached(&sql)?;
+            let found = query.query_map(params![pool, by.0, most], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
+            for id in found {
+                self.turn.prepare_cached("DELETE FROM tasks WHERE id = ?1")?.execute([id])?;
                 self.count(pool, phase, -1)?;
                 gone.push(id.cast_unsigned());
             }
@@ -318,13 +320,17 @@ impl<'t> Tasks<'t> {
         Ok(())
     }
 
-    /// Tasks that wait for one of the workers that are not among these, some of them.
+    /// Tasks that wait for a worker that is not among these, or for none; where there are none, those that wait for any. Some of them.
     ///
     /// # Errors
     /// Any of SQLite's.
     pub fn stranded(&self, pool: &str, workers: &[String], most: u32) -> rusqlite::Result<Vec<Task>> {
+        if workers.is_empty() {
+            let sql = format!("SELECT {COLUMNS} FROM tasks WHERE phase < 4 AND worker > '' AND pool = ?1 LIMIT ?2");
+            return self.all(&sql, params![pool, most]);
+        }
         let sql = format!(
-            "SELECT {COLUMNS} FROM tasks WHERE phase = 1 AND pool = ?1 AND worker NOT IN (SELECT value FROM json_each(?2)) LIMIT ?3"
+            "SELECT {COLUMNS} FROM tasks WHERE phase < 4 AND pool = ?1 AND worker NOT IN (SELECT value FROM json_each(?2)) LIMIT ?3"
         );
         self.all(&sql, params![pool, serde_json::Value::from(workers.to_vec()).to_string(), most])
     }
@@ -377,7 +383,7 @@ pub fn counts(db: &rusqlite::Connection, pool: &str) -> rusqlite::Result<QueueCo
             DELAYED => counts.delayed = n,
             BLOCKED => counts.blocked = n,
             LEASED => counts.leased = n,
-            5.. | i64::MIN..0 => {}
+            SUCCEEDED.. | i64::MIN..0 => {}
         }
     }
     let time = |sql: &str| -> rusqlite::Result<Option<Wall>> {
@@ -389,6 +395,11 @@ pub fn counts(db: &rusqlite::Connection, pool: &str) -> rusqlite::Result<QueueCo
     if counts.paused_until.is_some() {
         let sql = "SELECT paused_why FROM queues WHERE pool = ?1";
         counts.paused_why = db.prepare_cached(sql)?.query_row([pool], |row| row.get(0))?;
+    }
+    for phase in ENDED {
+        let first = time(&format!("SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = {phase} AND pool = ?1"))?;
+        let kept = if phase == SUCCEEDED { &mut counts.succeeded } else { &mut counts.failed };
+        *kept = [*kept, first].into_iter().flatten().min();
     }
     counts.next = [due, expiry, counts.paused_until].into_iter().flatten().min();
     Ok(counts)

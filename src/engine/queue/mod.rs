@@ -233,8 +233,7 @@ fn tick(tables: &Tasks<'_>, (pool, queue): (&str, &Queue), workers: &[String], w
 
 /// What waits for a worker that is gone waits for another one; with no workers, for whoever comes.
 fn stranded(tables: &Tasks<'_>, pool: &str, workers: &[String]) -> Answer {
-    let keep = if workers.is_empty() { vec![String::new()] } else { workers.to_vec() };
-    let stranded = tables.stranded(pool, &keep, TICK_MAX)?;
+    let stranded = tables.stranded(pool, workers, TICK_MAX)?;
     let more = stranded.len() >= TICK_MAX as usize;
     for before in stranded {
         let worker = choose(tables, pool, workers)?;

@@ -259,8 +259,45 @@ fn the_clock_brings_delays_ends_and_forgets() {
     world.at += 60_000;
     assert_eq!(tick(&world), (1, 0));
     world.at += 40_000;
+    let counts = world.counts.lock().unwrap()["p"].clone();
+    assert!(counts.succeeded.is_some() && counts.failed > counts.succeeded, "it is told since when ends are kept: {counts:?}");
     assert_eq!(tick(&world), (0, 1), "what succeeded is kept for a shorter time");
+    assert_eq!(world.counts.lock().unwrap()["p"].succeeded, None);
     world.consistent();
+}
+
+#[test]
+fn what_waits_again_for_a_worker_that_is_gone_is_dealt_to_another() {
+    let world = World::new();
+    let queue = Arc::new(Queue { dispatch: Dispatch::PerWorker, ..Queue::default() });
+    let later = NewTask { delay: Some(Span::secs(10)), ..NewTask::default() };
+    world.submit(&queue, vec![later.clone(), later.clone(), later, keyed("k", 1), keyed("k", 1), keyed("k", 1)]).unwrap();
+    world.one(QueueWork::Deal { pool: "p".into(), workers: vec!["p-0".into()] });
+    let lines: BTreeSet<String> = world.listed().into_iter().filter_map(|(task, _)| task.worker).collect();
+    assert_eq!(lines, BTreeSet::from(["p-0".to_owned()]), "also those that wait for their time, or for their key");
+    world.one(QueueWork::Deal { pool: "p".into(), workers: Vec::new() });
+    assert!(world.listed().iter().all(|(task, _)| task.worker.is_none()), "with no worker they wait for whoever comes");
+}
+
+#[test]
+fn nothing_that_is_asked_often_looks_at_every_row() {
+    let world = World::new();
+    let db = rusqlite::Connection::open(&world.path).unwrap();
+    for (sql, index) in [
+        ("phase = 1 AND pool = 'p' AND worker = '' ORDER BY rank, id LIMIT 1", "tasks_ready"),
+        ("pool = 'p' AND key = 'k' AND key IS NOT NULL AND phase = 3 ORDER BY rank, id LIMIT 1", "tasks_keyed"),
+        ("pool = 'p' AND key = 'k' AND phase = 4 LIMIT 1", "tasks_keyed"),
+        ("phase = 2 AND pool = 'p' AND not_before <= 5 ORDER BY not_before LIMIT 9", "tasks_delayed"),
+        ("phase < 4 AND pool = 'p' AND expires <= 5 ORDER BY expires LIMIT 9", "tasks_expiry"),
+        ("phase > 4 AND phase = 5 AND pool = 'p' AND finished <= 5 ORDER BY finished LIMIT 9", "tasks_ended"),
+        ("phase < 4 AND worker > '' AND pool = 'p' LIMIT 9", "tasks_dealt"),
+        ("phase = 4 AND pool = 'p' AND worker = 'w'", "tasks_leased"),
+    ] {
+        let mut query = db.prepare(&format!("EXPLAIN QUERY PLAN SELECT * FROM tasks WHERE {sql}")).unwrap();
+        let plan: Vec<String> = query.query_map([], |row| row.get(3)).unwrap().map(Result::unwrap).collect();
+        let plan = plan.join("; ");
+        assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{sql}: {plan}");
+    }
 }
 
 #[test]
