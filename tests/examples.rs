@@ -315,8 +315,11 @@ impl World {
 
     /// Tell it to end, and see that it ends well and leaves nobody.
     fn end(mut self) {
-        let alive = self.workers().values().filter(|worker| worker.status.pid.is_some()).count();
-        assert!(processes_of(&self.state, "environ").len() >= alive, "workers are told by their environment");
+        // A job may end between two looks: what is counted is true once both looks agree.
+        self.wait_for("as many processes with the environment of workers as workers", |world| {
+            let alive = world.workers().values().filter(|worker| worker.status.pid.is_some()).count();
+            processes_of(&world.state, "environ").len() >= alive
+        });
         tell_to_end(&self.daemon);
         let ended = self.ended().unwrap_or_else(|| panic!("it does not end:\n{}", self.said()));
         assert!(ended.success(), "{ended}:\n{}", self.said());

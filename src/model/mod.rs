@@ -29,4 +29,5 @@ pub mod status;
 pub mod task;
 pub mod template;
 pub mod time;
+pub mod usage;
 pub mod worker;

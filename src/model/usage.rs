@@ -1,0 +1,30 @@
+//! What a cgroup uses and may use, at one look: the input of every decision about limits.
+//!
+//! Each number may be unknown, with the reason: a controller may not be delegated, a file may be gone with its unit. What
+//! cannot be read is never a zero, which would lower a limit for nothing.
+
+use super::host::{Known, Pressures};
+use super::policy::Amounts;
+use super::quantity::Memory;
+use super::time::Moment;
+
+/// What a cgroup uses and may use, at one look.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Usage {
+    /// When it was looked at.
+    pub at: Moment,
+    /// CPU time used since the cgroup was made, in microseconds; two looks give a rate.
+    pub cpu_micros: Known<u64>,
+    /// Memory in use, what can be taken back included, in bytes.
+    pub memory: Known<Memory>,
+    /// Processes and threads.
+    pub tasks: Known<u64>,
+    /// How much of the time somebody in it waited, `some avg10`, in percent.
+    pub pressure: Pressures,
+    /// Times the kernel killed in it for want of memory, since the cgroup was made.
+    pub oom_kills: Known<u64>,
+    /// Times it was held back at `memory.high`, since the cgroup was made.
+    pub held_back: Known<u64>,
+    /// The limits that hold now; absent: none.
+    pub limits: Amounts,
+}
