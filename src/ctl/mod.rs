@@ -6,11 +6,13 @@
 //! server and nothing else: never the engine, an edge or a decision.
 
 pub mod args;
+mod capacity;
 mod client;
 mod columns;
 mod commands;
 mod error;
 mod jsonpath;
+mod machine;
 mod offline;
 mod print;
 mod resource;

@@ -8,6 +8,7 @@
 
 mod admission;
 mod campaign;
+mod capacity;
 mod edits;
 mod endings;
 mod forge;

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use self::tasks::{Cancel, NextArgs, QueueArgs, Submit, TaskIds, Work};
+pub use self::tasks::{Cancel, CapacityTest, NextArgs, QueueArgs, Submit, TaskIds, Work};
 use crate::model::time::Span;
 
 /// Look at pools of local workers and change them, with kubectl's verbs.
@@ -76,6 +76,14 @@ pub enum Command {
     /// Show who has a task and who waits, with places and estimated starts
     #[command(after_help = "Examples:\n  ctl queue web\n  ctl queue")]
     Queue(QueueArgs),
+    /// Run sample tasks at rising parallelism, and tell how many workers are enough
+    #[command(
+        after_help = "Examples:\n  ctl capacity-test web --to 8 -- '{\"page\": 3}'\n  \
+        ctl capacity-test agent --from 2 --to 6 --step 2 --tasks 12 -f payload.json -o json\n\n\
+        Keeps so many tasks of its own in the pool at once; the pool must have the workers for them. Nobody else should give it work meanwhile. \
+        Ctrl-C takes back what has not started."
+    )]
+    CapacityTest(CapacityTest),
     /// Take tasks back; one that runs is stopped
     #[command(after_help = "Examples:\n  ctl cancel 12 13\n  ctl cancel task/12\n  ctl cancel --worker web-0")]
     Cancel(Cancel),

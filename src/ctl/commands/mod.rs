@@ -3,6 +3,7 @@
 //! What reads can do without a daemon; what changes something cannot, and says how to start one.
 
 mod apply;
+mod capacity_test;
 mod describe;
 mod diff;
 mod edit;
@@ -75,6 +76,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         },
         Command::Submit(args) => submit::run(&context, &args).await,
         Command::Queue(args) => queue::run(&context, &args).await,
+        Command::CapacityTest(args) => capacity_test::run(&context, &args).await,
         Command::Cancel(args) => tasks::cancel(&context, &args).await,
         Command::Release(args) => tasks::release(&context, &args.tasks).await,
         Command::Retry(args) => tasks::retry(&context, &args.tasks).await,
