@@ -5,7 +5,7 @@
 use rusqlite::Connection;
 
 /// Each step takes the file from its index to the next. Never edit a step that was released; add one.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
     CREATE TABLE pools (name TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
@@ -37,6 +37,11 @@ const STEPS: [&str; 3] = [
     CREATE TABLE queues (pool TEXT PRIMARY KEY, cursor INTEGER NOT NULL, paused_until INTEGER, paused_why TEXT NOT NULL) STRICT;
     CREATE TABLE task_schedules (pool TEXT NOT NULL, name TEXT NOT NULL, last INTEGER NOT NULL, count INTEGER NOT NULL,
         PRIMARY KEY (pool, name)) STRICT, WITHOUT ROWID;
+",
+    // Each phase can be listed in its order; rows of other phases have no part in these.
+    "
+    CREATE INDEX tasks_held ON tasks (pool, rank, id) WHERE phase = 0;
+    CREATE INDEX tasks_blocked ON tasks (pool, rank, id) WHERE phase = 3;
 ",
 ];
 
