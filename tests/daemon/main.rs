@@ -14,6 +14,7 @@ mod endings;
 mod forge;
 mod full_disk;
 mod harness;
+mod hostile;
 mod lifecycle;
 mod notify;
 mod observer;

@@ -121,7 +121,7 @@ pub enum Work {
     /// Take the next task and print it as one line of JSON, its token first; exit code 1 and nothing when there is none
     #[command(
         after_help = "Examples:\n  ctl task next --wait 60s\n  ctl task next --wait 60s -o jsonpath='{.token} {.payload}'\n\n\
-        A worker is a loop of it, with exit code 1 for \"there was none\" and 3 for \"no daemon\":\n  \
+        A worker is a loop of it, with exit code 1 for \"there was none\", 2 for \"this worker gets none\" and 3 for \"no daemon\":\n  \
         while :; do\n    line=$(ctl task next --wait 60s -o jsonpath='{.token} {.payload}') || continue\n    \
         token=${line%% *}\n    if work \"${line#* }\"; then ctl task done \"$token\"; else ctl task fail \"$token\"; fi\n  done"
     )]
