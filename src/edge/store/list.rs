@@ -5,15 +5,27 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
-use super::read::{LISTED_MAX, TaskFilter};
-use super::row::{COLUMNS, read};
-use super::tasks::{BLOCKED, DELAYED, ENDED, HELD, LEASED, READY, phases};
-use crate::model::task::Task;
+use super::place::position;
+use super::row::{BLOCKED, COLUMNS, DELAYED, ENDED, HELD, LEASED, READY, phases, read};
+use crate::model::task::{Task, TaskState};
 
-/// A place is counted up to this: beyond it, "at least so many".
-const POSITION_MAX: i64 = 1000;
+/// Tasks that are listed at once at most.
+const LISTED_MAX: u32 = 10_000;
+
+/// Which tasks are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskFilter {
+    /// Of this pool.
+    pub pool: Option<String>,
+    /// This one.
+    pub id: Option<u64>,
+    /// In one of these states; empty: in any.
+    pub states: Vec<TaskState>,
+    /// So many at most; 0: as many as can be listed at once.
+    pub most: u32,
+}
 
 /// Phases in the order in which they are shown; those of one group are shown together.
 const GROUPS: [&[i64]; 6] = [&[LEASED], &[HELD], &[READY], &[DELAYED], &[BLOCKED], &[5, 6, 7, 8, 9]];
@@ -118,32 +130,9 @@ fn placed(db: &Connection, all: Vec<Found>) -> rusqlite::Result<Vec<(Task, Optio
     Ok(out)
 }
 
-const BEHIND: &str = "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE phase = 1 AND pool = ?1 AND worker = ?2 \
-                      AND (rank, id) > (?3, ?4) LIMIT ?5)";
-const AHEAD: &str = "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE phase = 1 AND pool = ?1 AND worker = ?2 \
-                     AND (rank, id) < (?3, ?4) LIMIT ?5)";
-
-/// The place of a task that is ready, 1 being the next; `added`: tasks that are ready and not yet in the counts. Places far
-/// behind are taken from the counts; of those far from both ends it is told that they are at least so far.
-pub(super) fn position(db: &Connection, task: &Task, rank: i64, added: i64) -> rusqlite::Result<u64> {
-    let worker = task.worker.as_deref().unwrap_or("");
-    let count = |sql: &str| {
-        let values = params![task.pool, worker, rank, task.id.cast_signed(), POSITION_MAX];
-        db.prepare_cached(sql)?.query_row(values, |row| row.get::<_, i64>(0))
-    };
-    if worker.is_empty() {
-        let behind = count(BEHIND)?;
-        if behind < POSITION_MAX {
-            let sql = "SELECT n FROM task_counts WHERE pool = ?1 AND phase = 1";
-            let written: Option<i64> = db.prepare_cached(sql)?.query_row([&task.pool], |row| row.get(0)).optional()?;
-            return Ok((written.unwrap_or(0) + added - behind).max(1).cast_unsigned());
-        }
-    }
-    Ok(count(AHEAD)?.cast_unsigned() + 1)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::place::{AHEAD, BEHIND};
     use super::*;
 
     #[test]

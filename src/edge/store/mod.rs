@@ -5,6 +5,7 @@
 //! is not decided here.
 
 mod list;
+mod place;
 pub mod read;
 mod row;
 mod schema;

@@ -7,27 +7,12 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
+pub use super::list::TaskFilter;
 use crate::model::batch::{Reading, StoredPool};
 use crate::model::plan::Record;
-use crate::model::task::{Task, TaskState};
+use crate::model::task::Task;
 use crate::model::time::Wall;
 use crate::model::worker::SlotId;
-
-/// Tasks that are listed at once at most.
-pub(super) const LISTED_MAX: u32 = 10_000;
-
-/// Which tasks are wanted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TaskFilter {
-    /// Of this pool.
-    pub pool: Option<String>,
-    /// This one.
-    pub id: Option<u64>,
-    /// In one of these states; empty: in any.
-    pub states: Vec<TaskState>,
-    /// So many at most; 0: as many as can be listed at once.
-    pub most: u32,
-}
 
 /// A store that is only read.
 pub struct Reader {

@@ -7,8 +7,56 @@ use rusqlite::Row;
 use crate::model::task::{End, Task, TaskState};
 use crate::model::time::{Moment, Span, Wall};
 
+/// A task that waits for somebody to release it.
+pub(super) const HELD: i64 = 0;
+/// A task that waits and could be taken.
+pub(super) const READY: i64 = 1;
+/// A task that waits for its time.
+pub(super) const DELAYED: i64 = 2;
+/// A task that waits for another of its key.
+pub(super) const BLOCKED: i64 = 3;
+/// A task that a worker has.
+pub(super) const LEASED: i64 = 4;
+/// A task that succeeded.
+pub(super) const SUCCEEDED: i64 = 5;
+/// Tasks that have ended.
+pub(super) const ENDED: std::ops::RangeInclusive<i64> = SUCCEEDED..=9;
+
+/// Phases there are.
+pub(super) const PHASES: usize = 10;
+
 /// What [`read`] needs of a row, in its order.
 pub(super) const COLUMNS: &str = "id, worker, not_before, expires, finished, nonce, deadline, lease_until, body, payload, result";
+
+/// The number of a state in the rows.
+pub(super) fn phase(task: &Task) -> i64 {
+    match task.state {
+        TaskState::Held => HELD,
+        TaskState::Queued if task.not_before.is_some() => DELAYED,
+        TaskState::Queued if task.blocked => BLOCKED,
+        TaskState::Queued => READY,
+        TaskState::Leased => LEASED,
+        TaskState::Succeeded => SUCCEEDED,
+        TaskState::Failed => 6,
+        TaskState::Dead => 7,
+        TaskState::Cancelled => 8,
+        TaskState::Expired => 9,
+    }
+}
+
+/// The numbers that a state can have in the rows.
+pub(super) fn phases(state: TaskState) -> &'static [i64] {
+    match state {
+        TaskState::Held => &[HELD],
+        TaskState::Queued => &[READY, DELAYED, BLOCKED],
+        TaskState::Leased => &[LEASED],
+        TaskState::Succeeded => &[SUCCEEDED],
+        TaskState::Failed => &[6],
+        TaskState::Dead => &[7],
+        TaskState::Cancelled => &[8],
+        TaskState::Expired => &[9],
+    }
+}
 
 /// The task of a row of [`COLUMNS`].
 pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Task> {

@@ -9,30 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use super::list;
-use super::row::{COLUMNS, body, read};
+use super::place;
+use super::row::{BLOCKED, COLUMNS, DELAYED, ENDED, HELD, LEASED, PHASES, READY, SUCCEEDED, body, phase, read};
 use crate::model::queue_work::QueueCounts;
-use crate::model::task::{Task, TaskState};
+use crate::model::task::Task;
 use crate::model::time::Wall;
-
-/// A task that waits for somebody to release it.
-pub(super) const HELD: i64 = 0;
-/// A task that waits and could be taken.
-pub(super) const READY: i64 = 1;
-/// A task that waits for its time.
-pub(super) const DELAYED: i64 = 2;
-/// A task that waits for another of its key.
-pub(super) const BLOCKED: i64 = 3;
-/// A task that a worker has.
-pub(super) const LEASED: i64 = 4;
-/// A task that succeeded.
-const SUCCEEDED: i64 = 5;
-/// Tasks that have ended.
-pub(super) const ENDED: std::ops::RangeInclusive<i64> = SUCCEEDED..=9;
-
-/// Phases there are.
-const PHASES: usize = 10;
-
 
 /// The tables of the queues, for as long as a transaction lasts.
 pub struct Tasks<'t> {
@@ -42,36 +23,6 @@ pub struct Tasks<'t> {
 
 /// What a transaction adds to the counts of a pool, by phase: written once, at its end.
 type Changes = [i64; PHASES];
-
-/// The number of a state in the rows.
-fn phase(task: &Task) -> i64 {
-    match task.state {
-        TaskState::Held => HELD,
-        TaskState::Queued if task.not_before.is_some() => DELAYED,
-        TaskState::Queued if task.blocked => BLOCKED,
-        TaskState::Queued => READY,
-        TaskState::Leased => LEASED,
-        TaskState::Succeeded => SUCCEEDED,
-        TaskState::Failed => 6,
-        TaskState::Dead => 7,
-        TaskState::Cancelled => 8,
-        TaskState::Expired => 9,
-    }
-}
-
-/// The numbers that a state can have in the rows.
-pub(super) fn phases(state: TaskState) -> &'static [i64] {
-    match state {
-        TaskState::Held => &[HELD],
-        TaskState::Queued => &[READY, DELAYED, BLOCKED],
-        TaskState::Leased => &[LEASED],
-        TaskState::Succeeded => &[SUCCEEDED],
-        TaskState::Failed => &[6],
-        TaskState::Dead => &[7],
-        TaskState::Cancelled => &[8],
-        TaskState::Expired => &[9],
-    }
-}
 
 impl<'t> Tasks<'t> {
     /// The tables, inside this transaction.
@@ -304,7 +255,7 @@ impl<'t> Tasks<'t> {
             return Ok(None);
         }
         let added = self.added(&task.pool, READY as usize..READY as usize + 1);
-        list::position(self.turn, task, rank, added).map(Some)
+        place::position(self.turn, task, rank, added).map(Some)
     }
 
     /// How many tasks wait for, or are with, each of these workers; and where the turn is.
