@@ -10,6 +10,7 @@ pub mod check;
 pub mod demand;
 pub mod dispatch;
 pub mod expand;
+pub mod forecast;
 pub mod health;
 pub mod hooks;
 pub mod notify;

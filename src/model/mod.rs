@@ -8,6 +8,7 @@ pub mod cron;
 pub mod document;
 pub mod expansion;
 pub mod explain;
+pub mod forecast;
 pub mod hook;
 pub mod host;
 pub mod line;
