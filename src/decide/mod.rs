@@ -21,6 +21,7 @@ mod scaling_status;
 pub mod status;
 mod victims;
 pub mod workers;
+pub mod workload;
 
 use std::collections::BTreeMap;
 

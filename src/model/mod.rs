@@ -32,3 +32,4 @@ pub mod template;
 pub mod time;
 pub mod usage;
 pub mod worker;
+pub mod workload;
