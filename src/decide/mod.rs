@@ -12,6 +12,7 @@ pub mod dispatch;
 pub mod expand;
 pub mod health;
 pub mod hooks;
+pub mod limits;
 pub mod notify;
 pub mod payload;
 pub mod restart;
