@@ -98,7 +98,7 @@ impl Host for SimHost {
         match kind {
             Kind::Event => return,
             Kind::Pool => world.checks.shown(name, object.as_ref()),
-            Kind::Worker => {}
+            Kind::Worker | Kind::Policy => {}
         }
         match object {
             Some(object) => world.published.insert((kind, name.to_owned()), object),
