@@ -10,6 +10,7 @@ pub mod check;
 pub mod demand;
 pub mod dispatch;
 pub mod expand;
+pub mod forecast;
 pub mod health;
 pub mod hooks;
 pub mod limits;
@@ -21,6 +22,7 @@ mod scaling_status;
 pub mod status;
 mod victims;
 pub mod workers;
+pub mod workload;
 
 use std::collections::BTreeMap;
 
