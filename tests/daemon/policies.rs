@@ -71,6 +71,8 @@ fn a_deleted_policy_lets_go_and_a_restart_keeps_its_identity() {
     let uid = |status: &serde_json::Value| status["metadata"]["uid"].clone();
     let first = uid(&scratch.wait_status("resourcepolicies", "web", |status| status["status"]["mode"] == "Enabled"));
     scratch.kill();
+    // What the killed daemon wrote last says nothing of the next one.
+    std::fs::remove_file(scratch.dir.join("state/status/resourcepolicies/web.yaml")).expect("it was there");
     scratch.start();
     assert_eq!(uid(&scratch.wait_status("resourcepolicies", "web", |_| true)), first);
     let gone = ctl(&scratch, &["delete", "policy/web"]);
