@@ -6,6 +6,7 @@
 
 mod list;
 mod place;
+mod policies;
 pub mod read;
 mod row;
 mod schema;
@@ -175,6 +176,7 @@ fn one(turn: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
         turn.prepare_cached("DELETE FROM events WHERE serial <= (SELECT max(serial) FROM events) - ?1")?
             .execute(params![EVENTS_KEPT])?;
     }
+    policies::write(turn, batch)?;
     keep(turn, &batch.readings)
 }
 
@@ -216,6 +218,7 @@ fn load(db: &Connection, boot: &str) -> rusqlite::Result<Stored> {
     Ok(Stored {
         catalogue: meta("catalogue"),
         pools: rows(db, "SELECT name, body FROM pools", |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?,
+        policies: policies::load(db)?,
         slots,
         events: events.into_iter().map(|((), event)| event).collect(),
         leased: leased(db, same_boot)?,
