@@ -28,6 +28,7 @@ use crate::engine::queue_door::{self, Hub, TaskDoor};
 use crate::engine::real::RealHost;
 use crate::engine::specs_door::SpecsDoor;
 use crate::model::hook::Delivery;
+use crate::model::limits::NoUnits;
 use crate::model::time::{Moment, Span};
 use crate::serve;
 
@@ -165,6 +166,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
         files: TaskFiles::open(&state.path).map_err(failure)?,
         readers: Default::default(),
         machine: Default::default(),
+        units: Arc::new(NoUnits::default()),
         notifier: Default::default(),
         sample: None,
     };

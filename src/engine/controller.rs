@@ -188,6 +188,7 @@ impl<H: Host> Engine<H> {
             Fact::Probed { slot: id, incarnation, kind, answer } => self.probed(&id, (incarnation, kind), answer, now),
             Fact::PreStopped { slot: id, incarnation, answer } => self.pre_stopped(&id, incarnation, answer, now),
             Fact::Answered { pool, asker, source, answer } => self.answered(&pool, (&asker, &source), answer, now),
+            Fact::Measured { .. } | Fact::Limited { .. } => {}
             Fact::Committed { ticket, result } => self.committed(ticket, result, now),
             Fact::Queue(pool, counts) => self.counted(pool, counts, now),
             Fact::Task(task) => self.task_changed(*task, now),

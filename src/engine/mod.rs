@@ -14,6 +14,7 @@ pub mod hooks;
 pub mod host;
 mod keep;
 mod leasing;
+pub mod limits;
 mod line;
 pub mod logs;
 mod order;

@@ -25,7 +25,9 @@ use crate::edge::taskfiles::TaskFiles;
 use crate::edge::{clock, probe};
 use crate::model::batch::Batch;
 use crate::model::host::{Known, Sample};
+use crate::model::limits::{LimitOrder, Units};
 use crate::model::plan::{Action, PoolFacts};
+use crate::model::policy::{Amounts, Target};
 use crate::model::quantity::Memory;
 use crate::model::reading::Failure;
 use crate::model::scaling::{Asker, Question};
@@ -59,6 +61,8 @@ pub struct RealHost {
     pub machine: Machine,
     /// What it had left a moment ago.
     pub sample: Option<Sample>,
+    /// Keeps units and their limits.
+    pub units: Arc<dyn Units>,
     /// Tells receivers of events.
     pub notifier: Notifier,
     /// Specs may not be written.
@@ -174,6 +178,31 @@ impl Host for RealHost {
         let kept = self.sample.take().filter(|sample| now.since(sample.at) < SAMPLE_FOR);
         let sample = self.sample.insert(kept.unwrap_or_else(|| self.machine.sample(now))).clone();
         (sample, dir.map(|dir| host::free(Path::new(dir))))
+    }
+
+    fn host_capacity(&self) -> Amounts {
+        host::capacity()
+    }
+
+    fn measure(&mut self, policy: &str, target: &Target) {
+        let (facts, units) = (self.facts.clone(), self.units.clone());
+        let (policy, target) = (policy.to_owned(), target.clone());
+        tokio::spawn(async move {
+            let usage = units.read(&target).await;
+            Self::send(&facts, Fact::Measured { policy, target, usage });
+        });
+    }
+
+    fn limit(&mut self, policy: &str, order: LimitOrder) {
+        let (facts, units, policy) = (self.facts.clone(), self.units.clone(), policy.to_owned());
+        tokio::spawn(async move {
+            let outcome = super::limits::apply(&*units, &order).await;
+            Self::send(&facts, Fact::Limited { policy, outcome });
+        });
+    }
+
+    fn limits_unable(&self) -> Option<String> {
+        self.units.unable()
     }
 
     fn commit(&mut self, ticket: u64, batch: Batch) {

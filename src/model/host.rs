@@ -102,9 +102,21 @@ impl Ticks {
 /// # Errors
 /// That it is not there: kernels before 3.14.
 pub fn available(meminfo: &str) -> Known<Memory> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    row(meminfo, "MemAvailable")
+}
+
+/// Read `MemTotal` of `/proc/meminfo`.
+///
+/// # Errors
+/// That it is not there.
+pub fn total(meminfo: &str) -> Known<Memory> {
+    row(meminfo, "MemTotal")
+}
+
+fn row(meminfo: &str, name: &str) -> Known<Memory> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     let kib = line.and_then(|rest| rest.trim().strip_suffix("kB")).and_then(|kib| kib.trim().parse::<u64>().ok());
-    kib.map(|kib| Memory(kib.saturating_mul(1024))).ok_or_else(|| "/proc/meminfo has no MemAvailable".into())
+    kib.map(|kib| Memory(kib.saturating_mul(1024))).ok_or_else(|| format!("/proc/meminfo has no {name}"))
 }
 
 /// Read `some avg10` of a file below `/proc/pressure`.

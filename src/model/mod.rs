@@ -11,6 +11,7 @@ pub mod expansion;
 pub mod explain;
 pub mod hook;
 pub mod host;
+pub mod limits;
 pub mod line;
 pub mod listing;
 pub mod meta;

@@ -8,7 +8,9 @@ use weir::engine::handle::Ask;
 use weir::engine::host::Host;
 use weir::model::batch::Batch;
 use weir::model::host::{Known, Sample};
+use weir::model::limits::LimitOrder;
 use weir::model::plan::{Action, PoolFacts};
+use weir::model::policy::{Amounts, Target};
 use weir::model::quantity::Memory;
 use weir::model::scaling::Question;
 use weir::model::status::{EventObject, Kind, Object};
@@ -60,6 +62,22 @@ impl Host for SimHost {
 
     fn machine(&mut self, _dir: Option<&str>) -> (Sample, Option<Known<Memory>>) {
         self.world.borrow_mut().machine()
+    }
+
+    fn host_capacity(&self) -> Amounts {
+        Amounts::default()
+    }
+
+    fn measure(&mut self, _policy: &str, _target: &Target) {
+        self.world.borrow_mut().checks.fail("there are no policies".into());
+    }
+
+    fn limit(&mut self, _policy: &str, _order: LimitOrder) {
+        self.world.borrow_mut().checks.fail("there are no policies".into());
+    }
+
+    fn limits_unable(&self) -> Option<String> {
+        None
     }
 
     fn commit(&mut self, ticket: u64, batch: Batch) {
