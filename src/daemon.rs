@@ -28,7 +28,6 @@ use crate::engine::queue_door::{self, Hub, TaskDoor};
 use crate::engine::real::RealHost;
 use crate::engine::specs_door::SpecsDoor;
 use crate::model::hook::Delivery;
-use crate::model::limits::NoUnits;
 use crate::model::time::{Moment, Span};
 use crate::serve;
 
@@ -141,6 +140,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let status =
         StatusDir::open(&state.path.join("status")).map_err(|e| failure(format!("{}/status: {e}", state.path.display())))?;
     let driver = cgroup::detect(&options.cgroup_driver, &state.path, &usual_state()).await.map_err(failure)?;
+    let (controllers, units) = (driver.controllers(), driver.units());
     greet(options, state, &driver);
     let (slot_events, slots_inbox) = mpsc::unbounded_channel();
     let slots = Slots::open(slots_config(state, driver)?, slot_events)
@@ -166,7 +166,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
         files: TaskFiles::open(&state.path).map_err(failure)?,
         readers: Default::default(),
         machine: Default::default(),
-        units: Arc::new(NoUnits::default()),
+        units,
         notifier: Default::default(),
         sample: None,
     };
@@ -179,7 +179,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
         let _told = served.await;
     }));
     let admission = admit::Settings { prune_grace: options.prune_grace, ..admit::Settings::default() };
-    let settings = Settings { starts_in_flight_max: options.starts_in_flight_max, admission };
+    let settings = Settings { starts_in_flight_max: options.starts_in_flight_max, admission, controllers };
     let mut engine = Engine::new(host, settings, stored);
     let mut inbox = Inbox { facts: facts_inbox, slots: slots_inbox, asks: asks_inbox, signals };
     engine.on(Fact::Hint);

@@ -28,7 +28,7 @@ ended() {
 trap ended EXIT
 
 weir_up() { # weir_up [FLAG…]: start the daemon and wait until it answers
-  weir --specs "$specs" --state "$state" "$@" >>"$home/weir.log" 2>&1 &
+  weir run --specs "$specs" --state "$state" "$@" >>"$home/weir.log" 2>&1 &
   daemon=$!
   wait_for 20 ctl get pools
 }
@@ -42,6 +42,7 @@ wait_for() { # wait_for SECONDS COMMAND…: until it succeeds
   shift
   while ! "$@" >/dev/null 2>&1; do
     [ $SECONDS -lt $until ] || fail "waited in vain for: $*"
+    [ -z "$daemon" ] || kill -0 "$daemon" 2>/dev/null || fail "the daemon is gone, waiting for: $*"
     sleep 0.1
   done
 }

@@ -120,7 +120,8 @@ impl Manager {
         }
         let connection = tokio::time::timeout(CALL_MAX, self.connect()).await;
         let connection = connection.unwrap_or_else(|_| Err("nobody answers".into()));
-        let connection = connection.map_err(|why| Refused { name: String::new(), words: format!("no connection to systemd: {why}") })?;
+        let connection =
+            connection.map_err(|why| Refused { name: String::new(), words: format!("no connection to systemd: {why}") })?;
         // Asked once for each connection, so that the end of jobs is told of. Having asked before is no failure.
         let asked = connection.call_method(Some(NAME), PATH, Some(MANAGER), "Subscribe", &()).await;
         if let Err(error) = asked.map_err(|error| refused("Subscribe", error))
@@ -178,15 +179,18 @@ where
 }
 
 fn refused(method: &str, error: zbus::Error) -> Refused {
-    let (name, text) = match error {
-        zbus::Error::MethodError(name, text, _) => (name.to_string(), text.unwrap_or_default()),
-        zbus::Error::FDO(error) => (zbus::DBusError::name(error.as_ref()).to_string(), error.to_string()),
-        other => (String::new(), other.to_string()),
+    let (name, text) = if let zbus::Error::MethodError(name, text, _) = error {
+        (name.to_string(), text.unwrap_or_default())
+    } else if let zbus::Error::FDO(error) = error {
+        (zbus::DBusError::name(error.as_ref()).to_string(), error.to_string())
+    } else {
+        (String::new(), error.to_string())
     };
     // Told by the bus and not by systemd: whether it was done is not known, as with a lost connection.
     let gone = ["NoReply", "Disconnected", "ServiceUnknown", "NameHasNoOwner", "Timeout", "TimedOut"];
     let gone = name.strip_prefix("org.freedesktop.DBus.Error.").is_some_and(|last| gone.contains(&last));
-    let words = if text.is_empty() { format!("systemd refuses {method}: {name}") } else { format!("systemd refuses {method}: {text}") };
+    let words =
+        if text.is_empty() { format!("systemd refuses {method}: {name}") } else { format!("systemd refuses {method}: {text}") };
     Refused { name: if gone { String::new() } else { name }, words }
 }
 

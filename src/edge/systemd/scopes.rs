@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use zbus::{MatchRule, MessageStream, OwnedObjectPath, Variant};
 
 use super::bus::{MANAGER, Manager, Refused, body};
-use crate::model::worker::SlotId;
 use super::names::Names;
+use crate::model::worker::SlotId;
 
 /// How long systemd may take to put a process into its scope.
 const PLACED_MAX: Duration = Duration::from_secs(10);
@@ -105,7 +105,12 @@ impl Manager {
     pub(super) async fn ends_of_jobs(&self) -> Result<MessageStream, Refused> {
         let connection = self.connection().await?;
         let said = |e: zbus::Error| Refused { name: String::new(), words: format!("cannot listen to systemd: {e}") };
-        let rule = MatchRule::builder().msg_type(zbus::message::Type::Signal).interface(MANAGER).member("JobRemoved").build().map_err(said)?;
+        let rule = MatchRule::builder()
+            .msg_type(zbus::message::Type::Signal)
+            .interface(MANAGER)
+            .member("JobRemoved")
+            .build()
+            .map_err(said)?;
         MessageStream::for_match_rule(rule, &connection, None).await.map_err(said)
     }
 

@@ -45,10 +45,20 @@ struct Place<'a> {
 }
 
 impl AllUnits {
-    /// `mount` is where cgroups are; `names` what pools' slices are called. Nobody is spoken to before the first call.
-    pub fn new(mount: PathBuf, names: Option<Names>) -> AllUnits {
+    /// `mount` is where cgroups are; `pools` the manager of pools' slices and what they are called. Nobody is spoken to before
+    /// the first call.
+    pub fn new(mount: PathBuf, pools: Option<(Arc<Manager>, Names)>) -> AllUnits {
         let manager = |which| Arc::new(Manager::closed(which));
-        AllUnits { system: manager(Which::System), user: manager(Which::User), mount, names }
+        let (system, user) = (manager(Which::System), manager(Which::User));
+        let mut all = AllUnits { system, user, mount, names: None };
+        if let Some((own, names)) = pools {
+            all.names = Some(names);
+            match own.which() {
+                Which::System => all.system = own,
+                Which::User => all.user = own,
+            }
+        }
+        all
     }
 
     fn place(&self, target: &Target) -> Result<Place<'_>, String> {
@@ -281,7 +291,8 @@ mod tests {
 
     #[test]
     fn a_target_is_a_unit_of_one_manager() {
-        let units = AllUnits::new("/sys/fs/cgroup".into(), Some(Names::new(None)));
+        let pools = (Arc::new(Manager::closed(Which::System)), Names::new(None));
+        let units = AllUnits::new("/sys/fs/cgroup".into(), Some(pools));
         let place = |target: &Target| units.place(target).map(|place| (place.manager.which(), place.unit));
         assert_eq!(place(&unit("a.service", policy::Manager::User)), Ok((Which::User, "a.service".into())));
         assert_eq!(place(&unit("a.service", policy::Manager::System)), Ok((Which::System, "a.service".into())));

@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use crate::edge::systemd::AllUnits;
 use crate::model::cgroup::Controllers;
+use crate::model::limits::{NoUnits, Units};
 use crate::model::template::Limits;
 use crate::model::worker::SlotId;
 
@@ -51,7 +53,7 @@ fn id(state: &Path) -> String {
 /// # Errors
 /// That what was asked for by name is not to be had, and why.
 pub async fn detect(wanted: &str, state: &Path, usual: &Path) -> Result<Driver, String> {
-    let short = || (state != usual).then(|| id(state));
+    let short = || (usual.canonicalize().ok().as_deref() != Some(state)).then(|| id(state));
     match wanted {
         "none" => Ok(Driver::None),
         "cgroupfs" => cgroupfs::open(&id(state)).map(Driver::Cgroupfs),
@@ -65,6 +67,18 @@ pub async fn detect(wanted: &str, state: &Path, usual: &Path) -> Result<Driver, 
 }
 
 impl Driver {
+    /// Who keeps units and their limits on this machine.
+    pub fn units(&self) -> Arc<dyn Units> {
+        match self {
+            Driver::Systemd(systemd) => Arc::new(systemd.units()),
+            Driver::Cgroupfs(_) | Driver::None if Path::new("/run/systemd/system").is_dir() => {
+                let mount = subtree::mount();
+                mount.map_or_else(|| Arc::new(NoUnits::default()) as Arc<dyn Units>, |mount| Arc::new(AllUnits::new(mount, None)))
+            }
+            Driver::Cgroupfs(_) | Driver::None => Arc::new(NoUnits::default()),
+        }
+    }
+
     /// Which limits of a worker can be held.
     pub fn controllers(&self) -> Controllers {
         match self {

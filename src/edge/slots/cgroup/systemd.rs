@@ -16,7 +16,7 @@ use std::sync::Arc;
 use tokio::sync::RwLock;
 
 use super::subtree;
-use crate::edge::systemd::{Manager, Names, Scope, Which, is_in};
+use crate::edge::systemd::{AllUnits, Manager, Names, Scope, Which, is_in};
 use crate::model::cgroup::Controllers;
 use crate::model::template::Limits;
 use crate::model::worker::SlotId;
@@ -24,8 +24,8 @@ use crate::model::worker::SlotId;
 /// A manager that answered, and where its cgroups are.
 #[derive(Debug)]
 pub struct Systemd {
-    /// The manager.
-    pub manager: Arc<Manager>,
+    manager: Arc<Manager>,
+    mount: PathBuf,
     root: PathBuf,
     names: Names,
     controllers: Controllers,
@@ -47,7 +47,7 @@ impl Systemd {
         subtree::can_kill(&root.join(if which == Which::System { "init.scope" } else { "" }))?;
         let controllers = subtree::controllers(&root);
         let names = Names::new(id);
-        Ok(Systemd { manager: Arc::new(manager), root, names, controllers, slices: RwLock::default() })
+        Ok(Systemd { manager: Arc::new(manager), mount, root, names, controllers, slices: RwLock::default() })
     }
 
     /// The directory below which everything is.
@@ -60,8 +60,13 @@ impl Systemd {
         &self.controllers
     }
 
+    /// The units of this machine, pools' slices among them.
+    pub(super) fn units(&self) -> AllUnits {
+        AllUnits::new(self.mount.clone(), Some((self.manager.clone(), self.names.clone())))
+    }
+
     /// The pool's slice, and its cgroup.
-    pub fn pool(&self, pool: &str) -> (String, PathBuf) {
+    fn pool(&self, pool: &str) -> (String, PathBuf) {
         (self.names.slice(pool), self.root.join(self.names.pool_dir(pool)))
     }
 
