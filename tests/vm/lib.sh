@@ -30,8 +30,11 @@ trap ended EXIT
 weir_up() { # weir_up [FLAG…]: start the daemon and wait until it answers
   weir run --specs "$specs" --state "$state" "$@" >>"$home/weir.log" 2>&1 &
   daemon=$!
-  wait_for 20 ctl get pools
+  # Before it listens, ctl answers from what an earlier daemon left in files.
+  wait_for 40 listens
 }
+
+listens() { python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])' "$state/weir.sock"; }
 
 weir_down() { kill -TERM "$daemon"; wait "$daemon" || true; daemon=""; }
 

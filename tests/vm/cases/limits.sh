@@ -10,7 +10,7 @@ metadata: {name: hungry}
 spec:
   replicas: 1
   template:
-    command: [python3, -c, "import os\nif os.fork() == 0:\n  b = bytearray(200 << 20)\nimport time\ntime.sleep(10000)"]
+    command: [python3, -c, "import os\nif os.fork() == 0:\n  b = b'x' * (200 << 20)\nimport time\ntime.sleep(10000)"]
     restartPolicy: Never
     resources: {limits: {memory: 48Mi}}
 ---

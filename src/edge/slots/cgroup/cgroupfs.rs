@@ -31,12 +31,12 @@ pub(super) fn open(id: &str) -> Result<PathBuf, String> {
 
 /// Below which cgroup the subtree is made, with the controllers given on if that can be.
 fn place(own: &Path) -> PathBuf {
-    if subtree::enable(own, &subtree::controllers(own)).is_ok() {
-        return own.to_owned();
-    }
+    let gives = |dir: &&Path| {
+        let controllers = subtree::controllers(dir);
+        (controllers.cpu || controllers.memory || controllers.tasks) && subtree::enable(dir, &controllers).is_ok()
+    };
     let above = own.parent().filter(|above| delegated(above));
-    let above = above.filter(|above| subtree::enable(above, &subtree::controllers(above)).is_ok());
-    above.unwrap_or(own).to_owned()
+    [Some(own), above].into_iter().flatten().find(gives).unwrap_or(own).to_owned()
 }
 
 /// Whether a cgroup is ours to make others in: it has no process, and no systemd that says otherwise.
