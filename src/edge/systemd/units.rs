@@ -282,7 +282,7 @@ mod tests {
             let known = properties(limits).into_iter().map(|(name, value)| (name, u64::try_from(value).expect("a u64")));
             known.collect()
         };
-        let expected = [("CPUQuotaPerSecUSec", 1_500_000), ("MemoryHigh", 36864), ("MemoryMax", 40960), ("TasksMax", 7)];
+        let expected = [("CPUQuotaPerSecUSec", 1_500_000), ("MemoryHigh", 32768), ("MemoryMax", 40960), ("TasksMax", 7)];
         assert_eq!(plain(some), expected);
         let none = Amounts { cpu: Some(NO_CPU_LIMIT), memory: Some(NO_MEMORY_LIMIT), tasks: Some(NO_TASKS_LIMIT) };
         assert!(plain(none).iter().all(|(_, value)| *value == u64::MAX));
