@@ -226,6 +226,10 @@ impl Host for RealHost {
                     self.readers.retain(|(pool, _), _| pool != name);
                     self.notifier.keep(name, 0);
                 }
+                if kind == Kind::Policy {
+                    let asker = super::policies::asker(name);
+                    self.readers.retain(|(who, _), _| *who != asker);
+                }
                 self.board.remove(kind, name)
             }
         };
@@ -258,7 +262,7 @@ impl Host for RealHost {
             Ask::Text { pool, reply } => {
                 let _heard = reply.send(super::edit::text(&specs, &pool));
             }
-            Ask::Restart { .. } | Ask::Prune { .. } | Ask::Wake { .. } => {}
+            Ask::Restart { .. } | Ask::Prune { .. } | Ask::Wake { .. } | Ask::ResetPolicy { .. } => {}
         });
     }
 

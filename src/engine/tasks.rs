@@ -53,10 +53,10 @@ impl Handle {
         let board: &Board = self.board();
         match board.get(Kind::Pool, name).as_deref() {
             Some(Object::Pool(pool)) => Ok((**pool).clone()),
-            Some(Object::Worker(_) | Object::Event(_)) | None => {
+            Some(Object::Worker(_) | Object::Policy(_) | Object::Event(_)) | None => {
                 let with_queue = |object: &Object| match object {
                     Object::Pool(pool) if pool.spec.queue.is_some() => Some(pool.metadata.name.clone()),
-                    Object::Pool(_) | Object::Worker(_) | Object::Event(_) => None,
+                    Object::Pool(_) | Object::Worker(_) | Object::Policy(_) | Object::Event(_) => None,
                 };
                 let types: Vec<String> = board.list(Kind::Pool).1.iter().filter_map(|object| with_queue(object)).collect();
                 let hint = if types.is_empty() {

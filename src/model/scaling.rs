@@ -108,6 +108,8 @@ pub enum Asker {
     Trigger(String),
     /// The quota of this name.
     Quota(String),
+    /// The gauge of this name, of a policy.
+    Gauge(String),
 }
 
 /// How far a signal can be trusted.

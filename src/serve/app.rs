@@ -52,7 +52,7 @@ pub fn kind_of(plural: &str) -> Result<Kind, Refusal> {
     Kind::ALL
         .into_iter()
         .find(|kind| kind.plural() == plural)
-        .ok_or_else(|| nowhere(": there are workerpools, workers and events"))
+        .ok_or_else(|| nowhere(": there are workerpools, workers, resourcepolicies and events"))
 }
 
 /// The query, or why it cannot be read.

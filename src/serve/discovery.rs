@@ -57,6 +57,7 @@ fn resource(kind: Kind) -> Value {
     let verbs: &[&str] = match kind {
         Kind::Pool => &["create", "delete", "get", "list", "patch", "watch"],
         Kind::Worker => &["delete", "get", "list", "watch"],
+        Kind::Policy => &["create", "delete", "get", "list", "patch", "watch"],
         Kind::Event => &["get", "list", "watch"],
     };
     let mut resource = json!({

@@ -8,6 +8,7 @@ mod discovery;
 mod document;
 pub mod hooks;
 mod leases;
+mod policies;
 mod refusal;
 mod routes;
 mod streams;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::app::{App, Filter, Params, flag, kind_of, number, params, value};
 use super::refusal::{Refusal, not_allowed, nowhere};
 use super::wire::{BODY_BYTES_MAX, List};
-use super::{discovery, document, leases, streams, tasks, write};
+use super::{discovery, document, leases, policies, streams, tasks, write};
 use crate::model::status::Kind;
 
 /// All routes.
@@ -37,6 +37,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/pools/{pool}/queue/{verb}", post(tasks::queue))
         .route("/v1/pools/{pool}/lease", post(leases::lease))
         .route("/v1/leases/{token}/{verb}", post(leases::verb))
+        .route("/v1/policies/{name}/{what}", get(policies::show).post(policies::verb))
         .route("/v1/tasks", get(tasks::list))
         .route("/v1/tasks/{id}", get(tasks::one).delete(tasks::cancel))
         .route("/v1/tasks/{id}/log", get(streams::task_log))
@@ -71,8 +72,10 @@ async fn subresource(
     match (kind_of(&plural)?, sub.as_str()) {
         (Kind::Pool, "scale") => Ok(Json(write::scale_of(&app, &name)?).into_response()),
         (Kind::Pool, "document") => Ok(document::show(&app, &name).await?.into_response()),
-        (Kind::Pool | Kind::Worker, "status") => Ok(Json(value(&*app.handle.get(kind_of(&plural)?, &name)?)).into_response()),
+        (Kind::Pool | Kind::Worker | Kind::Policy, "status") => {
+            Ok(Json(value(&*app.handle.get(kind_of(&plural)?, &name)?)).into_response())
+        }
         (Kind::Worker, "log") => streams::log(&app, &name, &params(query)?),
-        (Kind::Pool | Kind::Worker | Kind::Event, _) => Err(nowhere("")),
+        (Kind::Pool | Kind::Worker | Kind::Policy | Kind::Event, _) => Err(nowhere("")),
     }
 }

@@ -56,22 +56,24 @@ pub async fn apply(State(app): State<App>, query: Params, sent: Sent) -> Result<
 }
 
 fn outcome(edited: Edited) -> Outcome {
-    Outcome { name: edited.name, verb: edited.verb.into() }
+    let kind = edited.kind.short_names().last().copied().unwrap_or_default().to_owned();
+    Outcome { kind, name: edited.name, verb: edited.verb.into() }
 }
 
 /// `POST /apis/weir.dev/v1/workerpools`: one document as JSON or YAML.
 pub async fn create(State(app): State<App>, Path(plural): Path<String>, query: Params, sent: Sent) -> Result<Response, Refusal> {
-    if kind_of(&plural)? != Kind::Pool {
-        return Err(not_allowed("only workerpools can be created; workers follow from them"));
+    let kind = kind_of(&plural)?;
+    if !matches!(kind, Kind::Pool | Kind::Policy) {
+        return Err(not_allowed("only workerpools and resourcepolicies can be created; workers follow from pools"));
     }
     let (dry, text) = (is_dry(&params(query)?)?, text(sent)?);
     // JSON is YAML.
     let document: Value =
         serde_saphyr::from_str(&text).map_err(|error| bad(format!("the body is neither JSON nor YAML: {error}")))?;
     let name = document.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
-    if app.handle.get(Kind::Pool, &name).is_ok() {
+    if app.handle.get(kind, &name).is_ok() {
         let details = Some(Details { name: name.clone(), group: GROUP.into(), kind: plural, ..Details::default() });
-        let status = Status::failure(409, "AlreadyExists", format!("workerpools \"{name}\" already exists"));
+        let status = Status::failure(409, "AlreadyExists", format!("{} \"{name}\" already exists", kind.plural()));
         return Err(Status { details, ..status }.into());
     }
     app.handle.edit(Edit::Apply { text }, dry).await?;
@@ -88,6 +90,7 @@ pub async fn delete(
     app.handle.get(kind, &name)?;
     match kind {
         Kind::Pool => drop(app.handle.edit(Edit::Delete { pool: name.clone() }, dry).await?),
+        Kind::Policy => drop(app.handle.edit(Edit::DeletePolicy { policy: name.clone() }, dry).await?),
         Kind::Worker if dry => {}
         Kind::Worker => app.handle.restart(&name).await?,
         Kind::Event => return Err(not_allowed("events are history: they cannot be deleted")),
@@ -110,14 +113,17 @@ pub async fn patch(
     Path((plural, name)): Path<(String, String)>,
     (query, headers, sent): (Params, HeaderMap, Sent),
 ) -> Result<Json<Value>, Refusal> {
-    if kind_of(&plural)? != Kind::Pool {
-        return Err(not_allowed("only workerpools can be patched"));
-    }
+    let kind = kind_of(&plural)?;
     let dry = is_dry(&params(query)?)?;
     is_merge_patch(&headers)?;
     let patch = json_body(sent)?;
-    let mut object = value(&*app.handle.get(Kind::Pool, &name)?);
-    for edit in edits(&name, &patch)? {
+    let mut object = value(&*app.handle.get(kind, &name)?);
+    let edits = match kind {
+        Kind::Pool => edits(&name, &patch)?,
+        Kind::Policy => super::policies::edits(&name, &patch)?,
+        Kind::Worker | Kind::Event => return Err(not_allowed("only workerpools and resourcepolicies can be patched")),
+    };
+    for edit in edits {
         app.handle.edit(edit, dry).await?;
     }
     merge(&mut object, &patch);
@@ -206,7 +212,7 @@ fn merge(target: &mut Value, patch: &Value) {
 fn pool(app: &App, name: &str) -> Result<PoolObject, Refusal> {
     match &*app.handle.get(Kind::Pool, name)? {
         Object::Pool(pool) => Ok((**pool).clone()),
-        Object::Worker(_) | Object::Event(_) => {
+        Object::Worker(_) | Object::Policy(_) | Object::Event(_) => {
             Err(Status::failure(500, "InternalError", "the board holds another kind here").into())
         }
     }

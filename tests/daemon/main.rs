@@ -17,6 +17,7 @@ mod lifecycle;
 mod notify;
 mod observer;
 mod output;
+mod policies;
 mod scaling;
 mod survival;
 mod tasks;

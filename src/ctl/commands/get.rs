@@ -86,7 +86,7 @@ fn arrange(kind: Kind, objects: &mut [Value], sort: Option<&Template>) {
     match (sort, kind) {
         (Some(path), _) => objects.sort_by(|a, b| compare(path.find(a).first().copied(), path.find(b).first().copied())),
         (None, Kind::Event) => objects.sort_by(|a, b| text(a, "/eventTime").cmp(text(b, "/eventTime"))),
-        (None, Kind::Pool | Kind::Worker) => {}
+        (None, Kind::Pool | Kind::Worker | Kind::Policy) => {}
     }
 }
 

@@ -9,6 +9,7 @@ mod edit;
 mod get;
 mod logs;
 mod misc;
+mod policy;
 mod queue;
 mod rollout;
 mod simulate;
@@ -23,7 +24,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::args::{Cli, Command, Rollout};
+use super::args::{Cli, Command, Policy, Rollout};
 use super::client::Client;
 use super::error::Failure;
 use super::offline;
@@ -89,6 +90,9 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Edit(args) => edit::run(&context, &args.names).await,
         Command::Wait(args) => wait::run(&context, args).await,
         Command::Simulate(args) => simulate::run(&context, &args),
+        Command::Set(args) => policy::set(&context, args.field, &args.words).await,
+        Command::Policy(Policy::History { names, limit }) => policy::history(&context, &names, limit).await,
+        Command::Policy(Policy::Reset { names }) => policy::reset(&context, &names).await,
         Command::Prune(args) => misc::prune(&context, &args.confirm).await,
         Command::Completion { shell } => misc::completion(&shell),
         Command::Version => misc::version(&context).await,

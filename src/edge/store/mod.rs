@@ -4,6 +4,7 @@
 //! each part told so. Nobody else writes the file. A commit that fails changes nothing and is told as failed; what to do then
 //! is not decided here.
 
+mod policies;
 pub mod read;
 mod schema;
 pub mod tasks;
@@ -169,6 +170,7 @@ fn one(turn: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
         turn.prepare_cached("DELETE FROM events WHERE serial <= (SELECT max(serial) FROM events) - ?1")?
             .execute(params![EVENTS_KEPT])?;
     }
+    policies::write(turn, batch)?;
     keep(turn, &batch.readings)
 }
 
@@ -210,6 +212,7 @@ fn load(db: &Connection, boot: &str) -> rusqlite::Result<Stored> {
     Ok(Stored {
         catalogue: meta("catalogue"),
         pools: rows(db, "SELECT name, body FROM pools", |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?,
+        policies: policies::load(db)?,
         slots,
         events: events.into_iter().map(|((), event)| event).collect(),
         leased: leased(db, same_boot)?,

@@ -148,6 +148,20 @@ impl Reader {
         self.db.prepare_cached(sql)?.query_row(values, |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
     }
 
+    /// Rows whose body still reads.
+    pub(super) fn bodies<T: serde::de::DeserializeOwned>(
+        &self,
+        sql: &str,
+        values: impl rusqlite::Params,
+    ) -> Result<Vec<T>, String> {
+        let read = |db: &Connection| {
+            let mut query = db.prepare_cached(sql)?;
+            query.query_map(values, |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<String>>>()
+        };
+        let rows = read(&self.db).map_err(|e| self.said(&e))?;
+        Ok(rows.iter().filter_map(|body| serde_json::from_str(body).ok()).collect())
+    }
+
     fn said(&self, error: &rusqlite::Error) -> String {
         let text = error.to_string();
         if text.contains("no such table") {

@@ -5,7 +5,7 @@
 use rusqlite::Connection;
 
 /// Each step takes the file from its index to the next. Never edit a step that was released; add one.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
     CREATE TABLE pools (name TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
@@ -38,6 +38,7 @@ const STEPS: [&str; 3] = [
     CREATE TABLE task_schedules (pool TEXT NOT NULL, name TEXT NOT NULL, last INTEGER NOT NULL, count INTEGER NOT NULL,
         PRIMARY KEY (pool, name)) STRICT, WITHOUT ROWID;
 ",
+    super::policies::SCHEMA,
 ];
 
 /// Bring the file up to date.

@@ -24,6 +24,7 @@ pub const fn short_names(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Pool => &["pool", "pools", "wp"],
         Kind::Worker => &[],
+        Kind::Policy => &["policy", "policies", "rp"],
         Kind::Event => &["ev"],
     }
 }
@@ -33,6 +34,7 @@ pub const fn singular(kind: Kind) -> &'static str {
     match kind {
         Kind::Pool => "workerpool",
         Kind::Worker => "worker",
+        Kind::Policy => "resourcepolicy",
         Kind::Event => "event",
     }
 }
@@ -168,6 +170,8 @@ pub struct Applied {
 /// What came of one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
+    /// As it is written before a slash: pool, policy.
+    pub kind: String,
     /// Its name.
     pub name: String,
     /// created, configured, unchanged …
