@@ -1,4 +1,5 @@
 //! What both drivers do below a directory that is ours: controllers switched on, a worker's cgroup made fresh, with its limits.
+//! No decision here: which limits, and which controllers there are, is data of the model.
 
 use std::io;
 use std::path::{Path, PathBuf};
