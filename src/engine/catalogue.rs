@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::decide::admit::Change;
 use crate::model::catalogue::{Catalogue, Object, ObjectKey, Standing};
+use crate::model::cgroup::Controllers;
 use crate::model::document::Violation;
 use crate::model::meta::Kind;
 use crate::model::plan::{Ending, PoolFacts};
@@ -20,6 +21,15 @@ pub const RESTARTED_AT: &str = "weir.dev/restartedAt";
 /// Every pool that is accepted, as it stands.
 pub fn pools(catalogue: &Catalogue) -> BTreeMap<String, PoolFacts> {
     catalogue.pools().map(|(key, object, pool)| (key.name.clone(), facts(catalogue, key, object, pool))).collect()
+}
+
+/// The same, with what this machine cannot hold of their workers' limits.
+pub(super) fn pools_here(catalogue: &Catalogue, controllers: &Controllers) -> BTreeMap<String, PoolFacts> {
+    let mut all = pools(catalogue);
+    for pool in all.values_mut() {
+        pool.unenforced = pool.spec.template.resources.and_then(|resources| controllers.lack(&resources.limits));
+    }
+    all
 }
 
 fn facts(catalogue: &Catalogue, key: &ObjectKey, object: &Object, pool: &WorkerPool) -> PoolFacts {
@@ -39,6 +49,7 @@ fn facts(catalogue: &Catalogue, key: &ObjectKey, object: &Object, pool: &WorkerP
         refused: refused(catalogue, key, object),
         unreadable: catalogue.unreadable.clone(),
         degraded: catalogue.degraded.clone(),
+        unenforced: None,
         ending: object.is_terminating().then_some(Ending::Removed),
         prune_blocked: blocked.map(|prune| prune.token.clone()),
     }

@@ -15,6 +15,7 @@ use super::workqueue::Workqueue;
 use crate::decide::admit::{self, Admission};
 use crate::model::batch::{Batch, StoredPool};
 use crate::model::catalogue::{Catalogue, Object, ObjectKey};
+use crate::model::cgroup::Controllers;
 use crate::model::line::{Fired, Line};
 use crate::model::listing::{Listing, Root};
 use crate::model::plan::{Ending, Happening, PoolFacts, Slot};
@@ -52,6 +53,8 @@ pub struct Settings {
     pub starts_in_flight_max: usize,
     /// How admission judges.
     pub admission: admit::Settings,
+    /// Which limits of workers can be held here.
+    pub controllers: Controllers,
 }
 
 /// One pool as the engine keeps it.
@@ -291,7 +294,7 @@ impl<H: Host> Engine<H> {
     /// Hand the catalogue to the pools: facts that changed queue their pool.
     fn spread(&mut self, now: Now) {
         self.spread_policies(now);
-        let mut facts = super::catalogue::pools(&self.admission.catalogue);
+        let mut facts = super::catalogue::pools_here(&self.admission.catalogue, &self.settings.controllers);
         if self.recovered && self.listed && self.admission.catalogue.unreadable.is_none() {
             for (name, pool) in &self.pools {
                 if !pool.slots.is_empty() && !facts.contains_key(name) {

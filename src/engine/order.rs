@@ -48,6 +48,7 @@ pub(super) fn start(
         working_dir: template.working_dir.clone(),
         user: template.user.clone(),
         umask: template.umask_bits(),
+        limits: template.resources.map(|resources| resources.limits),
         logs: LogLimits {
             max_size: template.logs.max_size.0,
             max_files: template.logs.max_files,

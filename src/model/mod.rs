@@ -4,6 +4,7 @@
 
 pub mod batch;
 pub mod catalogue;
+pub mod cgroup;
 pub mod cron;
 pub mod document;
 pub mod expansion;

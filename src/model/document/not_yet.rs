@@ -8,7 +8,6 @@ pub const FIELDS: &[&[&str]] = &[
     &["spec", "scale", "triggers", "*", "memory"],
     &["spec", "scale", "quota", "*", "source", "cpu"],
     &["spec", "scale", "quota", "*", "source", "memory"],
-    &["spec", "template", "resources"],
     &["spec", "template", "recycle", "maxTasks"],
     &["spec", "template", "recycle", "maxMemory"],
 ];
