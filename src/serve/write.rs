@@ -111,10 +111,11 @@ fn replicas_of(value: &Value) -> Result<u32, Refusal> {
 }
 
 fn pool(app: &App, name: &str) -> Result<PoolObject, Refusal> {
-    match &*app.handle.get(Kind::Pool, name)? {
-        Object::Pool(pool) => Ok((**pool).clone()),
-        _ => Err(Status::failure(500, "InternalError", "the board holds another kind here").into()),
-    }
+    let object = app.handle.get(Kind::Pool, name)?;
+    let Object::Pool(pool) = &*object else {
+        return Err(Status::failure(500, "InternalError", "the board holds another kind here").into());
+    };
+    Ok((**pool).clone())
 }
 
 /// The `scale` of a pool.

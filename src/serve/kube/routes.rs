@@ -82,15 +82,17 @@ async fn our_one(
     query: Params,
 ) -> Answer {
     let (kind, query) = (kind_of(&plural)?, params(query)?);
-    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
-    // A note for kubectl is for kubectl.
-    if kind == Kind::Pool && agent.starts_with("kubectl") && super::table::shape(&headers, &query)? == super::table::Shape::Whole
-    {
+    if kind == Kind::Pool && is_kubectl(&headers) && super::table::shape(&headers, &query)? == super::table::Shape::Whole {
         let mut object = value(&*app.handle.get(kind, &name)?);
         edit::with_last_applied(&app, &name, &mut object).await;
         return Ok(Json(object).into_response());
     }
     one(&app, &Place::all(View::Plain(kind)), &name, (&query, &headers))
+}
+
+/// A note for kubectl is for kubectl.
+fn is_kubectl(headers: &HeaderMap) -> bool {
+    headers.get(header::USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"kubectl"))
 }
 
 async fn core_everywhere(State(app): State<App>, Path(plural): Path<String>, headers: HeaderMap, query: Params) -> Answer {
@@ -181,18 +183,18 @@ async fn create(State(app): State<App>, Path(plural): Path<String>, peer: Peer, 
         let status = Status::failure(409, "AlreadyExists", format!("workerpools \"{name}\" already exists"));
         return Err(Status { details, ..status }.into());
     }
-    edit::create(&app, &Change { name: &name, peer, dry }, document).await
+    edit::create(&app, &Change { name: &name, peer, dry, kubectl: false }, document).await
 }
 
 async fn put(
     State(app): State<App>,
     Path((plural, name)): Path<(String, String)>,
     peer: Peer,
-    (query, sent): (Params, Sent),
+    (query, headers, sent): (Params, HeaderMap, Sent),
 ) -> Answer {
     only_pools(&plural, "replaced")?;
     let dry = is_dry(&params(query)?)?;
-    edit::replace(&app, &Change { name: &name, peer, dry }, yaml_body(sent)?).await
+    edit::replace(&app, &Change { name: &name, peer, dry, kubectl: is_kubectl(&headers) }, yaml_body(sent)?).await
 }
 
 async fn patch(
@@ -203,7 +205,7 @@ async fn patch(
 ) -> Answer {
     only_pools(&plural, "patched")?;
     let (dry, kind, patch) = (is_dry(&params(query)?)?, PatchKind::of(&headers)?, yaml_body(sent)?);
-    let change = Change { name: &name, peer, dry };
+    let change = Change { name: &name, peer, dry, kubectl: is_kubectl(&headers) };
     let shown = match app.handle.get(Kind::Pool, &name) {
         Ok(shown) => value(&shown),
         Err(_) if kind == PatchKind::Apply => return edit::create(&app, &change, patch).await,

@@ -70,7 +70,7 @@ impl Editor<'_> {
         match (&node.value, old, new) {
             (Tree::Map(entries), Value::Object(was), Value::Object(now)) if !now.is_empty() && !entries.is_empty() => {
                 if !self.is_block(node) && !was.keys().all(|key| now.contains_key(key)) {
-                    return self.put(node.at.byte..node.end, new.to_string());
+                    return self.put(node.at.byte..node.end, flow(new));
                 }
                 self.map(node, entries, (was, now));
             }
@@ -169,7 +169,15 @@ fn word(key: &str) -> String {
 
 /// A value as it is written between braces.
 fn flow(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), word)
+    match value {
+        Value::Object(map) => {
+            let entries: Vec<String> = map.iter().map(|(key, value)| format!("{}: {}", word(key), flow(value))).collect();
+            format!("{{{}}}", entries.join(", "))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", ")),
+        Value::String(text) => word(text),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
 }
 
 /// A key with its value, to stand at a column; with a line end.
