@@ -80,8 +80,8 @@ impl Editor<'_> {
                 }
             }
             (Tree::Scalar { .. }, _, Value::Bool(_) | Value::Number(_)) => self.put(node.at.byte..node.end, new.to_string()),
-            (Tree::Scalar { .. }, _, Value::String(_)) if !self.text[node.at.byte..node.end].contains('\n') => {
-                self.put(node.at.byte..node.end, new.to_string());
+            (Tree::Scalar { plain, .. }, _, Value::String(text)) if !self.text[node.at.byte..node.end].contains('\n') => {
+                self.put(node.at.byte..node.end, if *plain { word(text) } else { new.to_string() });
             }
             _ => match key.filter(|key| self.column(key.at.byte).is_some()) {
                 Some(key) => {
@@ -232,7 +232,7 @@ mod tests {
                 vec!["  labels: {x: \"1\", y: \"2\"} # words"],
                 vec!["  labels: {x: \"1\", y: \"z\"} # words"],
             ),
-            ("/spec/template/env/0/value", json!("two"), vec!["      value: one # first"], vec!["      value: \"two\" # first"]),
+            ("/spec/template/env/0/value", json!("two"), vec!["      value: one # first"], vec!["      value: two # first"]),
             ("/spec/template/command", json!(["run"]), vec!["    command: [run, \"it\"]"], vec!["    command:", "    - run"]),
         ] {
             let mut wanted = value(TEXT);
@@ -240,7 +240,7 @@ mod tests {
             let text = changed(&wanted);
             let (was, is) = rows(&text);
             assert_eq!(was, lost, "{text}");
-            assert_eq!(is.len(), found.len(), "{text}");
+            assert_eq!(is, found, "{text}");
         }
     }
 
