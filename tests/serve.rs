@@ -128,7 +128,9 @@ fn what_is_wrong_is_a_status() {
         );
     }
     assert!(
-        world.asked().iter().all(|ask| ["text", "prune", "Replace"].iter().any(|word| ask.starts_with(word))),
+        world.asked().iter().all(|ask| ["text", "prune", "Apply { text: \"kind", "Replace { pool: \"web\", text: \"\""]
+            .iter()
+            .any(|word| ask.starts_with(word))),
         "{:?}",
         world.asked()
     );

@@ -25,7 +25,6 @@ use clap::Parser;
 
 use self::args::Cli;
 use self::error::Failure;
-use crate::serve::wire::columns;
 
 /// Run the client: arguments with the program's name, as from `std::env::args_os`.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -123,3 +123,10 @@ impl Filter {
 pub fn value(object: &Object) -> Value {
     serde_json::to_value(object).unwrap_or(Value::Null)
 }
+
+/// Done when the flag is raised; never, when whoever could raise it is gone.
+pub async fn until_true(mut flag: watch::Receiver<bool>) {
+    if flag.wait_for(|flag| *flag).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

@@ -10,15 +10,15 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::edit::{self, Change, PatchKind};
-use super::read::{Place, list, missing, one};
-use super::view::{NAMESPACE, View};
+use super::read::{list, missing, one};
+use super::view::{Place, View};
 use super::{delete, discovery, openapi, review};
 use crate::model::status::Kind;
 use crate::serve::app::{App, Params, Query, kind_of, params, value};
 use crate::serve::auth::Peer;
 use crate::serve::refusal::{Refusal, not_allowed, nowhere};
 use crate::serve::streams;
-use crate::serve::wire::{Details, GROUP, Status};
+use crate::serve::wire::{Details, GROUP, NAMESPACE, Status};
 use crate::serve::write::{Sent, is_dry, yaml_body};
 
 /// All of them.

@@ -15,6 +15,9 @@ use crate::model::status::{API_VERSION, Kind};
 /// The API group.
 pub const GROUP: &str = "weir.dev";
 
+/// The only namespace. Pools and workers are in none, as Kubernetes has it for what is there once in a cluster.
+pub const NAMESPACE: &str = "default";
+
 /// Largest body of a request, in bytes.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 
