@@ -8,14 +8,11 @@
 pub mod args;
 mod capacity;
 mod client;
-mod columns;
 mod commands;
 mod error;
-mod fields;
 mod jsonpath;
 mod machine;
 mod offline;
-mod policy_columns;
 mod print;
 mod resource;
 mod state;

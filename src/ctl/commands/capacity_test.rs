@@ -19,7 +19,7 @@ use super::tasks::fetch;
 use crate::ctl::args::CapacityTest;
 use crate::ctl::capacity::{Advice, Ended, HEADS, Step, advise, bars, row};
 use crate::ctl::client::{Sent, encoded};
-use crate::ctl::columns::text;
+use crate::serve::wire::columns::text;
 use crate::ctl::error::Failure;
 use crate::ctl::machine::{Look, memory};
 use crate::ctl::print::{Table, as_json, emit, note};

@@ -11,7 +11,6 @@ use serde_json::Value;
 use super::Context;
 use crate::ctl::args::Get;
 use crate::ctl::client::encoded;
-use crate::ctl::columns::{heads, row, text};
 use crate::ctl::error::Failure;
 use crate::ctl::jsonpath::{Template, bare};
 use crate::ctl::print::{Format, Table, as_json, as_yaml, custom_row, emit, list_of, note, reference};
@@ -22,6 +21,7 @@ use crate::model::selector::Selector;
 use crate::model::status::Kind;
 use crate::model::time::Wall;
 use crate::serve::wire::WatchEvent;
+use crate::serve::wire::columns::{heads, row, text};
 
 /// Objects of one kind.
 struct Group {

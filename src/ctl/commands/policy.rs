@@ -9,7 +9,7 @@ use super::Context;
 use crate::ctl::args::SetField;
 use crate::ctl::client::{Sent, encoded, path};
 use crate::ctl::error::Failure;
-use crate::ctl::policy_columns::{change, change_heads};
+use crate::serve::wire::policy_columns::{change, change_heads};
 use crate::ctl::print::{Table, emit};
 use crate::ctl::resource::{many, one};
 use crate::ctl::text::tame;

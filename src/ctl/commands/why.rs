@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::Context;
 use crate::ctl::client::{Sent, path};
-use crate::ctl::columns::{bounds, number, text};
 use crate::ctl::error::Failure;
 use crate::ctl::print::{Table, as_json, as_yaml, emit};
 use crate::ctl::resource::many;
@@ -17,6 +16,7 @@ use crate::ctl::time::{age, age_of, now};
 use crate::model::reading::{counted, times};
 use crate::model::status::Kind;
 use crate::model::time::{Span, Wall};
+use crate::serve::wire::columns::{bounds, number, text};
 
 /// The annotation that holds a pool's size until a time.
 const PAUSED_UNTIL: &str = "weir.dev/paused-until";

@@ -155,7 +155,7 @@ fn run(stored: Stored) -> Run {
         shown: BTreeMap::new(),
         intents: Vec::new(),
     };
-    let settings = Settings { starts_in_flight_max: 4, admission: admit::Settings::default() };
+    let settings = Settings { starts_in_flight_max: 4, admission: admit::Settings::default(), controllers: Default::default() };
     let mut run = Run { engine: Engine::new(host, settings, stored), spec: SPEC.into() };
     run.engine.on(Fact::Recovered);
     run

@@ -3,6 +3,10 @@
 //! Plain data that server and client share, and the only part of this room that the client may use: nothing here may import
 //! the engine or a web framework.
 
+pub mod age;
+pub mod columns;
+pub mod fields;
+pub mod policy_columns;
 pub mod tasks;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +16,9 @@ use crate::model::status::{API_VERSION, Kind};
 
 /// The API group.
 pub const GROUP: &str = "weir.dev";
+
+/// The only namespace. Pools and workers are in none, as Kubernetes has it for what is there once in a cluster.
+pub const NAMESPACE: &str = "default";
 
 /// Largest body of a request, in bytes.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -80,6 +87,9 @@ pub struct Details {
     /// The resource's name, as `workerpools`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub kind: String,
+    /// The object's uid.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub uid: String,
     /// Each thing that is wrong.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<Cause>,
@@ -140,12 +150,18 @@ pub struct List {
 pub struct ListMeta {
     /// Watch from here.
     pub resource_version: String,
+    /// Ask with this for what comes next, when the list was cut at `limit`.
+    #[serde(rename = "continue", skip_serializing_if = "String::is_empty")]
+    pub go_on: String,
+    /// How many come next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remaining_item_count: Option<u64>,
 }
 
 impl List {
     /// A list of one kind.
     pub fn new(kind: Kind, version: u64, items: Vec<Value>) -> List {
-        let metadata = ListMeta { resource_version: version.to_string() };
+        let metadata = ListMeta { resource_version: version.to_string(), ..ListMeta::default() };
         List { kind: format!("{}List", kind.name()), api_version: API_VERSION.into(), metadata, items }
     }
 }

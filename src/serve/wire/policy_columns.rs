@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::fields::{condition, number, text};
-use super::time::age_of;
+use super::age::age_of;
 use crate::model::reading::shown;
 use crate::model::time::Wall;
 
