@@ -8,6 +8,7 @@ mod discovery;
 mod document;
 pub mod hooks;
 mod leases;
+mod page;
 mod refusal;
 mod routes;
 mod streams;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::app::{App, Filter, Params, flag, kind_of, number, params, value};
 use super::refusal::{Refusal, not_allowed, nowhere};
 use super::wire::{BODY_BYTES_MAX, List};
-use super::{discovery, document, leases, streams, tasks, write};
+use super::{discovery, document, leases, page, streams, tasks, write};
 use crate::model::status::Kind;
 
 /// All routes.
@@ -41,6 +41,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/tasks/{id}", get(tasks::one).delete(tasks::cancel))
         .route("/v1/tasks/{id}/log", get(streams::task_log))
         .route("/v1/tasks/{id}/{verb}", post(tasks::verb))
+        .merge(page::router())
         .fallback(|| async { nowhere("") })
         .method_not_allowed_fallback(|| async { not_allowed("the server does not allow this method on the requested resource") })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
