@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::decide::admit;
+use crate::edge::access::Access;
 use crate::edge::clock;
 use crate::edge::signals::{self, Signal};
 use crate::edge::slots::{SlotEvent, Slots, SlotsConfig, cgroup};
@@ -57,6 +58,10 @@ pub struct Options {
     pub starts_in_flight_max: usize,
     /// Where forges deliver webhooks; absent: nowhere but the socket.
     pub hooks_listen: Option<std::net::SocketAddr>,
+    /// Where HTTP and the Kubernetes API are served besides the socket; absent: nowhere.
+    pub listen: Option<std::net::SocketAddr>,
+    /// That address may be one that other machines reach.
+    pub listen_beyond_loopback: bool,
     /// No API call may write the specs.
     pub specs_read_only: bool,
 }
@@ -172,6 +177,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let (stop_serving, served) = oneshot::channel::<()>();
     let handle = Handle::new(board, asks, logs, Arc::new(door));
     let stop_hooks = serve_hooks(options.hooks_listen, &handle).await?;
+    let stop_network = serve_network(options, &state.path, &handle).await?;
     let server = tokio::spawn(serve::serve_unix(listen(&state.path)?, handle, async {
         // A dropped sender is the same wish.
         let _told = served.await;
@@ -182,11 +188,39 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let mut inbox = Inbox { facts: facts_inbox, slots: slots_inbox, asks: asks_inbox, signals };
     engine.on(Fact::Hint);
     serve_until_told(&mut engine, &mut inbox, options.on_exit).await;
-    drop((stop_serving, stop_hooks));
+    drop((stop_serving, stop_hooks, stop_network));
     finish(&mut engine, &mut inbox).await;
     let _ended = tokio::time::timeout(Duration::from_millis(200), server).await;
-    let _removed = std::fs::remove_file(state.path.join("weir.sock"));
+    let _removed = ["weir.sock", "listen"].map(|name| std::fs::remove_file(state.path.join(name)));
     Ok(())
+}
+
+/// Serve HTTP and the Kubernetes API where it was asked for, until the sender is dropped.
+async fn serve_network(options: &Options, state: &Path, handle: &Handle) -> Result<oneshot::Sender<()>, Failure> {
+    let (stop, stopped) = oneshot::channel();
+    let _stale = std::fs::remove_file(state.join("listen"));
+    let Some(at) = options.listen else { return Ok(stop) };
+    if !at.ip().is_loopback() && !options.listen_beyond_loopback {
+        let why = "other machines can reach this address: use 127.0.0.1, or say --listen-beyond-loopback";
+        return Err(failure(format!("--listen {at}: {why}")));
+    }
+    let access = Access::open(state).map_err(failure)?;
+    let tls = access.tls().map_err(failure)?;
+    let listener = TcpListener::bind(at).await.map_err(|e| failure(format!("--listen {at}: {e}")))?;
+    let at = listener.local_addr().unwrap_or(at);
+    access.announce(Some(&at.to_string())).map_err(failure)?;
+    println!("kubernetes API at https://{at}: see `ctl kubeconfig`; the token is in {}/token", state.display());
+    let grants = Arc::new(move || {
+        access.grants().unwrap_or_else(|why| {
+            tracing::warn!("nobody is let in from the network: {why}");
+            Vec::new()
+        })
+    });
+    tokio::spawn(serve::serve_tcp(serve::Listen { listener, tls, grants }, handle.clone(), async {
+        // A dropped sender is the same wish.
+        let _told = stopped.await;
+    }));
+    Ok(stop)
 }
 
 /// Serve webhooks at this address until the sender is dropped.

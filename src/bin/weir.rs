@@ -37,6 +37,7 @@ enum Command {
 Examples:
   weir run
   weir run --specs ~/agents --state ~/.local/state/weir
+  weir run --listen 127.0.0.1:8888      kubectl, curl and browsers may come too, with a token
   weir run --on-exit leave              workers survive the daemon; the next one adopts them
 
 Exit codes: 0 ended as told; 1 cannot run; 2 used wrongly; 5 another weir holds the state directory.")]
@@ -107,6 +108,12 @@ struct Run {
     /// Take webhooks of forges at this address, like 127.0.0.1:8890; put a proxy with TLS before it
     #[arg(long, value_name = "ADDRESS:PORT")]
     hooks_listen: Option<std::net::SocketAddr>,
+    /// Serve HTTP and the Kubernetes API at this address, like 127.0.0.1:8888, to whoever has a token; see `ctl kubeconfig`
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<std::net::SocketAddr>,
+    /// Let --listen be an address that other machines can reach: TLS alone is spoken there
+    #[arg(long, requires = "listen")]
+    listen_beyond_loopback: bool,
     /// Refuse every change of the specs by way of ctl: for directories that are a git checkout
     #[arg(long)]
     specs_read_only: bool,
@@ -283,6 +290,8 @@ fn run(flags: Run) -> ExitCode {
         prune_grace: flags.prune_grace,
         starts_in_flight_max: flags.max_starts_in_flight.unwrap_or(4 * cores).max(1),
         hooks_listen: flags.hooks_listen,
+        listen: flags.listen,
+        listen_beyond_loopback: flags.listen_beyond_loopback,
         specs_read_only: flags.specs_read_only,
     };
     match daemon::run(&options) {

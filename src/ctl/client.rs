@@ -1,4 +1,4 @@
-//! The daemon's socket: one HTTP request on a connection of its own, and answers or refusals as values.
+//! The daemon's socket, or its address on loopback: one HTTP request on a connection of its own, and answers or refusals as values.
 //!
 //! Knows how to ask, not what. A socket that is not there or refuses is [`Failure::NoDaemon`], which commands that can read
 //! files instead look for.
@@ -13,7 +13,8 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 
 use super::error::Failure;
 use crate::model::status::Kind;
@@ -31,7 +32,20 @@ const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// A way to the daemon.
 pub struct Client {
     state: PathBuf,
+    server: Option<Server>,
 }
+
+/// A daemon that is reached over TCP.
+struct Server {
+    /// Host and port.
+    authority: String,
+    token: String,
+}
+
+/// A connection, of whichever kind.
+trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 
 /// What is sent along.
 pub struct Sent {
@@ -64,7 +78,25 @@ impl Sent {
 impl Client {
     /// To the daemon of a state directory.
     pub fn new(state: &Path) -> Client {
-        Client { state: state.to_owned() }
+        Client { state: state.to_owned(), server: None }
+    }
+
+    /// To a daemon that listens on loopback: `http://127.0.0.1:8888`, with a token.
+    ///
+    /// # Errors
+    /// Not such a URL. Another machine would hear the token.
+    pub fn to_server(url: &str, token: &str) -> Result<Client, Failure> {
+        let authority = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/')).unwrap_or_default();
+        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+        let near = host == "localhost"
+            || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        if !near || authority.contains('/') {
+            return Err(Failure::Usage(format!(
+                "--server {url}: expected http:// and a loopback address, like http://127.0.0.1:8888"
+            )));
+        }
+        let server = Server { authority: authority.into(), token: token.trim().into() };
+        Ok(Client { state: PathBuf::from("/dev/null"), server: Some(server) })
     }
 
     /// The daemon's socket.
@@ -72,7 +104,18 @@ impl Client {
         self.state.join("weir.sock")
     }
 
-    async fn connect(&self) -> Result<UnixStream, Failure> {
+    async fn connect(&self) -> Result<Box<dyn Connection>, Failure> {
+        match &self.server {
+            Some(server) => {
+                let connected = TcpStream::connect(&server.authority).await;
+                let connected = connected.map_err(|error| Failure::NoDaemon(format!("{}: {error}", server.authority)))?;
+                Ok(Box::new(connected))
+            }
+            None => Ok(Box::new(self.connect_socket().await?)),
+        }
+    }
+
+    async fn connect_socket(&self) -> Result<UnixStream, Failure> {
         let socket = self.socket();
         let connected = if socket.as_os_str().len() <= SOCKET_PATH_MAX {
             UnixStream::connect(&socket).await
@@ -102,7 +145,11 @@ impl Client {
         let stream = self.connect().await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broke_off)?;
         tokio::spawn(connection);
-        let request = Request::builder().method(method).uri(path).header("host", "weir").header("content-type", sent.kind);
+        let host = self.server.as_ref().map_or("weir", |server| server.authority.as_str());
+        let mut request = Request::builder().method(method).uri(path).header("host", host).header("content-type", sent.kind);
+        if let Some(server) = &self.server {
+            request = request.header("authorization", format!("Bearer {}", server.token));
+        }
         let request = request.body(Full::new(Bytes::from(sent.bytes))).map_err(|error| Failure::Usage(error.to_string()))?;
         let response = sender.send_request(request).await.map_err(broke_off)?;
         if response.status().is_success() {

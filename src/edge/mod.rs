@@ -3,6 +3,7 @@
 //! A door turns the world into data and data into deeds. It decides nothing and imports no other door, except inside one
 //! folder. Shown failures carry what was touched and what the system said.
 
+pub mod access;
 pub mod backlog;
 pub mod clock;
 pub mod command;

@@ -4,6 +4,7 @@
 //! nothing of processes or specs. A client that stalls, floods or breaks off costs a bounded number of slots and nothing else.
 
 mod app;
+pub mod auth;
 mod discovery;
 mod document;
 pub mod hooks;
@@ -13,6 +14,7 @@ mod refusal;
 mod routes;
 mod streams;
 mod tasks;
+mod tcp;
 pub mod wire;
 mod write;
 
@@ -31,6 +33,7 @@ use tokio::task::JoinSet;
 
 use self::app::App;
 use self::refusal::{Refusal, nowhere};
+pub use self::tcp::{Listen, serve_tcp};
 use self::wire::Status;
 use crate::engine::handle::Handle;
 
@@ -55,9 +58,9 @@ const ENDING_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to leave the listener alone when no connection can be taken (out of file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// All routes, for a caller who owns the connections. Streams end only when their clients leave.
+/// All routes, for a caller who owns the connections and answers for who is on them. Streams end only when their clients leave.
 pub fn router(handle: Handle) -> Router {
-    routes::router(App::new(handle, STREAMS_MAX, watch::Sender::new(false).subscribe()))
+    tcp::owned(routes::router(App::new(handle, STREAMS_MAX, watch::Sender::new(false).subscribe())))
 }
 
 /// Serve on a Unix socket until `shutdown` is done; then end streams, let answers finish for a moment, and return.
@@ -66,7 +69,7 @@ pub fn router(handle: Handle) -> Router {
 /// removes it.
 pub async fn serve_unix(listener: UnixListener, handle: Handle, shutdown: impl Future<Output = ()>) {
     let ending = watch::Sender::new(false);
-    let ours = routes::router(App::new(handle, STREAMS_MAX, ending.subscribe()));
+    let ours = tcp::owned(routes::router(App::new(handle, STREAMS_MAX, ending.subscribe())));
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);

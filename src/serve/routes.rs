@@ -5,13 +5,13 @@
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
 use serde_json::Value;
 
 use super::app::{App, Filter, Params, flag, kind_of, number, params, value};
 use super::refusal::{Refusal, not_allowed, nowhere};
 use super::wire::{BODY_BYTES_MAX, List};
-use super::{discovery, document, leases, page, streams, tasks, write};
+use super::{auth, discovery, document, leases, page, streams, tasks, write};
 use crate::model::status::Kind;
 
 /// All routes.
@@ -45,6 +45,7 @@ pub fn router(app: App) -> Router {
         .fallback(|| async { nowhere("") })
         .method_not_allowed_fallback(|| async { not_allowed("the server does not allow this method on the requested resource") })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn(auth::gate))
         .with_state(app)
 }
 

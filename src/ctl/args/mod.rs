@@ -22,6 +22,12 @@ pub struct Cli {
     /// The daemon's state directory [default: $WEIR_STATE, ./.weir, $XDG_STATE_HOME/weir, /var/lib/weir for root]
     #[arg(long, global = true, value_name = "DIR")]
     pub state: Option<PathBuf>,
+    /// A daemon's address on loopback, like http://127.0.0.1:8888, in place of its socket
+    #[arg(long, global = true, value_name = "URL", requires = "token_file", conflicts_with = "state")]
+    pub server: Option<String>,
+    /// The file with the token for --server
+    #[arg(long, global = true, value_name = "FILE", requires = "server")]
+    pub token_file: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -125,6 +131,9 @@ pub enum Command {
     /// Let blocked deletions happen; `ctl describe` shows the token
     #[command(after_help = "Examples:\n  ctl prune --confirm 3f9a1c")]
     Prune(Prune),
+    /// Print a kubeconfig for kubectl, of a daemon that was started with --listen
+    #[command(after_help = "Examples:\n  ctl kubeconfig > ~/.kube/weir\n  kubectl --kubeconfig ~/.kube/weir get pools")]
+    Kubeconfig,
     /// Print a completion script for a shell
     #[command(after_help = "Examples:\n  ctl completion bash > ~/.local/share/bash-completion/completions/ctl")]
     Completion {

@@ -7,6 +7,7 @@ mod describe;
 mod diff;
 mod edit;
 mod get;
+mod kubeconfig;
 mod logs;
 mod misc;
 mod queue;
@@ -45,8 +46,7 @@ struct Context {
 /// # Errors
 /// Whatever goes wrong; the exit code follows from it.
 pub async fn run(cli: Cli) -> Result<(), Failure> {
-    let state = state::directory(cli.state.as_deref());
-    let context = Context { client: Client::new(&state), state, noted: Cell::new(false) };
+    let context = context(&cli)?;
     match cli.command {
         Command::Get(args) => match tasks::meant(&args.what)? {
             Some(ids) => tasks::get(&context, &args, &ids).await,
@@ -91,8 +91,21 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Simulate(args) => simulate::run(&context, &args),
         Command::Prune(args) => misc::prune(&context, &args.confirm).await,
         Command::Completion { shell } => misc::completion(&shell),
+        Command::Kubeconfig => kubeconfig::run(&context.state),
         Command::Version => misc::version(&context).await,
     }
+}
+
+/// The daemon that is meant.
+fn context(cli: &Cli) -> Result<Context, Failure> {
+    let noted = Cell::new(false);
+    if let (Some(server), Some(file)) = (&cli.server, &cli.token_file) {
+        let token = std::fs::read_to_string(file).map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
+        // No files stand in for a daemon elsewhere.
+        return Ok(Context { client: Client::to_server(server, &token)?, state: PathBuf::from("/dev/null"), noted });
+    }
+    let state = state::directory(cli.state.as_deref());
+    Ok(Context { client: Client::new(&state), state, noted })
 }
 
 impl Context {
