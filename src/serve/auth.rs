@@ -116,6 +116,7 @@ pub const TABLE: &[(&str, &str, Role)] = &[
     ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", Role::View),
     ("POST", "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", Role::View),
     ("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", Role::View),
+    ("GET", "/apis/weir.dev/v1/{}", Role::View),
     ("GET", "/apis/weir.dev/v1/{}/{}", Role::View),
     ("GET", "/apis/weir.dev/v1/{}/{}/{}", Role::View),
     ("POST", "/apis/weir.dev/v1/{}", Role::Operate),

@@ -1,5 +1,8 @@
 // Building and updating the document. All text from the daemon goes through text nodes: nothing here reads markup.
 
+/** What an element can hear. Kept as properties, so that an update can hand them on. */
+const HANDLERS = ["onclick", "onchange"];
+
 /** An element with attributes, listeners (`onclick`) and children; strings become text. */
 export function el(tag, attributes = {}, ...children) {
   return fill(document.createElement(tag), attributes, children);
@@ -13,10 +16,10 @@ export function svg(tag, attributes = {}, ...children) {
 function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === undefined || value === null || value === false) continue;
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    if (HANDLERS.includes(name)) node[name] = value;
     else node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return node;
 }
 
@@ -30,11 +33,7 @@ export function patch(old, wanted) {
     if (old.data !== wanted.data) old.data = wanted.data;
     return;
   }
-  // Listeners cannot be compared: what acts is replaced, unless it is in use.
-  if (old.nodeName === "BUTTON" && old !== document.activeElement) {
-    old.replaceWith(wanted);
-    return;
-  }
+  for (const name of HANDLERS) old[name] = wanted[name];
   for (const { name } of [...old.attributes]) if (!wanted.hasAttribute(name)) old.removeAttribute(name);
   for (const { name, value } of [...wanted.attributes]) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   children(old, wanted);

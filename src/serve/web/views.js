@@ -117,19 +117,21 @@ function workerTable(rows) {
 
 export const workers = () => [el("h1", {}, "Workers"), section("All workers", workerTable([...world.workers.values()]))];
 
+// A leased task is one that runs: the word that `ctl` has for it too.
+const stateOf = (task) => (task.state === "Leased" ? "Running" : task.state);
 const kinds = { Succeeded: "good", Running: "good", Failed: "bad", Dead: "bad", Expired: "warn", Cancelled: "quiet" };
 const ended = (task) => Boolean(task.finished);
 
 function taskTable(rows) {
-  const rank = (task) => (task.state === "Running" ? 0 : ended(task) ? 2 : 1);
+  const rank = (task) => (stateOf(task) === "Running" ? 0 : ended(task) ? 2 : 1);
   const order = (a, b) => rank(a) - rank(b) || (ended(a) ? b.id - a.id : (a.position ?? 1e9) - (b.position ?? 1e9) || b.priority - a.priority || a.id - b.id);
   return table("Tasks", [
     ["Task", (task) => el("button", { class: "small", type: "button", onclick: () => act.taskWhole(task.id) }, String(task.id)), "n"],
-    ["Pool", (task) => link(task.pool)], ["State", (task) => badge(task.state, kinds[task.state] ?? "quiet")],
+    ["Pool", (task) => link(task.pool)], ["State", (task) => badge(stateOf(task), kinds[stateOf(task)] ?? "quiet")],
     ["Place", (task) => String(task.position ?? "–"), "n"], ["Priority", (task) => String(task.priority), "n"],
     ["Payload", (task) => short(JSON.stringify(task.payload)), "words"], ["Worker", (task) => task.worker ?? "–"],
     ["Attempt", (task) => `${task.attempt}/${task.maxAttempts}`, "n"], ["Submitted", (task) => ago(task.created), "n"],
-    ["Took", (task) => (task.end?.ranMs !== undefined ? span(task.end.ranMs) : task.state === "Running" ? ago(task.started) : "–"), "n"],
+    ["Took", (task) => (task.end?.ranMs !== undefined ? span(task.end.ranMs) : stateOf(task) === "Running" ? ago(task.started) : "–"), "n"],
     ["End", (task) => (task.end ? short(`${task.end.reason}${task.end.message ? `: ${task.end.message}` : ""}`) : "–"), "words"],
     ["", (task) => el("span", { class: "actions" },
       button("Log", () => act.taskLog(task.id), `Log of task ${task.id}`),
