@@ -53,8 +53,8 @@ class Daemon:
             except (FileNotFoundError, IndexError):
                 assert time.monotonic() < until and self.process.poll() is None, self.said()
                 time.sleep(0.02)
-        with open(os.path.join(self.state, "token")) as file:
-            self.token = file.read().strip()
+        address, self.token = self.ctl("dashboard").strip().split("/#token=")
+        assert address == self.url("").rstrip("/"), address
 
     def url(self, page="/"):
         return f"http://127.0.0.1:{self.port}{page}"

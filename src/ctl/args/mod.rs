@@ -134,6 +134,9 @@ pub enum Command {
     /// Print a kubeconfig for kubectl, of a daemon that was started with --listen
     #[command(after_help = "Examples:\n  ctl kubeconfig > ~/.kube/weir\n  kubectl --kubeconfig ~/.kube/weir get pools")]
     Kubeconfig,
+    /// Print the address of the dashboard, of a daemon that was started with --listen: keep it as safe as a password
+    #[command(after_help = "Examples:\n  ctl dashboard\n  xdg-open \"$(ctl dashboard)\"")]
+    Dashboard,
     /// Print a completion script for a shell
     #[command(after_help = "Examples:\n  ctl completion bash > ~/.local/share/bash-completion/completions/ctl")]
     Completion {

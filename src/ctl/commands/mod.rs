@@ -3,6 +3,7 @@
 //! What reads can do without a daemon; what changes something cannot, and says how to start one.
 
 mod apply;
+mod dashboard;
 mod describe;
 mod diff;
 mod edit;
@@ -91,6 +92,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Simulate(args) => simulate::run(&context, &args),
         Command::Prune(args) => misc::prune(&context, &args.confirm).await,
         Command::Completion { shell } => misc::completion(&shell),
+        Command::Dashboard => dashboard::run(&context.state),
         Command::Kubeconfig => kubeconfig::run(&context.state),
         Command::Version => misc::version(&context).await,
     }
