@@ -7,7 +7,6 @@
 
 pub mod args;
 mod client;
-mod columns;
 mod commands;
 mod error;
 mod jsonpath;
@@ -26,6 +25,7 @@ use clap::Parser;
 
 use self::args::Cli;
 use self::error::Failure;
+use crate::serve::wire::columns;
 
 /// Run the client: arguments with the program's name, as from `std::env::args_os`.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::Query;
+use axum::extract::Query as FromQuery;
 use axum::extract::rejection::QueryRejection;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use super::refusal::{Refusal, bad, nowhere, too_many};
 use crate::engine::handle::Handle;
 use crate::model::selector::Selector;
-use crate::model::status::{Kind, Meta, Object};
+use crate::model::status::{Kind, Object};
 
 /// What every handler is given.
 #[derive(Clone)]
@@ -42,7 +42,10 @@ impl App {
 }
 
 /// The query of a request; of repeated names the last counts.
-pub type Params = Result<Query<BTreeMap<String, String>>, QueryRejection>;
+pub type Params = Result<FromQuery<Query>, QueryRejection>;
+
+/// A query that was read.
+pub type Query = BTreeMap<String, String>;
 
 /// The kind of a URL.
 ///
@@ -59,15 +62,15 @@ pub fn kind_of(plural: &str) -> Result<Kind, Refusal> {
 ///
 /// # Errors
 /// 400.
-pub fn params(params: Params) -> Result<BTreeMap<String, String>, Refusal> {
-    params.map(|Query(params)| params).map_err(|rejection| bad(rejection.body_text()))
+pub fn params(params: Params) -> Result<Query, Refusal> {
+    params.map(|FromQuery(params)| params).map_err(|rejection| bad(rejection.body_text()))
 }
 
 /// A yes or no of the query; absent is no.
 ///
 /// # Errors
 /// 400 for anything else.
-pub fn flag(params: &BTreeMap<String, String>, name: &str) -> Result<bool, Refusal> {
+pub fn flag(params: &Query, name: &str) -> Result<bool, Refusal> {
     match params.get(name).map(String::as_str) {
         None | Some("false" | "0") => Ok(false),
         Some("true" | "1" | "") => Ok(true),
@@ -79,7 +82,7 @@ pub fn flag(params: &BTreeMap<String, String>, name: &str) -> Result<bool, Refus
 ///
 /// # Errors
 /// 400 when it is not one.
-pub fn number(params: &BTreeMap<String, String>, name: &str) -> Result<Option<u64>, Refusal> {
+pub fn number(params: &Query, name: &str) -> Result<Option<u64>, Refusal> {
     let given = params.get(name).filter(|text| !text.is_empty());
     given.map(|text| text.parse().map_err(|_| bad(format!("{name} must be a number from 0")))).transpose()
 }
@@ -89,27 +92,30 @@ pub fn number(params: &BTreeMap<String, String>, name: &str) -> Result<Option<u6
 pub struct Filter {
     labels: Selector,
     fields: Selector,
+    known: &'static [&'static str],
 }
 
 impl Filter {
-    /// From the query.
+    /// From the query, for objects that can be selected by these fields.
     ///
     /// # Errors
     /// 400 for a selector that cannot be read or a field that cannot be selected by.
-    pub fn new(params: &BTreeMap<String, String>) -> Result<Filter, Refusal> {
+    pub fn new(params: &Query, known: &'static [&'static str]) -> Result<Filter, Refusal> {
         let selector = |name| params.get(name).map_or("", String::as_str).parse::<Selector>().map_err(bad);
         let (labels, fields) = (selector("labelSelector")?, selector("fieldSelector")?);
-        match fields.unknown_key(&["metadata.name"]) {
-            Some(key) => Err(bad(format!("field selector: only metadata.name can be selected by, not \"{key}\""))),
-            None => Ok(Filter { labels, fields }),
+        match fields.unknown_key(known) {
+            Some(key) => Err(bad(format!("field selector: \"{key}\" is none of {}", known.join(", ")))),
+            None => Ok(Filter { labels, fields, known }),
         }
     }
 
-    /// Whether this object is wanted.
-    pub fn wants(&self, object: &Object) -> bool {
-        let meta: &Meta = object.meta();
-        let fields = BTreeMap::from([("metadata.name".to_owned(), meta.name.clone())]);
-        self.labels.matches(&meta.labels) && self.fields.matches(&fields)
+    /// Whether this object is wanted, as it would be sent.
+    pub fn wants(&self, object: &Value) -> bool {
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+        let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
+        let labels = labels.into_iter().flatten().map(|(key, value)| (key.clone(), text(Some(value)))).collect();
+        let field = |name: &&str| ((*name).to_owned(), text(object.pointer(&format!("/{}", name.replace('.', "/")))));
+        self.labels.matches(&labels) && self.fields.matches(&self.known.iter().map(field).collect())
     }
 }
 

@@ -7,6 +7,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 
 use super::app::{App, Params, kind_of, params};
+use super::auth::Peer;
 use super::refusal::{Refusal, bad};
 use super::wire::DocumentText;
 use super::write::{self, Sent};
@@ -27,6 +28,7 @@ pub async fn show(app: &App, pool: &str) -> Result<Json<DocumentText>, Refusal> 
 pub async fn put(
     State(app): State<App>,
     Path((plural, name, sub)): Path<(String, String, String)>,
+    peer: Peer,
     (query, sent): (Params, Sent),
 ) -> Result<Response, Refusal> {
     if (kind_of(&plural)?, sub.as_str()) != (Kind::Pool, "document") {
@@ -36,6 +38,7 @@ pub async fn put(
     let dry = write::is_dry(&params(query)?)?;
     let new: DocumentText = serde_json::from_value(write::json_body(sent)?)
         .map_err(|error| bad(format!("{{\"text\": …, \"version\": …}}: {error}")))?;
+    write::allowed(&app, peer, &new.text)?;
     app.handle.edit(Edit::Replace { pool: name.clone(), text: new.text.clone(), version: new.version }, dry).await?;
     if dry {
         return Ok(Json(DocumentText { text: new.text, ..DocumentText::default() }).into_response());

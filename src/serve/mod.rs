@@ -5,9 +5,9 @@
 
 mod app;
 pub mod auth;
-mod discovery;
 mod document;
 pub mod hooks;
+mod kube;
 mod leases;
 mod page;
 mod refusal;

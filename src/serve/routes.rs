@@ -6,29 +6,20 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
-use serde_json::Value;
 
-use super::app::{App, Filter, Params, flag, kind_of, number, params, value};
+use super::app::{App, Params, kind_of, params, value};
 use super::refusal::{Refusal, not_allowed, nowhere};
-use super::wire::{BODY_BYTES_MAX, List};
-use super::{auth, discovery, document, leases, page, streams, tasks, write};
+use super::wire::BODY_BYTES_MAX;
+use super::{auth, document, kube, leases, page, streams, tasks, write};
 use crate::model::status::Kind;
 
 /// All routes.
 pub fn router(app: App) -> Router {
-    let one = get(object).delete(write::delete).patch(write::patch);
     let sub = get(subresource).put(document::put).patch(write::scale);
-    Router::new()
+    kube::routes::router()
         .route("/healthz", get(|| async { "ok" }))
         .route("/livez", get(|| async { "ok" }))
         .route("/readyz", get(|| async { "ok" }))
-        .route("/version", get(discovery::version))
-        .route("/api", get(discovery::core))
-        .route("/apis", get(discovery::groups))
-        .route("/apis/weir.dev", get(discovery::group))
-        .route("/apis/weir.dev/v1", get(discovery::resources))
-        .route("/apis/weir.dev/v1/{plural}", get(list).post(write::create))
-        .route("/apis/weir.dev/v1/{plural}/{name}", one)
         .route("/apis/weir.dev/v1/{plural}/{name}/{sub}", sub)
         .route("/v1/apply", post(write::apply))
         .route("/v1/prune", post(write::prune))
@@ -49,22 +40,6 @@ pub fn router(app: App) -> Router {
         .with_state(app)
 }
 
-async fn list(State(app): State<App>, Path(plural): Path<String>, query: Params) -> Result<Response, Refusal> {
-    let (kind, query) = (kind_of(&plural)?, params(query)?);
-    let filter = Filter::new(&query)?;
-    if flag(&query, "watch")? {
-        return streams::watch(&app, kind, filter, number(&query, "resourceVersion")?.unwrap_or(0));
-    }
-    let (version, objects) = app.handle.list(kind);
-    let items = objects.iter().filter(|object| filter.wants(object)).map(|object| value(object)).collect();
-    Ok(Json(List::new(kind, version, items)).into_response())
-}
-
-async fn object(State(app): State<App>, Path((plural, name)): Path<(String, String)>) -> Result<Json<Value>, Refusal> {
-    let object = app.handle.get(kind_of(&plural)?, &name)?;
-    Ok(Json(value(&object)))
-}
-
 async fn subresource(
     State(app): State<App>,
     Path((plural, name, sub)): Path<(String, String, String)>,
@@ -75,6 +50,6 @@ async fn subresource(
         (Kind::Pool, "document") => Ok(document::show(&app, &name).await?.into_response()),
         (Kind::Pool | Kind::Worker, "status") => Ok(Json(value(&*app.handle.get(kind_of(&plural)?, &name)?)).into_response()),
         (Kind::Worker, "log") => streams::log(&app, &name, &params(query)?),
-        (Kind::Pool | Kind::Worker | Kind::Event, _) => Err(nowhere("")),
+        (_, _) => Err(nowhere("")),
     }
 }

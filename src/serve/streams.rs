@@ -1,87 +1,23 @@
-//! What goes on: watches and logs, sent as they come.
+//! Logs, sent as they come.
 //!
-//! A stream holds one of a bounded number of slots and reads on only as fast as its client does. A watcher that lags too far
-//! behind is told to list again; it never makes the engine wait.
+//! A stream holds one of a bounded number of slots and reads on only as fast as its client does. Watches are
+//! elsewhere.
 
 use std::collections::BTreeMap;
-use std::collections::VecDeque;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use futures_util::stream::unfold;
 use futures_util::{Stream, StreamExt};
-use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::app::{App, Filter, Params, flag, number, params, value};
+use super::app::{App, Params, flag, number, params};
 use super::refusal::{Refusal, bad};
 use super::until_true;
 use super::wire::tasks::WAIT_MAX;
-use super::wire::{Status, WatchEvent};
-use crate::engine::handle::{Change, Handle, Subscription, Until};
+use crate::engine::handle::{Change, Handle, Until};
 use crate::model::status::{Kind, Object};
-
-/// One watcher.
-struct Watcher {
-    first: VecDeque<Bytes>,
-    changes: Subscription,
-    /// Changes up to this version are among the first ones already.
-    seen: u64,
-    filter: Filter,
-    ending: watch::Receiver<bool>,
-    over: bool,
-    _slot: OwnedSemaphorePermit,
-}
-
-/// Watch a kind: from `version` on; from 0 all objects that there are come first, as in Kubernetes.
-///
-/// # Errors
-/// 410 when `version` is too old, 429 when too many watch.
-pub fn watch(app: &App, kind: Kind, filter: Filter, version: u64) -> Result<Response, Refusal> {
-    let slot = app.stream_slot()?;
-    let changes = app.handle.watch(kind, version)?;
-    let (seen, objects) = if version == 0 { app.handle.list(kind) } else { (version, Vec::new()) };
-    let first = objects.iter().filter(|object| filter.wants(object)).map(|object| line("ADDED", value(object))).collect();
-    let watcher = Watcher { first, changes, seen, filter, ending: app.ending.clone(), over: false, _slot: slot };
-    let stream = unfold(watcher, |mut watcher| async move { watcher.next().await.map(|bytes| (bytes, watcher)) });
-    let body = Body::from_stream(stream.map(Ok::<Bytes, std::convert::Infallible>));
-    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
-}
-
-impl Watcher {
-    async fn next(&mut self) -> Option<Bytes> {
-        loop {
-            if let Some(first) = self.first.pop_front() {
-                return Some(first);
-            }
-            if self.over {
-                return None;
-            }
-            let changes = tokio::select! {
-                changes = self.changes.next() => changes?,
-                () = until_true(self.ending.clone()) => return None,
-            };
-            match changes {
-                Ok(changes) => {
-                    let fresh = changes.iter().filter(|change| change.version > self.seen && self.filter.wants(&change.object));
-                    self.first = fresh.map(|change: &Change| line(change.verb, value(&change.object))).collect();
-                }
-                Err(gone) => {
-                    self.over = true;
-                    return Some(line("ERROR", serde_json::to_value(Status::from(gone)).unwrap_or(Value::Null)));
-                }
-            }
-        }
-    }
-}
-
-fn line(verb: &str, object: Value) -> Bytes {
-    let mut line = serde_json::to_vec(&WatchEvent { verb: verb.into(), object }).unwrap_or_default();
-    line.push(b'\n');
-    line.into()
-}
 
 /// The log of a worker.
 ///

@@ -1,4 +1,4 @@
-//! Everything that changes something: apply, create, patch, scale, delete, restart, prune.
+//! Changes that are not of one Kubernetes object: apply, scale, prune; and how a body is read.
 //!
 //! Each is translated to one of the few things that the engine's handle can be asked; what cannot be translated is refused
 //! with words, never ignored.
@@ -9,14 +9,16 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::app::{App, Params, kind_of, params, value};
-use super::refusal::{Refusal, bad, not_allowed, nowhere};
-use super::wire::{Applied, BODY_BYTES_MAX, Details, GROUP, Outcome, Prune, Scale, ScaleMeta, ScaleSpec, ScaleStatus, Status};
+use super::app::{App, Params, kind_of, params};
+use super::auth::{Peer, forbidden};
+use super::kube::edit::guard;
+use super::refusal::{Refusal, bad, nowhere};
+use super::wire::{Applied, BODY_BYTES_MAX, Outcome, Prune, Scale, ScaleMeta, ScaleSpec, ScaleStatus, Status};
 use crate::engine::handle::{Edit, Edited};
+use crate::model::document::{Document, parse};
 use crate::model::status::{Kind, Object, PoolObject};
 
 /// What came with a request.
@@ -40,6 +42,18 @@ pub(super) fn json_body(sent: Sent) -> Result<Value, Refusal> {
     serde_json::from_slice(&body(sent)?).map_err(|error| bad(format!("the body is not JSON: {error}")))
 }
 
+/// A body of JSON or YAML; none is as `{}`.
+pub(super) fn yaml_body(sent: Sent) -> Result<Value, Refusal> {
+    let text = text(sent)?;
+    if text.trim().is_empty() {
+        return Ok(json!({}));
+    }
+    // JSON is YAML, but not each that is large or deep is read as fast.
+    serde_json::from_str(&text)
+        .or_else(|_| serde_saphyr::from_str(&text))
+        .map_err(|error| bad(format!("the body is neither JSON nor YAML: {error}")))
+}
+
 pub(super) fn is_dry(query: &BTreeMap<String, String>) -> Result<bool, Refusal> {
     match query.get("dryRun").map(String::as_str) {
         None | Some("") => Ok(false),
@@ -49,51 +63,38 @@ pub(super) fn is_dry(query: &BTreeMap<String, String>) -> Result<bool, Refusal> 
 }
 
 /// `POST /v1/apply`: documents as YAML text.
-pub async fn apply(State(app): State<App>, query: Params, sent: Sent) -> Result<Json<Applied>, Refusal> {
+pub async fn apply(State(app): State<App>, peer: Peer, (query, sent): (Params, Sent)) -> Result<Json<Applied>, Refusal> {
     let (dry, text) = (is_dry(&params(query)?)?, text(sent)?);
+    allowed(&app, peer, &text)?;
     let edited = app.handle.edit(Edit::Apply { text }, dry).await?;
     Ok(Json(Applied { items: edited.into_iter().map(outcome).collect() }))
 }
 
+/// What is run is not changed by everybody; a new pool brings something to run.
+pub(super) fn allowed(app: &App, peer: Peer, text: &str) -> Result<(), Refusal> {
+    if peer.may_change_commands() {
+        return Ok(());
+    }
+    for located in parse(text.as_bytes()).into_iter().flatten() {
+        let old = match &located.document {
+            Document::WorkerPool(_) => app.handle.get(Kind::Pool, located.document.name()).ok(),
+            Document::ResourcePolicy(_) => None,
+        };
+        match (&located.document, old.as_deref()) {
+            (Document::WorkerPool(new), Some(Object::Pool(old))) => guard(peer, &old.spec, &(**new).clone().defaulted().spec)?,
+            (Document::WorkerPool(_), _) => {
+                return Err(forbidden(
+                    "a new pool brings a command, spec.template: apply it by way of the socket, on this machine",
+                ));
+            }
+            (Document::ResourcePolicy(_), _) => {}
+        }
+    }
+    Ok(())
+}
+
 fn outcome(edited: Edited) -> Outcome {
     Outcome { name: edited.name, verb: edited.verb.into() }
-}
-
-/// `POST /apis/weir.dev/v1/workerpools`: one document as JSON or YAML.
-pub async fn create(State(app): State<App>, Path(plural): Path<String>, query: Params, sent: Sent) -> Result<Response, Refusal> {
-    if kind_of(&plural)? != Kind::Pool {
-        return Err(not_allowed("only workerpools can be created; workers follow from them"));
-    }
-    let (dry, text) = (is_dry(&params(query)?)?, text(sent)?);
-    // JSON is YAML.
-    let document: Value =
-        serde_saphyr::from_str(&text).map_err(|error| bad(format!("the body is neither JSON nor YAML: {error}")))?;
-    let name = document.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
-    if app.handle.get(Kind::Pool, &name).is_ok() {
-        let details = Some(Details { name: name.clone(), group: GROUP.into(), kind: plural, ..Details::default() });
-        let status = Status::failure(409, "AlreadyExists", format!("workerpools \"{name}\" already exists"));
-        return Err(Status { details, ..status }.into());
-    }
-    app.handle.edit(Edit::Apply { text }, dry).await?;
-    Ok((StatusCode::CREATED, Json(document)).into_response())
-}
-
-/// `DELETE …/{name}`: a pool's document is removed; a worker is ended and started again.
-pub async fn delete(
-    State(app): State<App>,
-    Path((plural, name)): Path<(String, String)>,
-    query: Params,
-) -> Result<Json<Status>, Refusal> {
-    let (kind, dry) = (kind_of(&plural)?, is_dry(&params(query)?)?);
-    app.handle.get(kind, &name)?;
-    match kind {
-        Kind::Pool => drop(app.handle.edit(Edit::Delete { pool: name.clone() }, dry).await?),
-        Kind::Worker if dry => {}
-        Kind::Worker => app.handle.restart(&name).await?,
-        Kind::Event => return Err(not_allowed("events are history: they cannot be deleted")),
-    }
-    let details = Details { name, group: GROUP.into(), kind: plural, ..Details::default() };
-    Ok(Json(Status { details: Some(details), ..Status::success("") }))
 }
 
 /// `POST /v1/prune`
@@ -104,111 +105,15 @@ pub async fn prune(State(app): State<App>, sent: Sent) -> Result<Json<Status>, R
     Ok(Json(Status::success("confirmed")))
 }
 
-/// `PATCH …/workerpools/{name}`: a merge patch of `spec.replicas` and `metadata.annotations`.
-pub async fn patch(
-    State(app): State<App>,
-    Path((plural, name)): Path<(String, String)>,
-    (query, headers, sent): (Params, HeaderMap, Sent),
-) -> Result<Json<Value>, Refusal> {
-    if kind_of(&plural)? != Kind::Pool {
-        return Err(not_allowed("only workerpools can be patched"));
-    }
-    let dry = is_dry(&params(query)?)?;
-    is_merge_patch(&headers)?;
-    let patch = json_body(sent)?;
-    let mut object = value(&*app.handle.get(Kind::Pool, &name)?);
-    for edit in edits(&name, &patch)? {
-        app.handle.edit(edit, dry).await?;
-    }
-    merge(&mut object, &patch);
-    Ok(Json(object))
-}
-
-fn is_merge_patch(headers: &HeaderMap) -> Result<(), Refusal> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    match kind.split(';').next().map(str::trim) {
-        Some("application/merge-patch+json") => Ok(()),
-        Some(_) | None => {
-            let message = "patches must be application/merge-patch+json (kubectl: --type=merge)";
-            Err(Status::failure(415, "UnsupportedMediaType", message).into())
-        }
-    }
-}
-
-/// What a patch asks for.
-fn edits(pool: &str, patch: &Value) -> Result<Vec<Edit>, Refusal> {
-    let only =
-        "only spec.replicas and metadata.annotations can be patched here: change the document (ctl edit, ctl apply) for the rest";
-    let refuse = |path: &str| bad(format!("{path}: {only}"));
-    let map = |value: &Value, path: &str| value.as_object().cloned().ok_or_else(|| refuse(path));
-    let mut edits = Vec::new();
-    for (key, value) in map(patch, "the patch")? {
-        match key.as_str() {
-            "apiVersion" | "kind" => {}
-            "spec" => {
-                for (key, value) in map(&value, "spec")? {
-                    let replicas = Some(&value).filter(|_| key == "replicas").ok_or_else(|| refuse(&format!("spec.{key}")))?;
-                    edits.push(Edit::Scale { pool: pool.into(), replicas: replicas_of(replicas)? });
-                }
-            }
-            "metadata" => {
-                for (key, value) in map(&value, "metadata")? {
-                    let all = Some(&value).filter(|_| key == "annotations").ok_or_else(|| refuse(&format!("metadata.{key}")))?;
-                    for (key, value) in map(all, "metadata.annotations")? {
-                        edits.push(annotation(pool, key, &value)?);
-                    }
-                }
-            }
-            other => return Err(refuse(other)),
-        }
-    }
-    if edits.is_empty() {
-        return Err(bad(format!("the patch changes nothing: {only}")));
-    }
-    Ok(edits)
-}
-
-fn annotation(pool: &str, key: String, value: &Value) -> Result<Edit, Refusal> {
-    let value = match value {
-        Value::Null => None,
-        Value::String(text) => Some(text.clone()),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-            return Err(bad("metadata.annotations: a value must be a string, or null to remove it"));
-        }
-    };
-    Ok(Edit::Annotate { pool: pool.into(), key, value })
-}
-
 fn replicas_of(value: &Value) -> Result<u32, Refusal> {
     let replicas = value.as_u64().and_then(|n| u32::try_from(n).ok());
     replicas.ok_or_else(|| bad("spec.replicas must be a whole number from 0"))
 }
 
-/// RFC 7396.
-fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = json!({});
-    }
-    let Some(object) = target.as_object_mut() else { return };
-    for (key, value) in patch {
-        if value.is_null() {
-            object.remove(key);
-        } else {
-            merge(object.entry(key.clone()).or_insert(Value::Null), value);
-        }
-    }
-}
-
 fn pool(app: &App, name: &str) -> Result<PoolObject, Refusal> {
     match &*app.handle.get(Kind::Pool, name)? {
         Object::Pool(pool) => Ok((**pool).clone()),
-        Object::Worker(_) | Object::Event(_) => {
-            Err(Status::failure(500, "InternalError", "the board holds another kind here").into())
-        }
+        _ => Err(Status::failure(500, "InternalError", "the board holds another kind here").into()),
     }
 }
 

@@ -3,6 +3,8 @@
 //! Plain data that server and client share, and the only part of this room that the client may use: nothing here may import
 //! the engine or a web framework.
 
+pub mod age;
+pub mod columns;
 pub mod tasks;
 
 use serde::{Deserialize, Serialize};
@@ -78,6 +80,9 @@ pub struct Details {
     /// The resource's name, as `workerpools`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub kind: String,
+    /// The object's uid.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub uid: String,
     /// Each thing that is wrong.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<Cause>,
@@ -138,12 +143,18 @@ pub struct List {
 pub struct ListMeta {
     /// Watch from here.
     pub resource_version: String,
+    /// Ask with this for what comes next, when the list was cut at `limit`.
+    #[serde(rename = "continue", skip_serializing_if = "String::is_empty")]
+    pub go_on: String,
+    /// How many come next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remaining_item_count: Option<u64>,
 }
 
 impl List {
     /// A list of one kind.
     pub fn new(kind: Kind, version: u64, items: Vec<Value>) -> List {
-        let metadata = ListMeta { resource_version: version.to_string() };
+        let metadata = ListMeta { resource_version: version.to_string(), ..ListMeta::default() };
         List { kind: format!("{}List", kind.name()), api_version: API_VERSION.into(), metadata, items }
     }
 }

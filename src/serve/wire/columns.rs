@@ -1,10 +1,10 @@
-//! What the tables of `get` show, from objects as JSON: one function for each kind.
+//! What tables show, `ctl get`'s and those that the server makes for kubectl, from objects as JSON: one function for each kind.
 //!
 //! Reads leniently: an object of a newer or older daemon gives `<none>` or 0 where a field is not there, never an error.
 
 use serde_json::Value;
 
-use super::time::age_of;
+use super::age::age_of;
 use crate::model::reading::shown;
 use crate::model::status::Kind;
 use crate::model::time::{Span, Wall};
@@ -242,7 +242,7 @@ fn worker_more(object: &Value, now: Wall) -> Vec<String> {
             object.pointer("/status/nextStartAt").and_then(Value::as_str).and_then(|text| text.parse::<Wall>().ok())
         && next > now
     {
-        message = format!("next start in {}", super::time::age(now, next));
+        message = format!("next start in {}", super::age::age(now, next));
     }
     let stat = |name: &str| object.pointer(&format!("/status/stats/{name}")).and_then(Value::as_u64);
     let count = |name: &str| stat(name).map_or_else(|| "-".into(), |n| n.to_string());

@@ -1,0 +1,53 @@
+//! `DELETE`: a pool's document is removed, a worker is ended and started again.
+//!
+//! What the client asks for beside it (a dry run, a uid that must hold) comes in the query or in the body; neither is ignored.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde_json::Value;
+
+use crate::engine::handle::Edit;
+use crate::model::status::Kind;
+use crate::serve::app::{App, Params, kind_of, params};
+use crate::serve::refusal::{Refusal, bad, not_allowed};
+use crate::serve::wire::{Details, GROUP, Status};
+use crate::serve::write::{Sent, is_dry, yaml_body};
+
+/// `DELETE …/{name}`
+///
+/// # Errors
+/// 400, 403, 404, 405, 409.
+pub async fn delete(
+    State(app): State<App>,
+    Path((plural, name)): Path<(String, String)>,
+    (query, sent): (Params, Sent),
+) -> Result<Json<Status>, Refusal> {
+    let (kind, options) = (kind_of(&plural)?, yaml_body(sent)?);
+    let dry = is_dry(&params(query)?)? | is_dry_in(&options)?;
+    let object = app.handle.get(kind, &name)?;
+    let meta = object.meta();
+    for (pointer, is) in [("/preconditions/uid", &meta.uid), ("/preconditions/resourceVersion", &meta.resource_version)] {
+        if options.pointer(pointer).and_then(Value::as_str).is_some_and(|wanted| wanted != is) {
+            let message = format!("{plural} \"{name}\" is another one by now: look again");
+            return Err(Status::failure(409, "Conflict", message).into());
+        }
+    }
+    if kind == Kind::Pool {
+        app.handle.edit(Edit::Delete { pool: name.clone() }, dry).await?;
+    } else if kind != Kind::Worker {
+        return Err(not_allowed("this cannot be deleted: only workerpools and workers can"));
+    } else if !dry {
+        app.handle.restart(&name).await?;
+    }
+    let details = Details { name, group: GROUP.into(), kind: plural, uid: meta.uid.clone(), ..Details::default() };
+    Ok(Json(Status { details: Some(details), ..Status::success("") }))
+}
+
+fn is_dry_in(options: &Value) -> Result<bool, Refusal> {
+    match options.get("dryRun") {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Array(all)) if all.is_empty() => Ok(false),
+        Some(Value::Array(all)) if all.iter().all(|one| one == "All") => Ok(true),
+        Some(_) => Err(bad("dryRun must be [\"All\"]")),
+    }
+}

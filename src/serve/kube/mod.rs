@@ -1,0 +1,21 @@
+//! The Kubernetes API: what kubectl and the client libraries ask, over the same objects that everything else is served from.
+//!
+//! A [`view::View`] is a resource of theirs over a kind of ours; lists, watches and tables are made of views alike. What changes
+//! something becomes an edit of the spec file. Nothing is kept here between two requests.
+
+pub mod delete;
+pub mod discovery;
+pub mod edit;
+mod events;
+mod openapi;
+mod pods;
+mod proto;
+pub mod read;
+mod review;
+pub mod routes;
+mod splice;
+mod table;
+pub mod view;
+mod watch;
+
+pub use self::watch::watch;

@@ -1,0 +1,214 @@
+//! The routes of the Kubernetes API, and how a path becomes a question.
+//!
+//! What may be asked by whom stands in the table of `auth`; a route without a row there is never reached.
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use super::edit::{self, Change, PatchKind};
+use super::read::{Place, list, missing, one};
+use super::view::{NAMESPACE, View};
+use super::{delete, discovery, openapi, review};
+use crate::model::status::Kind;
+use crate::serve::app::{App, Params, Query, kind_of, params, value};
+use crate::serve::auth::Peer;
+use crate::serve::refusal::{Refusal, not_allowed, nowhere};
+use crate::serve::streams;
+use crate::serve::wire::{Details, GROUP, Status};
+use crate::serve::write::{Sent, is_dry, yaml_body};
+
+/// All of them.
+pub fn router() -> Router<App> {
+    let object = get(our_one).put(put).patch(patch).delete(delete::delete);
+    Router::new()
+        .route("/version", get(discovery::version))
+        .route("/api", get(discovery::core))
+        .route("/api/v1", get(discovery::core_resources))
+        .route("/apis", get(discovery::groups))
+        .route("/apis/{group}", get(discovery::group))
+        .route("/apis/{group}/{version}", get(discovery::resources_of))
+        .route("/apis/weir.dev/v1", get(discovery::our_resources))
+        .route("/openapi/v2", get(openapi::old))
+        .route("/openapi/v3", get(openapi::index))
+        .route("/openapi/v3/api/v1", get(openapi::core))
+        .route("/openapi/v3/apis/{group}/{version}", get(openapi::group))
+        .route("/api/v1/namespaces", get(namespaces))
+        .route("/api/v1/namespaces/{namespace}", get(namespace))
+        .route("/api/v1/{plural}", get(core_everywhere))
+        .route("/api/v1/namespaces/{namespace}/{plural}", get(core_list))
+        .route("/api/v1/namespaces/{namespace}/{plural}/{name}", get(core_one))
+        .route("/api/v1/namespaces/{namespace}/pods/{name}/log", get(log))
+        .route("/apis/events.k8s.io/v1/events", get(new_events_everywhere))
+        .route("/apis/events.k8s.io/v1/namespaces/{namespace}/events", get(new_events))
+        .route("/apis/events.k8s.io/v1/namespaces/{namespace}/events/{name}", get(new_event))
+        .route("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", post(review::access))
+        .route("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", post(review::rules))
+        .route("/apis/authentication.k8s.io/v1/selfsubjectreviews", post(review::whoami))
+        .route("/apis/weir.dev/v1/{plural}", get(our_list).post(create))
+        .route("/apis/weir.dev/v1/{plural}/{name}", object)
+}
+
+type Answer = Result<Response, Refusal>;
+
+/// The resource of the core group; events about Pods where the selector says so.
+fn core_view(plural: &str, query: &Query) -> Result<View, Refusal> {
+    match plural {
+        "pods" => Ok(View::Pod),
+        "events" => Ok(event_view(true, query)),
+        _ => Err(nowhere("")),
+    }
+}
+
+fn event_view(core: bool, query: &Query) -> View {
+    let selector = query.get("fieldSelector").map(String::as_str).unwrap_or_default();
+    let of_pods = selector
+        .split(',')
+        .any(|part| ["involvedObject.kind=Pod", "regarding.kind=Pod"].contains(&part.replace("==", "=").as_str()));
+    View::Event { core, of_pods }
+}
+
+async fn our_list(State(app): State<App>, Path(plural): Path<String>, headers: HeaderMap, query: Params) -> Answer {
+    list(&app, Place::all(View::Plain(kind_of(&plural)?)), &params(query)?, &headers)
+}
+
+async fn our_one(
+    State(app): State<App>,
+    Path((plural, name)): Path<(String, String)>,
+    headers: HeaderMap,
+    query: Params,
+) -> Answer {
+    let (kind, query) = (kind_of(&plural)?, params(query)?);
+    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    // A note for kubectl is for kubectl.
+    if kind == Kind::Pool && agent.starts_with("kubectl") && super::table::shape(&headers, &query)? == super::table::Shape::Whole
+    {
+        let mut object = value(&*app.handle.get(kind, &name)?);
+        edit::with_last_applied(&app, &name, &mut object).await;
+        return Ok(Json(object).into_response());
+    }
+    one(&app, &Place::all(View::Plain(kind)), &name, (&query, &headers))
+}
+
+async fn core_everywhere(State(app): State<App>, Path(plural): Path<String>, headers: HeaderMap, query: Params) -> Answer {
+    let query = params(query)?;
+    list(&app, Place::all(core_view(&plural, &query)?), &query, &headers)
+}
+
+async fn core_list(
+    State(app): State<App>,
+    Path((namespace, plural)): Path<(String, String)>,
+    headers: HeaderMap,
+    query: Params,
+) -> Answer {
+    let query = params(query)?;
+    list(&app, Place { view: core_view(&plural, &query)?, namespace: Some(namespace) }, &query, &headers)
+}
+
+async fn core_one(
+    State(app): State<App>,
+    Path((namespace, plural, name)): Path<(String, String, String)>,
+    headers: HeaderMap,
+    query: Params,
+) -> Answer {
+    let query = params(query)?;
+    let place = Place { view: core_view(&plural, &query)?, namespace: Some(namespace) };
+    one(&app, &place, &name, (&query, &headers))
+}
+
+async fn new_events_everywhere(State(app): State<App>, headers: HeaderMap, query: Params) -> Answer {
+    let query = params(query)?;
+    list(&app, Place::all(event_view(false, &query)), &query, &headers)
+}
+
+async fn new_events(State(app): State<App>, Path(namespace): Path<String>, headers: HeaderMap, query: Params) -> Answer {
+    let query = params(query)?;
+    list(&app, Place { view: event_view(false, &query), namespace: Some(namespace) }, &query, &headers)
+}
+
+async fn new_event(
+    State(app): State<App>,
+    Path((namespace, name)): Path<(String, String)>,
+    headers: HeaderMap,
+    query: Params,
+) -> Answer {
+    let query = params(query)?;
+    let place = Place { view: event_view(false, &query), namespace: Some(namespace) };
+    one(&app, &place, &name, (&query, &headers))
+}
+
+async fn log(State(app): State<App>, Path((namespace, name)): Path<(String, String)>, query: Params) -> Answer {
+    let place = Place { view: View::Pod, namespace: Some(namespace) };
+    if !place.is_there() || app.handle.get(Kind::Worker, &name).is_err() {
+        return Err(missing(View::Pod, &name));
+    }
+    streams::log(&app, &name, &params(query)?)
+}
+
+fn the_namespace() -> Value {
+    let metadata = json!({"name": NAMESPACE, "uid": NAMESPACE, "resourceVersion": "1", "creationTimestamp": null, "labels": {"kubernetes.io/metadata.name": NAMESPACE}});
+    json!({"kind": "Namespace", "apiVersion": "v1", "metadata": metadata, "spec": {}, "status": {"phase": "Active"}})
+}
+
+async fn namespaces() -> Json<Value> {
+    Json(json!({"kind": "NamespaceList", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": [the_namespace()]}))
+}
+
+async fn namespace(Path(name): Path<String>) -> Answer {
+    if name == NAMESPACE {
+        return Ok(Json(the_namespace()).into_response());
+    }
+    let details = Some(Details { name: name.clone(), kind: "namespaces".into(), ..Details::default() });
+    Err(Status { details, ..Status::failure(404, "NotFound", format!("namespaces \"{name}\" not found")) }.into())
+}
+
+fn only_pools(plural: &str, what: &str) -> Result<(), Refusal> {
+    match kind_of(plural)? == Kind::Pool {
+        true => Ok(()),
+        false => Err(not_allowed(&format!("only workerpools can be {what}; the rest follows from them"))),
+    }
+}
+
+async fn create(State(app): State<App>, Path(plural): Path<String>, peer: Peer, (query, sent): (Params, Sent)) -> Answer {
+    only_pools(&plural, "created")?;
+    let (dry, document) = (is_dry(&params(query)?)?, yaml_body(sent)?);
+    let name = document.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    if app.handle.get(Kind::Pool, &name).is_ok() {
+        let details = Some(Details { name: name.clone(), group: GROUP.into(), kind: plural, ..Details::default() });
+        let status = Status::failure(409, "AlreadyExists", format!("workerpools \"{name}\" already exists"));
+        return Err(Status { details, ..status }.into());
+    }
+    edit::create(&app, &Change { name: &name, peer, dry }, document).await
+}
+
+async fn put(
+    State(app): State<App>,
+    Path((plural, name)): Path<(String, String)>,
+    peer: Peer,
+    (query, sent): (Params, Sent),
+) -> Answer {
+    only_pools(&plural, "replaced")?;
+    let dry = is_dry(&params(query)?)?;
+    edit::replace(&app, &Change { name: &name, peer, dry }, yaml_body(sent)?).await
+}
+
+async fn patch(
+    State(app): State<App>,
+    Path((plural, name)): Path<(String, String)>,
+    peer: Peer,
+    (query, headers, sent): (Params, HeaderMap, Sent),
+) -> Answer {
+    only_pools(&plural, "patched")?;
+    let (dry, kind, patch) = (is_dry(&params(query)?)?, PatchKind::of(&headers)?, yaml_body(sent)?);
+    let change = Change { name: &name, peer, dry };
+    let shown = match app.handle.get(Kind::Pool, &name) {
+        Ok(shown) => value(&shown),
+        Err(_) if kind == PatchKind::Apply => return edit::create(&app, &change, patch).await,
+        Err(denied) => return Err(denied.into()),
+    };
+    let wanted = edit::patched(&shown, kind, &patch)?;
+    edit::replace(&app, &change, wanted).await
+}
