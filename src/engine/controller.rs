@@ -16,6 +16,7 @@ use crate::model::batch::{Batch, StoredPool};
 use crate::model::catalogue::{Catalogue, Object, ObjectKey};
 use crate::model::line::{Fired, Line};
 use crate::model::listing::{Listing, Root};
+use crate::model::metered::Metered;
 use crate::model::plan::{Ending, Happening, PoolFacts, Slot};
 use crate::model::queue_work::{QueueAnswer, QueueCounts};
 use crate::model::reading::{Failure, Number};
@@ -343,6 +344,9 @@ impl<H: Host> Engine<H> {
         let facts = pool.facts.clone().unwrap_or_else(|| Arc::new(PoolFacts::orphan(&id.pool)));
         let Some(slot) = pool.slots.get_mut(&id.worker) else { return };
         let Some((record, happening)) = crate::decide::exit(&facts, &id.worker, slot, now) else { return };
+        if let Some(exit) = &slot.seen.exit {
+            self.host.meter(&Metered::Exit { pool: id.pool.clone(), reason: exit.reason });
+        }
         slot.record = record.clone();
         slot.pre_stop = None;
         pool.pending.slots.push((id.clone(), Some(record)));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::model::batch::Batch;
 use crate::model::host::{Known, Sample};
 use crate::model::listing::Listing;
+use crate::model::metered::Metered;
 use crate::model::plan::{Action, PoolFacts, ProbeKind};
 use crate::model::quantity::Memory;
 use crate::model::queue_work::{QueueAnswer, QueueCounts};
@@ -47,6 +48,8 @@ pub trait Host {
     fn notify(&mut self, pool: &Arc<PoolFacts>, entry: usize, event: &EventObject);
     /// Show or change the specs on disk and answer; after a change, list them.
     fn edit(&mut self, ask: Ask);
+    /// Count something that has happened. It changes nothing.
+    fn meter(&mut self, _what: &Metered) {}
     /// A one-word fresh identity for an object.
     fn uid(&mut self) -> String;
 }

@@ -16,6 +16,7 @@ mod keep;
 mod leasing;
 mod line;
 pub mod logs;
+pub mod meters;
 mod order;
 pub mod queue;
 pub mod queue_door;

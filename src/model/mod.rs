@@ -13,6 +13,7 @@ pub mod host;
 pub mod line;
 pub mod listing;
 pub mod meta;
+pub mod metered;
 pub mod plan;
 pub mod policy;
 pub mod pool;

@@ -110,6 +110,15 @@ pub enum Asker {
     Quota(String),
 }
 
+impl Asker {
+    /// The name of the trigger or quota.
+    pub fn name(&self) -> &str {
+        match self {
+            Asker::Trigger(name) | Asker::Quota(name) => name,
+        }
+    }
+}
+
 /// How far a signal can be trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum SignalState {

@@ -91,6 +91,7 @@ pub const TABLE: &[(&str, &str, Role)] = &[
     ("GET", "/healthz", Role::View),
     ("GET", "/livez", Role::View),
     ("GET", "/readyz", Role::View),
+    ("GET", "/metrics", Role::View),
     ("GET", "/version", Role::View),
     ("GET", "/api", Role::View),
     ("GET", "/api/v1", Role::View),

@@ -9,6 +9,7 @@ mod document;
 pub mod hooks;
 mod kube;
 mod leases;
+mod metrics;
 mod page;
 mod refusal;
 mod routes;
