@@ -10,6 +10,7 @@ pub mod check;
 pub mod demand;
 pub mod dispatch;
 pub mod expand;
+pub mod forecast;
 pub mod health;
 pub mod hooks;
 pub mod notify;
@@ -20,6 +21,7 @@ mod scaling_status;
 pub mod status;
 mod victims;
 pub mod workers;
+pub mod workload;
 
 use std::collections::BTreeMap;
 
