@@ -247,7 +247,9 @@ async fn serve_hooks(at: Option<std::net::SocketAddr>, handle: &Handle) -> Resul
 async fn serve_until_told(engine: &mut Engine<RealHost>, inbox: &mut Inbox, on_exit: OnExit) {
     let mut ending = false;
     loop {
+        let begun = clock::seconds();
         let wake = engine.turn();
+        engine.host().board.meters.turned(clock::seconds() - begun);
         if ending && engine.is_drained() {
             return;
         }

@@ -10,6 +10,12 @@ pub fn now() -> Now {
     Now { mono: Moment(millis(boot).unsigned_abs()), wall: Wall(millis(wall)) }
 }
 
+/// Seconds since boot, for measuring how long something took.
+pub fn seconds() -> f64 {
+    let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    boot.tv_sec as f64 + boot.tv_nsec as f64 / 1e9
+}
+
 fn millis(time: rustix::time::Timespec) -> i64 {
     time.tv_sec.saturating_mul(1000).saturating_add(time.tv_nsec / 1_000_000)
 }

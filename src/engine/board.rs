@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::meters::Meters;
 use crate::model::status::{Kind, Object};
 
 /// Changes kept for watchers that lag: about 4 MiB at worst.
@@ -42,11 +43,13 @@ struct State {
 pub struct Board {
     state: Mutex<State>,
     versions: watch::Sender<u64>,
+    /// What was counted beside them.
+    pub meters: Meters,
 }
 
 impl Default for Board {
     fn default() -> Board {
-        Board { state: Mutex::default(), versions: watch::Sender::new(0) }
+        Board { state: Mutex::default(), versions: watch::Sender::new(0), meters: Meters::default() }
     }
 }
 

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::event_object::event_object;
 use super::handle::{Ask, Denied};
 use super::host::{Fact, Host};
 use super::policy_state::{Policy, PolicyTicket};
@@ -18,11 +19,12 @@ use crate::model::catalogue::{Catalogue, Object, ObjectKey};
 use crate::model::cgroup::Controllers;
 use crate::model::line::{Fired, Line};
 use crate::model::listing::{Listing, Root};
+use crate::model::metered::Metered;
 use crate::model::plan::{Ending, Happening, PoolFacts, Slot};
 use crate::model::queue_work::{QueueAnswer, QueueCounts};
 use crate::model::reading::{Failure, Number};
 use crate::model::scaling::{Question, Scaling};
-use crate::model::status::{API_VERSION, EventObject, Kind, Meta};
+use crate::model::status::{EventObject, Kind};
 use crate::model::time::{Moment, Now, Span, Wall};
 use crate::model::worker::{SlotId, SlotState};
 
@@ -366,6 +368,9 @@ impl<H: Host> Engine<H> {
         let facts = pool.facts.clone().unwrap_or_else(|| Arc::new(PoolFacts::orphan(&id.pool)));
         let Some(slot) = pool.slots.get_mut(&id.worker) else { return };
         let Some((record, happening)) = crate::decide::exit(&facts, &id.worker, slot, now) else { return };
+        if let Some(exit) = &slot.seen.exit {
+            self.host.meter(&Metered::Exit { pool: id.pool.clone(), reason: exit.reason });
+        }
         slot.record = record.clone();
         slot.pre_stop = None;
         pool.pending.slots.push((id.clone(), Some(record)));
@@ -479,20 +484,5 @@ impl<H: Host> Engine<H> {
             (_, _) => format!("{pool}.{:x}", self.event_serial),
         };
         event_object(name, regarding, happening, now)
-    }
-}
-
-pub(super) fn event_object(name: String, regarding: String, happening: &Happening, now: Now) -> EventObject {
-    let metadata =
-        Meta { uid: name.clone(), name, creation_timestamp: now.wall, annotations: BTreeMap::new(), ..Meta::default() };
-    EventObject {
-        api_version: API_VERSION.into(),
-        kind: Kind::Event.name().into(),
-        metadata,
-        severity: happening.severity,
-        reason: happening.reason.into(),
-        regarding,
-        note: happening.note.clone(),
-        event_time: now.wall,
     }
 }

@@ -11,6 +11,7 @@ use hyper::body::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 pub use super::board::{Board, Change, Gone, Subscription};
+pub use super::meters::{Labels, Meters};
 use super::queue_door::TaskDoor;
 pub use super::queue_door::{Accepted, Capacity, TaskFilter};
 pub use crate::edge::logs::{Place as LogPlace, Until};
@@ -245,6 +246,11 @@ impl Handle {
 
     pub(super) fn tasks_door(&self) -> &TaskDoor {
         &self.tasks
+    }
+
+    /// What was counted since the daemon started.
+    pub fn meters(&self) -> &Meters {
+        &self.board.meters
     }
 
     /// All objects of a kind, by name, and the version of the whole.

@@ -9,6 +9,7 @@ use crate::model::batch::Batch;
 use crate::model::host::{Known, Sample};
 use crate::model::limits::{LimitOrder, LimitOutcome};
 use crate::model::listing::Listing;
+use crate::model::metered::Metered;
 use crate::model::plan::{Action, PoolFacts, ProbeKind};
 use crate::model::policy::{Amounts, Target};
 use crate::model::quantity::Memory;
@@ -58,6 +59,8 @@ pub trait Host {
     fn notify(&mut self, pool: &Arc<PoolFacts>, entry: usize, event: &EventObject);
     /// Show or change the specs on disk and answer; after a change, list them.
     fn edit(&mut self, ask: Ask);
+    /// Count something that has happened. It changes nothing.
+    fn meter(&mut self, _what: &Metered) {}
     /// A one-word fresh identity for an object.
     fn uid(&mut self) -> String;
 }

@@ -10,6 +10,7 @@ use super::controller::{Engine, Key, RESYNC, Ticket};
 use super::host::Host;
 use super::{order, slots};
 use crate::decide::roster;
+use crate::model::metered::Metered;
 use crate::model::plan::{Action, Happening, Plan, PoolFacts};
 use crate::model::queue::{Dispatch, Queue};
 use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueWork, Taker};
@@ -76,6 +77,12 @@ impl<H: Host> Engine<H> {
     fn task_ended(&mut self, before: &Task, task: &Task, now: Now) {
         let Some(end) = &task.end else { return };
         let good = end.reason == EndReason::Done;
+        if let Some(started) = before.started {
+            let waited =
+                Span(started.0.saturating_sub(before.not_before.map_or(before.created.0, |at| at.0)).max(0).unsigned_abs());
+            let (pool, ran) = (before.pool.clone(), Span(end.ran_ms));
+            self.host.meter(&Metered::Attempt { pool, end: end.reason, waited, ran });
+        }
         let counts =
             good || matches!(end.reason, EndReason::Failed | EndReason::Again | EndReason::Timeout | EndReason::WorkerLost);
         if let Some(pool) = self.pools.get_mut(&before.pool).filter(|_| counts) {

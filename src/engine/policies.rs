@@ -7,7 +7,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::controller::{COMMIT_RETRY, Engine, Key, event_object};
+use super::controller::{COMMIT_RETRY, Engine, Key};
+use super::event_object::event_object;
 use super::handle::Denied;
 use super::host::Host;
 use super::policy_state::{Policy, PolicyTicket};

@@ -26,6 +26,7 @@ use crate::edge::{clock, probe};
 use crate::model::batch::Batch;
 use crate::model::host::{Known, Sample};
 use crate::model::limits::{LimitOrder, Units};
+use crate::model::metered::Metered;
 use crate::model::plan::{Action, PoolFacts};
 use crate::model::policy::{Amounts, Target};
 use crate::model::quantity::Memory;
@@ -164,11 +165,15 @@ impl Host for RealHost {
             }
         };
         let (facts, timeout, source) = (self.facts.clone(), question.timeout, question.source.clone());
+        let board = self.board.clone();
         tokio::spawn(async move {
             // One question at a time: the one before may not have let go yet.
             let answer = tokio::time::timeout(timeout.duration(), async { reader.lock().await.read().await }).await;
             let answer = answer.unwrap_or_else(|_| Err(Failure::because(format!("no answer within {timeout}"))));
             let (pool, asker) = key;
+            if answer.is_err() {
+                board.meters.failed(&pool, asker.name());
+            }
             Self::send(&facts, Fact::Answered { pool, asker, source, answer });
         });
     }
@@ -220,11 +225,17 @@ impl Host for RealHost {
 
     fn publish(&mut self, kind: Kind, name: &str, object: Option<Object>) {
         let changed = match object {
-            Some(object) => self.board.put(object),
+            Some(object) => {
+                if let Object::Pool(pool) = &object {
+                    self.board.meters.published(pool);
+                }
+                self.board.put(object)
+            }
             None => {
                 if kind == Kind::Pool {
                     self.readers.retain(|(pool, _), _| pool != name);
                     self.notifier.keep(name, 0);
+                    self.board.meters.gone(name);
                 }
                 if kind == Kind::Policy {
                     let asker = super::policies::asker(name);
@@ -240,6 +251,11 @@ impl Host for RealHost {
 
     fn tell(&mut self, event: &EventObject) {
         line(event);
+        self.board.meters.told(event);
+    }
+
+    fn meter(&mut self, what: &Metered) {
+        self.board.meters.count(what);
     }
 
     fn notify(&mut self, pool: &Arc<PoolFacts>, entry: usize, event: &EventObject) {

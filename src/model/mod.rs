@@ -16,6 +16,7 @@ pub mod limits;
 pub mod line;
 pub mod listing;
 pub mod meta;
+pub mod metered;
 pub mod object;
 pub mod plan;
 pub mod policy;

@@ -112,6 +112,15 @@ pub enum Asker {
     Gauge(String),
 }
 
+impl Asker {
+    /// The name of the trigger or quota.
+    pub fn name(&self) -> &str {
+        match self {
+            Asker::Trigger(name) | Asker::Quota(name) | Asker::Gauge(name) => name,
+        }
+    }
+}
+
 /// How far a signal can be trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum SignalState {

@@ -19,6 +19,8 @@ use super::wire::Status;
 /// What somebody may do; each may do all that the ones before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
+    /// Without a token: the dashboard's files, which say nothing.
+    Nobody,
     /// Look.
     View,
     /// Give tasks.
@@ -30,12 +32,13 @@ pub enum Role {
 }
 
 impl Role {
-    /// All of them.
+    /// Those that a token can have.
     pub const ALL: [Role; 4] = [Role::View, Role::Submit, Role::Operate, Role::Admin];
 
     /// As it is written beside a token.
     pub const fn name(self) -> &'static str {
         match self {
+            Role::Nobody => "nobody",
             Role::View => "view",
             Role::Submit => "submit",
             Role::Operate => "operate",
@@ -83,9 +86,12 @@ impl<S: Sync> FromRequestParts<S> for Peer {
 /// Method, path and the role that it needs. `{}` is any one segment. The first row that fits counts.
 #[rustfmt::skip]
 pub const TABLE: &[(&str, &str, Role)] = &[
+    ("GET", "/", Role::Nobody),
+    ("GET", "/web/{}", Role::Nobody),
     ("GET", "/healthz", Role::View),
     ("GET", "/livez", Role::View),
     ("GET", "/readyz", Role::View),
+    ("GET", "/metrics", Role::View),
     ("GET", "/version", Role::View),
     ("GET", "/api", Role::View),
     ("GET", "/api/v1", Role::View),
@@ -222,7 +228,8 @@ pub struct Network {
 /// 401, 403, 415.
 pub async fn network(State(network): State<Network>, mut request: Request, next: Next) -> Result<Response, Response> {
     network.is_addressed(&request).map_err(|why| forbidden(why).into_response())?;
-    let role = network.role(request.headers()).ok_or_else(stranger)?;
+    let open = matches!(needed(request.method(), request.uri().path()), Ok(Role::Nobody));
+    let role = network.role(request.headers()).or(open.then_some(Role::Nobody)).ok_or_else(stranger)?;
     no_form(request.headers()).map_err(IntoResponse::into_response)?;
     request.extensions_mut().insert(Peer { role, transport: Transport::Network });
     Ok(next.run(request).await)

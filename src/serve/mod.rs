@@ -9,6 +9,8 @@ mod document;
 pub mod hooks;
 mod kube;
 mod leases;
+mod metrics;
+mod page;
 mod policies;
 mod refusal;
 mod routes;

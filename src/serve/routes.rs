@@ -10,7 +10,7 @@ use axum::{Json, Router, middleware};
 use super::app::{App, Params, kind_of, params, value};
 use super::refusal::{Refusal, not_allowed, nowhere};
 use super::wire::BODY_BYTES_MAX;
-use super::{auth, document, kube, leases, policies, streams, tasks, write};
+use super::{auth, document, kube, leases, metrics, page, policies, streams, tasks, write};
 use crate::model::status::Kind;
 
 /// All routes.
@@ -33,6 +33,8 @@ pub fn router(app: App) -> Router {
         .route("/v1/tasks/{id}", get(tasks::one).delete(tasks::cancel))
         .route("/v1/tasks/{id}/log", get(streams::task_log))
         .route("/v1/tasks/{id}/{verb}", post(tasks::verb))
+        .route("/metrics", get(metrics::metrics))
+        .merge(page::router())
         .fallback(|| async { nowhere("") })
         .method_not_allowed_fallback(|| async { not_allowed("the server does not allow this method on the requested resource") })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

@@ -89,7 +89,9 @@ pub(super) fn allowed(app: &App, peer: Peer, text: &str) -> Result<(), Refusal> 
             }
             // Its gauges may be commands, and its bounds say what this machine gives away.
             (Document::ResourcePolicy(_), _) => {
-                return Err(forbidden("policies are applied by way of the socket, on this machine; set mode and profile from here"));
+                return Err(forbidden(
+                    "policies are applied by way of the socket, on this machine; set mode and profile from here",
+                ));
             }
         }
     }

@@ -57,7 +57,8 @@ fn an_interrupted_test_takes_back_what_has_not_started() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ctl"));
     command.arg("--state").arg(scratch.dir.join("state")).args(["capacity-test", "work", "--to", "1", "--", SLEEP]);
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("ctl starts");
-    let queued = || said(&scratch, &["get", "tasks", "--status", "Queued", "-o", "name"]).trim().strip_prefix("task/")?.parse().ok();
+    let queued =
+        || said(&scratch, &["get", "tasks", "--status", "Queued", "-o", "name"]).trim().strip_prefix("task/")?.parse().ok();
     let waiting: u64 = wait("the test's task", queued, || scratch.log());
     signal(child.id(), "INT");
     let output = child.wait_with_output().expect("ctl ends");

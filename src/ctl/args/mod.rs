@@ -85,12 +85,10 @@ pub enum Command {
     #[command(after_help = "Examples:\n  ctl queue web\n  ctl queue")]
     Queue(QueueArgs),
     /// Run sample tasks at rising parallelism, and tell how many workers are enough
-    #[command(
-        after_help = "Examples:\n  ctl capacity-test web --to 8 -- '{\"page\": 3}'\n  \
+    #[command(after_help = "Examples:\n  ctl capacity-test web --to 8 -- '{\"page\": 3}'\n  \
         ctl capacity-test agent --from 2 --to 6 --step 2 --tasks 12 -f payload.json -o json\n\n\
         Keeps so many tasks of its own in the pool at once; the pool must have the workers for them. Nobody else should give it work meanwhile. \
-        Ctrl-C takes back what has not started."
-    )]
+        Ctrl-C takes back what has not started.")]
     CapacityTest(CapacityTest),
     /// Take tasks back; one that runs is stopped
     #[command(after_help = "Examples:\n  ctl cancel 12 13\n  ctl cancel task/12\n  ctl cancel --worker web-0")]
@@ -150,6 +148,9 @@ pub enum Command {
     /// Print a kubeconfig for kubectl, of a daemon that was started with --listen
     #[command(after_help = "Examples:\n  ctl kubeconfig > ~/.kube/weir\n  kubectl --kubeconfig ~/.kube/weir get pools")]
     Kubeconfig,
+    /// Print the address of the dashboard, of a daemon that was started with --listen: keep it as safe as a password
+    #[command(after_help = "Examples:\n  ctl dashboard\n  xdg-open \"$(ctl dashboard)\"")]
+    Dashboard,
     /// Print a completion script for a shell
     #[command(after_help = "Examples:\n  ctl completion bash > ~/.local/share/bash-completion/completions/ctl")]
     Completion {

@@ -19,7 +19,6 @@ use super::tasks::fetch;
 use crate::ctl::args::CapacityTest;
 use crate::ctl::capacity::{Advice, Ended, HEADS, Step, advise, bars, row};
 use crate::ctl::client::{Sent, encoded};
-use crate::serve::wire::columns::text;
 use crate::ctl::error::Failure;
 use crate::ctl::machine::{Look, memory};
 use crate::ctl::print::{Table, as_json, emit, note};
@@ -29,6 +28,7 @@ use crate::model::quantity::Memory;
 use crate::model::status::Kind;
 use crate::model::task::{NewTask, Task, TaskState};
 use crate::model::time::Span;
+use crate::serve::wire::columns::text;
 use crate::serve::wire::tasks::{CapacityView, TaskList, TaskView};
 
 /// Rounds of a step, unless it is said how many tasks: the first and the last one are not counted.
@@ -130,7 +130,10 @@ impl Test<'_> {
         while parallelism <= args.to {
             let tasks = args.tasks.unwrap_or(ROUNDS * parallelism).max(parallelism);
             let step = self.step(parallelism, tasks).await?;
-            self.tell(&format!("{parallelism} at once: {:.1} tasks/min, {} of {tasks} failed", step.per_minute, step.failures), true);
+            self.tell(
+                &format!("{parallelism} at once: {:.1} tasks/min, {} of {tasks} failed", step.per_minute, step.failures),
+                true,
+            );
             let bad = step.failed_percent() > f64::from(args.max_failures);
             steps.push(step);
             if bad {

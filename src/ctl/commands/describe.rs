@@ -10,7 +10,6 @@ use serde_json::Value;
 use super::Context;
 use crate::ctl::error::Failure;
 use crate::ctl::jsonpath::bare;
-use crate::serve::wire::policy_columns;
 use crate::ctl::print::{Table, as_yaml, emit};
 use crate::ctl::resource::{short, targets};
 use crate::ctl::text::tame;
@@ -18,6 +17,7 @@ use crate::ctl::time::{age_of, now};
 use crate::model::status::Kind;
 use crate::model::time::{Span, Wall};
 use crate::serve::wire::columns::{bounds, last_exit, number, pool_status, restarts, row, tasks, text, worker_status};
+use crate::serve::wire::policy_columns;
 
 /// Width of the field names.
 const LABEL_WIDTH: usize = 18;

@@ -4,6 +4,7 @@
 
 mod apply;
 mod capacity_test;
+mod dashboard;
 mod describe;
 mod diff;
 mod edit;
@@ -97,6 +98,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Policy(Policy::Reset { names }) => policy::reset(&context, &names).await,
         Command::Prune(args) => misc::prune(&context, &args.confirm).await,
         Command::Completion { shell } => misc::completion(&shell),
+        Command::Dashboard => dashboard::run(&context.state),
         Command::Kubeconfig => kubeconfig::run(&context.state),
         Command::Version => misc::version(&context).await,
     }

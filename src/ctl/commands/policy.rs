@@ -9,12 +9,12 @@ use super::Context;
 use crate::ctl::args::SetField;
 use crate::ctl::client::{Sent, encoded, path};
 use crate::ctl::error::Failure;
-use crate::serve::wire::policy_columns::{change, change_heads};
 use crate::ctl::print::{Table, emit};
 use crate::ctl::resource::{many, one};
 use crate::ctl::text::tame;
 use crate::model::status::Kind;
 use crate::serve::wire::Status;
+use crate::serve::wire::policy_columns::{change, change_heads};
 
 /// `ctl set`
 pub(super) async fn set(context: &Context, field: SetField, words: &[String]) -> Result<(), Failure> {

@@ -17,9 +17,9 @@ use crate::model::status::Kind;
 use crate::serve::app::{App, Params, Query, kind_of, params, value};
 use crate::serve::auth::Peer;
 use crate::serve::refusal::{Refusal, bad, not_allowed, nowhere};
-use crate::serve::{policies, streams};
 use crate::serve::wire::{Details, GROUP, NAMESPACE, Status};
 use crate::serve::write::{Sent, is_dry, yaml_body};
+use crate::serve::{policies, streams};
 
 /// All of them.
 pub fn router() -> Router<App> {
@@ -170,7 +170,9 @@ async fn namespace(Path(name): Path<String>) -> Answer {
 fn only_pools(plural: &str, what: &str) -> Result<(), Refusal> {
     match kind_of(plural)? == Kind::Pool {
         true => Ok(()),
-        false => Err(not_allowed(&format!("only workerpools can be {what} here; policies are applied with ctl apply, the rest follows from them"))),
+        false => Err(not_allowed(&format!(
+            "only workerpools can be {what} here; policies are applied with ctl apply, the rest follows from them"
+        ))),
     }
 }
 

@@ -4,9 +4,9 @@
 
 use serde_json::Value;
 
+use super::age::age_of;
 pub use super::fields::{condition, number, text};
 use super::policy_columns as policies;
-use super::age::age_of;
 use crate::model::reading::shown;
 use crate::model::status::Kind;
 use crate::model::time::{Span, Wall};

@@ -4,8 +4,8 @@
 
 use serde_json::Value;
 
-use super::fields::{condition, number, text};
 use super::age::age_of;
+use super::fields::{condition, number, text};
 use crate::model::reading::shown;
 use crate::model::time::Wall;
 

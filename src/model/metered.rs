@@ -1,0 +1,29 @@
+//! What is counted as it happens, for the metrics: what no object shows any more when it is over.
+//! Saying it changes nothing; whoever counts is the host's affair.
+
+use super::task::EndReason;
+use super::time::Span;
+use super::worker::ExitReason;
+
+/// Something that has happened and is counted.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Metered {
+    /// An attempt at a task has ended.
+    Attempt {
+        /// Whose task.
+        pool: String,
+        /// How.
+        end: EndReason,
+        /// From the time it was wanted to its start.
+        waited: Span,
+        /// From its start to its end.
+        ran: Span,
+    },
+    /// A worker has ended.
+    Exit {
+        /// Whose worker.
+        pool: String,
+        /// How.
+        reason: ExitReason,
+    },
+}

@@ -1,0 +1,84 @@
+// What the page knows: the objects by name, a short history of each pool, and who wants to hear of changes.
+
+import { get, keep } from "./api.js";
+
+const HISTORY_MS = 30 * 60 * 1000, HISTORY_MAX = 900, EVENTS_MAX = 500, SETTLE_MS = 250;
+
+/** Objects by name. */
+export const world = { workerpools: new Map(), workers: new Map(), resourcepolicies: new Map(), events: new Map(), tasks: [] };
+/** Of each pool: `{time, workers, wanted, backlog}`, oldest first. */
+export const history = new Map();
+
+const listeners = new Set();
+/** Hear of changes; several in a moment are told once. */
+export const listen = (listener) => listeners.add(listener);
+
+let due = false;
+function tell() {
+  if (due) return;
+  due = true;
+  requestAnimationFrame(() => { due = false; listeners.forEach((listener) => listener()); });
+}
+
+let wait = null;
+/** Tasks have no watch of their own: a pool whose queue changed says when to look again. */
+function lookAtTasks() {
+  wait ??= setTimeout(async () => {
+    wait = null;
+    try { world.tasks = (await get("/v1/tasks?limit=500")).items; tell(); } catch { /* The watches say that the daemon is away. */ }
+  }, SETTLE_MS);
+}
+
+/** How much waits, over all that a pool looks at. */
+export function backlog(pool) {
+  const queue = pool.status?.queue;
+  if (queue) return queue.ready + queue.delayed + queue.blocked + queue.running;
+  const known = (pool.status?.backlog ?? []).filter((signal) => signal.value !== null);
+  return known.length ? known.reduce((sum, signal) => sum + signal.value, 0) : null;
+}
+
+function remember(pool) {
+  const points = history.get(pool.metadata.name) ?? [];
+  const status = pool.status ?? {};
+  points.push({ time: Date.now(), workers: status.replicas ?? 0, wanted: status.desiredReplicas ?? 0, backlog: backlog(pool) });
+  while (points.length > HISTORY_MAX || Date.now() - points[0].time > HISTORY_MS) points.shift();
+  history.set(pool.metadata.name, points);
+}
+
+/** The sizes that the events still tell of, so that a page that was just opened is not empty. */
+function recall() {
+  for (const event of [...world.events.values()].filter((event) => event.reason === "Scaled")) {
+    const [, from, to] = /^(\d+) → (\d+) /.exec(event.note) ?? [];
+    const name = event.regarding?.name ?? String(event.regarding).replace("pool/", "");
+    const time = Date.parse(event.eventTime), points = history.get(name);
+    if (to === undefined || !points || points[0].time <= time || Date.now() - time > HISTORY_MS) continue;
+    points.unshift({ time: time - 1, workers: +from, wanted: +from, backlog: null }, { time, workers: +to, wanted: +to, backlog: null });
+    points.sort((a, b) => a.time - b.time);
+  }
+}
+
+function hear(kind, changed) {
+  return {
+    reset(items) {
+      world[kind].clear();
+      items.forEach((item) => { world[kind].set(item.metadata.name, item); changed?.(item); });
+      // Whichever of the two lists comes last.
+      if (kind === "events" || kind === "workerpools") recall();
+      tell();
+    },
+    change(type, object) {
+      if (type === "DELETED") world[kind].delete(object.metadata.name);
+      else { world[kind].set(object.metadata.name, object); changed?.(object); }
+      if (kind === "events") while (world.events.size > EVENTS_MAX) world.events.delete(world.events.keys().next().value);
+      tell();
+    },
+  };
+}
+
+/** Begin; `state(words)` hears whether it is live. Rejects when the daemon does not let us in. */
+export async function begin(state) {
+  const watch = (kind, changed) => keep(kind, { state, ...hear(kind, changed) });
+  const pools = watch("workerpools", (pool) => { remember(pool); if (pool.status?.queue) lookAtTasks(); });
+  lookAtTasks();
+  await Promise.all([pools, watch("workers"), watch("events"), watch("resourcepolicies")]);
+}

@@ -1,0 +1,178 @@
+// The pages, each a function of what is known to a tree of elements.
+
+import * as act from "./actions.js";
+import { bar, chart, spark } from "./charts.js";
+import { ago, ahead, badge, bytes, el, span, table } from "./dom.js";
+import { backlog, history, world } from "./store.js";
+
+const name = (object) => object.metadata.name;
+const byName = (map) => [...map.values()].sort((a, b) => name(a).localeCompare(name(b), undefined, { numeric: true }));
+const link = (pool) => el("a", { href: `#/pool/${encodeURIComponent(pool)}` }, pool);
+const button = (words, onclick, label) => el("button", { class: "small", type: "button", onclick, "aria-label": label }, words);
+const shown = (value) => (value === null || value === undefined ? "–" : String(+value.toFixed(2)));
+const section = (title, ...children) => el("section", { "data-key": title }, el("h2", {}, title), children);
+const condition = (object, type) => (object.status?.conditions ?? []).find((condition) => condition.type === type);
+const holds = (object, type) => condition(object, type)?.status === "True";
+
+/** In one word, the worst first. */
+function state(pool) {
+  if (holds(pool, "Terminating")) return badge("Terminating", "warn");
+  for (const bad of ["CrashLoop", "PruneBlocked"]) if (holds(pool, bad)) return badge(bad, "bad");
+  if (condition(pool, "Accepted")?.status === "False") return badge("Invalid", "bad");
+  if (condition(pool, "ScalingActive")?.status === "False") return badge(condition(pool, "ScalingActive").reason, "warn");
+  if (holds(pool, "Ready")) return badge("Ready", "good");
+  return badge(holds(pool, "Progressing") ? "Progressing" : "NotReady", "warn");
+}
+
+const range = (pool) => {
+  const { min, max } = pool.status?.scaling ?? {};
+  return min === undefined ? String(pool.spec.replicas ?? 1) : `${min}–${max}`;
+};
+
+export function pools() {
+  const rows = byName(world.workerpools);
+  return [el("h1", {}, "Pools"), section("All pools", table("Pools", [
+    ["Name", (pool) => link(name(pool))],
+    ["Last 30 minutes", (pool) => spark(history.get(name(pool)) ?? [], `workers of ${name(pool)}, now ${pool.status?.replicas ?? 0}`)],
+    ["Ready", (pool) => String(pool.status?.readyReplicas ?? 0), "n"],
+    ["Wanted", (pool) => String(pool.status?.desiredReplicas ?? 0), "n"],
+    ["Range", range, "n"],
+    ["Backlog", (pool) => shown(backlog(pool)), "n"],
+    ["State", state],
+    ["Why", (pool) => pool.status?.waitingOn?.[0] ?? pool.status?.lastScale?.reason ?? condition(pool, "Ready")?.message ?? "", "words"],
+    ["Age", (pool) => ago(pool.metadata.creationTimestamp), "n"],
+  ], rows, name))];
+}
+
+function why(pool) {
+  const told = pool.status?.scaling;
+  const waits = (pool.status?.waitingOn ?? []).map((wait) => el("li", {}, wait));
+  if (!told) return [el("p", {}, `The number is fixed: spec.replicas is ${pool.spec.replicas ?? 1}.`), waits.length > 0 && el("ul", {}, waits)];
+  return [
+    table("Signals", [
+      ["Trigger", (signal) => signal.trigger], ["Value", (signal) => shown(signal.value), "n"],
+      ["State", (signal) => badge(signal.state, { Fresh: "good", Stale: "warn" }[signal.state] ?? "bad")],
+      ["Read", (signal) => (signal.time ? `${ago(signal.time)} ago` : "–")], ["Wants", (signal) => shown(signal.wants), "n"],
+      ["Why", (signal) => `${signal.says ?? ""}${signal.error ? `; failed: ${signal.error}` : ""}`, "words"],
+    ], told.signals ?? [], (signal) => signal.trigger),
+    el("p", {}, `Asked for: ${told.raw}`),
+    (told.clamps ?? []).length > 0 && table("Clamps", [
+      ["Changed by", (clamp) => clamp.name], ["From", (clamp) => String(clamp.from), "n"], ["To", (clamp) => String(clamp.to), "n"],
+      ["For", (clamp) => (clamp.until ? ahead(clamp.until) : "–"), "n"], ["Why", (clamp) => clamp.why, "words"],
+    ], told.clamps, (clamp) => clamp.name),
+    el("p", {}, el("strong", {}, `Decided: ${told.final}`), told.nextChange ? `; the next change is possible in ${ahead(told.nextChange)}` : ""),
+    waits.length > 0 && el("div", {}, "Waits for:", el("ul", {}, waits)),
+  ];
+}
+
+function poolActions(pool) {
+  const scaled = Boolean(pool.spec.scale), held = pool.metadata.annotations?.["weir.dev/paused-until"];
+  const queue = pool.status?.queue;
+  return el("div", { class: "actions" },
+    !scaled && button("Scale…", () => act.scale(pool)),
+    scaled && (held ? button("Follow triggers again", () => act.resumeScaling(name(pool))) : button("Hold this size…", () => act.pauseScaling(name(pool)))),
+    button("Restart workers…", () => act.rollout(name(pool))),
+    pool.spec.queue && button("Submit a task…", () => act.submit(name(pool))),
+    pool.spec.queue && (queue?.pausedUntil ? button("Resume the queue", () => act.resumeQueue(name(pool))) : button("Pause the queue", () => act.pauseQueue(name(pool)))));
+}
+
+export function pool(wanted) {
+  const found = world.workerpools.get(wanted);
+  if (!found) return [el("h1", {}, wanted), el("p", { class: "empty" }, "There is no pool of this name (any more).")];
+  const points = history.get(wanted) ?? [], status = found.status ?? {}, queue = status.queue;
+  const figure = (title, value) => el("div", {}, el("dt", {}, title), el("dd", {}, String(value)));
+  return [
+    el("h1", {}, wanted, " ", state(found)),
+    el("section", { "data-key": "figures" },
+      el("dl", { class: "figures" }, figure("Ready", `${status.readyReplicas ?? 0} of ${status.replicas ?? 0}`), figure("Wanted", status.desiredReplicas ?? 0), figure("Range", range(found)),
+        figure("Busy", status.busyReplicas ?? 0), figure("Backlog", shown(backlog(found))), queue && figure("Wait for the next", queue.estimatedWait ?? "–"),
+        queue?.stats && figure("Done / failed", `${queue.stats.done} / ${queue.stats.failed}`)),
+      chart("Workers", points, "workers", { key: "wanted", name: "Wanted" }),
+      points.some((point) => Number.isFinite(point.backlog)) && chart("Backlog", points, "backlog"),
+      poolActions(found)),
+    section("Why this many", why(found)),
+    section("Workers", workerTable([...world.workers.values()].filter((worker) => worker.metadata.owner === wanted))),
+    found.spec.queue && section("Queue", taskTable(world.tasks.filter((task) => task.pool === wanted))),
+    section("Conditions", table("Conditions", [
+      ["Type", (row) => row.type], ["Status", (row) => row.status], ["Reason", (row) => row.reason], ["Message", (row) => row.message ?? "", "words"], ["For", (row) => ago(row.lastTransitionTime), "n"],
+    ], status.conditions ?? [], (row) => row.type)),
+    section("Events", eventTable([...world.events.values()].filter((event) => about(event) === `pool/${wanted}` || about(event).startsWith(`worker/${wanted}-`)).slice(-50))),
+  ];
+}
+
+const phases = { Ready: "good", Running: "good", Busy: "good", Completed: "quiet", Stopped: "quiet", Failed: "bad", Stuck: "bad", BackOff: "warn", CrashLoop: "bad" };
+
+function workerTable(rows) {
+  const order = (a, b) => name(a).localeCompare(name(b), undefined, { numeric: true });
+  return table("Workers", [
+    ["Name", (worker) => name(worker)], ["Pool", (worker) => link(worker.metadata.owner)],
+    ["State", (worker) => badge(worker.status.phase, phases[worker.status.phase] ?? "warn")],
+    ["Pid", (worker) => String(worker.status.pid ?? "–"), "n"], ["Restarts", (worker) => String(worker.status.restarts), "n"],
+    ["Since", (worker) => ago(worker.status.startedAt), "n"], ["Tasks", (worker) => (worker.status.tasks ?? []).join(", ") || "–"],
+    ["Done / failed", (worker) => (worker.status.stats ? `${worker.status.stats.done} / ${worker.status.stats.failed}` : "–"), "n"],
+    ["Message", (worker) => worker.status.message ?? "", "words"],
+    ["", (worker) => el("span", { class: "actions" }, button("Log", () => act.workerLog(name(worker)), `Log of ${name(worker)}`), button("Restart…", () => act.restart(name(worker)), `Restart ${name(worker)}`))],
+  ], rows.sort(order), name);
+}
+
+export const workers = () => [el("h1", {}, "Workers"), section("All workers", workerTable([...world.workers.values()]))];
+
+// A leased task is one that runs: the word that `ctl` has for it too.
+const stateOf = (task) => (task.state === "Leased" ? "Running" : task.state);
+const kinds = { Succeeded: "good", Running: "good", Failed: "bad", Dead: "bad", Expired: "warn", Cancelled: "quiet" };
+const ended = (task) => Boolean(task.finished);
+
+function taskTable(rows) {
+  const rank = (task) => (stateOf(task) === "Running" ? 0 : ended(task) ? 2 : 1);
+  const order = (a, b) => rank(a) - rank(b) || (ended(a) ? b.id - a.id : (a.position ?? 1e9) - (b.position ?? 1e9) || b.priority - a.priority || a.id - b.id);
+  return table("Tasks", [
+    ["Task", (task) => el("button", { class: "small", type: "button", onclick: () => act.taskWhole(task.id) }, String(task.id)), "n"],
+    ["Pool", (task) => link(task.pool)], ["State", (task) => badge(stateOf(task), kinds[stateOf(task)] ?? "quiet")],
+    ["Place", (task) => String(task.position ?? "–"), "n"], ["Priority", (task) => String(task.priority), "n"],
+    ["Payload", (task) => short(JSON.stringify(task.payload)), "words"], ["Worker", (task) => task.worker ?? "–"],
+    ["Attempt", (task) => `${task.attempt}/${task.maxAttempts}`, "n"], ["Submitted", (task) => ago(task.created), "n"],
+    ["Took", (task) => (task.end?.ranMs !== undefined ? span(task.end.ranMs) : stateOf(task) === "Running" ? ago(task.started) : "–"), "n"],
+    ["End", (task) => (task.end ? short(`${task.end.reason}${task.end.message ? `: ${task.end.message}` : ""}`) : "–"), "words"],
+    ["", (task) => el("span", { class: "actions" },
+      button("Log", () => act.taskLog(task.id), `Log of task ${task.id}`),
+      task.state === "Held" && button("Release", () => act.release(task.id), `Release task ${task.id}`),
+      ended(task) ? task.state !== "Succeeded" && button("Retry", () => act.retry(task.id), `Retry task ${task.id}`) : button("Cancel…", () => act.cancel(task.id), `Cancel task ${task.id}`))],
+  ], rows.sort(order).slice(0, 200), (task) => `task-${task.id}`);
+}
+
+const short = (text) => (text.length > 140 ? `${text.slice(0, 139)}…` : text);
+
+export const tasks = () => [el("h1", {}, "Tasks"), section("Running, waiting, and ended", taskTable([...world.tasks]))];
+
+const select = (words, options, value, onchange) => el("select", { "aria-label": words, onchange: (event) => onchange(event.target.value) }, options.map((option) => el("option", { value: option, selected: option === value }, option)));
+
+export function policies() {
+  const amount = (used, limit, percent) => el("span", {}, `${used} of ${limit}`, bar(percent));
+  const limits = (policy) => policy.status?.limits ?? {}, usage = (policy) => policy.status?.usage ?? {};
+  const rows = byName(world.resourcepolicies);
+  return [el("h1", {}, "Policies"), section("All policies", table("Policies", [
+    ["Name", name], ["Target", (policy) => policy.spec.target.pool ? link(policy.spec.target.pool) : policy.spec.target.unit?.name],
+    ["Mode", (policy) => select(`Mode of ${name(policy)}`, ["Enabled", "Manual", "Disabled"], policy.spec.mode, (value) => act.setPolicy(name(policy), "mode", value))],
+    ["Profile", (policy) => select(`Profile of ${name(policy)}`, ["Conservative", "Balanced", "Aggressive"], policy.spec.profile, (value) => act.setPolicy(name(policy), "profile", value))],
+    ["CPU", (policy) => amount(`${shown(usage(policy).cpuCores)} cores`, limits(policy).cpu ?? "no limit", usage(policy).cpuPercent)],
+    ["Memory", (policy) => amount(bytes(usage(policy).memoryBytes), limits(policy).memory ?? "no limit", usage(policy).memoryPercent)],
+    ["Tasks", (policy) => amount(shown(usage(policy).tasks), limits(policy).tasks ?? "no limit", usage(policy).tasksPercent)],
+    ["Expected", (policy) => expected(policy.status?.forecast), "words"],
+    ["State", (policy) => holds(policy, "Failed") ? el("span", {}, badge("Failed", "bad"), " ", button("Reset", () => act.resetPolicy(name(policy)))) : badge(holds(policy, "LimitsEnforced") ? "Enforced" : "NotEnforced", holds(policy, "LimitsEnforced") ? "good" : "warn")],
+    ["Last", (policy) => policy.status?.history?.at(-1)?.reason ?? condition(policy, "LimitsEnforced")?.message ?? "", "words"],
+  ], rows, name))];
+}
+
+const expected = (forecast) => (forecast ? forecast.summary ?? JSON.stringify(forecast) : "–");
+
+const about = (event) => (event.regarding?.name ? `${event.regarding.kind === "Worker" ? "worker" : "pool"}/${event.regarding.name}` : String(event.regarding));
+const warning = (event) => event.type === "Warning";
+
+function eventTable(rows) {
+  return table("Events", [
+    ["When", (event) => `${ago(event.eventTime)} ago`], ["", (event) => badge(warning(event) ? "Warning" : "Normal", warning(event) ? "warn" : "quiet")],
+    ["Reason", (event) => event.reason], ["About", about], ["What", (event) => event.note, "words"],
+  ], rows.sort((a, b) => Date.parse(b.eventTime) - Date.parse(a.eventTime)), name);
+}
+
+export const events = () => [el("h1", {}, "Events"), section("Newest first", eventTable([...world.events.values()]))];
