@@ -155,7 +155,7 @@ impl<H: Host> Engine<H> {
             listed: false,
             draining: false,
         };
-        engine.restore_policies(stored.policies);
+        engine.restore_policies(stored.policies, stored.used);
         for (name, pool) in stored.pools {
             engine.pools.entry(name).or_default().stored = pool;
         }

@@ -26,6 +26,7 @@ use crate::model::source::Source;
 use crate::model::status::{API_VERSION, EventObject, EventType, Kind, Meta, Object};
 use crate::model::time::{Now, Span};
 use crate::model::usage::Usage;
+use crate::model::used::UsedWindow;
 
 /// A policy whose turn panicked is looked at again after this long.
 const PANIC_RETRY: Span = Span::secs(10);
@@ -37,9 +38,12 @@ pub(super) fn asker(policy: &str) -> String {
 
 impl<H: Host> Engine<H> {
     /// What the store holds of policies.
-    pub(super) fn restore_policies(&mut self, stored: Vec<(String, StoredPolicy)>) {
+    pub(super) fn restore_policies(&mut self, stored: Vec<(String, StoredPolicy)>, used: Vec<(String, UsedWindow)>) {
         for (name, stored) in stored {
             self.policies.entry(name).or_default().stored = stored;
+        }
+        for (name, used) in used {
+            self.policies.entry(name).or_default().used = used;
         }
     }
 
@@ -56,6 +60,7 @@ impl<H: Host> Engine<H> {
             }
             if policy.facts.as_deref() != Some(&facts) {
                 policy.facts = Some(Arc::new(facts));
+                policy.forecast_at = None;
                 self.queue.add(Key::Policy(name), now.mono);
             }
         }
@@ -133,6 +138,9 @@ impl<H: Host> Engine<H> {
         if !self.may_decide() || self.is_draining() {
             return None;
         }
+        if let Some(policy) = self.policies.get_mut(name) {
+            policy.look_ahead(name, now);
+        }
         let policy = self.policies.get(name)?;
         let facts = policy.facts.clone()?;
         let unable = self.host.limits_unable();
@@ -148,11 +156,14 @@ impl<H: Host> Engine<H> {
             reserve: self.kept_for_host(),
             others: self.given_to_others(name),
             pool_idle: facts.spec.target.pool.as_deref().and_then(|pool| self.pool_idle(pool)),
-            forecast: None,
+            forecast: policy.forecast.as_ref(),
         };
         let planned = catch_unwind(AssertUnwindSafe(|| limits::policy(&observation, now)));
         let policy = self.policies.get_mut(name)?;
         (policy.look, policy.outcome, policy.reset) = (None, None, false);
+        if let Ok(plan) = &planned {
+            policy.used.since(plan.stored.since);
+        }
         if planned.is_err() {
             tracing::error!(policy = name, "deciding panicked; the limits are left as they are, all else goes on");
             self.queue.add(Key::Policy(name.to_owned()), now.mono.after(PANIC_RETRY));

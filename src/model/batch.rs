@@ -12,6 +12,7 @@ use super::queue_work::{QueueCounts, QueueWork};
 use super::status::{EventObject, PoolStatus};
 use super::task::Task;
 use super::time::{Now, Wall};
+use super::used::UsedWindow;
 use super::worker::SlotId;
 
 /// Rows to change and history to add, all or nothing.
@@ -90,6 +91,8 @@ pub struct Stored {
     pub pools: Vec<(String, StoredPool)>,
     /// Policies.
     pub policies: Vec<(String, StoredPolicy)>,
+    /// What the targets of policies used, the oldest first.
+    pub used: Vec<(String, UsedWindow)>,
     /// Slot records. Moments of another boot have been removed from them.
     pub slots: Vec<(SlotId, Record)>,
     /// The newest events, oldest first.

@@ -37,5 +37,6 @@ pub mod task;
 pub mod template;
 pub mod time;
 pub mod usage;
+pub mod used;
 pub mod worker;
 pub mod workload;

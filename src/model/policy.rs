@@ -294,6 +294,25 @@ impl Resource {
             Resource::Tasks => amount.to_string(),
         }
     }
+
+    /// An amount in its smallest unit as samples count it: cores, bytes, processes and threads.
+    pub fn in_series(self, amount: u64) -> f64 {
+        match self {
+            Resource::Cpu => amount as f64 / 1000.0,
+            Resource::Memory | Resource::Tasks => amount as f64,
+        }
+    }
+
+    /// So much of it as samples count it, in words that leave out what nobody reads: `1.25 cores`, `30.5Gi`, `240`.
+    pub fn roughly(self, amount: f64) -> String {
+        const MI: f64 = 1_048_576.0;
+        match self {
+            Resource::Cpu => format!("{amount:.2} cores"),
+            Resource::Memory if amount.abs() >= 1024.0 * MI => format!("{:.1}Gi", amount / 1024.0 / MI),
+            Resource::Memory => format!("{:.1}Mi", amount / MI),
+            Resource::Tasks => format!("{amount:.0}"),
+        }
+    }
 }
 
 impl Amounts {

@@ -66,6 +66,8 @@ pub struct StoredPolicy {
     pub orders: u64,
     /// Kills for want of memory that were not yet answered with more.
     pub oom_owed: bool,
+    /// Since when it has this target: what was used before was another's.
+    pub since: Wall,
 }
 
 /// A change that failed.
@@ -128,7 +130,7 @@ pub struct PolicyObservation<'a> {
     pub others: Amounts,
     /// The target pool has no busy worker and an empty queue; absent: the target is no pool.
     pub pool_idle: Option<bool>,
-    /// What is expected.
+    /// What is expected, with the way to the horizon.
     pub forecast: Option<&'a ForecastStatus>,
 }
 

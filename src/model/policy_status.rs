@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::forecast::Prediction;
 use super::limits::LimitChange;
 use super::object::{Condition, Meta, Source};
-use super::policy::{Amounts, Mode, PolicySpec, Profile};
+use super::policy::{Amounts, Mode, PolicySpec, Profile, Resource};
 use super::time::Wall;
 
 /// Changes that a status shows.
@@ -137,14 +138,44 @@ pub struct PressureStatus {
     pub io: Option<f64>,
 }
 
-/// What is expected of a target.
+/// What is expected of a target, for each resource that its policy is about. Where a status is shown or kept, the way to the
+/// horizon is left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ForecastStatus {
-    /// How it was come by, or why there is none.
-    pub method: String,
-    /// In words.
-    pub message: String,
+    /// All of it in words.
+    pub summary: String,
+    /// CPU, in cores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Prediction>,
+    /// Memory, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Prediction>,
+    /// Processes and threads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<Prediction>,
+    /// Of what nothing can be said, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unknown: Vec<String>,
+}
+
+impl ForecastStatus {
+    /// What is expected of one resource.
+    pub fn of(&self, resource: Resource) -> Option<&Prediction> {
+        match resource {
+            Resource::Cpu => self.cpu.as_ref(),
+            Resource::Memory => self.memory.as_ref(),
+            Resource::Tasks => self.tasks.as_ref(),
+        }
+    }
+
+    /// The same without the way to the horizon, which is too long to be written at each look.
+    #[must_use]
+    pub fn short(&self) -> ForecastStatus {
+        let short = |of| self.of(of).map(|all| Prediction { path: Vec::new(), ..all.clone() });
+        let (cpu, memory, tasks) = (short(Resource::Cpu), short(Resource::Memory), short(Resource::Tasks));
+        ForecastStatus { cpu, memory, tasks, ..self.clone() }
+    }
 }
 
 /// A row of the kept usage of a policy's target.

@@ -19,8 +19,11 @@ use super::app::App;
 use super::refusal::Refusal;
 use super::wire::Status;
 use crate::engine::handle::Labels;
+use crate::model::policy::Resource;
+use crate::model::policy_status::PolicyObject;
 use crate::model::scaling::SignalState;
 use crate::model::status::{Kind, Meta, Object, PoolObject, Truth, WorkerObject};
+use crate::model::used::Used;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -39,6 +42,8 @@ struct Shown {
     capacity: Gauges,
     condition: Gauges,
     busy: Gauges,
+    limit: Gauges,
+    usage: Gauges,
     restarts: Family<Labels, Counter>,
 }
 
@@ -58,6 +63,11 @@ pub async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Respo
     for object in app.handle.list(Kind::Worker).1 {
         if let Object::Worker(worker) = &*object {
             shown.worker(worker);
+        }
+    }
+    for object in app.handle.list(Kind::Policy).1 {
+        if let Object::Policy(policy) = &*object {
+            shown.policy(policy);
         }
     }
     let mut text = String::new();
@@ -99,6 +109,8 @@ impl Shown {
         registry.register("queue_depth", "Tasks of a pool that have not ended, by state", self.depth.clone());
         registry.register("queue_capacity", "Most tasks queued", self.capacity.clone());
         registry.register("queue_busy_seconds", "Time spent on tasks since the daemon started", self.busy.clone());
+        registry.register("policy_limit", "The limit that holds, in cores, bytes or tasks", self.limit.clone());
+        registry.register("policy_usage", "What a target used at the last look, in cores, bytes or tasks", self.usage.clone());
         registry.register("worker_restarts", "Starts after an end that was not asked for, by worker", self.restarts.clone());
         registry
     }
@@ -107,6 +119,20 @@ impl Shown {
         let Meta { name, owner, .. } = &worker.metadata;
         let labels = vec![("pool", owner.clone().unwrap_or_default()), ("worker", name.clone())];
         self.restarts.get_or_create(&labels).inc_by(u64::from(worker.status.restarts));
+    }
+
+    fn policy(&self, policy: &PolicyObject) {
+        let (name, status) = (policy.metadata.name.as_str(), &policy.status);
+        let used = status.usage.as_ref().map(Used::of);
+        for of in Resource::EACH {
+            let labels = [("policy", name), ("resource", of.name())];
+            if let Some(limit) = status.limits.of(of) {
+                set(&self.limit, labels, of.in_series(limit));
+            }
+            if let Some(used) = used.map(|used| used.by(of)).filter(|used| used.is_finite()) {
+                set(&self.usage, labels, used);
+            }
+        }
     }
 
     fn pool(&self, pool: &PoolObject) {

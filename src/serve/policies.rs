@@ -1,4 +1,5 @@
-//! What is kept of policies, and what a person may say to one: its history, the usage of its target, a reset, its mode and profile.
+//! What is kept of policies, and what a person may say to one: its history, the usage of its target, what is
+//! expected of it, a reset, its mode and profile.
 //!
 //! Bounds, targets and the rest are the document's: they are changed there.
 
@@ -10,6 +11,8 @@ use super::app::{App, Params, number, params};
 use super::refusal::{Refusal, bad, nowhere};
 use super::wire::Status;
 use crate::engine::handle::{Edit, PolicyWord};
+use crate::model::policy_status::ForecastStatus;
+use crate::model::status::{Kind, Object};
 use crate::model::time::Wall;
 
 /// Changes that are shown where nobody says how many.
@@ -17,7 +20,7 @@ const HISTORY: u64 = 100;
 /// Changes that are shown at once at most.
 const HISTORY_MAX: u64 = 10_000;
 
-/// `GET /v1/policies/{name}/history?limit=` and `…/metrics?since=`, in milliseconds since the epoch.
+/// `GET /v1/policies/{name}/history?limit=` and `…/metrics?since=`, in milliseconds since the epoch, and `…/forecast`.
 pub async fn show(
     State(app): State<App>,
     Path((name, what)): Path<(String, String)>,
@@ -35,8 +38,19 @@ pub async fn show(
             let rows = app.handle.policy_metrics(&name, Wall(since)).await?;
             Ok(Json(json!({ "items": rows })))
         }
-        _ => Err(nowhere(": of a policy there are history and metrics")),
+        "forecast" => Ok(Json(forecast(&app, &name)?)),
+        _ => Err(nowhere(": of a policy there are history, metrics and forecast")),
     }
+}
+
+/// What was expected at the last look.
+fn forecast(app: &App, name: &str) -> Result<Value, Refusal> {
+    let forecast = match &*app.handle.get(Kind::Policy, name)? {
+        Object::Policy(policy) => policy.status.forecast.clone(),
+        Object::Pool(_) | Object::Worker(_) | Object::Event(_) => None,
+    };
+    let none = || ForecastStatus { summary: "nobody has looked yet".into(), ..ForecastStatus::default() };
+    Ok(json!(forecast.unwrap_or_else(none)))
 }
 
 /// `POST /v1/policies/{name}/reset`

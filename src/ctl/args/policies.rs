@@ -46,6 +46,15 @@ pub enum Policy {
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: u32,
     },
+    /// What is expected of a policy's target, and how right that was before
+    Forecast {
+        /// policy/NAME
+        #[arg(required = true, value_name = "POLICY")]
+        names: Vec<String>,
+        /// json, yaml or jsonpath=TEMPLATE
+        #[arg(short, long, value_name = "FORMAT")]
+        output: Option<String>,
+    },
     /// Let a policy go on whose last change failed
     Reset {
         /// policy/NAME

@@ -196,6 +196,7 @@ fn policy(object: &Value, now: Wall) -> String {
     sheet.line("Checks", &format!("{} with a breach | {} calm, in a row", checks[0], checks[1]));
     let counts = [number(object, "/status/scaleUpCount"), number(object, "/status/scaleDownCount")];
     sheet.line("Changes", &format!("{} up | {} down", counts[0], counts[1]));
+    sheet.maybe("Expected", text(object, "/status/forecast/summary"));
     let history = object.pointer("/status/history").and_then(Value::as_array).into_iter().flatten();
     sheet.text()
         + &conditions(object, now)

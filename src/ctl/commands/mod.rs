@@ -95,6 +95,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Simulate(args) => simulate::run(&context, &args),
         Command::Set(args) => policy::set(&context, args.field, &args.words).await,
         Command::Policy(Policy::History { names, limit }) => policy::history(&context, &names, limit).await,
+        Command::Policy(Policy::Forecast { names, output }) => policy::forecast(&context, &names, output.as_deref()).await,
         Command::Policy(Policy::Reset { names }) => policy::reset(&context, &names).await,
         Command::Prune(args) => misc::prune(&context, &args.confirm).await,
         Command::Completion { shell } => misc::completion(&shell),

@@ -9,12 +9,14 @@ use super::Context;
 use crate::ctl::args::SetField;
 use crate::ctl::client::{Sent, encoded, path};
 use crate::ctl::error::Failure;
-use crate::ctl::print::{Table, emit};
+use crate::ctl::print::{Format, Table, as_json, as_yaml, emit};
 use crate::ctl::resource::{many, one};
-use crate::ctl::text::tame;
+use crate::ctl::text::{tame, tame_block};
+use crate::model::policy::Resource;
 use crate::model::status::Kind;
 use crate::serve::wire::Status;
-use crate::serve::wire::policy_columns::{change, change_heads};
+use crate::serve::wire::fields;
+use crate::serve::wire::policy_columns::{change, change_heads, expected, expected_heads};
 
 /// `ctl set`
 pub(super) async fn set(context: &Context, field: SetField, words: &[String]) -> Result<(), Failure> {
@@ -36,6 +38,31 @@ pub(super) async fn history(context: &Context, words: &[String], limit: u32) -> 
     let rows = found.pointer("/items").and_then(Value::as_array).into_iter().flatten();
     rows.for_each(|row| table.add(change(row)));
     emit(&table.take())
+}
+
+/// `ctl policy forecast`
+pub(super) async fn forecast(context: &Context, words: &[String], output: Option<&str>) -> Result<(), Failure> {
+    let format = Format::parse(output)?;
+    let name = one(words, Kind::Policy)?;
+    let at = format!("/v1/policies/{}/forecast", encoded(&name));
+    let found: Value = context.client.ask(Method::GET, &at, Sent::nothing()).await?;
+    match format {
+        Format::Json => emit(&as_json(&found)),
+        Format::Yaml => emit(&as_yaml(&found)),
+        Format::JsonPath(template) => emit(&tame_block(&template.render(&found))),
+        Format::Table { .. } => emit(&forecast_table(&found)),
+        Format::Name | Format::Columns(_) => Err(Failure::Usage("a forecast is a table, json, yaml or jsonpath=TEMPLATE".into())),
+    }
+}
+
+fn forecast_table(found: &Value) -> String {
+    let known: Vec<Vec<String>> = Resource::EACH.into_iter().filter_map(|of| expected(found, of)).collect();
+    let mut table = Table::new(&expected_heads(), !known.is_empty());
+    known.into_iter().for_each(|row| table.add(row));
+    let unknown = found.pointer("/unknown").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let unknown: String = unknown.map(|why| format!("not known: {}\n", tame(why))).collect();
+    let text = table.take() + &unknown;
+    if text.is_empty() { format!("{}\n", tame(fields::text(found, "/summary"))) } else { text }
 }
 
 /// `ctl policy reset`

@@ -2,9 +2,10 @@
 //!
 //! One turn takes in what came of the last order and what the last look showed, decides on at most one change, and says all of
 //! it. [`rules`] fills in the profile, [`measure`] turns counters into shares, [`step`] says which change is wanted, [`clamp`]
-//! how much of it may be written, [`said`] what is told. Only what is known lowers a limit, and a change that failed ends all
+//! how much of it may be written, [`ahead`] what is expected, [`said`] what is told. Only what is known lowers a limit, and a change that failed ends all
 //! others until somebody looks.
 
+mod ahead;
 pub mod clamp;
 pub mod measure;
 pub mod rules;
@@ -13,6 +14,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
+pub use self::ahead::expected;
 use self::clamp::{Kept, Room};
 use self::rules::Rules;
 use self::step::Wish;
@@ -108,12 +110,14 @@ impl<'a> Turn<'a> {
             // Of another target nothing is known: neither what was set nor what it used.
             let kept = StoredPolicy { uid: self.o.stored.uid.clone(), created: self.o.stored.created, ..StoredPolicy::default() };
             let history = self.plan.stored.status.history.clone();
-            self.plan.stored = StoredPolicy { orders: self.o.stored.orders, ..kept };
+            self.plan.stored = StoredPolicy { orders: self.o.stored.orders, since: self.now.wall, ..kept };
             (self.plan.stored.status.target, self.plan.stored.status.history) = (target, history);
             let gauges = std::mem::take(&mut self.plan.watching.gauges);
             let ordered = self.plan.watching.ordered.take();
             self.plan.watching = Watching { gauges, ordered, taken_over: true, ..Watching::default() };
         }
+        // A wall clock that was set back hides nothing that is used from now on.
+        self.plan.stored.since = self.plan.stored.since.min(self.now.wall);
         if !std::mem::replace(&mut self.plan.watching.taken_over, true)
             && let Some(last) = self.plan.stored.status.last_scale_time
         {
@@ -208,7 +212,10 @@ impl<'a> Turn<'a> {
         let usage = measure::usage(self.plan.watching.last.as_ref(), look, self.now);
         self.left_over(look.limits);
         self.killed(look);
-        let breaches = measure::breaches(&self.rules, &self.spec().pressure, &usage, &self.about);
+        let mut breaches = measure::breaches(&self.rules, &self.spec().pressure, &usage, &self.about);
+        if let Some(forecast) = self.o.forecast {
+            ahead::breaches(&self.rules, forecast, look.limits, &self.about, &mut breaches);
+        }
         let calm = measure::calm(&self.rules, &usage, &self.about) && breaches.is_empty();
         self.held(look, &usage);
         let idle = self.idle();

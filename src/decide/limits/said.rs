@@ -7,7 +7,7 @@ use super::step::Wish;
 use super::{HELD, Said, Turn};
 use crate::model::limits::{ChangeAction, memory_high};
 use crate::model::policy::{Amounts, Resource};
-use crate::model::policy_status::PolicyUsage;
+use crate::model::policy_status::{ForecastStatus, PolicyUsage};
 use crate::model::status::{Condition, EventType, Truth};
 use crate::model::usage::Usage;
 
@@ -136,7 +136,7 @@ impl Turn<'_> {
         let status = &mut self.plan.stored.status;
         (status.mode, status.profile, status.observed_generation) = (spec.mode, spec.profile, self.o.policy.generation);
         status.source = self.o.policy.source.clone();
-        status.forecast = self.o.forecast.cloned();
+        status.forecast = self.o.forecast.map(ForecastStatus::short);
         status.conditions = conditions;
     }
 

@@ -215,10 +215,12 @@ fn load(db: &Connection, boot: &str) -> rusqlite::Result<Stored> {
         rows(db, "SELECT body FROM (SELECT serial, body FROM events ORDER BY serial DESC LIMIT 1000) ORDER BY serial", |row| {
             Ok(((), row.get::<_, String>(0)?))
         })?;
+    let stored_policies = policies::load(db)?;
     Ok(Stored {
         catalogue: meta("catalogue"),
         pools: rows(db, "SELECT name, body FROM pools", |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?,
-        policies: policies::load(db)?,
+        used: policies::used(db, &stored_policies)?,
+        policies: stored_policies,
         slots,
         events: events.into_iter().map(|((), event)| event).collect(),
         leased: leased(db, same_boot)?,

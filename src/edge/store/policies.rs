@@ -3,14 +3,16 @@
 //! The history is never shortened. The usage is: by age, and by number, so that the file stays bounded whoever looks how often.
 
 use rusqlite::{Connection, Transaction, params};
+use serde::Deserialize;
 
 use super::json;
 use super::read::Reader;
 use crate::model::batch::Batch;
 use crate::model::limits::LimitChange;
 use crate::model::policy_plan::StoredPolicy;
-use crate::model::policy_status::PolicySample;
+use crate::model::policy_status::{PolicySample, PolicyUsage};
 use crate::model::time::Wall;
+use crate::model::used::{USED_MAX, Used, UsedWindow};
 
 /// The table's step of the file.
 pub const SCHEMA: &str = "
@@ -67,6 +69,26 @@ pub fn write(turn: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
 /// What is kept of each policy.
 pub fn load(db: &Connection) -> rusqlite::Result<Vec<(String, StoredPolicy)>> {
     super::rows(db, "SELECT name, body FROM policies", |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
+}
+
+/// What is read of a sample; the rest of a row is passed over.
+#[derive(Deserialize)]
+struct Sample {
+    usage: PolicyUsage,
+}
+
+/// What the targets of these policies used. A row that does not read is a sample that is missing.
+pub fn used(db: &Connection, policies: &[(String, StoredPolicy)]) -> rusqlite::Result<Vec<(String, UsedWindow)>> {
+    let mut newest = db.prepare(
+        "SELECT body FROM policy_metrics WHERE policy = ?1 AND at_ms >= ?2 ORDER BY at_ms DESC, serial DESC LIMIT ?3",
+    )?;
+    let window = |(name, policy): &(String, StoredPolicy)| {
+        let bodies = newest.query_map(params![name, policy.since.0, USED_MAX], |row| row.get::<_, String>(0))?;
+        let bodies = bodies.collect::<rusqlite::Result<Vec<String>>>()?;
+        let samples = bodies.iter().rev().filter_map(|body| serde_json::from_str::<Sample>(body).ok());
+        Ok((name.clone(), samples.map(|sample| Used::of(&sample.usage)).collect()))
+    };
+    policies.iter().map(window).collect()
 }
 
 impl Reader {

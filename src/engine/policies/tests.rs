@@ -12,14 +12,15 @@ use crate::engine::host::Fact;
 use crate::model::batch::Stored;
 use crate::model::document;
 use crate::model::host::{Known, Pressures, Sample};
-use crate::model::limits::{ChangeAction, ChangeStatus, LimitChange, LimitFailure, LimitOrder};
+use crate::model::limits::{ChangeAction, ChangeStatus, ChangeTrigger, LimitChange, LimitFailure, LimitOrder};
 use crate::model::listing::{Arrival, Content, File, Listing, Stamp, Whole};
 use crate::model::plan::{Action, PoolFacts};
 use crate::model::quantity::{Cpu, Memory};
 use crate::model::scaling::Question;
 use crate::model::status::Truth;
 use crate::model::task::Task;
-use crate::model::time::Moment;
+use crate::model::time::{Moment, Wall};
+use crate::model::used::Used;
 
 const GI: u64 = 1 << 30;
 
@@ -346,4 +347,77 @@ fn the_next_daemon_goes_on_with_counters_and_cooldown() {
     assert_eq!(second.status().scale_up_count, 1);
     assert_eq!((0..4).filter_map(|_| second.look(busy)).count(), 1);
     assert_eq!(second.status().scale_up_count, 2);
+}
+
+/// Looks at a use of memory that rises by 100 MiB at each, until limits are ordered; says how much was used then.
+fn rising(run: &mut Run) -> u64 {
+    run.engine.host().limits = amounts(2000, 32 * GI, 250);
+    // Somebody works: nothing is lowered while memory is low.
+    run.engine.host().agents = 1.0;
+    run.begin();
+    let used = |n: u64| 5 * GI + n * (100 << 20);
+    let raised = (0..300).map(used).find(|memory| run.look((0.5, *memory, 60)).is_some()).expect("it is raised some time");
+    // What came of it is told with the next look.
+    run.look((0.5, raised, 60));
+    raised
+}
+
+fn raises(run: &mut Run) -> Vec<LimitChange> {
+    run.engine.host().rows.iter().filter(|row| row.action == ChangeAction::ScaleUp).cloned().collect()
+}
+
+const BREACH: u64 = 32 * GI / 100 * 80;
+
+#[test]
+fn a_rise_that_is_foreseen_raises_before_the_breach_and_once() {
+    let mut run = run(Stored::default());
+    let raised = rising(&mut run);
+    assert!(raised < BREACH, "{raised}");
+    let rows = raises(&mut run);
+    let [row] = rows.as_slice() else { panic!("one change: {rows:?}") };
+    assert_eq!((row.trigger, row.status), (ChangeTrigger::Forecast, ChangeStatus::Applied));
+    assert_eq!((row.old.memory, row.new), (Some(Memory(32 * GI)), amounts(2000, 48 * GI, 250)));
+    assert!(row.reason.starts_with("memory: ") && row.reason.contains(" expects more than 80% of the limit in "), "{}", row.reason);
+    assert!(row.reason.ends_with("3 times in a row"), "as many looks as for any breach: {}", row.reason);
+    let forecast = run.status().forecast.expect("there is one");
+    let memory = forecast.memory.as_ref().expect("of memory");
+    assert!(memory.low <= memory.value && memory.value <= memory.high && memory.trend > 0.0 && memory.path.is_empty());
+    assert!(forecast.summary.contains("memory ") && forecast.summary.contains(" in 10m ("), "{}", forecast.summary);
+    // The cooldown holds for it as for any other change.
+    (0..8).for_each(|_| assert_eq!(run.look((0.5, 47 * GI, 60)), None));
+}
+
+#[test]
+fn a_forecast_that_is_switched_off_raises_nothing_early() {
+    let mut run = run(Stored::default());
+    run.spec = format!("{SPEC}  forecast: {{enabled: false}}\n");
+    let raised = rising(&mut run);
+    assert!(raised >= BREACH + 2 * (100 << 20), "at the third breach: {raised}");
+    assert_eq!(raises(&mut run).iter().map(|row| row.trigger).collect::<Vec<_>>(), [ChangeTrigger::Memory]);
+    let forecast = run.status().forecast.expect("it is said");
+    assert_eq!((forecast.summary.as_str(), forecast.memory), ("switched off", None));
+}
+
+#[test]
+fn a_forecast_that_knows_too_little_says_so_and_the_next_daemon_knows_what_this_one_saw() {
+    let mut first = run(Stored::default());
+    first.begin();
+    for _ in 0..5 {
+        first.look(CALM);
+    }
+    let little = first.status().forecast.expect("it is said");
+    // It was looked at as it began, too; and the first look knows no rate yet.
+    assert!(little.unknown.contains(&"memory: 6 samples are known, at least 30 are needed".into()), "{little:?}");
+    assert!(little.unknown.iter().any(|why| why.starts_with("cpu: 5 samples")), "{little:?}");
+    assert!(little.summary.starts_with("not known: cpu: ") && little.memory.is_none());
+    let now = first.engine.host().now;
+    let day = (1..=2000).rev().map(|n| Used { at: Wall(now.wall.0 - n * 30_000), cpu: 0.2, memory: 4e9, tasks: 20.0 });
+    let kept = first.engine.host().kept.clone();
+    let used = vec![("autocoder".to_owned(), day.collect())];
+    let mut second = run(Stored { policies: kept.into_iter().collect(), used, ..Stored::default() });
+    (second.engine.host().now, second.engine.host().looked) = (now, now.mono);
+    second.begin();
+    second.look((0.2, 4_000_000_000, 20));
+    let known = second.status().forecast.expect("it is said");
+    assert_eq!(known.memory.map(|memory| memory.value), Some(4e9), "{:?}", known.unknown);
 }

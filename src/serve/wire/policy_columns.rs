@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::age::age_of;
 use super::fields::{condition, number, text};
+use crate::model::policy::Resource;
 use crate::model::reading::shown;
 use crate::model::time::Wall;
 
@@ -78,6 +79,34 @@ pub fn more(object: &Value) -> Vec<String> {
         number(object, "/status/scaleDownCount").to_string(),
         if message.is_empty() { "<none>".into() } else { message.into() },
     ]
+}
+
+/// The heads of a forecast.
+pub fn expected_heads() -> [String; 10] {
+    ["RESOURCE", "IN", "EXPECTED", "LOW", "HIGH", "PER HOUR", "MODEL", "ERROR", "AS NOW", "HELD"].map(str::to_owned)
+}
+
+/// The row of a forecast for one resource: what is expected, then the back-test: its error, that of "as the last sample", and
+/// how many of the intervals held what came.
+pub fn expected(forecast: &Value, of: Resource) -> Option<Vec<String>> {
+    let found = forecast.get(of.name())?;
+    let number = |at: &str| found.pointer(at).and_then(Value::as_f64);
+    let shown = |amount: Option<f64>| amount.map_or_else(|| "-".into(), |amount| of.roughly(amount));
+    let amount = |at: &str| shown(number(at));
+    let confidence = found.pointer("/confidence").and_then(Value::as_u64).unwrap_or_default();
+    let held = number("/backtest/coverage").map_or_else(|| "-".into(), |held| format!("{held:.0}% of {confidence}%"));
+    Some(vec![
+        of.name().into(),
+        text(found, "/horizon").into(),
+        amount("/value"),
+        amount("/low"),
+        amount("/high"),
+        shown(number("/trend").map(|in_a_minute| in_a_minute * 60.0)),
+        text(found, "/model").into(),
+        amount("/backtest/error"),
+        amount("/backtest/naiveError"),
+        held,
+    ])
 }
 
 /// The heads of a history.
