@@ -182,6 +182,37 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_policy_has_series_for_what_is_known_of_it_and_no_others() {
+        use crate::model::policy_status::PolicyUsage;
+        use crate::model::quantity::{Cpu, Memory};
+        let bounds = serde_json::json!({"min": {"cpu": "1"}, "max": {"cpu": "2"}});
+        let spec = serde_json::json!({"target": {"pool": "web"}, "bounds": bounds});
+        let mut policy = PolicyObject {
+            api_version: String::new(),
+            kind: String::new(),
+            metadata: Meta { name: "web".into(), ..Meta::default() },
+            spec: serde_json::from_value(spec).expect("a spec"),
+            status: Default::default(),
+        };
+        policy.status.limits.cpu = Some(Cpu(1500));
+        policy.status.limits.memory = Some(Memory(4096));
+        policy.status.usage = Some(PolicyUsage { cpu_cores: Some(0.25), tasks: Some(7), ..PolicyUsage::default() });
+        let shown = Shown::default();
+        shown.policy(&policy);
+        let mut text = String::new();
+        encode_registry(&mut text, &shown.registry()).expect("it is text");
+        let mut series: Vec<&str> = text.lines().filter(|line| line.starts_with("weir_policy_")).collect();
+        series.sort_unstable();
+        let expected = [
+            "weir_policy_limit{policy=\"web\",resource=\"cpu\"} 1.5",
+            "weir_policy_limit{policy=\"web\",resource=\"memory\"} 4096.0",
+            "weir_policy_usage{policy=\"web\",resource=\"cpu\"} 0.25",
+            "weir_policy_usage{policy=\"web\",resource=\"tasks\"} 7.0",
+        ];
+        assert_eq!(series, expected);
+    }
+
+    #[test]
     fn the_older_text_names_counters_as_their_samples() {
         let text = "# HELP a_b Things.\n# TYPE a_b counter\na_b_total{x=\"# HELP a_b \"} 1\n# HELP c Now.\n# TYPE c gauge\nc 2.0\n# EOF\n";
         let expected = "# HELP a_b_total Things.\n# TYPE a_b_total counter\na_b_total{x=\"# HELP a_b \"} 1\n# HELP c Now.\n# TYPE c gauge\nc 2.0\n";

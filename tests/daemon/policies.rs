@@ -41,6 +41,10 @@ fn a_policy_is_accepted_and_says_why_nothing_is_enforced() {
     }
     let shown = ctl(&scratch, &["policy", "history", "web"]);
     assert!(shown.status.success(), "{}", said(&shown));
+    let expected = ctl(&scratch, &["policy", "forecast", "web"]);
+    assert!(expected.status.success() && !said(&expected).is_empty(), "{}", said(&expected));
+    let expected = ctl(&scratch, &["policy", "forecast", "web", "-o", "json"]);
+    assert!(said(&expected).contains("\"summary\""), "{}", said(&expected));
     let refused = ctl(&scratch, &["policy", "reset", "web"]);
     assert!(!refused.status.success() && said(&refused).contains("has not failed"), "{}", said(&refused));
     let unknown = ctl(&scratch, &["policy", "history", "nobody"]);

@@ -74,3 +74,22 @@ pub(super) async fn reset(context: &Context, words: &[String]) -> Result<(), Fai
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forecast_is_a_table_of_what_is_known_and_lines_of_what_is_not() {
+        let backtest = json!({"points": 90, "error": 104857600.0, "naiveError": 209715200.0, "coverage": 91.4});
+        let memory = json!({"horizon": "10m", "model": "Linear", "value": 2147483648.0, "low": 1073741824.0, "high": 3221225472.0,
+            "trend": 1048576.0, "confidence": 90, "backtest": backtest});
+        let table = forecast_table(&json!({"memory": memory, "unknown": ["cpu: \u{1b}[2J"]}));
+        let lines: Vec<Vec<&str>> =
+            table.lines().map(|line| line.split("   ").map(str::trim).filter(|cell| !cell.is_empty()).collect()).collect();
+        let row = vec!["memory", "10m", "2.0Gi", "1.0Gi", "3.0Gi", "60.0Mi", "Linear", "100.0Mi", "200.0Mi", "91% of 90%"];
+        assert_eq!(lines[1], row, "{table}");
+        assert!(lines.len() == 3 && lines[2][0].starts_with("not known: cpu: ") && !table.contains('\u{1b}'), "{table}");
+        assert_eq!(forecast_table(&json!({"summary": "switched off"})), "switched off\n");
+    }
+}

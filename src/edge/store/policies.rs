@@ -79,9 +79,8 @@ struct Sample {
 
 /// What the targets of these policies used. A row that does not read is a sample that is missing.
 pub fn used(db: &Connection, policies: &[(String, StoredPolicy)]) -> rusqlite::Result<Vec<(String, UsedWindow)>> {
-    let mut newest = db.prepare(
-        "SELECT body FROM policy_metrics WHERE policy = ?1 AND at_ms >= ?2 ORDER BY at_ms DESC, serial DESC LIMIT ?3",
-    )?;
+    let mut newest = db
+        .prepare("SELECT body FROM policy_metrics WHERE policy = ?1 AND at_ms >= ?2 ORDER BY at_ms DESC, serial DESC LIMIT ?3")?;
     let window = |(name, policy): &(String, StoredPolicy)| {
         let bodies = newest.query_map(params![name, policy.since.0, USED_MAX], |row| row.get::<_, String>(0))?;
         let bodies = bodies.collect::<rusqlite::Result<Vec<String>>>()?;
@@ -108,5 +107,31 @@ impl Reader {
     pub fn policy_metrics(&self, policy: &str, from: Wall) -> Result<Vec<PolicySample>, String> {
         let sql = "SELECT body FROM policy_metrics WHERE policy = ?1 AND at_ms >= ?2 ORDER BY at_ms, serial";
         self.bodies(sql, params![policy, from.0])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::policy::Resource;
+
+    #[test]
+    fn what_a_target_used_is_read_in_order_and_not_what_another_used_before() {
+        let mut db = Connection::open_in_memory().expect("in memory");
+        db.execute_batch(SCHEMA).expect("the tables");
+        let sample = |at: i64, policy: &str| {
+            let usage = PolicyUsage { time: Wall(at), memory_bytes: Some(at as u64), ..PolicyUsage::default() };
+            (policy.to_owned(), PolicySample { usage, ..PolicySample::default() })
+        };
+        let samples = vec![sample(10, "a"), sample(30, "a"), sample(20, "a"), sample(25, "b")];
+        let turn = db.transaction().expect("a transaction");
+        write(&turn, &Batch { samples, ..Batch::default() }).expect("written");
+        turn.execute("INSERT INTO policy_metrics (policy, at_ms, body) VALUES ('a', 40, 'nonsense')", []).expect("written");
+        turn.commit().expect("committed");
+        let policies = [("a".to_owned(), StoredPolicy { since: Wall(20), ..StoredPolicy::default() })];
+        let read = used(&db, &policies).expect("it reads");
+        let [(name, window)] = read.as_slice() else { panic!("one policy: {read:?}") };
+        assert_eq!((name.as_str(), window.series(Resource::Memory)), ("a", vec![(Wall(20), 20.0), (Wall(30), 30.0)]));
+        assert!(window.series(Resource::Cpu).iter().all(|(_, cores)| cores.is_nan()), "not known is not zero");
     }
 }

@@ -377,7 +377,11 @@ fn a_rise_that_is_foreseen_raises_before_the_breach_and_once() {
     let [row] = rows.as_slice() else { panic!("one change: {rows:?}") };
     assert_eq!((row.trigger, row.status), (ChangeTrigger::Forecast, ChangeStatus::Applied));
     assert_eq!((row.old.memory, row.new), (Some(Memory(32 * GI)), amounts(2000, 48 * GI, 250)));
-    assert!(row.reason.starts_with("memory: ") && row.reason.contains(" expects more than 80% of the limit in "), "{}", row.reason);
+    assert!(
+        row.reason.starts_with("memory: ") && row.reason.contains(" expects more than 80% of the limit in "),
+        "{}",
+        row.reason
+    );
     assert!(row.reason.ends_with("3 times in a row"), "as many looks as for any breach: {}", row.reason);
     let forecast = run.status().forecast.expect("there is one");
     let memory = forecast.memory.as_ref().expect("of memory");
@@ -412,12 +416,14 @@ fn a_forecast_that_knows_too_little_says_so_and_the_next_daemon_knows_what_this_
     assert!(little.summary.starts_with("not known: cpu: ") && little.memory.is_none());
     let now = first.engine.host().now;
     let day = (1..=2000).rev().map(|n| Used { at: Wall(now.wall.0 - n * 30_000), cpu: 0.2, memory: 4e9, tasks: 20.0 });
-    let kept = first.engine.host().kept.clone();
+    let mut kept = first.engine.host().kept.clone();
+    // As one that has had this target for a day.
+    kept.values_mut().for_each(|kept| kept.since = Wall(0));
     let used = vec![("autocoder".to_owned(), day.collect())];
     let mut second = run(Stored { policies: kept.into_iter().collect(), used, ..Stored::default() });
     (second.engine.host().now, second.engine.host().looked) = (now, now.mono);
     second.begin();
     second.look((0.2, 4_000_000_000, 20));
     let known = second.status().forecast.expect("it is said");
-    assert_eq!(known.memory.map(|memory| memory.value), Some(4e9), "{:?}", known.unknown);
+    assert!(known.memory.as_ref().is_some_and(|memory| (memory.value - 4e9).abs() < 1.0), "{:?}", known);
 }
