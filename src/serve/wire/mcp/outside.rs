@@ -27,7 +27,8 @@ const FOREIGN: &[&str] = &[
     "output",
     "title",
     "body",
-    "said",
+    "raw",
+    "pausedWhy",
 ];
 
 /// Longest text that is shown, and longest JSON of one foreign field, in bytes.
