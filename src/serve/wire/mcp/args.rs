@@ -54,6 +54,27 @@ pub struct Policy {
     pub policy: String,
 }
 
+/// How far back.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Metrics {
+    /// The policy's name.
+    pub policy: String,
+    /// So far back, as `24h`; an hour unless told.
+    #[serde(rename = "for")]
+    pub span: Option<Span>,
+}
+
+/// How much of which history.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct History {
+    /// The policy's name.
+    pub policy: String,
+    /// So many changes, 50 unless told, 500 at most.
+    pub limit: Option<u32>,
+}
+
 /// How much of which queue.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

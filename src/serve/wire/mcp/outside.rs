@@ -29,6 +29,7 @@ const FOREIGN: &[&str] = &[
     "body",
     "raw",
     "pausedWhy",
+    "waitingOn",
 ];
 
 /// Longest text that is shown, and longest JSON of one foreign field, in bytes.

@@ -9,13 +9,13 @@ use serde_json::{Map, Value, json};
 
 use super::Grant;
 use super::args::{
-    Events, ManualLimits, PausePool, Policies, Policy, Pool, Pools, Queue, ScalePool, SetMode, SetProfile, SetThresholds, Submit,
-    Task, TaskWithLog, Workers,
+    Events, History, ManualLimits, Metrics, PausePool, Policies, Policy, Pool, Pools, Queue, ScalePool, SetMode, SetProfile,
+    SetThresholds, Submit, Task, TaskWithLog, Workers,
 };
 use super::plan::{Check, Part, Plan, Request};
 use crate::model::policy::Mode;
 use crate::model::status::Kind;
-use crate::model::time::Wall;
+use crate::model::time::{Span, Wall};
 use crate::serve::wire::{PAUSED_UNTIL, ROOT};
 
 /// Where policies are.
@@ -26,6 +26,9 @@ const FOR_EVER: Wall = Wall(221_845_392_000_000);
 const LINES: (u32, u32) = (50, 500);
 /// Tasks and events when a call does not say how many, and at most.
 const ITEMS: (u32, u32) = (50, 500);
+
+/// Samples of a policy that are shown at most.
+const SAMPLES_MAX: usize = 120;
 
 type Planner = Box<dyn Fn(Value, Wall) -> Result<Plan, String> + Send + Sync>;
 
@@ -96,11 +99,13 @@ pub fn tools() -> Vec<Tool> {
         ),
         tool("get_workers", "Workers: all, those of a pool, or one with the end of its output.", get_workers),
         tool("get_policies", "Resource policies: all or one, with mode, profile, limits and bounds.", get_policies),
-        tool("get_metrics", "What a policy measures: usage against the limits.", |a: Policy, _| of_policy("metrics", &a.policy)),
-        tool("get_history", "How a policy's limits changed, and why.", |a: Policy, _| of_policy("history", &a.policy)),
-        tool("get_forecast", "What a policy expects to be used soon, with its interval.", |a: Policy, _| {
-            of_policy("forecast", &a.policy)
-        }),
+        tool(
+            "get_metrics",
+            "What the target of a policy used: usage, limits and gauges, over the last hour unless told.",
+            get_metrics,
+        ),
+        tool("get_history", "How a policy's limits changed, and why.", get_history),
+        tool("get_forecast", "What a policy expects to be used, how sure it is, and what is used now.", get_forecast),
         tool("get_queue", "A pool's queue: room, who has a task, and who waits with place and estimate.", get_queue),
         tool("get_task", "One task: where it stands, what it carries, how it ended, and the end of its output.", get_task),
         tool("get_events", "What happened lately, the last first: all, or about one pool or worker.", get_events),
@@ -210,8 +215,37 @@ fn get_policies(asked: Policies, _: Wall) -> Plan {
     }
 }
 
-fn of_policy(what: &'static str, policy: &str) -> Plan {
-    part(what, Request::get(format!("/v1/policies/{}/{what}", encoded(policy))))
+fn get_metrics(asked: Metrics, now: Wall) -> Plan {
+    let back = i64::try_from(asked.span.unwrap_or(Span::secs(3600)).0).unwrap_or(i64::MAX);
+    let since = now.0.saturating_sub(back).max(0);
+    let request = Request::get(format!("/v1/policies/{}/metrics?since={since}", encoded(&asked.policy)));
+    Part::new("metrics", request).shown(|mut list| thinned(items(&mut list)).into()).into()
+}
+
+/// Samples evenly over their time, the last one among them.
+fn thinned(samples: Vec<Value>) -> Vec<Value> {
+    let each = samples.len().div_ceil(SAMPLES_MAX).max(1);
+    let mut kept: Vec<Value> = samples.into_iter().rev().step_by(each).collect();
+    kept.reverse();
+    kept
+}
+
+fn get_history(asked: History, _: Wall) -> Plan {
+    let limit = count(asked.limit, ITEMS);
+    let request = Request::get(format!("/v1/policies/{}/history?limit={limit}", encoded(&asked.policy)));
+    Part::new("history", request).shown(|mut list| items(&mut list).into()).into()
+}
+
+fn get_forecast(asked: Policy, _: Wall) -> Plan {
+    const SHOWN: &[(&str, &str)] = &[
+        ("policy", "/metadata/name"),
+        ("settings", "/spec/forecast"),
+        ("forecast", "/status/forecast"),
+        ("usage", "/status/usage"),
+        ("limits", "/status/limits"),
+    ];
+    let request = Request::get(format!("{POLICIES}/{}", encoded(&asked.policy)));
+    Part::new("forecast", request).shown(|policy| fields(&policy, SHOWN)).into()
 }
 
 fn get_queue(asked: Queue, _: Wall) -> Plan {

@@ -121,3 +121,16 @@ fn of_events_the_last_come_first() {
     assert_eq!(notes(shown(json!({"about": "pool/a", "limit": 1}))), ["2026-01-01T00:00:03Z"]);
     assert_eq!(notes(shown(json!({}))).len(), 3);
 }
+
+#[test]
+fn of_a_policys_samples_as_many_are_shown_as_can_be_read() {
+    assert_eq!(asked("get_metrics", json!({"policy": "p", "for": "30m"})), ["GET /v1/policies/p/metrics?since=1767223800000"]);
+    let shown = |n: usize| {
+        let all: Vec<Value> = (0..n).map(|n| json!(n)).collect();
+        let shown = (plan("get_metrics", json!({"policy": "p"})).unwrap().parts.remove(0).show)(json!({"items": all}));
+        shown.as_array().unwrap().clone()
+    };
+    assert_eq!((shown(0).len(), shown(120).len()), (0, 120));
+    let many = shown(2881);
+    assert!((60..=120).contains(&many.len()) && many.last() == Some(&json!(2880)), "{many:?}");
+}
