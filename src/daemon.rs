@@ -50,7 +50,7 @@ pub struct Options {
     pub state: PathBuf,
     /// What becomes of the workers at the end.
     pub on_exit: OnExit,
-    /// `auto`, `cgroupfs` or `none`.
+    /// `auto`, `systemd`, `cgroupfs` or `none`.
     pub cgroup_driver: String,
     /// How long a vanished document is waited for.
     pub prune_grace: Span,
@@ -144,7 +144,8 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     stored.counts.iter().for_each(|(pool, counts)| hub.put(pool, counts.clone()));
     let status =
         StatusDir::open(&state.path.join("status")).map_err(|e| failure(format!("{}/status: {e}", state.path.display())))?;
-    let driver = cgroup::detect(&options.cgroup_driver, &state.path).map_err(failure)?;
+    let driver = cgroup::detect(&options.cgroup_driver, &state.path, &usual_state()).await.map_err(failure)?;
+    let (controllers, units) = (driver.controllers(), driver.units());
     greet(options, state, &driver);
     let (slot_events, slots_inbox) = mpsc::unbounded_channel();
     let slots = Slots::open(slots_config(state, driver)?, slot_events)
@@ -170,6 +171,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
         files: TaskFiles::open(&state.path).map_err(failure)?,
         readers: Default::default(),
         machine: Default::default(),
+        units,
         notifier: Default::default(),
         sample: None,
     };
@@ -183,7 +185,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
         let _told = served.await;
     }));
     let admission = admit::Settings { prune_grace: options.prune_grace, ..admit::Settings::default() };
-    let settings = Settings { starts_in_flight_max: options.starts_in_flight_max, admission };
+    let settings = Settings { starts_in_flight_max: options.starts_in_flight_max, admission, controllers };
     let mut engine = Engine::new(host, settings, stored);
     let mut inbox = Inbox { facts: facts_inbox, slots: slots_inbox, asks: asks_inbox, signals };
     engine.on(Fact::Hint);
@@ -354,6 +356,11 @@ pub fn default_state(specs: &Path) -> PathBuf {
     if specs == Path::new("specs") || Path::new(".weir").is_dir() {
         return PathBuf::from(".weir");
     }
+    usual_state()
+}
+
+/// The state directory of a daemon that was told nothing about it: `/var/lib/weir` for root, `$XDG_STATE_HOME/weir` for others.
+fn usual_state() -> PathBuf {
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
     let user = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).or(home);
     match user {

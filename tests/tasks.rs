@@ -396,6 +396,9 @@ fn a_worker_in_a_script_takes_and_ends_tasks() {
     world.ctl("cancel --worker takes-0");
     let told = worker(&["heartbeat", again.trim()]);
     assert!(told.code == 1 && told.err.contains("was cancelled"), "{told:?}");
+    world.board.put(served::worker("takes", 0, Phase::Terminating));
+    let refused = worker(&["next", "--wait", "10ms"]);
+    assert!(refused.code == 2 && refused.err.contains("is being stopped"), "not as when there is none: {refused:?}");
 }
 
 #[test]

@@ -142,9 +142,9 @@ fn table(room: &str) -> Option<&'static [&'static str]> {
     Some(match room {
         "model" => &["model"],
         "decide" => &["model", "decide"],
-        // The last four are doors that other doors go through: the clock, commands, secrets, and HTTP with its guard against
-        // private addresses, which must not be there twice.
-        "edge" => &["model", "shim::wire", "edge::clock", "edge::command", "edge::secrets", "edge::web"],
+        // The last five are doors that other doors go through: the clock, commands, secrets, systemd, and HTTP with its guard
+        // against private addresses, which must not be there twice.
+        "edge" => &["model", "shim::wire", "edge::clock", "edge::command", "edge::secrets", "edge::systemd", "edge::web"],
         "engine" => &["model", "decide", "edge", "engine"],
         "serve" => &["model", "serve", "engine::handle"],
         "ctl" => &["model", "ctl", "serve::wire"],

@@ -96,8 +96,8 @@ struct Run {
     /// What becomes of the workers when the daemon is told to end
     #[arg(long, value_enum, default_value = "stop")]
     on_exit: Exit,
-    /// How workers are held together and killed whole: auto, cgroupfs or none
-    #[arg(long, default_value = "auto", value_parser = ["auto", "cgroupfs", "none", "systemd"])]
+    /// How workers are held together and killed whole: auto, systemd, cgroupfs or none
+    #[arg(long, default_value = "auto", value_parser = ["auto", "systemd", "cgroupfs", "none"])]
     cgroup_driver: String,
     /// How long a vanished document is waited for before its workers are stopped
     #[arg(long, default_value = "10s")]

@@ -6,10 +6,12 @@
 //! server and nothing else: never the engine, an edge or a decision.
 
 pub mod args;
+mod capacity;
 mod client;
 mod commands;
 mod error;
 mod jsonpath;
+mod machine;
 mod offline;
 mod print;
 mod resource;
@@ -25,7 +27,6 @@ use clap::Parser;
 
 use self::args::Cli;
 use self::error::Failure;
-use crate::serve::wire::columns;
 
 /// Run the client: arguments with the program's name, as from `std::env::args_os`.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -23,7 +23,7 @@ const TAIL_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 fn directory(state: &Path, kind: Kind) -> Result<PathBuf, Failure> {
     match kind {
-        Kind::Pool | Kind::Worker => Ok(state.join("status").join(kind.plural())),
+        Kind::Pool | Kind::Worker | Kind::Policy => Ok(state.join("status").join(kind.plural())),
         Kind::Event => Err(Failure::NoDaemon("events can only be asked of a running daemon".into())),
     }
 }

@@ -21,6 +21,7 @@ pub const fn words(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Pool => &["pool", "pools", "wp", "workerpool", "workerpools", "workerpools.weir.dev"],
         Kind::Worker => &["worker", "workers", "workers.weir.dev"],
+        Kind::Policy => &["policy", "policies", "rp", "resourcepolicy", "resourcepolicies", "resourcepolicies.weir.dev"],
         Kind::Event => &["event", "events", "ev", "events.weir.dev"],
     }
 }
@@ -41,7 +42,7 @@ pub fn kind(word: &str) -> Result<Kind, Failure> {
     }
     let all = Kind::ALL.into_iter().flat_map(|kind| words(kind).iter().copied());
     let hint = nearest(word, all).map_or_else(String::new, |name| format!(", did you mean \"{name}\"?"));
-    Err(Failure::Usage(format!("there is no resource type {}{hint} There are: pools, workers, events.", quoted(word))))
+    Err(Failure::Usage(format!("there is no resource type {}{hint} There are: pools, workers, policies, events.", quoted(word))))
 }
 
 /// The targets of `get`: `pools`, `pools,workers`, `pool a b`, `pool/a worker/b`.
@@ -49,7 +50,8 @@ pub fn kind(word: &str) -> Result<Kind, Failure> {
 /// # Errors
 /// Usage.
 pub fn targets(words: &[String]) -> Result<Vec<Target>, Failure> {
-    let (first, rest) = words.split_first().ok_or_else(|| Failure::Usage("say what: pools, workers or events".into()))?;
+    let (first, rest) =
+        words.split_first().ok_or_else(|| Failure::Usage("say what: pools, workers, policies or events".into()))?;
     if words.iter().any(|word| word.contains('/')) {
         return words.iter().map(|word| slashed(word)).collect();
     }

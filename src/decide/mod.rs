@@ -10,8 +10,10 @@ pub mod check;
 pub mod demand;
 pub mod dispatch;
 pub mod expand;
+pub mod forecast;
 pub mod health;
 pub mod hooks;
+pub mod limits;
 pub mod notify;
 pub mod payload;
 pub mod restart;
@@ -20,6 +22,7 @@ mod scaling_status;
 pub mod status;
 mod victims;
 pub mod workers;
+pub mod workload;
 
 use std::collections::BTreeMap;
 

@@ -115,6 +115,12 @@ fn conditions(observation: &Observation<'_>, status: &PoolStatus, demand: &Deman
             format!("the last accepted version stays in force: {why}"),
         ));
     }
+    if facts.spec.template.resources.is_some() {
+        all.push(match &facts.unenforced {
+            None => ("LimitsEnforced", Truth::True, "Enforced", String::new()),
+            Some(why) => ("LimitsEnforced", Truth::False, "NotEnforceable", why.clone()),
+        });
+    }
     if let Some(why) = &facts.degraded {
         let message = format!("changes of the specs may be seen up to 10 s late: {why}");
         all.push(("WatchDegraded", Truth::True, "Polling", message));
@@ -311,6 +317,9 @@ pub fn changes(observation: &Observation<'_>, plan: &Plan) -> Vec<Happening> {
             // That a prune is blocked is told once, of all pools together, when the specs are judged.
             ("CrashLoop", Truth::True) if truth != Some(Truth::True) => {
                 tell(EventType::Warning, "CrashLoop", condition.message.clone());
+            }
+            ("LimitsEnforced", Truth::False) if truth != Some(Truth::False) => {
+                tell(EventType::Warning, "LimitsNotEnforced", condition.message.clone());
             }
             ("Ready", Truth::True) if truth == Some(Truth::False) => tell(EventType::Normal, "Ready", condition.message.clone()),
             ("ScalingLimited", Truth::True) if condition.reason == "TooManyReplicas" && !was_limited(before) => {

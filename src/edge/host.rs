@@ -5,7 +5,8 @@
 
 use std::path::Path;
 
-use crate::model::host::{APART_MIN, Known, Level, Pressures, Sample, Ticks, available, levels, stalled};
+use crate::model::host::{APART_MIN, Known, Level, Pressures, Sample, Ticks, available, levels, stalled, total};
+use crate::model::policy::Amounts;
 use crate::model::quantity::{Cpu, Memory};
 use crate::model::time::Moment;
 
@@ -31,6 +32,15 @@ impl Machine {
         let (_, before) = self.last.replace((now, ticks)).ok_or("this is the first look")?;
         ticks.idle_since(before)
     }
+}
+
+/// What the machine has in all: CPUs that we may run on, memory, and processes that there may be. What cannot be read is
+/// absent.
+pub fn capacity() -> Amounts {
+    let cores = std::thread::available_parallelism().ok().map(|n| Cpu(n.get() as u64 * 1000));
+    let memory = read("/proc/meminfo").and_then(|text| total(&text)).ok();
+    let tasks = read("/proc/sys/kernel/pid_max").ok().and_then(|text| text.trim().parse::<u32>().ok());
+    Amounts { cpu: cores, memory, tasks }
 }
 
 /// Free space of the file system that a path is on, for those who are not root.
@@ -67,6 +77,13 @@ fn read(path: &str) -> Known<String> {
 mod tests {
     use super::*;
     use crate::edge::clock;
+
+    #[test]
+    fn this_machine_has_a_size() {
+        let size = capacity();
+        assert!(size.cpu.is_some_and(|cpu| cpu >= Cpu(1000)) && size.memory.is_some_and(|memory| memory > Memory(1 << 26)));
+        assert!(size.tasks.is_some_and(|tasks| tasks >= 300));
+    }
 
     #[test]
     fn this_machine_has_something_left() {

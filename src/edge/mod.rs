@@ -18,5 +18,6 @@ pub mod specs;
 pub mod statedir;
 pub mod statusdir;
 pub mod store;
+pub mod systemd;
 pub mod taskfiles;
 pub mod web;

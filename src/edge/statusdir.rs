@@ -37,7 +37,7 @@ impl StatusDir {
     /// # Errors
     /// When a directory cannot be made.
     pub fn open(root: &Path) -> io::Result<StatusDir> {
-        for kind in [Kind::Pool, Kind::Worker] {
+        for kind in [Kind::Pool, Kind::Worker, Kind::Policy] {
             let dir = root.join(kind.plural());
             std::fs::create_dir_all(&dir)?;
             for entry in std::fs::read_dir(&dir)?.flatten() {

@@ -68,16 +68,31 @@ impl TaskFiles {
         log_of(&self.state, id)
     }
 
-    /// Write the task for a run: JSON in one line.
+    /// Write the task for a run: JSON in one line. Over the one of the run before: its whole tree is dead by now, and a file system
+    /// that makes and removes a file for every task gets slow by it.
     ///
     /// # Errors
     /// With the path.
     pub fn put(&self, worker: &str, text: &str) -> Result<(), String> {
         let path = self.task(worker);
-        // The one before may be read still by what a run left behind: a new file, not the old one written over.
-        let _old = std::fs::remove_file(&path);
-        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|e| format!("{}: {e}", path.display()))
+        let written = self.over(&path, text).or_else(|_| {
+            // Somebody put another thing there: away with it.
+            std::fs::remove_file(&path)?;
+            self.over(&path, text)
+        });
+        written.map_err(|e| format!("{}: {e}", path.display()))
+    }
+
+    fn over(&self, path: &Path, text: &str) -> std::io::Result<()> {
+        let mut open = std::fs::OpenOptions::new();
+        let mut file = open.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc_nofollow()).open(path)?;
+        let meta = file.metadata()?;
+        if !meta.is_file() || meta.nlink() != 1 {
+            return Err(std::io::Error::other("it is not a file of our own"));
+        }
+        file.write_all(text.as_bytes())?;
+        // Not emptied before: an empty file that is written makes some file systems write it out at once.
+        file.set_len(text.len() as u64)
     }
 
     /// Take the result of a run, if it wrote one. What is no JSON is taken as text.
@@ -165,6 +180,28 @@ mod tests {
         assert_eq!(files.take_result("p-0", 3), None);
         std::fs::write(files.result("p-0", 4), vec![b'x'; PAYLOAD_BYTES_MAX + 1]).unwrap();
         assert!(files.take_result("p-0", 4).unwrap().as_str().unwrap().contains("larger"));
+    }
+
+    #[test]
+    fn a_task_is_written_over_the_one_before_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = TaskFiles::open(dir.path()).unwrap();
+        let path = files.task("p-0");
+        files.put("p-0", "{\"a\": \"long\"}").unwrap();
+        let inode = std::fs::metadata(&path).unwrap().ino();
+        files.put("p-0", "{}").unwrap();
+        assert_eq!((std::fs::read_to_string(&path).unwrap().as_str(), std::fs::metadata(&path).unwrap().ino()), ("{}", inode));
+        let other = dir.path().join("other");
+        for symbolic in [true, false] {
+            std::fs::write(&other, "mine").unwrap();
+            std::fs::remove_file(&path).unwrap();
+            let linked = if symbolic { std::os::unix::fs::symlink(&other, &path) } else { std::fs::hard_link(&other, &path) };
+            linked.unwrap();
+            files.put("p-0", "{}").unwrap();
+            assert_eq!(std::fs::read_to_string(&other).unwrap(), "mine");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}");
+        }
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -22,6 +22,10 @@ const AGAIN: i64 = 60_000;
 impl<H: Host> Engine<H> {
     /// A source has answered. The pool is looked at again whatever it said.
     pub(super) fn answered(&mut self, name: &str, (asker, source): (&Asker, &Source), answer: Result<Number, Failure>, now: Now) {
+        if let Some(gauge) = super::policies::gauge(asker) {
+            let policy = name.strip_prefix("policy/").unwrap_or(name);
+            return self.gauged(policy, (gauge, source), answer, now);
+        }
         let Some(pool) = self.pools.get_mut(name) else { return };
         let Some(facts) = pool.facts.clone() else { return };
         let current = pool.stored.status.desired_replicas;

@@ -192,8 +192,9 @@ fn same(old: &Object, new: &Object) -> bool {
     match (old, new) {
         (Object::Pool(a), Object::Pool(b)) => a.spec == b.spec && a.status == b.status && unstamped(&a.metadata, &b.metadata),
         (Object::Worker(a), Object::Worker(b)) => a.status == b.status && unstamped(&a.metadata, &b.metadata),
+        (Object::Policy(a), Object::Policy(b)) => a.spec == b.spec && a.status == b.status && unstamped(&a.metadata, &b.metadata),
         (Object::Event(a), Object::Event(b)) => a.metadata.name == b.metadata.name && a.note == b.note,
-        (Object::Pool(_) | Object::Worker(_) | Object::Event(_), _) => false,
+        (Object::Pool(_) | Object::Worker(_) | Object::Policy(_) | Object::Event(_), _) => false,
     }
 }
 
@@ -207,6 +208,7 @@ fn stamped(mut object: Object, version: u64) -> Object {
     let meta = match &mut object {
         Object::Pool(o) => &mut o.metadata,
         Object::Worker(o) => &mut o.metadata,
+        Object::Policy(o) => &mut o.metadata,
         Object::Event(o) => &mut o.metadata,
     };
     meta.resource_version = version.to_string();

@@ -5,10 +5,15 @@ use std::collections::BTreeMap;
 
 use crate::decide::admit::Change;
 use crate::model::catalogue::{Catalogue, Object, ObjectKey, Standing};
+use crate::model::cgroup::Controllers;
 use crate::model::document::Violation;
+use crate::model::meta::Kind;
 use crate::model::plan::{Ending, PoolFacts};
+use crate::model::policy::{ResourcePolicy, Target};
+use crate::model::policy_plan::PolicyFacts;
 use crate::model::pool::WorkerPool;
 use crate::model::status::{EventType, Source};
+use crate::model::time::Wall;
 
 /// The annotation that makes every worker of a pool be replaced when it changes: `ctl rollout restart` sets it.
 pub const RESTARTED_AT: &str = "weir.dev/restartedAt";
@@ -18,13 +23,17 @@ pub fn pools(catalogue: &Catalogue) -> BTreeMap<String, PoolFacts> {
     catalogue.pools().map(|(key, object, pool)| (key.name.clone(), facts(catalogue, key, object, pool))).collect()
 }
 
+/// The same, with what this machine cannot hold of their workers' limits.
+pub(super) fn pools_here(catalogue: &Catalogue, controllers: &Controllers) -> BTreeMap<String, PoolFacts> {
+    let mut all = pools(catalogue);
+    for pool in all.values_mut() {
+        pool.unenforced = pool.spec.template.resources.and_then(|resources| controllers.lack(&resources.limits));
+    }
+    all
+}
+
 fn facts(catalogue: &Catalogue, key: &ObjectKey, object: &Object, pool: &WorkerPool) -> PoolFacts {
-    let revision = catalogue.revision.as_ref().map(|revision| {
-        let short = revision.commit.get(..12).unwrap_or(&revision.commit);
-        if revision.dirty { format!("{short}-dirty") } else { short.to_owned() }
-    });
     let blocked = catalogue.prune.as_ref().filter(|prune| prune.keys.contains(key));
-    let line = usize::try_from(object.source.line).unwrap_or(usize::MAX);
     let mut template = pool.spec.template_hash();
     if let Some(at) = pool.metadata.annotations.get(RESTARTED_AT) {
         template = format!("{template}-{}", at.replace(|c: char| !c.is_ascii_alphanumeric(), ""));
@@ -34,15 +43,25 @@ fn facts(catalogue: &Catalogue, key: &ObjectKey, object: &Object, pool: &WorkerP
         spec: pool.spec.clone(),
         template,
         generation: object.generation,
-        source: Source { file: object.source.file.clone(), line, revision },
+        source: source(catalogue, object),
         labels: pool.metadata.labels.clone(),
         annotations: pool.metadata.annotations.clone(),
         refused: refused(catalogue, key, object),
         unreadable: catalogue.unreadable.clone(),
         degraded: catalogue.degraded.clone(),
+        unenforced: None,
         ending: object.is_terminating().then_some(Ending::Removed),
         prune_blocked: blocked.map(|prune| prune.token.clone()),
     }
+}
+
+fn source(catalogue: &Catalogue, object: &Object) -> Source {
+    let revision = catalogue.revision.as_ref().map(|revision| {
+        let short = revision.commit.get(..12).unwrap_or(&revision.commit);
+        if revision.dirty { format!("{short}-dirty") } else { short.to_owned() }
+    });
+    let line = usize::try_from(object.source.line).unwrap_or(usize::MAX);
+    Source { file: object.source.file.clone(), line, revision }
 }
 
 fn refused(catalogue: &Catalogue, key: &ObjectKey, object: &Object) -> Option<String> {
@@ -59,6 +78,45 @@ fn refused(catalogue: &Catalogue, key: &ObjectKey, object: &Object) -> Option<St
 
 fn all(file: &str, violations: &[Violation]) -> String {
     violations.iter().map(|violation| violation.at(file)).collect::<Vec<_>>().join("; ")
+}
+
+/// Every policy that is accepted, as it stands.
+pub fn policies(catalogue: &Catalogue) -> BTreeMap<String, PolicyFacts> {
+    let all = catalogue.objects.iter().filter_map(|(key, object)| Some((key, object, object.policy()?)));
+    all.map(|(key, object, policy)| (key.name.clone(), policy_facts(catalogue, key, (object, policy)))).collect()
+}
+
+fn policy_facts(catalogue: &Catalogue, key: &ObjectKey, (object, policy): (&Object, &ResourcePolicy)) -> PolicyFacts {
+    let blocked = catalogue.prune.as_ref().filter(|prune| prune.keys.contains(key));
+    let known = |pool: &String| catalogue.objects.contains_key(&ObjectKey::pool(pool));
+    PolicyFacts {
+        name: key.name.clone(),
+        spec: policy.spec.clone(),
+        generation: object.generation,
+        source: source(catalogue, object),
+        labels: policy.metadata.labels.clone(),
+        annotations: policy.metadata.annotations.clone(),
+        refused: refused(catalogue, key, object),
+        rival: None,
+        poolless: policy.spec.target.pool.as_ref().is_some_and(|pool| !known(pool)),
+        unreadable: catalogue.unreadable.clone(),
+        removed: object.is_terminating(),
+        prune_blocked: blocked.map(|prune| prune.token.clone()),
+    }
+}
+
+/// Of the policies with one target only the first that came does anything; the others name it.
+pub fn rivals(all: &mut BTreeMap<String, PolicyFacts>, created: impl Fn(&str) -> Wall) {
+    let mut order: Vec<(Wall, String)> = all.keys().map(|name| (created(name), name.clone())).collect();
+    order.sort();
+    let mut taken: Vec<(Target, String)> = Vec::new();
+    for (_, name) in order {
+        let Some(facts) = all.get_mut(&name).filter(|facts| !facts.removed) else { continue };
+        match taken.iter().find(|(target, _)| *target == facts.spec.target) {
+            Some((_, first)) => facts.rival = Some(first.clone()),
+            None => taken.push((facts.spec.target.clone(), name)),
+        }
+    }
 }
 
 /// What is about no object, but about the directory as a whole.
@@ -97,7 +155,13 @@ pub(super) fn words(change: &Change) -> (String, EventType, &'static str, String
         Change::Vanished { key, .. } => {
             warning(&key.to_string(), "Vanished", "its document is gone; it runs on for the prune grace".into())
         }
-        Change::Terminating { key } => normal(key, "Terminating", "its document is gone for good: stopping its workers".into()),
+        Change::Terminating { key } => {
+            let then = match key.kind {
+                Kind::WorkerPool => "stopping its workers",
+                Kind::ResourcePolicy => "the limits stay as they are",
+            };
+            normal(key, "Terminating", format!("its document is gone for good: {then}"))
+        }
         Change::PruneBlocked { token, keys } => {
             let names: Vec<String> = keys.iter().map(ToString::to_string).collect();
             let note = format!(
@@ -122,7 +186,6 @@ pub(super) fn words(change: &Change) -> (String, EventType, &'static str, String
 mod tests {
     use super::*;
     use crate::model::catalogue::{RefusedDocument, Source};
-    use crate::model::meta::Kind;
 
     #[test]
     fn everything_told_names_what_it_is_about() {

@@ -7,13 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::event_object::event_object;
 use super::handle::{Ask, Denied};
 use super::host::{Fact, Host};
+use super::policy_state::{Policy, PolicyTicket};
 use super::slots;
 use super::workqueue::Workqueue;
 use crate::decide::admit::{self, Admission};
 use crate::model::batch::{Batch, StoredPool};
 use crate::model::catalogue::{Catalogue, Object, ObjectKey};
+use crate::model::cgroup::Controllers;
 use crate::model::line::{Fired, Line};
 use crate::model::listing::{Listing, Root};
 use crate::model::metered::Metered;
@@ -21,7 +24,7 @@ use crate::model::plan::{Ending, Happening, PoolFacts, Slot};
 use crate::model::queue_work::{QueueAnswer, QueueCounts};
 use crate::model::reading::{Failure, Number};
 use crate::model::scaling::{Question, Scaling};
-use crate::model::status::{API_VERSION, EventObject, Kind, Meta};
+use crate::model::status::{EventObject, Kind};
 use crate::model::time::{Moment, Now, Span, Wall};
 use crate::model::worker::{SlotId, SlotState};
 
@@ -39,6 +42,8 @@ pub enum Key {
     Specs,
     /// One pool.
     Pool(String),
+    /// One policy.
+    Policy(String),
     /// Everything, slowly.
     Resync,
 }
@@ -50,6 +55,8 @@ pub struct Settings {
     pub starts_in_flight_max: usize,
     /// How admission judges.
     pub admission: admit::Settings,
+    /// Which limits of workers can be held here.
+    pub controllers: Controllers,
 }
 
 /// One pool as the engine keeps it.
@@ -90,6 +97,8 @@ pub struct Engine<H> {
     pub(super) queue: Workqueue<Key>,
     pub(super) pools: BTreeMap<String, Pool>,
     pub(super) tickets: BTreeMap<u64, Ticket>,
+    pub(super) policies: BTreeMap<String, Policy>,
+    pub(super) policy_tickets: BTreeMap<u64, PolicyTicket>,
     pub(super) last_ticket: u64,
     /// The number of the last event. It begins above those of every daemon before, so that no name comes twice.
     pub(super) event_serial: u64,
@@ -127,6 +136,8 @@ impl<H: Host> Engine<H> {
             queue: Workqueue::default(),
             pools: BTreeMap::new(),
             tickets: BTreeMap::new(),
+            policies: BTreeMap::new(),
+            policy_tickets: BTreeMap::new(),
             last_ticket: 0,
             event_serial: stored.version,
             events_shown: std::collections::VecDeque::new(),
@@ -144,6 +155,7 @@ impl<H: Host> Engine<H> {
             listed: false,
             draining: false,
         };
+        engine.restore_policies(stored.policies);
         for (name, pool) in stored.pools {
             engine.pools.entry(name).or_default().stored = pool;
         }
@@ -189,6 +201,8 @@ impl<H: Host> Engine<H> {
             Fact::Probed { slot: id, incarnation, kind, answer } => self.probed(&id, (incarnation, kind), answer, now),
             Fact::PreStopped { slot: id, incarnation, answer } => self.pre_stopped(&id, incarnation, answer, now),
             Fact::Answered { pool, asker, source, answer } => self.answered(&pool, (&asker, &source), answer, now),
+            Fact::Measured { policy, target, usage } => self.measured(policy, &target, usage, now),
+            Fact::Limited { policy, outcome } => self.limited(policy, outcome, now),
             Fact::Committed { ticket, result } => self.committed(ticket, result, now),
             Fact::Queue(pool, counts) => self.counted(pool, counts, now),
             Fact::Task(task) => self.task_changed(*task, now),
@@ -213,6 +227,7 @@ impl<H: Host> Engine<H> {
                     self.sum_up(now);
                 }
                 Key::Pool(name) => self.pool_turn(&name.clone(), now),
+                Key::Policy(name) => self.policy_turn(&name.clone(), now),
             }
             for (pool, question, answer) in std::mem::take(&mut self.questions_answered) {
                 self.answered(&pool, (&question.asker, &question.source), answer, now);
@@ -236,7 +251,11 @@ impl<H: Host> Engine<H> {
 
     /// Rows are on their way to the store.
     pub fn commits_pending(&self) -> bool {
-        !self.tickets.is_empty() || !self.keeping.is_empty()
+        !self.tickets.is_empty() || !self.policy_tickets.is_empty() || !self.keeping.is_empty()
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining
     }
 
     /// Whether turns may be taken at all: everything on disk has been looked at, and the specs once.
@@ -260,10 +279,13 @@ impl<H: Host> Engine<H> {
             let happening = Happening { severity, reason, worker: None, incarnation: None, note };
             // The name of an event is a word: a file's path is not.
             self.event_serial += 1;
-            let stem = about.strip_prefix("pool/").unwrap_or(about.split('/').next().unwrap_or_default());
+            let stem = about.split_once('/').filter(|(kind, _)| ["pool", "policy"].contains(kind)).map(|(_, name)| name);
+            let stem = stem.unwrap_or(about.split('/').next().unwrap_or_default());
             let event = event_object(format!("{stem}.{:x}", self.event_serial), about.clone(), &happening, now);
             self.history.push(event.clone());
-            told.push((stem.to_owned(), event));
+            // Only pools say whom to tell: a policy of the same name is another object.
+            let pool = if about.starts_with("policy/") { "" } else { stem };
+            told.push((pool.to_owned(), event));
         }
         self.keep();
         self.spread(now);
@@ -273,7 +295,8 @@ impl<H: Host> Engine<H> {
 
     /// Hand the catalogue to the pools: facts that changed queue their pool.
     fn spread(&mut self, now: Now) {
-        let mut facts = super::catalogue::pools(&self.admission.catalogue);
+        self.spread_policies(now);
+        let mut facts = super::catalogue::pools_here(&self.admission.catalogue, &self.settings.controllers);
         if self.recovered && self.listed && self.admission.catalogue.unreadable.is_none() {
             for (name, pool) in &self.pools {
                 if !pool.slots.is_empty() && !facts.contains_key(name) {
@@ -304,6 +327,7 @@ impl<H: Host> Engine<H> {
     fn queue_all(&mut self, now: Now) {
         let names: Vec<String> = self.pools.keys().cloned().collect();
         names.into_iter().for_each(|name| self.queue.add(Key::Pool(name), now.mono));
+        self.queue_policies(now);
     }
 
     fn all_seen(&mut self, now: Now) {
@@ -368,6 +392,9 @@ impl<H: Host> Engine<H> {
         if let Some(batch) = self.keeping.remove(&number) {
             return self.was_kept(batch, result.map(drop), now);
         }
+        if let Some(ticket) = self.policy_tickets.remove(&number) {
+            return self.policy_committed(ticket, result.map(drop), now);
+        }
         let Some(ticket) = self.tickets.remove(&number) else { return };
         let key = Key::Pool(ticket.pool.clone());
         self.queue.done(&key);
@@ -414,6 +441,9 @@ impl<H: Host> Engine<H> {
                 let _heard = reply.send(answer);
             }
             Ask::Wake { pool, triggers } => self.wake(&pool, &triggers, now),
+            Ask::ResetPolicy { policy, reply } => {
+                let _heard = reply.send(self.reset_policy(&policy, now));
+            }
             Ask::Restart { worker, reply } => {
                 let answer = self.restart(&worker, now);
                 let _heard = reply.send(answer);
@@ -454,20 +484,5 @@ impl<H: Host> Engine<H> {
             (_, _) => format!("{pool}.{:x}", self.event_serial),
         };
         event_object(name, regarding, happening, now)
-    }
-}
-
-fn event_object(name: String, regarding: String, happening: &Happening, now: Now) -> EventObject {
-    let metadata =
-        Meta { uid: name.clone(), name, creation_timestamp: now.wall, annotations: BTreeMap::new(), ..Meta::default() };
-    EventObject {
-        api_version: API_VERSION.into(),
-        kind: Kind::Event.name().into(),
-        metadata,
-        severity: happening.severity,
-        reason: happening.reason.into(),
-        regarding,
-        note: happening.note.clone(),
-        event_time: now.wall,
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::handle::{Denied, DocumentText, Edit, Edited};
 use super::specs_door::SpecsDoor;
-use crate::edge::specs::{annotations, documents, write};
+use crate::edge::specs::{annotations, documents, policy_words, write};
 use crate::model::document::{self, Document};
 use crate::model::listing::Listing;
 use crate::model::meta::Kind;
@@ -26,6 +26,16 @@ pub(super) fn apply(specs: &SpecsDoor, edit: &Edit, dry_run: bool, read_only: bo
         Edit::Annotate { pool, key, value } => change(specs, listing, pool, ("annotated", dry_run), |text| {
             annotations::set_annotation(text, pool, key, value.as_deref()).map(Some)
         }),
+        Edit::Set { policy, field, value } => {
+            let set = |text: &str| policy_words::set(text, policy, *field, value).map(Some);
+            change_of(specs, listing, (Kind::ResourcePolicy, policy), ("configured", dry_run), set)
+        }
+        Edit::DeletePolicy { policy } => {
+            let kind = Kind::ResourcePolicy;
+            change_of(specs, listing, (kind, policy), ("deleted", dry_run), |text| {
+                documents::remove_document(text, kind.name(), policy)
+            })
+        }
         Edit::Replace { pool, text, version } => replace(specs, listing, (pool, text, version), dry_run),
         Edit::Delete { pool } => change(specs, listing, pool, ("deleted", dry_run), |text| {
             documents::remove_document(text, Kind::WorkerPool.name(), pool)
@@ -37,17 +47,27 @@ fn change(
     specs: &SpecsDoor,
     listing: &Listing,
     pool: &str,
+    how: (&'static str, bool),
+    edit: impl FnOnce(&str) -> Result<Option<String>, String>,
+) -> Result<Vec<Edited>, Denied> {
+    change_of(specs, listing, (Kind::WorkerPool, pool), how, edit)
+}
+
+fn change_of(
+    specs: &SpecsDoor,
+    listing: &Listing,
+    (kind, name): (Kind, &str),
     (verb, dry_run): (&'static str, bool),
     edit: impl FnOnce(&str) -> Result<Option<String>, String>,
 ) -> Result<Vec<Edited>, Denied> {
-    let path = home(specs, listing, Kind::WorkerPool, pool)?.ok_or_else(|| not_found(specs, pool))?;
+    let path = home(specs, listing, kind, name)?.ok_or_else(|| not_found_of(specs, kind, name))?;
     let before = read(&path)?;
     let after = edit(&before).map_err(|why| refused(&path, why))?;
     let verb = if after.as_deref() == Some(&before) { "unchanged" } else { verb };
     if !dry_run {
         put(&path, &before, after.as_deref())?;
     }
-    Ok(vec![Edited { name: pool.into(), verb }])
+    Ok(vec![Edited { kind, name: name.into(), verb }])
 }
 
 /// A pool's document as it stands in its file.
@@ -80,7 +100,7 @@ fn replace(
         put(&path, &before, Some(&after))?;
     }
     let verb = if after == before { "unchanged" } else { "edited" };
-    Ok(vec![Edited { name: pool.into(), verb }])
+    Ok(vec![Edited { kind: Kind::WorkerPool, name: pool.into(), verb }])
 }
 
 /// What stands in the files that are to be changed, and what is to stand there.
@@ -141,7 +161,7 @@ fn placed(
         (true, false) => "configured",
         (false, false) => "created",
     };
-    Ok(Edited { name, verb })
+    Ok(Edited { kind: document.kind(), name, verb })
 }
 
 fn refused(path: &Path, why: String) -> Denied {
@@ -149,7 +169,15 @@ fn refused(path: &Path, why: String) -> Denied {
 }
 
 fn not_found(specs: &SpecsDoor, pool: &str) -> Denied {
-    Denied::NotFound { kind: "workerpools", name: pool.into(), hint: format!(" in {}", specs.dir.display()) }
+    not_found_of(specs, Kind::WorkerPool, pool)
+}
+
+fn not_found_of(specs: &SpecsDoor, kind: Kind, name: &str) -> Denied {
+    let kind = match kind {
+        Kind::WorkerPool => "workerpools",
+        Kind::ResourcePolicy => "resourcepolicies",
+    };
+    Denied::NotFound { kind, name: name.into(), hint: format!(" in {}", specs.dir.display()) }
 }
 
 fn shifted(mut violations: Vec<document::Violation>, line: u32) -> Vec<document::Violation> {

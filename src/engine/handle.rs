@@ -15,6 +15,7 @@ pub use super::meters::{Labels, Meters};
 use super::queue_door::TaskDoor;
 pub use super::queue_door::{Accepted, Capacity, TaskFilter};
 pub use crate::edge::logs::{Place as LogPlace, Until};
+pub use crate::edge::specs::policy_words::PolicyWord;
 use crate::model::document::Document;
 use crate::model::document::Violation;
 use crate::model::status::{Kind, Object, PoolObject};
@@ -75,6 +76,20 @@ pub enum Edit {
         /// To how many.
         replicas: u32,
     },
+    /// Set a word of a policy's spec.
+    Set {
+        /// Which.
+        policy: String,
+        /// Which word.
+        field: PolicyWord,
+        /// To what.
+        value: String,
+    },
+    /// Remove a policy's document; the limits stay as they are.
+    DeletePolicy {
+        /// Which.
+        policy: String,
+    },
     /// Set or remove an annotation of a pool (`weir.dev/restartedAt` restarts its workers).
     Annotate {
         /// Which.
@@ -103,6 +118,8 @@ pub enum Edit {
 /// What came of an edit, one for each object, as kubectl words it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Edited {
+    /// The object's kind.
+    pub kind: crate::model::meta::Kind,
     /// The object's name.
     pub name: String,
     /// created, configured, unchanged, scaled, deleted, annotated, edited
@@ -136,6 +153,13 @@ pub enum Ask {
     Restart {
         /// The worker's name.
         worker: String,
+        /// Answered when it is accepted.
+        reply: oneshot::Sender<Result<(), Denied>>,
+    },
+    /// Let a failed policy go on.
+    ResetPolicy {
+        /// The policy.
+        policy: String,
         /// Answered when it is accepted.
         reply: oneshot::Sender<Result<(), Denied>>,
     },
@@ -180,7 +204,7 @@ fn followed(edit: &Edit) -> Vec<Followed> {
         Edit::Annotate { pool, key, value } => {
             vec![(pool, Box::new(move |object| object.metadata.annotations.get(&key) == value.as_ref()))]
         }
-        Edit::Delete { .. } => Vec::new(),
+        Edit::Delete { .. } | Edit::DeletePolicy { .. } | Edit::Set { .. } => Vec::new(),
         Edit::Apply { text } | Edit::Replace { text, .. } => {
             let documents = crate::model::document::parse(text.as_bytes()).into_iter().flatten().map(|located| located.document);
             let pools = documents.filter_map(|document| match document {
@@ -330,7 +354,7 @@ impl Handle {
         let _said = self.asks.try_send(ask);
     }
 
-    async fn ask<T>(&self, make: impl FnOnce(oneshot::Sender<Result<T, Denied>>) -> Ask) -> Result<T, Denied> {
+    pub(super) async fn ask<T>(&self, make: impl FnOnce(oneshot::Sender<Result<T, Denied>>) -> Ask) -> Result<T, Denied> {
         let (reply, answer) = oneshot::channel();
         self.asks.send(make(reply)).await.map_err(|_| Denied::Ending)?;
         answer.await.map_err(|_| Denied::Ending)?

@@ -16,7 +16,7 @@ impl Taking for Handle {
     fn spec(&self, pool: &str) -> Option<Arc<PoolSpec>> {
         match self.board().get(Kind::Pool, pool).as_deref() {
             Some(Object::Pool(pool)) => Some(Arc::new(pool.spec.clone())),
-            Some(Object::Worker(_) | Object::Event(_)) | None => None,
+            Some(Object::Worker(_) | Object::Policy(_) | Object::Event(_)) | None => None,
         }
     }
 

@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use crate::model::batch::Batch;
 use crate::model::host::{Known, Sample};
+use crate::model::limits::{LimitOrder, LimitOutcome};
 use crate::model::listing::Listing;
 use crate::model::metered::Metered;
 use crate::model::plan::{Action, PoolFacts, ProbeKind};
+use crate::model::policy::{Amounts, Target};
 use crate::model::quantity::Memory;
 use crate::model::queue_work::{QueueAnswer, QueueCounts};
 use crate::model::reading::{Failure, Number};
@@ -18,6 +20,7 @@ use crate::model::source::Source;
 use crate::model::status::{EventObject, Kind, Object};
 use crate::model::task::Task;
 use crate::model::time::Now;
+use crate::model::usage::Usage;
 use crate::model::worker::{Seen, SlotId};
 
 use super::handle::Ask;
@@ -36,6 +39,14 @@ pub trait Host {
     fn ask(&mut self, pool: &str, question: &Question);
     /// What the machine has left; with the free space of this directory's file system, if it is wanted.
     fn machine(&mut self, dir: Option<&str>) -> (Sample, Option<Known<Memory>>);
+    /// What the machine has in all: cores, memory, and processes that there may be. What is not known is absent.
+    fn host_capacity(&self) -> Amounts;
+    /// Look at what a policy's target uses and may use, then tell [`Fact::Measured`].
+    fn measure(&mut self, policy: &str, target: &Target);
+    /// Change limits, then tell [`Fact::Limited`].
+    fn limit(&mut self, policy: &str, order: LimitOrder);
+    /// Why no limit can be enforced here at all, if so.
+    fn limits_unable(&self) -> Option<String>;
     /// Commit these rows together, then tell [`Fact::Committed`] with the ticket.
     fn commit(&mut self, ticket: u64, batch: Batch);
     /// List the specs directory, then tell [`Fact::Listed`].
@@ -96,6 +107,22 @@ pub enum Fact {
         source: Source,
         /// The number, or why there is none.
         answer: Result<Number, Failure>,
+    },
+    /// A policy's target was looked at.
+    Measured {
+        /// Whose target it is.
+        policy: String,
+        /// Which target was looked at: by now it may be another one.
+        target: Target,
+        /// What was found, or why nothing was; of a target that does not exist it says `not found`.
+        usage: Result<Usage, String>,
+    },
+    /// A change of limits has come to its end.
+    Limited {
+        /// Whose it was.
+        policy: String,
+        /// What came of it.
+        outcome: LimitOutcome,
     },
     /// A preStop command has ended.
     PreStopped {

@@ -9,7 +9,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::handle::{Denied, Handle};
 use super::order;
-use super::tasks::unexpected;
+use super::tasks::{Rules, unexpected};
 use crate::model::queue::Delivery;
 use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueWork, Taker};
 use crate::model::status::{Kind, Object, Phase};
@@ -34,7 +34,7 @@ impl Handle {
     /// [`Denied::NotFound`], [`Denied::Conflict`] when this run of the worker is over or is to take nothing more, or when the
     /// pool's tasks are not for workers to take.
     pub async fn lease(&self, name: &str, worker: &str, run: u64, wait: Duration) -> Result<Option<Task>, Denied> {
-        let (_, queue) = self.rules(name).await?;
+        let queue = self.rules(name).await?.queue;
         if queue.delivery == Delivery::Process {
             return Err(Denied::Conflict(format!(
                 "pool {name} starts a process for each task: give it `spec.queue.delivery: Lease` for workers that take tasks"
@@ -59,7 +59,7 @@ impl Handle {
 
     /// Take the next task, if there is one. Whoever hangs up meanwhile has none.
     async fn claim(&self, name: &str, worker: &str, run: u64) -> Result<Option<Task>, Denied> {
-        let (_, queue) = self.rules(name).await?;
+        let queue = self.rules(name).await?.queue;
         let taker = Taker { worker: worker.into(), run, nonce: order::random_number() };
         let (tell, told) = oneshot::channel();
         let (handle, pool) = (self.clone(), name.to_owned());
@@ -74,7 +74,7 @@ impl Handle {
     }
 
     async fn give_back(&self, task: &Task) {
-        let Ok((_, queue)) = self.rules(&task.pool).await else { return };
+        let Ok(Rules { queue, .. }) = self.rules(&task.pool).await else { return };
         let token = Token { pool: task.pool.clone(), id: task.id, epoch: task.epoch, nonce: task.nonce };
         let end = End { reason: EndReason::Returned, message: "whoever asked for it hung up".into(), ..End::default() };
         let work = QueueWork::End { token, end, result: None, output: String::new(), queue, next: None };
@@ -134,7 +134,7 @@ impl Handle {
         (end, result): (End, Option<serde_json::Value>),
         next: Option<(String, u64)>,
     ) -> Result<(Task, Option<Task>), Denied> {
-        let (_, queue) = self.rules(&token.pool).await?;
+        let queue = self.rules(&token.pool).await?.queue;
         if queue.delivery == Delivery::Process {
             return Err(Denied::Conflict(format!(
                 "task {} ends with its process: exit code 0 is done, 75 is once more, any other is failed",
@@ -155,7 +155,7 @@ impl Handle {
     /// # Errors
     /// [`Denied::Conflict`] when the lease is over.
     pub async fn heartbeat(&self, token: Token, extend: Option<Span>, progress: Option<String>) -> Result<Task, Denied> {
-        let (_, queue) = self.rules(&token.pool).await?;
+        let queue = self.rules(&token.pool).await?.queue;
         self.one(QueueWork::Heartbeat { token, extend, progress, queue }).await
     }
 }

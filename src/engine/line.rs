@@ -78,7 +78,8 @@ impl<H: Host> Engine<H> {
         let Some(end) = &task.end else { return };
         let good = end.reason == EndReason::Done;
         if let Some(started) = before.started {
-            let waited = Span(started.0.saturating_sub(before.not_before.map_or(before.created.0, |at| at.0)).max(0).unsigned_abs());
+            let waited =
+                Span(started.0.saturating_sub(before.not_before.map_or(before.created.0, |at| at.0)).max(0).unsigned_abs());
             let (pool, ran) = (before.pool.clone(), Span(end.ran_ms));
             self.host.meter(&Metered::Attempt { pool, end: end.reason, waited, ran });
         }

@@ -65,7 +65,11 @@ impl Default for Meters {
         registry.register("events", "Events told, by what they are about and reason", meters.events.clone());
         registry.register("scale_actions", "Changes of size, by pool and direction", meters.scaled.clone());
         registry.register("trigger_errors", "Questions to sources that failed, by pool and trigger", meters.unanswered.clone());
-        registry.register("reconcile_duration_seconds", "Time that the loop spent on the turns that were due", meters.turns.clone());
+        registry.register(
+            "reconcile_duration_seconds",
+            "Time that the loop spent on the turns that were due",
+            meters.turns.clone(),
+        );
         meters
     }
 }
@@ -106,7 +110,9 @@ impl Meters {
 
     /// Count an event.
     pub(super) fn told(&self, event: &EventObject) {
-        self.events.get_or_create(&labels([("reason", &event.reason.to_string()), ("type", &format!("{:?}", event.severity))])).inc();
+        self.events
+            .get_or_create(&labels([("reason", &event.reason.to_string()), ("type", &format!("{:?}", event.severity))]))
+            .inc();
     }
 
     /// Count a question that failed.

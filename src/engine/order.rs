@@ -2,7 +2,9 @@
 //! Values of the environment are read anew at every start; one that cannot be read fails the start by name.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Read;
+use std::sync::OnceLock;
 
 use crate::decide::roster;
 use crate::decide::{expand, payload};
@@ -46,6 +48,7 @@ pub(super) fn start(
         working_dir: template.working_dir.clone(),
         user: template.user.clone(),
         umask: template.umask_bits(),
+        limits: template.resources.map(|resources| resources.limits),
         logs: LogLimits {
             max_size: template.logs.max_size.0,
             max_files: template.logs.max_files,
@@ -134,8 +137,9 @@ pub(super) fn random_id() -> String {
 
 /// 64 random bits.
 pub(super) fn random_number() -> u64 {
+    static RANDOM: OnceLock<Option<File>> = OnceLock::new();
     let mut bytes = [0u8; 8];
-    if let Ok(mut random) = std::fs::File::open("/dev/urandom") {
+    if let Some(mut random) = RANDOM.get_or_init(|| File::open("/dev/urandom").ok()).as_ref() {
         // Zeros would still work: uids only tell a re-created object from its predecessor, and a lease has its epoch.
         let _read = random.read_exact(&mut bytes);
     }

@@ -25,8 +25,10 @@ use crate::edge::taskfiles::TaskFiles;
 use crate::edge::{clock, probe};
 use crate::model::batch::Batch;
 use crate::model::host::{Known, Sample};
+use crate::model::limits::{LimitOrder, Units};
 use crate::model::metered::Metered;
 use crate::model::plan::{Action, PoolFacts};
+use crate::model::policy::{Amounts, Target};
 use crate::model::quantity::Memory;
 use crate::model::reading::Failure;
 use crate::model::scaling::{Asker, Question};
@@ -60,6 +62,8 @@ pub struct RealHost {
     pub machine: Machine,
     /// What it had left a moment ago.
     pub sample: Option<Sample>,
+    /// Keeps units and their limits.
+    pub units: Arc<dyn Units>,
     /// Tells receivers of events.
     pub notifier: Notifier,
     /// Specs may not be written.
@@ -181,6 +185,31 @@ impl Host for RealHost {
         (sample, dir.map(|dir| host::free(Path::new(dir))))
     }
 
+    fn host_capacity(&self) -> Amounts {
+        host::capacity()
+    }
+
+    fn measure(&mut self, policy: &str, target: &Target) {
+        let (facts, units) = (self.facts.clone(), self.units.clone());
+        let (policy, target) = (policy.to_owned(), target.clone());
+        tokio::spawn(async move {
+            let usage = units.read(&target).await;
+            Self::send(&facts, Fact::Measured { policy, target, usage });
+        });
+    }
+
+    fn limit(&mut self, policy: &str, order: LimitOrder) {
+        let (facts, units, policy) = (self.facts.clone(), self.units.clone(), policy.to_owned());
+        tokio::spawn(async move {
+            let outcome = super::limits::apply(&*units, &order).await;
+            Self::send(&facts, Fact::Limited { policy, outcome });
+        });
+    }
+
+    fn limits_unable(&self) -> Option<String> {
+        self.units.unable()
+    }
+
     fn commit(&mut self, ticket: u64, batch: Batch) {
         let facts = self.facts.clone();
         self.store.commit(batch, move |result| Self::send(&facts, Fact::Committed { ticket, result }));
@@ -207,6 +236,10 @@ impl Host for RealHost {
                     self.readers.retain(|(pool, _), _| pool != name);
                     self.notifier.keep(name, 0);
                     self.board.meters.gone(name);
+                }
+                if kind == Kind::Policy {
+                    let asker = super::policies::asker(name);
+                    self.readers.retain(|(who, _), _| *who != asker);
                 }
                 self.board.remove(kind, name)
             }
@@ -245,7 +278,7 @@ impl Host for RealHost {
             Ask::Text { pool, reply } => {
                 let _heard = reply.send(super::edit::text(&specs, &pool));
             }
-            Ask::Restart { .. } | Ask::Prune { .. } | Ask::Wake { .. } => {}
+            Ask::Restart { .. } | Ask::Prune { .. } | Ask::Wake { .. } | Ask::ResetPolicy { .. } => {}
         });
     }
 

@@ -107,17 +107,18 @@ impl<H: Host> Engine<H> {
         let Some(pool) = self.pools.get_mut(name) else { return };
         pool.scaling = plan.scaling.clone();
         for question in &plan.questions {
-            match &question.source.workers {
-                Some(workers) => {
-                    let answer = self.count(workers.pool.as_deref().unwrap_or(name), workers.state);
-                    self.questions_answered.push((name.to_owned(), question.clone(), answer));
-                }
-                None if question.source.queue.is_some() => {
-                    let answer = self.backlog(name, question);
-                    self.questions_answered.push((name.to_owned(), question.clone(), answer));
-                }
+            match self.known(name, question) {
+                Some(answer) => self.questions_answered.push((name.to_owned(), question.clone(), answer)),
                 None => self.host.ask(name, question),
             }
+        }
+    }
+
+    /// The answer of a question that no edge has to be asked. `own` is the pool that is meant where none is named.
+    pub(super) fn known(&self, own: &str, question: &Question) -> Option<Result<Number, Failure>> {
+        match &question.source.workers {
+            Some(workers) => Some(self.count(workers.pool.as_deref().unwrap_or(own), workers.state)),
+            None => question.source.queue.is_some().then(|| self.backlog(own, question)),
         }
     }
 

@@ -15,7 +15,6 @@ use crate::decide::{dispatch, roster};
 use crate::edge::clock;
 use crate::edge::store::read::Reader;
 use crate::model::batch::Batch;
-use crate::model::pool::PoolSpec;
 use crate::model::queue::{Dispatch, Queue};
 use crate::model::queue_work::{QueueAnswer, QueueRefusal, QueueWork, Submitted};
 use crate::model::status::{Kind, Object, PoolObject};
@@ -38,25 +37,51 @@ pub(super) fn unexpected<T>() -> Result<T, Denied> {
     Err(Denied::Internal("the store gave an answer to another question".into()))
 }
 
-/// How long the task at this place waits: as many rounds of the workers as are before it, each as long as half of the last tasks.
-fn wait(pool: &PoolObject, position: u64) -> Option<Span> {
-    let queue = pool.status.queue.as_ref()?;
-    let each = queue.stats.p50_ms?;
-    let most = pool.spec.scale.as_ref().map_or(pool.status.desired_replicas, |scale| scale.max_replicas);
-    let ahead = position.saturating_sub(1).saturating_sub(u64::from(queue.free_slots));
-    let rounds = if position <= u64::from(queue.free_slots) { 0 } else { ahead / u64::from(most.max(1)) + 1 };
-    Some(Span(rounds.saturating_mul(each)))
+/// What is shown of a pool that says how long its tasks wait.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Waits {
+    /// Half of the last tasks took at most so long, in milliseconds.
+    each: Option<u64>,
+    /// Workers there can be.
+    most: u32,
+    /// Workers that have nothing to do.
+    free: u32,
+}
+
+impl Waits {
+    fn of(pool: &PoolObject) -> Waits {
+        let queue = pool.status.queue.as_ref();
+        let most = pool.spec.scale.as_ref().map_or(pool.status.desired_replicas, |scale| scale.max_replicas);
+        Waits { each: queue.and_then(|queue| queue.stats.p50_ms), most, free: queue.map_or(0, |queue| queue.free_slots) }
+    }
+
+    /// How long the task at this place waits: as many rounds of the workers as are before it, each as long as half of the last tasks.
+    fn at(self, position: u64) -> Option<Span> {
+        let ahead = position.saturating_sub(1).saturating_sub(u64::from(self.free));
+        let rounds = if position <= u64::from(self.free) { 0 } else { ahead / u64::from(self.most.max(1)) + 1 };
+        Some(Span(rounds.saturating_mul(self.each?)))
+    }
+}
+
+/// What a call needs to know of a pool with a queue.
+pub(super) struct Rules {
+    /// Its rules.
+    pub(super) queue: Arc<Queue>,
+    /// The workers among which it is divided; none where it is not.
+    workers: Vec<String>,
+    waits: Waits,
 }
 
 impl Handle {
-    fn pool(&self, name: &str) -> Result<PoolObject, Denied> {
+    /// Look at a pool. What is shown of it may be large: it is looked at where it is, for every task.
+    fn pool<T>(&self, name: &str, look: impl FnOnce(&PoolObject) -> T) -> Result<T, Denied> {
         let board: &Board = self.board();
         match board.get(Kind::Pool, name).as_deref() {
-            Some(Object::Pool(pool)) => Ok((**pool).clone()),
-            Some(Object::Worker(_) | Object::Event(_)) | None => {
+            Some(Object::Pool(pool)) => Ok(look(pool)),
+            Some(Object::Worker(_) | Object::Policy(_) | Object::Event(_)) | None => {
                 let with_queue = |object: &Object| match object {
                     Object::Pool(pool) if pool.spec.queue.is_some() => Some(pool.metadata.name.clone()),
-                    Object::Pool(_) | Object::Worker(_) | Object::Event(_) => None,
+                    Object::Pool(_) | Object::Worker(_) | Object::Policy(_) | Object::Event(_) => None,
                 };
                 let types: Vec<String> = board.list(Kind::Pool).1.iter().filter_map(|object| with_queue(object)).collect();
                 let hint = if types.is_empty() {
@@ -71,7 +96,7 @@ impl Handle {
 
     /// The rules of a queue. Waits for a pool that a daemon before this one had, as long as this one has not looked at it: a worker
     /// that has done its task while no daemon was there must not be told that there is no such pool.
-    pub(super) async fn rules(&self, name: &str) -> Result<(PoolObject, Arc<Queue>), Denied> {
+    pub(super) async fn rules(&self, name: &str) -> Result<Rules, Denied> {
         if self.board().expects(name) {
             let shown = async {
                 let Ok(mut changes) = self.watch(Kind::Pool, 0) else { return };
@@ -83,17 +108,16 @@ impl Handle {
         self.rules_now(name)
     }
 
-    fn rules_now(&self, name: &str) -> Result<(PoolObject, Arc<Queue>), Denied> {
-        let pool = self.pool(name)?;
-        match &pool.spec {
-            PoolSpec { queue: Some(queue), .. } => {
-                let queue = Arc::new(queue.clone());
-                Ok((pool, queue))
-            }
-            PoolSpec { queue: None, .. } => Err(Denied::Refused(format!(
-                "pool {name} has no queue: give it `spec.queue` (see `ctl explain pool.spec.queue`)"
-            ))),
-        }
+    fn rules_now(&self, name: &str) -> Result<Rules, Denied> {
+        let rules = |pool: &PoolObject| {
+            let queue = Arc::new(pool.spec.queue.clone()?);
+            let divided = queue.dispatch == Dispatch::PerWorker;
+            let workers = if divided { roster::names((name, &pool.spec), pool.status.desired_replicas) } else { Vec::new() };
+            Some(Rules { queue, workers, waits: Waits::of(pool) })
+        };
+        self.pool(name, rules)?.ok_or_else(|| {
+            Denied::Refused(format!("pool {name} has no queue: give it `spec.queue` (see `ctl explain pool.spec.queue`)"))
+        })
     }
 
     /// Do this work in a transaction; the controller hears of the tasks it changed.
@@ -122,15 +146,10 @@ impl Handle {
     /// # Errors
     /// [`Denied::NotFound`] with the types there are, [`Denied::Refused`], [`Denied::Full`].
     pub async fn submit(&self, name: &str, tasks: Vec<NewTask>) -> Result<Vec<Accepted>, Denied> {
-        let (pool, queue) = self.rules(name).await?;
-        let workers = if queue.dispatch == Dispatch::PerWorker {
-            roster::names((name, &pool.spec), pool.status.desired_replicas)
-        } else {
-            Vec::new()
-        };
+        let Rules { queue, workers, waits } = self.rules(name).await?;
         let work = QueueWork::Submit { pool: name.into(), queue, tasks, workers };
         let QueueAnswer::Submitted(all) = self.work(work).await? else { return unexpected() };
-        Ok(all.into_iter().map(|submitted| accepted(&pool, submitted)).collect())
+        Ok(all.into_iter().map(|submitted| accepted(waits, submitted)).collect())
     }
 
     /// Take a task back; one that runs is over when its worker's attempt has ended.
@@ -181,15 +200,14 @@ impl Handle {
     /// # Errors
     /// [`Denied::NotFound`].
     pub async fn capacity(&self, name: &str) -> Result<Capacity, Denied> {
-        let (pool, queue) = self.rules(name).await?;
+        let Rules { queue, waits, .. } = self.rules(name).await?;
         let counts = self.tasks_door().hub.of(name).borrow().clone();
-        let status = pool.status.queue.clone().unwrap_or_default();
         Ok(Capacity {
-            free_slots: u32::try_from(u64::from(status.free_slots).saturating_sub(counts.ready)).unwrap_or(0),
+            free_slots: u32::try_from(u64::from(waits.free).saturating_sub(counts.ready)).unwrap_or(0),
             queued: counts.queued(),
             running: counts.leased,
             capacity: queue.capacity,
-            estimated_wait: wait(&pool, counts.ready + 1),
+            estimated_wait: waits.at(counts.ready + 1),
             paused_until: counts.paused_until,
         })
     }
@@ -222,8 +240,7 @@ impl Handle {
     }
 
     fn listed(&self, task: Task, position: Option<u64>) -> Accepted {
-        let pool = self.pool(&task.pool).ok();
-        let estimated_wait = position.and_then(|position| wait(pool.as_ref()?, position));
+        let estimated_wait = position.and_then(|position| self.pool(&task.pool, Waits::of).ok()?.at(position));
         Accepted { task, known: false, position, estimated_wait }
     }
 
@@ -260,9 +277,9 @@ impl Handle {
     }
 }
 
-fn accepted(pool: &PoolObject, submitted: Submitted) -> Accepted {
+fn accepted(waits: Waits, submitted: Submitted) -> Accepted {
     let Submitted { task, known, position } = submitted;
-    let estimated_wait = position.filter(|_| task.state == TaskState::Queued).and_then(|position| wait(pool, position));
+    let estimated_wait = position.filter(|_| task.state == TaskState::Queued).and_then(|position| waits.at(position));
     Accepted { task, known, position, estimated_wait }
 }
 

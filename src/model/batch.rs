@@ -4,7 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::LimitChange;
 use super::plan::Record;
+use super::policy_plan::StoredPolicy;
+use super::policy_status::PolicySample;
 use super::queue_work::{QueueCounts, QueueWork};
 use super::status::{EventObject, PoolStatus};
 use super::task::Task;
@@ -24,6 +27,12 @@ pub struct Batch {
     pub events: Vec<EventObject>,
     /// Numbers that were read and believed.
     pub readings: Vec<Reading>,
+    /// Policies; `None` removes the row.
+    pub policies: Vec<(String, Option<StoredPolicy>)>,
+    /// Changes of limits, by policy; never removed.
+    pub changes: Vec<(String, LimitChange)>,
+    /// What the targets of policies used.
+    pub samples: Vec<(String, PolicySample)>,
     /// What is done with the queues, in this order.
     pub queue: Vec<QueueWork>,
     /// When the work with the queues was asked for.
@@ -38,6 +47,9 @@ impl Batch {
             && self.catalogue.is_none()
             && self.events.is_empty()
             && self.readings.is_empty()
+            && self.policies.is_empty()
+            && self.changes.is_empty()
+            && self.samples.is_empty()
             && self.queue.is_empty()
     }
 }
@@ -76,6 +88,8 @@ pub struct Stored {
     pub catalogue: Option<String>,
     /// Pools.
     pub pools: Vec<(String, StoredPool)>,
+    /// Policies.
+    pub policies: Vec<(String, StoredPolicy)>,
     /// Slot records. Moments of another boot have been removed from them.
     pub slots: Vec<(SlotId, Record)>,
     /// The newest events, oldest first.

@@ -25,6 +25,11 @@ pub struct ObjectKey {
 }
 
 impl ObjectKey {
+    /// The key of a policy.
+    pub fn policy(name: &str) -> ObjectKey {
+        ObjectKey { kind: Kind::ResourcePolicy, name: name.into() }
+    }
+
     /// The key of a pool.
     pub fn pool(name: &str) -> ObjectKey {
         ObjectKey { kind: Kind::WorkerPool, name: name.into() }
@@ -92,6 +97,14 @@ impl Object {
         match &self.document {
             Document::WorkerPool(pool) => Some(pool),
             Document::ResourcePolicy(_) => None,
+        }
+    }
+
+    /// The policy, if it is one.
+    pub fn policy(&self) -> Option<&ResourcePolicy> {
+        match &self.document {
+            Document::WorkerPool(_) => None,
+            Document::ResourcePolicy(policy) => Some(policy),
         }
     }
 

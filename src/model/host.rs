@@ -95,6 +95,16 @@ impl Ticks {
         let idle = self.idle.saturating_sub(earlier.idle).min(total);
         Ok(Cpu(self.cpus.saturating_mul(1000).saturating_mul(idle) / total))
     }
+
+    /// How much of all CPUs was used from an earlier look to this one, in percent.
+    ///
+    /// # Errors
+    /// That nothing was counted between them.
+    pub fn busy_since(self, earlier: Ticks) -> Known<f64> {
+        let idle = self.idle_since(earlier)?;
+        let all = self.cpus.saturating_mul(1000).max(1);
+        Ok(100.0 * all.saturating_sub(idle.0) as f64 / all as f64)
+    }
 }
 
 /// Read `MemAvailable` of `/proc/meminfo`.
@@ -102,9 +112,21 @@ impl Ticks {
 /// # Errors
 /// That it is not there: kernels before 3.14.
 pub fn available(meminfo: &str) -> Known<Memory> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    row(meminfo, "MemAvailable")
+}
+
+/// Read `MemTotal` of `/proc/meminfo`.
+///
+/// # Errors
+/// That it is not there.
+pub fn total(meminfo: &str) -> Known<Memory> {
+    row(meminfo, "MemTotal")
+}
+
+fn row(meminfo: &str, name: &str) -> Known<Memory> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     let kib = line.and_then(|rest| rest.trim().strip_suffix("kB")).and_then(|kib| kib.trim().parse::<u64>().ok());
-    kib.map(|kib| Memory(kib.saturating_mul(1024))).ok_or_else(|| "/proc/meminfo has no MemAvailable".into())
+    kib.map(|kib| Memory(kib.saturating_mul(1024))).ok_or_else(|| format!("/proc/meminfo has no {name}"))
 }
 
 /// Read `some avg10` of a file below `/proc/pressure`.
@@ -116,6 +138,16 @@ pub fn stalled(pressure: &str) -> Known<f64> {
     let average = words.and_then(|line| line.split(' ').find_map(|word| word.strip_prefix("avg10=")));
     let number = average.and_then(|text| text.parse::<f64>().ok()).filter(|n| n.is_finite() && *n >= 0.0);
     number.ok_or_else(|| "there is no some avg10".into())
+}
+
+/// Read the `total` of `some` of a file below `/proc/pressure`: how long somebody waited since boot, in microseconds.
+///
+/// # Errors
+/// That it is not there.
+pub fn waited(pressure: &str) -> Known<u64> {
+    let words = pressure.lines().find_map(|line| line.strip_prefix("some "));
+    let total = words.and_then(|line| line.split(' ').find_map(|word| word.strip_prefix("total=")));
+    total.and_then(|text| text.trim().parse().ok()).ok_or_else(|| "there is no some total".into())
 }
 
 /// A cgroup that limits our memory, and the names of its files.
@@ -209,6 +241,8 @@ mod tests {
         let second = Ticks { idle: 815, total: 1020, cpus: 2 };
         assert_eq!(second.idle_since(first), Ok(Cpu(1500)));
         assert_eq!(Ticks { idle: 790, total: 1020, cpus: 2 }.idle_since(first), Ok(Cpu(0)));
+        assert_eq!(second.busy_since(first), Ok(25.0));
+        assert!(first.busy_since(first).is_err());
         assert!(first.idle_since(first).is_err() && first.idle_since(second).is_err());
         for text in ["", "cpu", "cpu  1 2 3\ncpu0 1 2 3\n", "cpu  1 2 3 x\ncpu0 1\n", "cpu  1 2 3 4\n"] {
             assert!(Ticks::parse(text).is_err(), "{text:?}");
@@ -221,6 +255,8 @@ mod tests {
         assert_eq!(available(text), Ok(Memory(2 << 20)));
         assert!(available("MemTotal: 5 kB\n").is_err() && available("MemAvailable: many kB").is_err());
         assert_eq!(stalled("some avg10=6.92 avg60=5.02 avg300=6.12 total=17\nfull avg10=9.00 avg60=0.00\n"), Ok(6.92));
+        assert_eq!(waited("some avg10=6.92 avg60=5.02 avg300=6.12 total=17\nfull avg10=9.00 total=3\n"), Ok(17));
+        assert!(waited("full avg10=9.00 total=3").is_err() && waited("some avg10=1.00").is_err() && waited("").is_err());
         assert!(stalled("full avg10=9.00").is_err() && stalled("some avg10=nan").is_err() && stalled("").is_err());
     }
 

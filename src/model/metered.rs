@@ -1,4 +1,5 @@
 //! What is counted as it happens, for the metrics: what no object shows any more when it is over.
+//! Saying it changes nothing; whoever counts is the host's affair.
 
 use super::task::EndReason;
 use super::time::Span;

@@ -85,6 +85,8 @@ pub struct PoolFacts {
     pub unreadable: Option<String>,
     /// Why changes of the specs may be heard late, if they may.
     pub degraded: Option<String>,
+    /// Which limits of its workers are not held on this machine, and why; absent: all that it asks for are.
+    pub unenforced: Option<String>,
     /// No worker is wanted any more, and why.
     pub ending: Option<Ending>,
     /// Its removal waits for a confirmation with this token.
@@ -110,6 +112,7 @@ impl PoolFacts {
             refused: None,
             unreadable: None,
             degraded: None,
+            unenforced: None,
             ending: Some(Ending::Removed),
             prune_blocked: None,
         }

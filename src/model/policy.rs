@@ -262,6 +262,93 @@ pub struct Amounts {
     pub tasks: Option<u32>,
 }
 
+/// One of the three things that are limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Resource {
+    /// In thousandths of a core.
+    Cpu,
+    /// In bytes.
+    Memory,
+    /// Processes and threads.
+    Tasks,
+}
+
+impl Resource {
+    /// All of them.
+    pub const EACH: [Resource; 3] = [Resource::Cpu, Resource::Memory, Resource::Tasks];
+
+    /// Its name in the documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Resource::Cpu => "cpu",
+            Resource::Memory => "memory",
+            Resource::Tasks => "tasks",
+        }
+    }
+
+    /// So much of it, as people write it.
+    pub fn shown(self, amount: u64) -> String {
+        match self {
+            Resource::Cpu => Cpu(amount).to_string(),
+            Resource::Memory => Memory(amount).to_string(),
+            Resource::Tasks => amount.to_string(),
+        }
+    }
+}
+
+impl Amounts {
+    /// How much of one resource, in its smallest unit.
+    pub fn of(&self, resource: Resource) -> Option<u64> {
+        match resource {
+            Resource::Cpu => self.cpu.map(|cpu| cpu.0),
+            Resource::Memory => self.memory.map(|memory| memory.0),
+            Resource::Tasks => self.tasks.map(u64::from),
+        }
+    }
+
+    /// The same with another amount of one resource.
+    #[must_use]
+    pub fn with(self, resource: Resource, amount: Option<u64>) -> Amounts {
+        match resource {
+            Resource::Cpu => Amounts { cpu: amount.map(Cpu), ..self },
+            Resource::Memory => Amounts { memory: amount.map(Memory), ..self },
+            Resource::Tasks => Amounts { tasks: amount.map(|n| u32::try_from(n).unwrap_or(u32::MAX)), ..self },
+        }
+    }
+
+    /// What is given here, and the rest as it is there.
+    #[must_use]
+    pub fn or(self, other: Amounts) -> Amounts {
+        Amounts { cpu: self.cpu.or(other.cpu), memory: self.memory.or(other.memory), tasks: self.tasks.or(other.tasks) }
+    }
+}
+
+impl Manual {
+    /// The limits alone.
+    pub fn limits(&self) -> Amounts {
+        Amounts { cpu: self.cpu, memory: self.memory, tasks: self.tasks }
+    }
+}
+
+impl Target {
+    /// As people write it: `pool/web`, `unit/web.service`.
+    pub fn shown(&self) -> String {
+        match (&self.pool, &self.unit) {
+            (Some(pool), _) => format!("pool/{pool}"),
+            (None, Some(unit)) => format!("unit/{}", unit.name),
+            (None, None) => "nothing".into(),
+        }
+    }
+}
+
+impl std::fmt::Display for Amounts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let each = Resource::EACH.into_iter().filter_map(|of| Some(format!("{} {}", of.name(), of.shown(self.of(of)?))));
+        let all = each.collect::<Vec<_>>();
+        if all.is_empty() { write!(f, "none") } else { write!(f, "{}", all.join(", ")) }
+    }
+}
+
 /// What is never left, whoever asks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -37,6 +37,8 @@ pub enum Reason {
     PreStopFailed,
     /// A worker ends again and again.
     CrashLoop,
+    /// Limits of the pool's workers cannot be held on this machine.
+    LimitsNotEnforced,
     /// All workers are ready again.
     Ready,
     /// The wanted number of workers is another one.
@@ -75,7 +77,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them but [`Reason::All`].
-    pub const EACH: [Reason; 30] = [
+    pub const EACH: [Reason; 31] = [
         Reason::Accepted,
         Reason::Updated,
         Reason::Refused,
@@ -89,6 +91,7 @@ impl Reason {
         Reason::Unhealthy,
         Reason::PreStopFailed,
         Reason::CrashLoop,
+        Reason::LimitsNotEnforced,
         Reason::Ready,
         Reason::Scaled,
         Reason::ScalingLimited,
@@ -125,6 +128,7 @@ impl Reason {
             Reason::Unhealthy => "Unhealthy",
             Reason::PreStopFailed => "PreStopFailed",
             Reason::CrashLoop => "CrashLoop",
+            Reason::LimitsNotEnforced => "LimitsNotEnforced",
             Reason::Ready => "Ready",
             Reason::Scaled => "Scaled",
             Reason::ScalingLimited => "ScalingLimited",

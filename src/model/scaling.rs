@@ -108,13 +108,15 @@ pub enum Asker {
     Trigger(String),
     /// The quota of this name.
     Quota(String),
+    /// The gauge of this name, of a policy.
+    Gauge(String),
 }
 
 impl Asker {
     /// The name of the trigger or quota.
     pub fn name(&self) -> &str {
         match self {
-            Asker::Trigger(name) | Asker::Quota(name) => name,
+            Asker::Trigger(name) | Asker::Quota(name) | Asker::Gauge(name) => name,
         }
     }
 }

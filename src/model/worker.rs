@@ -6,6 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::template::Limits;
 use super::time::{Moment, Wall};
 
 /// The identity of a worker: `<pool>-<ordinal>` or `<pool>-<given name>`, unique over all pools.
@@ -168,6 +169,8 @@ pub struct StartOrder {
     pub user: Option<String>,
     /// The file mode creation mask.
     pub umask: u32,
+    /// Limits of its cgroup; absent: none.
+    pub limits: Option<Limits>,
     /// Limits of its log.
     pub logs: LogLimits,
     /// A file that it reads as its standard input; absent: nothing.

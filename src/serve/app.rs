@@ -55,7 +55,7 @@ pub fn kind_of(plural: &str) -> Result<Kind, Refusal> {
     Kind::ALL
         .into_iter()
         .find(|kind| kind.plural() == plural)
-        .ok_or_else(|| nowhere(": there are workerpools, workers and events"))
+        .ok_or_else(|| nowhere(": there are workerpools, workers, resourcepolicies and events"))
 }
 
 /// The query, or why it cannot be read.
@@ -122,4 +122,11 @@ impl Filter {
 /// An object as it is sent.
 pub fn value(object: &Object) -> Value {
     serde_json::to_value(object).unwrap_or(Value::Null)
+}
+
+/// Done when the flag is raised; never, when whoever could raise it is gone.
+pub async fn until_true(mut flag: watch::Receiver<bool>) {
+    if flag.wait_for(|flag| *flag).await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }

@@ -9,9 +9,9 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
 use super::app::App;
+use super::app::until_true;
 use super::refusal::{Refusal, bad, nowhere};
 use super::tasks::{read, view, wait};
-use super::until_true;
 use super::wire::tasks::{Complete, Ended, Fail, Heartbeat, Leased, LeasedTask, Wish};
 use super::write::Sent;
 use crate::engine::handle::Denied;

@@ -1,12 +1,13 @@
-//! `/metrics`: what the board shows now and what was counted since the start, as OpenMetrics text.
+//! `/metrics`: what the board shows now and what was counted since the start, as OpenMetrics or as Prometheus' older text.
 //!
 //! Gauges are made anew from the published objects at each scrape, so a pool that is gone leaves no series behind and an idle
 //! daemon does nothing for metrics. A number that is not known has no series; it is never a zero.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
 
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
@@ -22,6 +23,7 @@ use crate::model::scaling::SignalState;
 use crate::model::status::{Kind, Meta, Object, PoolObject, Truth, WorkerObject};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
 
@@ -46,7 +48,7 @@ fn set<const N: usize>(gauges: &Gauges, labels: [(&'static str, &str); N], value
 }
 
 /// `GET /metrics`
-pub async fn metrics(State(app): State<App>) -> Result<Response, Refusal> {
+pub async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response, Refusal> {
     let shown = Shown::default();
     for object in app.handle.list(Kind::Pool).1 {
         if let Object::Pool(pool) = &*object {
@@ -63,7 +65,26 @@ pub async fn metrics(State(app): State<App>) -> Result<Response, Refusal> {
         .and_then(|()| encode_registry(&mut text, app.handle.meters().registry()))
         .and_then(|()| encode_eof(&mut text));
     written.map_err(|error| Status::failure(500, "InternalError", error.to_string()))?;
-    Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response())
+    let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    if accepts.contains("application/openmetrics-text") {
+        return Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response());
+    }
+    Ok(([(header::CONTENT_TYPE, CLASSIC)], classic(&text)).into_response())
+}
+
+/// The same in the text of before OpenMetrics: there a counter's description has the name of its samples, and there is no end
+/// mark.
+fn classic(text: &str) -> String {
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"));
+    let counters: BTreeSet<&str> = types.collect();
+    let renamed = |line: &str| {
+        let (mark, rest) = line.split_at(line.len().min("# HELP ".len()));
+        match rest.split_once(' ').filter(|(name, _)| matches!(mark, "# HELP " | "# TYPE ") && counters.contains(name)) {
+            Some((name, rest)) => format!("{mark}{name}_total {rest}\n"),
+            None => format!("{line}\n"),
+        }
+    };
+    text.lines().filter(|line| *line != "# EOF").map(renamed).collect()
 }
 
 impl Shown {
@@ -127,5 +148,17 @@ impl Shown {
             set(&self.capacity, [("pool", name)], f64::from(queue.capacity));
             set(&self.busy, [("pool", name)], queue.stats.busy_ms as f64 / 1000.0);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_older_text_names_counters_as_their_samples() {
+        let text = "# HELP a_b Things.\n# TYPE a_b counter\na_b_total{x=\"# HELP a_b \"} 1\n# HELP c Now.\n# TYPE c gauge\nc 2.0\n# EOF\n";
+        let expected = "# HELP a_b_total Things.\n# TYPE a_b_total counter\na_b_total{x=\"# HELP a_b \"} 1\n# HELP c Now.\n# TYPE c gauge\nc 2.0\n";
+        assert_eq!(classic(text), expected);
     }
 }

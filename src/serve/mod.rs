@@ -12,6 +12,7 @@ mod leases;
 mod mcp;
 mod metrics;
 mod page;
+mod policies;
 mod refusal;
 mod routes;
 mod streams;
@@ -33,7 +34,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
-use self::app::App;
+use self::app::{App, until_true};
 use self::refusal::{Refusal, nowhere};
 pub use self::tcp::{Listen, serve_tcp};
 use self::wire::Status;
@@ -156,11 +157,4 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         }
     }
     drop(slot);
-}
-
-/// Done when the flag is raised; never, when whoever could raise it is gone.
-async fn until_true(mut flag: watch::Receiver<bool>) {
-    if flag.wait_for(|flag| *flag).await.is_err() {
-        std::future::pending::<()>().await;
-    }
 }

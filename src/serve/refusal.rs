@@ -14,6 +14,17 @@ use crate::model::document::Violation;
 #[derive(Debug)]
 pub struct Refusal(Box<Status>);
 
+impl Refusal {
+    /// With the name of the object that it is about, where it says that it is about one.
+    #[must_use]
+    pub fn naming(mut self, name: &str) -> Refusal {
+        if let Some(details) = self.0.details.as_mut().filter(|details| details.name.is_empty()) {
+            details.name = name.into();
+        }
+        self
+    }
+}
+
 impl From<Status> for Refusal {
     fn from(status: Status) -> Refusal {
         Refusal(Box::new(status))

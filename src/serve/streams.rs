@@ -12,9 +12,9 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
+use super::app::until_true;
 use super::app::{App, Params, flag, number, params};
 use super::refusal::{Refusal, bad};
-use super::until_true;
 use super::wire::tasks::WAIT_MAX;
 use crate::engine::handle::{Change, Handle, Until};
 use crate::model::status::{Kind, Object};

@@ -13,9 +13,9 @@ use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::app::until_true;
 use super::app::{App, Params, number, params};
 use super::refusal::{Refusal, bad, nowhere};
-use super::until_true;
 use super::wire::Status;
 use super::wire::tasks::{CapacityView, LIST_DEFAULT, PauseQueue, SUBMIT_MAX, TaskList, TaskView, WAIT_MAX};
 use super::write::{Sent, body};

@@ -87,14 +87,20 @@ pub(super) fn allowed(app: &App, peer: Peer, text: &str) -> Result<(), Refusal> 
                     "a new pool brings a command, spec.template: apply it by way of the socket, on this machine",
                 ));
             }
-            (Document::ResourcePolicy(_), _) => {}
+            // Its gauges may be commands, and its bounds say what this machine gives away.
+            (Document::ResourcePolicy(_), _) => {
+                return Err(forbidden(
+                    "policies are applied by way of the socket, on this machine; set mode and profile from here",
+                ));
+            }
         }
     }
     Ok(())
 }
 
 fn outcome(edited: Edited) -> Outcome {
-    Outcome { name: edited.name, verb: edited.verb.into() }
+    let kind = edited.kind.short_names().last().copied().unwrap_or_default().to_owned();
+    Outcome { kind, name: edited.name, verb: edited.verb.into() }
 }
 
 /// `POST /v1/prune`
@@ -111,10 +117,11 @@ fn replicas_of(value: &Value) -> Result<u32, Refusal> {
 }
 
 fn pool(app: &App, name: &str) -> Result<PoolObject, Refusal> {
-    match &*app.handle.get(Kind::Pool, name)? {
-        Object::Pool(pool) => Ok((**pool).clone()),
-        _ => Err(Status::failure(500, "InternalError", "the board holds another kind here").into()),
-    }
+    let object = app.handle.get(Kind::Pool, name)?;
+    let Object::Pool(pool) = &*object else {
+        return Err(Status::failure(500, "InternalError", "the board holds another kind here").into());
+    };
+    Ok((**pool).clone())
 }
 
 /// The `scale` of a pool.

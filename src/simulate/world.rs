@@ -410,7 +410,7 @@ impl World<'_> {
                 Some(value) => *value,
                 None => return Err(Failure::because("the trace has no number yet")),
             },
-            (Asker::Quota(_), _, _) => return Err(Failure::because("quotas are not simulated")),
+            (Asker::Quota(_) | Asker::Gauge(_), _, _) => return Err(Failure::because("quotas are not simulated")),
         };
         Number::new(value, &value.to_string())
     }

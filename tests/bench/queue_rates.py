@@ -68,6 +68,20 @@ def counts(conn, name):
     return conn.call("GET", f"/v1/pools/{name}/capacity")
 
 
+def beside(home, n, connections):
+    """Submits over several connections at once: what is joined in one commit."""
+    each = n // connections
+    def work():
+        conn = Unix(f"{home}/state/weir.sock")
+        for i in range(each):
+            conn.call("POST", "/v1/pools/wait/tasks", {"payload": {"n": i}})
+    begin = time.monotonic()
+    threads = [threading.Thread(target=work) for _ in range(connections)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    return each * connections / (time.monotonic() - begin)
+
+
 def leases(home, total):
     """Two workers of their own, as far as the daemon is concerned: complete and next in one call."""
     def work(n):
@@ -92,7 +106,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="weir-rates-") as home:
         os.makedirs(f"{home}/specs")
         os.makedirs(f"{home}/state", mode=0o700)
-        capacity = max(10 * args.n, args.queued + args.n)
+        capacity = max(10 * args.n, args.queued + 4 * args.n)
         specs = {
             "wait": pool("wait", 'replicas: 0\n  template: {command: ["true"]}', f"{{capacity: {capacity}}}"),
             "lease": pool("lease", 'replicas: 2\n  template: {command: [sleep, "1000"]}', f"{{delivery: Lease, capacity: {capacity}}}"),
@@ -109,6 +123,7 @@ def main():
             for i in range(args.n):
                 conn.call("POST", "/v1/pools/wait/tasks", {"payload": {"n": i}})
             show("submits, one connection", args.n / (time.monotonic() - begin))
+            show("submits, 16 connections", beside(home, args.n, 16))
             many = max(args.n, args.queued) // 100
             begin = time.monotonic()
             for i in range(many):
@@ -130,6 +145,13 @@ def main():
                     conn.call("POST", "/v1/pools/wait/tasks", {"payload": {"n": i}})
                     took.append(1000 * (time.monotonic() - begin))
                 took.sort()
+                def timed(words, verb, path):
+                    begin = time.monotonic()
+                    conn.call(verb, path)
+                    print(f"{words}: {1000 * (time.monotonic() - begin):.1f} ms")
+                timed("list of 500 of them", "GET", "/v1/tasks?pool=wait&state=Leased,Queued,Held&limit=500")
+                timed("list of 500 of all pools", "GET", "/v1/tasks?limit=500")
+                timed("the one in the middle", "GET", f"/v1/tasks/{args.n + args.queued // 2}")
                 rss = int(open(f"/proc/{daemon.pid}/statm").read().split()[1]) * 4 // 1024
                 print(f"with {args.queued} queued: submit p50 {took[150]:.2f} ms, p99 {took[297]:.2f} ms, daemon {rss} MiB resident")
                 daemon.send_signal(signal.SIGKILL)

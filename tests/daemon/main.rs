@@ -8,15 +8,18 @@
 
 mod admission;
 mod campaign;
+mod capacity;
 mod edits;
 mod endings;
 mod forge;
 mod full_disk;
 mod harness;
+mod hostile;
 mod lifecycle;
 mod notify;
 mod observer;
 mod output;
+mod policies;
 mod scaling;
 mod survival;
 mod tasks;

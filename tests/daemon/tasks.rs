@@ -2,13 +2,13 @@
 //!
 //! What ran, and when, is read from a file that the tasks write themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use super::harness::{Scratch, alive, wait};
+use super::harness::{Scratch, alive, signal, wait};
 
 /// What a task's process does: notes that it begins and ends, and between does what its payload says.
 const WORK: &str = r#"
@@ -251,4 +251,32 @@ fn held_known_and_refused_submits() {
     assert_eq!(task(&scratch, delayed)["state"], "Queued");
     assert_eq!(submit(&scratch, ("no", json!(1)), &["--idempotency-key", "delivery-1"]), held, "also when it has ended");
     assert_eq!(runs(&scratch, |_| true).0, BTreeMap::from([(held, 1)]));
+}
+
+#[test]
+fn what_waits_for_a_worker_that_is_gone_goes_to_another() {
+    let scratch = daemon(2, ", dispatch: PerWorker");
+    let long = [(); 2].map(|()| submit(&scratch, ("sleep", json!("100000")), &[]));
+    let holders = long.map(|id| until_state(&scratch, id, "Leased")["worker"].as_str().expect("a name").to_owned());
+    assert_eq!(BTreeSet::from(holders.clone()), BTreeSet::from(["work-0".into(), "work-1".into()]), "idle workers first");
+    let short = [(); 4].map(|()| submit(&scratch, ("no", json!(0)), &[]));
+    let dealt = short.map(|id| task(&scratch, id)["worker"].as_str().expect("dealt").to_owned());
+    assert_eq!(dealt.iter().filter(|worker| *worker == "work-1").count(), 2, "as many for each: {dealt:?}");
+    let document = fs::read_to_string(scratch.spec("work.yaml")).expect("there");
+    scratch.put("work.yaml", &document.replace("replicas: 2", "replicas: 1"));
+    for (id, _) in short.iter().zip(&dealt).filter(|(_, worker)| *worker == "work-1") {
+        until(&scratch, *id, |task| task["worker"] == "work-0");
+    }
+    // Its own task goes on until its worker is dead, and then to the one that is left.
+    let (lost, stays) = if holders[0] == "work-1" { (long[0], long[1]) } else { (long[1], long[0]) };
+    signal(scratch.workers()["work-1"].unsigned_abs(), "KILL");
+    until(&scratch, lost, |task| task["worker"] == "work-0" && task["state"] == "Queued");
+    said(&scratch, &["cancel", &stays.to_string()]);
+    until(&scratch, lost, |task| task["worker"] == "work-0" && task["state"] == "Leased");
+    said(&scratch, &["cancel", &lost.to_string()]);
+    for id in short {
+        assert_eq!(until_state(&scratch, id, "Succeeded")["worker"], "work-0");
+    }
+    let (began, _) = runs(&scratch, |_| true);
+    assert_eq!((began[&lost], short.map(|id| began[&id])), (2, [1; 4]));
 }

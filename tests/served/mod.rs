@@ -221,6 +221,10 @@ async fn stub(mut asking: mpsc::Receiver<Ask>, board: Arc<Board>, asked: Arc<Mut
     while let Some(ask) = asking.recv().await {
         match ask {
             Ask::Wake { .. } => {}
+            Ask::ResetPolicy { policy, reply } => {
+                asked.lock().unwrap().push(format!("reset {policy}"));
+                drop(reply.send(Ok(())));
+            }
             Ask::Restart { worker, reply } => {
                 asked.lock().unwrap().push(format!("restart {worker}"));
                 drop(reply.send(Ok(())));
@@ -244,11 +248,14 @@ async fn stub(mut asking: mpsc::Receiver<Ask>, board: Arc<Board>, asked: Arc<Mut
 }
 
 fn answer(board: &Board, edit: Edit) -> Result<Vec<Edited>, Denied> {
-    let one = |name: String, verb| Ok(vec![Edited { name, verb }]);
+    let kind = weir::model::meta::Kind::WorkerPool;
+    let one = |name: String, verb| Ok(vec![Edited { kind, name, verb }]);
     match edit {
         Edit::Scale { pool, .. } => one(pool, "scaled"),
         Edit::Annotate { pool, .. } => one(pool, "annotated"),
         Edit::Delete { pool } => one(pool, "deleted"),
+        Edit::Set { policy, .. } => one(policy, "configured"),
+        Edit::DeletePolicy { policy } => one(policy, "deleted"),
         Edit::Replace { version, .. } if version != "one" => Err(Denied::Conflict("web.yaml:1 was changed meanwhile".into())),
         Edit::Replace { pool, text, .. } if text.contains("name: other") => {
             Err(Denied::Refused(format!("the document was WorkerPool {pool} and is WorkerPool other now")))
@@ -264,7 +271,7 @@ fn answer(board: &Board, edit: Edit) -> Result<Vec<Edited>, Denied> {
                 }
                 let name = pool.metadata.name;
                 let verb = if board.get(Kind::Pool, &name).is_some() { "configured" } else { "created" };
-                edited.push(Edited { name, verb });
+                edited.push(Edited { kind, name, verb });
             }
             Ok(edited)
         }

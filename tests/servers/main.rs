@@ -6,6 +6,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "servers are waited for by the clock")]
 
+mod metrics;
 mod mysql;
 mod nats;
 mod postgres;

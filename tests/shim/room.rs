@@ -48,6 +48,7 @@ pub fn order(worker: &str, incarnation: u64, script: &str) -> StartOrder {
         env: vec![("PATH".into(), "/usr/bin:/bin".into()), ("WEIR_WORKER".into(), worker.into())],
         working_dir: Some("/".into()),
         user: None,
+        limits: None,
         umask: 0o027,
         logs: LogLimits { max_size: 10 << 20, max_files: 3, max_rate: 100 << 20 },
         stdin: None,
@@ -75,7 +76,8 @@ impl Room {
     }
 
     pub fn at(dir: TempDir, driver: &str) -> Room {
-        let driver = cgroup::detect(driver, dir.path()).expect("a driver");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let driver = runtime.block_on(cgroup::detect(driver, dir.path(), Path::new(""))).expect("a driver");
         Room::with(dir, driver)
     }
 

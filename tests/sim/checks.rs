@@ -271,7 +271,7 @@ fn shown_pids(world: &World, pool: &str, live: &[(&SlotId, i32)]) -> Result<(), 
         .iter()
         .filter_map(|((_, name), object)| match object {
             Object::Worker(worker) if worker.metadata.owner.as_deref() == Some(pool) => Some((name.as_str(), worker.status.pid)),
-            Object::Worker(_) | Object::Pool(_) | Object::Event(_) => None,
+            Object::Worker(_) | Object::Pool(_) | Object::Policy(_) | Object::Event(_) => None,
         })
         .collect();
     let truth: BTreeMap<&str, Option<i32>> = live.iter().map(|(id, pid)| (id.worker.as_str(), Some(*pid))).collect();

@@ -8,7 +8,9 @@ use weir::engine::handle::Ask;
 use weir::engine::host::Host;
 use weir::model::batch::Batch;
 use weir::model::host::{Known, Sample};
+use weir::model::limits::LimitOrder;
 use weir::model::plan::{Action, PoolFacts};
+use weir::model::policy::{Amounts, Target};
 use weir::model::quantity::Memory;
 use weir::model::scaling::Question;
 use weir::model::status::{EventObject, Kind, Object};
@@ -62,6 +64,22 @@ impl Host for SimHost {
         self.world.borrow_mut().machine()
     }
 
+    fn host_capacity(&self) -> Amounts {
+        Amounts::default()
+    }
+
+    fn measure(&mut self, _policy: &str, _target: &Target) {
+        self.world.borrow_mut().checks.fail("there are no policies".into());
+    }
+
+    fn limit(&mut self, _policy: &str, _order: LimitOrder) {
+        self.world.borrow_mut().checks.fail("there are no policies".into());
+    }
+
+    fn limits_unable(&self) -> Option<String> {
+        None
+    }
+
     fn commit(&mut self, ticket: u64, batch: Batch) {
         self.world.borrow_mut().commit_later(ticket, batch);
     }
@@ -80,7 +98,7 @@ impl Host for SimHost {
         match kind {
             Kind::Event => return,
             Kind::Pool => world.checks.shown(name, object.as_ref()),
-            Kind::Worker => {}
+            Kind::Worker | Kind::Policy => {}
         }
         match object {
             Some(object) => world.published.insert((kind, name.to_owned()), object),

@@ -145,8 +145,11 @@ impl Sim {
     fn boot(&mut self) {
         let stored = self.world().boot();
         self.world().note(|| "a daemon starts".into());
-        let settings =
-            Settings { starts_in_flight_max: 4, admission: admit::Settings { prune_grace: Span::secs(10), confirm: None } };
+        let settings = Settings {
+            starts_in_flight_max: 4,
+            admission: admit::Settings { prune_grace: Span::secs(10), confirm: None },
+            controllers: Default::default(),
+        };
         let mut engine = Engine::new(SimHost { world: self.world.clone() }, settings, stored);
         engine.on(Fact::Hint);
         self.engine = Some(engine);

@@ -3,13 +3,15 @@
 //! Nothing is looked up or decided here, so that help and completions need no daemon and no files. Names and numbers are
 //! only told apart; whether they mean anything is for the commands to say.
 
+mod policies;
 mod tasks;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use self::tasks::{Cancel, NextArgs, QueueArgs, Submit, TaskIds, Work};
+pub use self::policies::{Policy, SetArgs, SetField};
+pub use self::tasks::{Cancel, CapacityTest, NextArgs, QueueArgs, Submit, TaskIds, Work};
 use crate::model::time::Span;
 
 /// Look at pools of local workers and change them, with kubectl's verbs.
@@ -36,7 +38,7 @@ pub struct Cli {
 /// A verb.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show pools, workers, tasks or events as a table or otherwise
+    /// Show pools, workers, policies, tasks or events as a table or otherwise
     #[command(
         after_help = "Examples:\n  ctl get pools\n  ctl get pool/web worker/web-0\n  ctl get workers -l tier=front -o wide\n  \
         ctl get pools -w\n  ctl get tasks --pool web --status Queued,Leased\n  ctl get task 12 -o yaml\n  ctl get workers --sort-by=.status.restarts\n  \
@@ -44,7 +46,7 @@ pub enum Command {
         ctl get pools -o custom-columns=NAME:.metadata.name,READY:.status.readyReplicas"
     )]
     Get(Get),
-    /// Show everything about a pool, a worker or a task, with its events
+    /// Show everything about a pool, a worker, a policy or a task, with its events
     #[command(after_help = "Examples:\n  ctl describe pool/web\n  ctl describe worker web-0\n  ctl describe task/12")]
     Describe(Names),
     /// Explain a field of the documents, or why a pool has the size it has
@@ -82,6 +84,12 @@ pub enum Command {
     /// Show who has a task and who waits, with places and estimated starts
     #[command(after_help = "Examples:\n  ctl queue web\n  ctl queue")]
     Queue(QueueArgs),
+    /// Run sample tasks at rising parallelism, and tell how many workers are enough
+    #[command(after_help = "Examples:\n  ctl capacity-test web --to 8 -- '{\"page\": 3}'\n  \
+        ctl capacity-test agent --from 2 --to 6 --step 2 --tasks 12 -f payload.json -o json\n\n\
+        Keeps so many tasks of its own in the pool at once; the pool must have the workers for them. Nobody else should give it work meanwhile. \
+        Ctrl-C takes back what has not started.")]
+    CapacityTest(CapacityTest),
     /// Take tasks back; one that runs is stopped
     #[command(after_help = "Examples:\n  ctl cancel 12 13\n  ctl cancel task/12\n  ctl cancel --worker web-0")]
     Cancel(Cancel),
@@ -106,7 +114,7 @@ pub enum Command {
         after_help = "Examples:\n  ctl apply -f pool.yaml\n  ctl apply -f specs/ --dry-run\n  cat pool.yaml | ctl apply -f -"
     )]
     Apply(Apply),
-    /// Remove pools from the specs directory; their workers are stopped
+    /// Remove pools and policies from the specs directory; workers are stopped, limits stay
     #[command(after_help = "Examples:\n  ctl delete pool/web\n  ctl delete -f pool.yaml")]
     Delete(Delete),
     /// Show how documents differ from what is live; exit code 1 when they do
@@ -128,6 +136,12 @@ pub enum Command {
         All flags: weir simulate --help"
     )]
     Simulate(Simulate),
+    /// Set a policy's mode or profile, in its document
+    #[command(after_help = "Examples:\n  ctl set mode policy/web Manual\n  ctl set profile policy/web Aggressive")]
+    Set(SetArgs),
+    /// Show what a policy did, or let a failed one go on
+    #[command(subcommand, after_help = "Examples:\n  ctl policy history web\n  ctl policy reset policy/web")]
+    Policy(Policy),
     /// Let blocked deletions happen; `ctl describe` shows the token
     #[command(after_help = "Examples:\n  ctl prune --confirm 3f9a1c")]
     Prune(Prune),
@@ -155,7 +169,7 @@ pub enum Command {
 /// `get`
 #[derive(Debug, Args)]
 pub struct Get {
-    /// pools, workers, tasks or events, with names; or TYPE/NAME
+    /// pools, workers, policies, tasks or events, with names; or TYPE/NAME
     #[arg(required = true, value_name = "TYPE[/NAME]")]
     pub what: Vec<String>,
     /// wide, yaml, json, name, jsonpath=…, custom-columns=…

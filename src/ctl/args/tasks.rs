@@ -54,6 +54,37 @@ pub struct Submit {
     pub output: Option<String>,
 }
 
+/// `capacity-test`
+#[derive(Debug, Args)]
+pub struct CapacityTest {
+    /// The pool: it must be able to run as many tasks at once as --to says
+    pub pool: String,
+    /// What each task carries: JSON if it reads as such, else a text; several words are one text
+    #[arg(last = true, value_name = "PAYLOAD", conflicts_with = "file")]
+    pub payload: Vec<String>,
+    /// Read what each carries from a file, or from - for the standard input
+    #[arg(short = 'f', long = "filename", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Tasks at once in the first step
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub from: u32,
+    /// Tasks at once in the last step
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub to: u32,
+    /// So many more at once from step to step
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub step: u32,
+    /// Tasks of each step [default: 5 for each that runs at once]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub tasks: Option<u32>,
+    /// A parallelism at which more of the tasks fail is not recommended, and none above it is tried
+    #[arg(long, value_name = "PERCENT", default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub max_failures: u8,
+    /// json
+    #[arg(short, long, value_name = "FORMAT", value_parser = ["json"])]
+    pub output: Option<String>,
+}
+
 /// Numbers of tasks.
 #[derive(Debug, Args)]
 pub struct TaskIds {
@@ -90,7 +121,7 @@ pub enum Work {
     /// Take the next task and print it as one line of JSON, its token first; exit code 1 and nothing when there is none
     #[command(
         after_help = "Examples:\n  ctl task next --wait 60s\n  ctl task next --wait 60s -o jsonpath='{.token} {.payload}'\n\n\
-        A worker is a loop of it, with exit code 1 for \"there was none\" and 3 for \"no daemon\":\n  \
+        A worker is a loop of it, with exit code 1 for \"there was none\", 2 for \"this worker gets none\" and 3 for \"no daemon\":\n  \
         while :; do\n    line=$(ctl task next --wait 60s -o jsonpath='{.token} {.payload}') || continue\n    \
         token=${line%% *}\n    if work \"${line#* }\"; then ctl task done \"$token\"; else ctl task fail \"$token\"; fi\n  done"
     )]

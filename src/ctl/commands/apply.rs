@@ -13,7 +13,7 @@ use crate::ctl::args::Delete;
 use crate::ctl::client::{Sent, path};
 use crate::ctl::error::Failure;
 use crate::ctl::print::emit;
-use crate::ctl::resource::{Target, kind, short, targets};
+use crate::ctl::resource::{Target, short, targets};
 use crate::ctl::text::tame;
 use crate::model::document::refusal::with_source;
 use crate::model::document::{Document, SPEC_BYTES_MAX, parse};
@@ -108,14 +108,15 @@ pub(super) async fn apply(context: &Context, files: &[PathBuf], dry_run: bool) -
     let texts = texts(files)?;
     let (query, mark) = dry(dry_run);
     for text in &texts {
-        if pools(text).is_empty() {
+        if parse(text.text.as_bytes()).is_empty() {
             return Err(Failure::No(format!("{}: there is no document in it", text.file)));
         }
     }
     for text in texts {
         let applied: Applied = context.client.ask(Method::POST, &format!("/v1/apply{query}"), Sent::yaml(&text.text)).await?;
         for outcome in applied.items {
-            emit(&format!("pool/{} {}{mark}\n", tame(&outcome.name), tame(&outcome.verb)))?;
+            let kind = if outcome.kind.is_empty() { short(Kind::Pool) } else { &outcome.kind };
+            emit(&format!("{}/{} {}{mark}\n", tame(kind), tame(&outcome.name), tame(&outcome.verb)))?;
         }
     }
     Ok(())
@@ -145,6 +146,13 @@ fn named(words: &[String]) -> Result<Vec<Target>, Failure> {
 
 fn of_files(files: &[PathBuf]) -> Result<Vec<Target>, Failure> {
     let texts = texts(files)?;
-    let names = texts.iter().flat_map(pools).map(|pool| pool.metadata.name).collect();
-    Ok(vec![Target { kind: kind(short(Kind::Pool))?, names }])
+    let documents = texts.iter().flat_map(|text| parse(text.text.as_bytes())).filter_map(Result::ok);
+    let target = |document: Document| {
+        let kind = match &document {
+            Document::WorkerPool(_) => Kind::Pool,
+            Document::ResourcePolicy(_) => Kind::Policy,
+        };
+        Target { kind, names: vec![document.name().to_owned()] }
+    };
+    Ok(documents.map(|located| target(located.document)).collect())
 }

@@ -8,7 +8,6 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::Context;
-use crate::ctl::columns::{bounds, last_exit, number, pool_status, restarts, row, tasks, text, worker_status};
 use crate::ctl::error::Failure;
 use crate::ctl::jsonpath::bare;
 use crate::ctl::print::{Table, as_yaml, emit};
@@ -17,6 +16,8 @@ use crate::ctl::text::tame;
 use crate::ctl::time::{age_of, now};
 use crate::model::status::Kind;
 use crate::model::time::{Span, Wall};
+use crate::serve::wire::columns::{bounds, last_exit, number, pool_status, restarts, row, tasks, text, worker_status};
+use crate::serve::wire::policy_columns;
 
 /// Width of the field names.
 const LABEL_WIDTH: usize = 18;
@@ -39,6 +40,7 @@ pub(super) async fn run(context: &Context, words: &[String]) -> Result<(), Failu
             let part = match target.kind {
                 Kind::Pool => pool(&object, now()) + &workers(context, &object).await?,
                 Kind::Worker => worker(&object, now()),
+                Kind::Policy => policy(&object, now()),
                 Kind::Event => as_yaml(&object),
             };
             let name = format!("{}/{}", short(target.kind), text(&object, "/metadata/name"));
@@ -174,6 +176,30 @@ fn worker(object: &Value, now: Wall) -> String {
         sheet.0.extend(inner.0.lines().map(|line| format!("  {line}\n")));
     }
     sheet.0
+}
+
+fn policy(object: &Value, now: Wall) -> String {
+    let mut sheet = meta(object, now);
+    let cells = policy_columns::row(object, now);
+    let [_, target, mode, cpu, memory, tasks, ..] = cells.as_slice() else { return sheet.text() };
+    sheet.line("Status", &policy_columns::status(object));
+    sheet.line("Source", &format!("{}:{}", text(object, "/status/source/file"), number(object, "/status/source/line")));
+    sheet.line("Target", target);
+    sheet.line("Mode", mode);
+    sheet.line("Profile", text(object, "/status/profile"));
+    sheet.line("CPU", cpu);
+    sheet.line("Memory", memory);
+    sheet.line("Tasks", tasks);
+    let idle = object.pointer("/status/idle").and_then(Value::as_bool).unwrap_or_default();
+    sheet.line("Idle", if idle { "yes" } else { "no, or not known" });
+    let checks = [number(object, "/status/checks/up"), number(object, "/status/checks/down")];
+    sheet.line("Checks", &format!("{} with a breach | {} calm, in a row", checks[0], checks[1]));
+    let counts = [number(object, "/status/scaleUpCount"), number(object, "/status/scaleDownCount")];
+    sheet.line("Changes", &format!("{} up | {} down", counts[0], counts[1]));
+    let history = object.pointer("/status/history").and_then(Value::as_array).into_iter().flatten();
+    sheet.text()
+        + &conditions(object, now)
+        + &indented("History", &policy_columns::change_heads(), history.map(policy_columns::change))
 }
 
 /// What stands in a pool's queue, and what came of its tasks; nothing for a pool without one.

@@ -11,7 +11,6 @@ use serde_json::Value;
 use super::Context;
 use crate::ctl::args::Get;
 use crate::ctl::client::encoded;
-use crate::ctl::columns::{heads, row, text};
 use crate::ctl::error::Failure;
 use crate::ctl::jsonpath::{Template, bare};
 use crate::ctl::print::{Format, Table, as_json, as_yaml, custom_row, emit, list_of, note, reference};
@@ -22,6 +21,7 @@ use crate::model::selector::Selector;
 use crate::model::status::Kind;
 use crate::model::time::Wall;
 use crate::serve::wire::WatchEvent;
+use crate::serve::wire::columns::{heads, row, text};
 
 /// Objects of one kind.
 struct Group {
@@ -86,7 +86,7 @@ fn arrange(kind: Kind, objects: &mut [Value], sort: Option<&Template>) {
     match (sort, kind) {
         (Some(path), _) => objects.sort_by(|a, b| compare(path.find(a).first().copied(), path.find(b).first().copied())),
         (None, Kind::Event) => objects.sort_by(|a, b| text(a, "/eventTime").cmp(text(b, "/eventTime"))),
-        (None, Kind::Pool | Kind::Worker) => {}
+        (None, Kind::Pool | Kind::Worker | Kind::Policy) => {}
     }
 }
 

@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use super::Context;
 use crate::ctl::args::Cli;
 use crate::ctl::client::{Sent, path};
-use crate::ctl::columns::text;
 use crate::ctl::error::Failure;
 use crate::ctl::print::emit;
 use crate::ctl::resource::many;
 use crate::ctl::text::{tame, tame_block};
 use crate::model::status::Kind;
+use crate::serve::wire::columns::text;
 use crate::serve::wire::{Prune, Scale, Status};
 
 /// `ctl restart`

@@ -3,6 +3,7 @@
 //! What reads can do without a daemon; what changes something cannot, and says how to start one.
 
 mod apply;
+mod capacity_test;
 mod dashboard;
 mod describe;
 mod diff;
@@ -12,6 +13,7 @@ mod kubeconfig;
 mod logs;
 mod mcp;
 mod misc;
+mod policy;
 mod queue;
 mod rollout;
 mod simulate;
@@ -26,7 +28,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::args::{Cli, Command, Rollout};
+use super::args::{Cli, Command, Policy, Rollout};
 use super::client::Client;
 use super::error::Failure;
 use super::offline;
@@ -77,6 +79,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         },
         Command::Submit(args) => submit::run(&context, &args).await,
         Command::Queue(args) => queue::run(&context, &args).await,
+        Command::CapacityTest(args) => capacity_test::run(&context, &args).await,
         Command::Cancel(args) => tasks::cancel(&context, &args).await,
         Command::Release(args) => tasks::release(&context, &args.tasks).await,
         Command::Retry(args) => tasks::retry(&context, &args.tasks).await,
@@ -91,6 +94,9 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Edit(args) => edit::run(&context, &args.names).await,
         Command::Wait(args) => wait::run(&context, args).await,
         Command::Simulate(args) => simulate::run(&context, &args),
+        Command::Set(args) => policy::set(&context, args.field, &args.words).await,
+        Command::Policy(Policy::History { names, limit }) => policy::history(&context, &names, limit).await,
+        Command::Policy(Policy::Reset { names }) => policy::reset(&context, &names).await,
         Command::Prune(args) => misc::prune(&context, &args.confirm).await,
         Command::Completion { shell } => misc::completion(&shell),
         Command::Dashboard => dashboard::run(&context.state),

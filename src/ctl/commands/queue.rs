@@ -9,7 +9,6 @@ use super::Context;
 use super::tasks::listed;
 use crate::ctl::args::{Pause, QueueArgs};
 use crate::ctl::client::{Sent, encoded};
-use crate::ctl::columns::{number, text};
 use crate::ctl::error::Failure;
 use crate::ctl::print::{Table, emit};
 use crate::ctl::resource::many;
@@ -19,6 +18,7 @@ use crate::ctl::time::{age, now};
 use crate::model::status::Kind;
 use crate::model::time::Wall;
 use crate::serve::wire::Status;
+use crate::serve::wire::columns::{number, text};
 use crate::serve::wire::tasks::{CapacityView, PauseQueue};
 
 /// Tasks of a queue that are shown.

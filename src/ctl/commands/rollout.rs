@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use super::Context;
 use super::wait::{Seen, follow};
 use crate::ctl::client::{Sent, path};
-use crate::ctl::columns::{number, text};
 use crate::ctl::error::Failure;
 use crate::ctl::print::emit;
 use crate::ctl::resource::many;
@@ -17,6 +16,7 @@ use crate::ctl::text::tame;
 use crate::ctl::time::now;
 use crate::model::status::Kind;
 use crate::model::time::Span;
+use crate::serve::wire::columns::{number, text};
 
 /// The annotation that asks for all workers to be started again.
 const RESTARTED_AT: &str = "weir.dev/restartedAt";

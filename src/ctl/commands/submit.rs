@@ -4,6 +4,7 @@
 //! to try again.
 
 use std::io::Read;
+use std::path::Path;
 
 use hyper::Method;
 use serde_json::Value;
@@ -27,7 +28,7 @@ const ROUND: Span = Span::secs(600);
 /// `ctl submit`
 pub(super) async fn run(context: &Context, args: &Submit) -> Result<(), Failure> {
     let format = args.output.as_deref().map(|output| Format::parse(Some(output))).transpose()?;
-    let payload = payload(args)?;
+    let payload = payload(args.file.as_deref(), &args.payload)?;
     let task = NewTask {
         payload,
         priority: args.priority,
@@ -61,7 +62,7 @@ pub(super) async fn run(context: &Context, args: &Submit) -> Result<(), Failure>
 }
 
 /// `claude`, `pool/claude`
-fn pool(word: &str) -> Result<&str, Failure> {
+pub(super) fn pool(word: &str) -> Result<&str, Failure> {
     match word.split_once('/') {
         None => Ok(word),
         Some(("pool" | "pools" | "wp", name)) => Ok(name),
@@ -69,9 +70,10 @@ fn pool(word: &str) -> Result<&str, Failure> {
     }
 }
 
-fn payload(args: &Submit) -> Result<Value, Failure> {
-    let text = match &args.file {
-        None => args.payload.join(" "),
+/// What a task carries: of a file, else the words.
+pub(super) fn payload(file: Option<&Path>, words: &[String]) -> Result<Value, Failure> {
+    let text = match file {
+        None => words.join(" "),
         Some(file) => {
             let mut text = String::new();
             let most = 4 * PAYLOAD_BYTES_MAX as u64;
@@ -84,7 +86,7 @@ fn payload(args: &Submit) -> Result<Value, Failure> {
             text
         }
     };
-    Ok(json_or_text(&text, args.file.is_none() && args.payload.is_empty()))
+    Ok(json_or_text(&text, file.is_none() && words.is_empty()))
 }
 
 /// JSON if it reads as such, else a text; nothing where nothing was given.
@@ -107,7 +109,7 @@ fn said(tasks: &[TaskView]) -> String {
 }
 
 /// The task when it has ended, or as it is after so long; 0: however long it takes.
-async fn ended(context: &Context, id: u64, longest: Span) -> Result<TaskView, Failure> {
+pub(super) async fn ended(context: &Context, id: u64, longest: Span) -> Result<TaskView, Failure> {
     let began = now();
     loop {
         let spent = u64::try_from(now().0.saturating_sub(began.0)).unwrap_or(0);

@@ -10,7 +10,6 @@ use serde_json::Value;
 use super::Context;
 use crate::ctl::args::Wait;
 use crate::ctl::client::encoded;
-use crate::ctl::columns::{condition, text};
 use crate::ctl::error::Failure;
 use crate::ctl::jsonpath::{Template, bare};
 use crate::ctl::print::emit;
@@ -20,6 +19,7 @@ use crate::model::meta::quoted;
 use crate::model::status::Kind;
 use crate::model::time::Span;
 use crate::serve::wire::WatchEvent;
+use crate::serve::wire::columns::{condition, text};
 
 /// An object as it was last seen.
 pub(super) enum Seen<'a> {

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::Context;
 use crate::ctl::client::{Sent, path};
-use crate::ctl::columns::{bounds, number, text};
 use crate::ctl::error::Failure;
 use crate::ctl::print::{Table, as_json, as_yaml, emit};
 use crate::ctl::resource::many;
@@ -18,6 +17,7 @@ use crate::model::reading::{counted, times};
 use crate::model::status::Kind;
 use crate::model::time::{Span, Wall};
 use crate::serve::wire::PAUSED_UNTIL;
+use crate::serve::wire::columns::{bounds, number, text};
 
 /// A pause without an end: the year 9000.
 const FOR_EVER: Wall = Wall(221_845_392_000_000);

@@ -35,7 +35,7 @@ pub(super) async fn run(context: &Context, work: Work) -> Result<(), Failure> {
         Work::Next { wish } => {
             let format = format(&wish)?;
             let path = format!("/v1/pools/{}/lease", encoded(&variable("WEIR_POOL")?));
-            let leased: Leased = patient(context, &path, &wanted(&wish)?).await.map_err(|late| late.failure)?;
+            let leased: Leased = patient(context, &path, &wanted(&wish)?).await.map_err(|late| refused(late.failure))?;
             print(leased.task, format)
         }
         Work::Heartbeat { token, extend, progress } => {
@@ -65,6 +65,19 @@ pub(super) async fn run(context: &Context, work: Work) -> Result<(), Failure> {
             let ours: &[EndReason] = &[EndReason::Failed, EndReason::Again, EndReason::Cancelled];
             finish(context, (&token, "fail", ours), &fail, (asked, format)).await
         }
+    }
+}
+
+/// That this worker is given nothing is another answer than that there was nothing: exit code 2, not 1.
+fn refused(failure: Failure) -> Failure {
+    match failure {
+        Failure::Server(status) if status.code != 403 => Failure::Usage(status.message),
+        Failure::Server(_)
+        | Failure::No(_)
+        | Failure::Usage(_)
+        | Failure::NoDaemon(_)
+        | Failure::Internal(_)
+        | Failure::ReaderGone => failure,
     }
 }
 

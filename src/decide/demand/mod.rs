@@ -9,7 +9,7 @@
 //! Only a fresh number lowers: an old one or none holds or raises (unless a `Static` fallback was asked for by name).
 
 mod behavior;
-mod readings;
+pub mod readings;
 mod rules;
 mod scaler;
 #[cfg(test)]
@@ -97,6 +97,8 @@ pub fn answered(
                 asked.stepped = Some(rules::step(step, number.value, trigger.activation, current));
             }
         }
+        // A policy's, not a pool's.
+        Asker::Gauge(_) => {}
         Asker::Quota(name) => {
             let Some(quota) = scale.quota.iter().find(|quota| quota.name == *name) else { return };
             let Some(asked) = scaling.quotas.get_mut(name).filter(|asked| asked.source == *source) else { return };

@@ -209,13 +209,14 @@ impl Link {
         if self.held.is_some() {
             return Err(HELD.into());
         }
-        let go = self.go(order)?;
+        let limits = order.limits;
+        let mut go = self.go(order)?;
         let incarnation = go.incarnation;
-        let command = Command::Go(Box::new(go)).encode();
-        if command.len() > wire::MESSAGE_MAX {
+        if Command::Go(Box::new(go.clone())).encode().len() > wire::MESSAGE_MAX - libc::PATH_MAX.unsigned_abs() as usize {
             return Err("the command and its environment are too long (E2BIG)".into());
         }
-        if self.shim.is_none() {
+        let new = self.shim.is_none();
+        if new {
             let permit = self.shared.spawns.acquire().await.map_err(|e| e.to_string())?;
             let (shared, slot) = (self.shared.clone(), self.slot.clone());
             let spawned = tokio::task::spawn_blocking(move || spawn::shim(&shared, &slot)).await;
@@ -226,6 +227,17 @@ impl Link {
             self.shim = Some(Shim { stream, buffer: Vec::new(), pid });
             self.child = Some(child);
         }
+        let pid = self.shim.as_ref().and_then(|shim| shim.pid);
+        match self.shared.config.driver.place(&self.slot, pid, limits).await {
+            Ok(cgroup) => go.cgroup = cgroup.into_bytes(),
+            Err(why) => {
+                if new {
+                    self.dismiss().await;
+                }
+                return Err(why);
+            }
+        }
+        let command = Command::Go(Box::new(go)).encode();
         (self.cpu_ms, self.cpu_at, self.refreshed, self.asked_at) = (0, None, None, None);
         self.seen.state = SlotState::Starting { incarnation, since: clock::now().mono };
         self.send_bytes(&command).await;
@@ -251,7 +263,7 @@ impl Link {
             stdin: order.stdin.unwrap_or_default().into_bytes(),
             log: order.log.unwrap_or_default().into_bytes(),
             log_rate: order.logs.max_rate,
-            cgroup: self.shared.config.driver.make(&self.slot)?.into_bytes(),
+            cgroup: Vec::new(),
         })
     }
 
@@ -402,11 +414,8 @@ impl Link {
             })
     }
 
-    async fn forget(&mut self) -> bool {
-        if !matches!(self.seen.state, SlotState::Vacant | SlotState::Unknown) {
-            // Something lives there still: it is forgotten when that has ended and we are told again.
-            return false;
-        }
+    /// Let the shim go; it has nothing to do, and ends.
+    async fn dismiss(&mut self) {
         self.send(&Command::Bye).await;
         if let Some(mut shim) = self.shim.take() {
             while receive(&mut shim).await.is_some() {}
@@ -414,7 +423,15 @@ impl Link {
         if let Some(mut child) = self.child.take() {
             let _reaped = tokio::task::spawn_blocking(move || child.wait()).await;
         }
-        self.shared.config.driver.remove(&self.slot);
+    }
+
+    async fn forget(&mut self) -> bool {
+        if !matches!(self.seen.state, SlotState::Vacant | SlotState::Unknown) {
+            // Something lives there still: it is forgotten when that has ended and we are told again.
+            return false;
+        }
+        self.dismiss().await;
+        self.shared.config.driver.remove(&self.slot).await;
         self.shared.links().remove(&self.slot);
         let dir = self.shared.dir(&self.slot);
         if hunt::is_free(&dir) {

@@ -7,6 +7,7 @@
 pub mod annotations;
 pub mod documents;
 pub mod git;
+pub mod policy_words;
 pub mod watch;
 pub mod write;
 

@@ -4,7 +4,11 @@
 //! each part told so. Nobody else writes the file. A commit that fails changes nothing and is told as failed; what to do then
 //! is not decided here.
 
+mod list;
+mod place;
+mod policies;
 pub mod read;
+mod row;
 mod schema;
 pub mod tasks;
 
@@ -32,6 +36,8 @@ const READINGS_KEPT: i64 = 500_000;
 const READINGS_AGE: i64 = 7 * 86_400_000;
 /// Old readings looked at for one new transaction: more than any transaction adds on average, so that the file stays bounded.
 const READINGS_SWEPT: i64 = 200;
+/// Statements kept ready: more than there are, or each would be read and planned again for every task.
+const STATEMENTS: usize = 128;
 /// Batches joined in one transaction at most.
 const GROUP_MAX: usize = 512;
 
@@ -70,7 +76,8 @@ impl Store {
         }
         private(path).map_err(|e| format!("{}: {e}", path.display()))?;
         let mut db = Connection::open(path).map_err(said)?;
-        db.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=5000; PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF; PRAGMA cache_size=-1024;").map_err(said)?;
+        db.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=5000; PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF; PRAGMA cache_size=-4096; PRAGMA wal_autocheckpoint=4000;").map_err(said)?;
+        db.set_prepared_statement_cache_capacity(STATEMENTS);
         schema::migrate(&mut db).map_err(|e| format!("{}: {e}", path.display()))?;
         let stored = load(&db, boot).map_err(said)?;
         let (work, inbox) = mpsc::channel();
@@ -131,7 +138,7 @@ fn write<'a>(db: &mut Connection, queues: &Queues, batches: impl Iterator<Item =
         one(&turn, batch)?;
         answers.push(batch.queue.iter().map(|work| (queues.work)(&tables, work, batch.at)).collect::<rusqlite::Result<_>>()?);
     }
-    let touched = tables.touched();
+    let touched = tables.finish()?;
     turn.commit()?;
     Ok((answers, touched))
 }
@@ -169,6 +176,7 @@ fn one(turn: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
         turn.prepare_cached("DELETE FROM events WHERE serial <= (SELECT max(serial) FROM events) - ?1")?
             .execute(params![EVENTS_KEPT])?;
     }
+    policies::write(turn, batch)?;
     keep(turn, &batch.readings)
 }
 
@@ -210,6 +218,7 @@ fn load(db: &Connection, boot: &str) -> rusqlite::Result<Stored> {
     Ok(Stored {
         catalogue: meta("catalogue"),
         pools: rows(db, "SELECT name, body FROM pools", |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?,
+        policies: policies::load(db)?,
         slots,
         events: events.into_iter().map(|((), event)| event).collect(),
         leased: leased(db, same_boot)?,
@@ -221,8 +230,8 @@ fn load(db: &Connection, boot: &str) -> rusqlite::Result<Stored> {
 
 /// Tasks that a worker had.
 fn leased(db: &Connection, same_boot: bool) -> rusqlite::Result<Vec<Task>> {
-    let sql = format!("SELECT {} FROM tasks WHERE phase = 4", tasks::COLUMNS);
-    let mut leased = db.prepare(&sql)?.query_map([], tasks::read)?.collect::<rusqlite::Result<Vec<Task>>>()?;
+    let sql = format!("SELECT {} FROM tasks WHERE phase = 4", row::COLUMNS);
+    let mut leased = db.prepare(&sql)?.query_map([], row::read)?.collect::<rusqlite::Result<Vec<Task>>>()?;
     if !same_boot {
         leased.iter_mut().for_each(|task| (task.deadline, task.lease_until) = (None, None));
     }

@@ -5,7 +5,7 @@
 use rusqlite::Connection;
 
 /// Each step takes the file from its index to the next. Never edit a step that was released; add one.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
     CREATE TABLE pools (name TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
@@ -23,6 +23,8 @@ const STEPS: [&str; 3] = [
         worker TEXT NOT NULL, key TEXT, not_before INTEGER, expires INTEGER, finished INTEGER, nonce INTEGER NOT NULL,
         deadline INTEGER, lease_until INTEGER, body TEXT NOT NULL, payload TEXT NOT NULL, result TEXT) STRICT;
     CREATE INDEX tasks_ready ON tasks (pool, worker, rank, id) WHERE phase = 1;
+    CREATE INDEX tasks_held ON tasks (pool, rank, id) WHERE phase = 0;
+    CREATE INDEX tasks_blocked ON tasks (pool, rank, id) WHERE phase = 3;
     CREATE INDEX tasks_delayed ON tasks (pool, not_before) WHERE phase = 2;
     CREATE INDEX tasks_expiry ON tasks (pool, expires) WHERE phase < 4;
     CREATE INDEX tasks_dealt ON tasks (pool, worker) WHERE phase < 4 AND worker > '';
@@ -38,6 +40,7 @@ const STEPS: [&str; 3] = [
     CREATE TABLE task_schedules (pool TEXT NOT NULL, name TEXT NOT NULL, last INTEGER NOT NULL, count INTEGER NOT NULL,
         PRIMARY KEY (pool, name)) STRICT, WITHOUT ROWID;
 ",
+    super::policies::SCHEMA,
 ];
 
 /// Bring the file up to date.

@@ -5,67 +5,24 @@
 //! a million. Counts are kept beside the rows, in the same transaction.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
+use super::place;
+use super::row::{BLOCKED, COLUMNS, DELAYED, ENDED, HELD, LEASED, PHASES, READY, SUCCEEDED, body, phase, read};
 use crate::model::queue_work::QueueCounts;
-use crate::model::task::{End, Task, TaskState};
-use crate::model::time::{Moment, Span, Wall};
-
-/// A task that waits and could be taken.
-pub(super) const READY: i64 = 1;
-/// A task that waits for its time.
-const DELAYED: i64 = 2;
-/// A task that waits for another of its key.
-const BLOCKED: i64 = 3;
-/// A task that a worker has.
-const LEASED: i64 = 4;
-/// A task that succeeded.
-const SUCCEEDED: i64 = 5;
-/// Tasks that have ended.
-const ENDED: std::ops::RangeInclusive<i64> = SUCCEEDED..=9;
-
-/// A place is counted up to this: beyond it, "at least so many".
-const POSITION_MAX: i64 = 1000;
-
-pub(super) const COLUMNS: &str = "id, worker, not_before, expires, finished, nonce, deadline, lease_until, body, payload, result";
+use crate::model::task::Task;
+use crate::model::time::Wall;
 
 /// The tables of the queues, for as long as a transaction lasts.
 pub struct Tasks<'t> {
     turn: &'t Transaction<'t>,
-    touched: RefCell<BTreeSet<String>>,
+    touched: RefCell<BTreeMap<String, Changes>>,
 }
 
-/// The number of a state in the rows.
-fn phase(task: &Task) -> i64 {
-    match task.state {
-        TaskState::Held => 0,
-        TaskState::Queued if task.not_before.is_some() => DELAYED,
-        TaskState::Queued if task.blocked => BLOCKED,
-        TaskState::Queued => READY,
-        TaskState::Leased => LEASED,
-        TaskState::Succeeded => SUCCEEDED,
-        TaskState::Failed => 6,
-        TaskState::Dead => 7,
-        TaskState::Cancelled => 8,
-        TaskState::Expired => 9,
-    }
-}
-
-/// The numbers that a state can have in the rows.
-pub(super) fn phases(state: TaskState) -> &'static [i64] {
-    match state {
-        TaskState::Held => &[0],
-        TaskState::Queued => &[READY, DELAYED, BLOCKED],
-        TaskState::Leased => &[LEASED],
-        TaskState::Succeeded => &[SUCCEEDED],
-        TaskState::Failed => &[6],
-        TaskState::Dead => &[7],
-        TaskState::Cancelled => &[8],
-        TaskState::Expired => &[9],
-    }
-}
+/// What a transaction adds to the counts of a pool, by phase: written once, at its end.
+type Changes = [i64; PHASES];
 
 impl<'t> Tasks<'t> {
     /// The tables, inside this transaction.
@@ -73,16 +30,39 @@ impl<'t> Tasks<'t> {
         Tasks { turn, touched: RefCell::default() }
     }
 
-    /// The pools whose queues changed.
-    pub fn touched(self) -> BTreeSet<String> {
-        self.touched.into_inner()
+    /// Write the counts, and give the pools whose queues changed.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn finish(self) -> rusqlite::Result<BTreeSet<String>> {
+        let sql = "INSERT INTO task_counts VALUES (?1, ?2, ?3) ON CONFLICT (pool, phase) DO UPDATE SET n = n + ?3";
+        let touched = self.touched.into_inner();
+        for (pool, changes) in &touched {
+            for (phase, by) in changes.iter().enumerate().filter(|(_, by)| **by != 0) {
+                self.turn.prepare_cached(sql)?.execute(params![pool, phase as i64, by])?;
+            }
+        }
+        Ok(touched.into_keys().collect())
     }
 
     fn touch(&self, pool: &str) {
+        self.count(pool, 0, 0);
+    }
+
+    fn count(&self, pool: &str, phase: i64, by: i64) {
         let mut touched = self.touched.borrow_mut();
-        if !touched.contains(pool) {
-            touched.insert(pool.to_owned());
+        if !touched.contains_key(pool) {
+            touched.insert(pool.to_owned(), Changes::default());
         }
+        let place = usize::try_from(phase).ok().and_then(|phase| touched.get_mut(pool)?.get_mut(phase));
+        if let Some(n) = place {
+            *n += by;
+        }
+    }
+
+    /// What this transaction has added to the phases of a pool, which the table does not show yet.
+    fn added(&self, pool: &str, phases: std::ops::Range<usize>) -> i64 {
+        self.touched.borrow().get(pool).map_or(0, |changes| changes[phases].iter().sum())
     }
 
     /// Add a task; gives it its number. Its rank says where it stands among those that wait.
@@ -109,7 +89,8 @@ impl<'t> Tasks<'t> {
             task.result.as_ref().map(ToString::to_string),
         ])?;
         task.id = self.turn.last_insert_rowid().cast_unsigned();
-        self.count(&task.pool, phase(task), 1)
+        self.count(&task.pool, phase(task), 1);
+        Ok(())
     }
 
     /// Write a task that was read before in this transaction.
@@ -133,17 +114,10 @@ impl<'t> Tasks<'t> {
             task.result.as_ref().map(ToString::to_string),
         ])?;
         if phase(before) != phase(task) {
-            self.count(&task.pool, phase(before), -1)?;
-            self.count(&task.pool, phase(task), 1)?;
+            self.count(&task.pool, phase(before), -1);
+            self.count(&task.pool, phase(task), 1);
         }
         self.touch(&task.pool);
-        Ok(())
-    }
-
-    fn count(&self, pool: &str, phase: i64, by: i64) -> rusqlite::Result<()> {
-        self.touch(pool);
-        let sql = "INSERT INTO task_counts VALUES (?1, ?2, ?3) ON CONFLICT (pool, phase) DO UPDATE SET n = n + ?3";
-        self.turn.prepare_cached(sql)?.execute(params![pool, phase, by])?;
         Ok(())
     }
 
@@ -234,7 +208,7 @@ impl<'t> Tasks<'t> {
             let found = query.query_map(params![pool, by.0, most], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
             for id in found {
                 self.turn.prepare_cached("DELETE FROM tasks WHERE id = ?1")?.execute([id])?;
-                self.count(pool, phase, -1)?;
+                self.count(pool, phase, -1);
                 gone.push(id.cast_unsigned());
             }
         }
@@ -268,7 +242,8 @@ impl<'t> Tasks<'t> {
     /// Any of SQLite's.
     pub fn waiting(&self, pool: &str) -> rusqlite::Result<u64> {
         let sql = "SELECT coalesce(sum(n), 0) FROM task_counts WHERE pool = ?1 AND phase < 4";
-        self.turn.prepare_cached(sql)?.query_row([pool], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
+        let written = self.turn.prepare_cached(sql)?.query_row([pool], |row| row.get::<_, i64>(0))?;
+        Ok((written + self.added(pool, 0..LEASED as usize)).max(0).cast_unsigned())
     }
 
     /// The place of a task that could be taken, 1 being the next. Places far behind are taken from the counts.
@@ -279,20 +254,8 @@ impl<'t> Tasks<'t> {
         if phase(task) != READY {
             return Ok(None);
         }
-        let worker = task.worker.as_deref().unwrap_or("");
-        let behind = "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE phase = 1 AND pool = ?1 AND worker = ?2 \
-                      AND (rank, id) > (?3, ?4) LIMIT ?5)";
-        let values = params![task.pool, worker, rank, task.id.cast_signed(), POSITION_MAX];
-        let behind: i64 = self.turn.prepare_cached(behind)?.query_row(values, |row| row.get(0))?;
-        let ahead = "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE phase = 1 AND pool = ?1 AND worker = ?2 \
-                     AND (rank, id) < (?3, ?4) LIMIT ?5)";
-        if worker.is_empty() && behind < POSITION_MAX {
-            let sql = "SELECT n FROM task_counts WHERE pool = ?1 AND phase = 1";
-            let all: i64 = self.turn.prepare_cached(sql)?.query_row([&task.pool], |row| row.get(0))?;
-            return Ok(Some((all - behind).max(1).cast_unsigned()));
-        }
-        let ahead: i64 = self.turn.prepare_cached(ahead)?.query_row(values, |row| row.get(0))?;
-        Ok(Some(ahead.cast_unsigned() + 1))
+        let added = self.added(&task.pool, READY as usize..READY as usize + 1);
+        place::position(self.turn, task, rank, added).map(Some)
     }
 
     /// How many tasks wait for, or are with, each of these workers; and where the turn is.
@@ -378,7 +341,7 @@ pub fn counts(db: &rusqlite::Connection, pool: &str) -> rusqlite::Result<QueueCo
         let (phase, n) = row?;
         let n = u64::try_from(n).unwrap_or(0);
         match phase {
-            0 => counts.held = n,
+            HELD => counts.held = n,
             READY => counts.ready = n,
             DELAYED => counts.delayed = n,
             BLOCKED => counts.blocked = n,
@@ -403,81 +366,4 @@ pub fn counts(db: &rusqlite::Connection, pool: &str) -> rusqlite::Result<QueueCo
     }
     counts.next = [due, expiry, counts.paused_until].into_iter().flatten().min();
     Ok(counts)
-}
-
-/// The task of a row of [`COLUMNS`].
-pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Task> {
-    let wall = |at: usize| row.get::<_, Option<i64>>(at).map(|ms| ms.map(Wall));
-    let moment = |at: usize| row.get::<_, Option<i64>>(at).map(|ms| ms.map(|ms| Moment(ms.cast_unsigned())));
-    let json = |text: &str| serde_json::from_str(text);
-    let bad = |at: usize| {
-        move |e: serde_json::Error| rusqlite::Error::FromSqlConversionFailure(at, rusqlite::types::Type::Text, e.into())
-    };
-    let body: Task = serde_json::from_str(row.get_ref(8)?.as_str()?).map_err(bad(8))?;
-    let worker: String = row.get(1)?;
-    Ok(Task {
-        id: row.get::<_, i64>(0)?.cast_unsigned(),
-        worker: (!worker.is_empty()).then_some(worker),
-        not_before: wall(2)?,
-        expires: wall(3)?,
-        finished: wall(4)?,
-        nonce: row.get::<_, i64>(5)?.cast_unsigned(),
-        deadline: moment(6)?,
-        lease_until: moment(7)?,
-        payload: json(row.get_ref(9)?.as_str()?).map_err(bad(9))?,
-        result: row.get_ref(10)?.as_str_or_null()?.map(json).transpose().map_err(bad(10))?,
-        ..body
-    })
-}
-
-/// What of a task has no column of its own. Reads back as a [`Task`].
-#[derive(serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Rest<'a> {
-    pool: &'a str,
-    state: TaskState,
-    priority: u8,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: &'a Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    idempotency_key: &'a Option<String>,
-    run: u64,
-    epoch: u64,
-    attempt: u32,
-    max_attempts: u32,
-    timeout: Span,
-    created: Wall,
-    ttl: Span,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    started: Option<Wall>,
-    blocked: bool,
-    cancelling: bool,
-    progress: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    end: &'a Option<End>,
-    source: &'a str,
-}
-
-fn body(task: &Task) -> String {
-    let rest = Rest {
-        pool: &task.pool,
-        state: task.state,
-        priority: task.priority,
-        key: &task.key,
-        idempotency_key: &task.idempotency_key,
-        run: task.run,
-        epoch: task.epoch,
-        attempt: task.attempt,
-        max_attempts: task.max_attempts,
-        timeout: task.timeout,
-        created: task.created,
-        ttl: task.ttl,
-        started: task.started,
-        blocked: task.blocked,
-        cancelling: task.cancelling,
-        progress: &task.progress,
-        end: &task.end,
-        source: &task.source,
-    };
-    serde_json::to_string(&rest).expect("a task is plain data with string keys")
 }

@@ -241,9 +241,8 @@ fn places(node: &Node, pattern: &[&str]) -> Vec<Vec<Step>> {
 }
 
 fn unsupported(kind: Kind, node: &Node) -> Vec<Violation> {
-    let whole = not_yet::KINDS.contains(&kind).then(|| vec![Step::Key("kind".into())]);
     let fields = not_yet::FIELDS.iter().filter(|_| kind == Kind::WorkerPool);
     let fields = fields.flat_map(|path| places(node, path));
-    let given = whole.into_iter().chain(fields).filter(|path| node.find(path).is_some());
+    let given = fields.filter(|path| node.find(path).is_some());
     given.map(|path| refusal_at(node, &path, not_yet::MESSAGE.into())).collect()
 }

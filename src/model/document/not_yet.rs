@@ -2,18 +2,12 @@
 //!
 //! One row for each field. Whoever builds a field deletes its row, and nothing else here needs to change.
 
-use crate::model::meta::Kind;
-
-/// Kinds that are refused as a whole.
-pub const KINDS: &[Kind] = &[Kind::ResourcePolicy];
-
 /// Fields of a `WorkerPool` that are refused, as paths from the document's root; `*` is each item of a list.
 pub const FIELDS: &[&[&str]] = &[
     &["spec", "scale", "triggers", "*", "cpu"],
     &["spec", "scale", "triggers", "*", "memory"],
     &["spec", "scale", "quota", "*", "source", "cpu"],
     &["spec", "scale", "quota", "*", "source", "memory"],
-    &["spec", "template", "resources"],
     &["spec", "template", "recycle", "maxTasks"],
     &["spec", "template", "recycle", "maxMemory"],
 ];

@@ -10,7 +10,7 @@ use super::sources;
 use super::tree::{Broken, Step, at};
 use crate::model::expansion::{Expansion, Field};
 use crate::model::meta::NAME_BYTES_MAX;
-use crate::model::policy::{Amounts, Mode, PolicySpec};
+use crate::model::policy::{Amounts, Apply, Bounds, Mode, PolicySpec};
 use crate::model::pool::{PoolSpec, Webhook, WorkerPool};
 use crate::model::queue::{FailureAction, ForgeHook, Queue};
 use crate::model::scale::Scale;
@@ -273,7 +273,20 @@ pub fn policy(spec: &PolicySpec) -> Vec<Broken> {
     if spec.mode == Mode::Manual && spec.manual.is_none() {
         broken.push((at("spec.mode"), "Manual needs the field manual".into()));
     }
+    if spec.bounds == Bounds::default() {
+        broken
+            .push((at("spec.bounds"), "says nothing: give min and max of cpu, memory or tasks, whatever is to be moved".into()));
+    }
+    if spec.apply == Apply::Restart && spec.target.unit.as_ref().is_none_or(|unit| !unit.name.ends_with(".service")) {
+        broken.push((at("spec.apply"), "Restart is for services: the target is none".into()));
+    }
     for (n, gauge) in spec.gauges.iter().enumerate() {
+        if gauge.source.cpu.is_some() || gauge.source.memory.is_some() {
+            broken.push((at(&format!("spec.gauges.{n}.source")), super::not_yet::MESSAGE.into()));
+        }
+        if spec.gauges[..n].iter().any(|before| before.name == gauge.name) {
+            broken.push((at(&format!("spec.gauges.{n}.name")), "is already a gauge above: give each a name of its own".into()));
+        }
         sources::source(&gauge.source, &format!("spec.gauges.{n}.source"), &mut broken);
     }
     for (n, rule) in spec.idle_when.iter().enumerate() {

@@ -34,8 +34,10 @@ pub async fn delete(
     }
     if kind == Kind::Pool {
         app.handle.edit(Edit::Delete { pool: name.clone() }, dry).await?;
+    } else if kind == Kind::Policy {
+        app.handle.edit(Edit::DeletePolicy { policy: name.clone() }, dry).await?;
     } else if kind != Kind::Worker {
-        return Err(not_allowed("this cannot be deleted: only workerpools and workers can"));
+        return Err(not_allowed("this cannot be deleted: only workerpools, resourcepolicies and workers can"));
     } else if !dry {
         app.handle.restart(&name).await?;
     }

@@ -32,6 +32,8 @@ pub struct Change<'a> {
     pub peer: Peer,
     /// Only say what would come of it.
     pub dry: bool,
+    /// The answer is for kubectl: with what was last applied.
+    pub kubectl: bool,
 }
 
 /// How a patch is written.
@@ -106,17 +108,26 @@ pub async fn replace(app: &App, change: &Change<'_>, wanted: Value) -> Result<Re
     agrees(change.name, &shown, &wanted)?;
     let (before, after) = (essence(&shown), essence(&wanted));
     if before == after {
+        let mut shown = shown;
+        if change.kubectl {
+            with_last_applied(app, change.name, &mut shown).await;
+        }
         return Ok(Json(shown).into_response());
     }
     let document = app.handle.text(change.name).await?;
-    let (text, pool, kept) = rewritten(&document, &before, &after)?;
+    let Rewritten { text, pool, value, kept } =
+        rewritten(&document, &before, &after).map_err(|refusal| refusal.naming(change.name))?;
     guard(change.peer, &spec_of(&shown)?, &pool.spec)?;
     if let Some(edit) = lesser(change.name, &before, &after) {
         app.handle.edit(edit, change.dry).await?;
     } else {
         app.handle.edit(Edit::Replace { pool: change.name.into(), text, version: document.version }, change.dry).await?;
     }
-    let mut answer = Json(result(app, change, &shown, &pool)).into_response();
+    let mut object = result(app, change, &shown, &pool);
+    if change.kubectl {
+        annotate(&mut object, &value);
+    }
+    let mut answer = Json(object).into_response();
     if !kept {
         let warning = "299 - \"the document could not be changed in place: it was written anew, without its comments\"";
         answer.headers_mut().insert(header::WARNING, HeaderValue::from_static(warning));
@@ -160,8 +171,19 @@ fn agrees(name: &str, shown: &Value, wanted: &Value) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The document's new text, what it means, and whether its comments were kept.
-fn rewritten(document: &DocumentText, before: &Value, after: &Value) -> Result<(String, WorkerPool, bool), Refusal> {
+/// A document that was changed.
+struct Rewritten {
+    /// Its new text.
+    text: String,
+    /// What it means.
+    pool: WorkerPool,
+    /// What stands in it, without defaults.
+    value: Value,
+    /// Its comments were kept.
+    kept: bool,
+}
+
+fn rewritten(document: &DocumentText, before: &Value, after: &Value) -> Result<Rewritten, Refusal> {
     let unread = || {
         Refusal::from(Status::failure(
             409,
@@ -176,10 +198,8 @@ fn rewritten(document: &DocumentText, before: &Value, after: &Value) -> Result<(
     let whole = to_yaml(&wanted);
     let meant = only_pool(&whole)?;
     let text = spliced(&document.text, &node, &written, &wanted);
-    if only_pool(&text).is_ok_and(|pool| pool == meant) {
-        return Ok((text, meant, true));
-    }
-    Ok((whole, meant, false))
+    let kept = only_pool(&text).is_ok_and(|pool| pool == meant);
+    Ok(Rewritten { text: if kept { text } else { whole }, pool: meant, value: wanted, kept })
 }
 
 /// With the maps that an essence always has.
@@ -196,7 +216,7 @@ fn padded(written: &Value) -> Value {
 /// Without those that nothing was put into.
 fn without_empty(mut wanted: Value, written: &Value) -> Value {
     for name in ["labels", "annotations"] {
-        let was = written.pointer(&format!("/metadata/{name}")).is_some();
+        let was = written.pointer(&format!("/metadata/{name}")) == Some(&json!({}));
         if let Some(meta) = wanted.get_mut("metadata").and_then(Value::as_object_mut)
             && meta.get(name) == Some(&json!({}))
             && !was
@@ -276,16 +296,15 @@ pub fn guard(peer: Peer, old: &PoolSpec, new: &PoolSpec) -> Result<(), Refusal> 
 
 /// The guarded fields and what stands in them.
 fn guarded(spec: &PoolSpec) -> [(&'static str, Value); 4] {
-    let only_source = |trigger: Value| match trigger {
-        Value::Object(mut fields) => {
+    let only_source = |mut trigger: Value| {
+        if let Some(fields) = trigger.as_object_mut() {
             fields.retain(|name, _| source::NAMES.contains(&name.as_str()));
-            Value::Object(fields)
         }
-        other => other,
+        trigger
     };
     let triggers = spec.scale.iter().flat_map(|scale| &scale.triggers).map(|trigger| only_source(json!(trigger)));
     let webhooks = spec.queue.as_ref().map(|queue| json!(queue.webhooks));
-    // A trigger more or less is no matter, but what is asked must have been asked before.
+    // The embedded queue is the pool's own: following it asks nobody else.
     [
         ("spec.template", json!(spec.template)),
         ("spec.notify", json!(spec.notify)),
@@ -327,8 +346,23 @@ pub async fn with_last_applied(app: &App, name: &str, object: &mut Value) {
     let root = schema::schema(meta::Kind::WorkerPool);
     let node = tree::read(&document.text, 1).ok().flatten();
     let written = node.and_then(|node| Walk::new(root).value(&node, root));
-    if let (Some(written), Some(meta)) = (written, object.get_mut("metadata").and_then(Value::as_object_mut)) {
+    if let Some(written) = written {
+        annotate(object, &written);
+    }
+}
+
+/// As kubectl would have written it, so that it finds what it has sent: sorted, with annotations, three characters in disguise.
+fn annotate(object: &mut Value, written: &Value) {
+    let mut written = padded(written);
+    if let Some(meta) = written.get_mut("metadata").and_then(Value::as_object_mut)
+        && meta.get("labels") == Some(&json!({}))
+    {
+        meta.remove("labels");
+    }
+    written.sort_all_objects();
+    let text = written.to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
+    if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         let annotations = meta.entry("annotations").or_insert_with(|| json!({}));
-        annotations[LAST_APPLIED] = format!("{written}\n").into();
+        annotations[LAST_APPLIED] = format!("{text}\n").into();
     }
 }

@@ -4,10 +4,10 @@
 
 use serde_json::{Value, json};
 
-use super::view::NAMESPACE;
 use crate::engine::handle::Handle;
 use crate::model::status::{API_VERSION, EventObject, Kind};
 use crate::model::time::Wall;
+use crate::serve::wire::NAMESPACE;
 
 /// Fields that can be selected by, in either shape.
 pub const FIELDS: &[&str] = &[

@@ -17,5 +17,3 @@ mod splice;
 mod table;
 pub mod view;
 mod watch;
-
-pub use self::watch::watch;

@@ -11,10 +11,10 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::view::NAMESPACE;
 use crate::model::status::{EventObject, PoolObject, WorkerObject};
 use crate::serve::refusal::{Refusal, nowhere};
 use crate::serve::wire::GROUP;
+use crate::serve::wire::NAMESPACE;
 
 /// The names of components begin so.
 const PREFIX: &str = "dev.weir.v1.";

@@ -4,10 +4,10 @@
 
 use serde_json::{Value, json};
 
-use super::view::NAMESPACE;
 use crate::engine::handle::Handle;
 use crate::model::status::{API_VERSION, Kind, Object, Phase, PoolObject, WorkerObject};
 use crate::model::time::Wall;
+use crate::serve::wire::NAMESPACE;
 use crate::serve::wire::age::age_of;
 use crate::serve::wire::columns::{number, restarts, text, worker_status};
 

@@ -11,32 +11,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::table::{Shape, metadata_of, row_of, shape, table};
-use super::view::{NAMESPACE, View};
+use super::view::{Place, View};
+use super::watch::watch;
 use crate::model::time::Span;
 use crate::serve::app::{App, Filter, Query, flag, number};
 use crate::serve::refusal::{Refusal, bad};
 use crate::serve::wire::{Details, ListMeta, Status};
-
-/// What is asked for, and where.
-#[derive(Clone, Debug)]
-pub struct Place {
-    /// The resource.
-    pub view: View,
-    /// The namespace; none: all of them.
-    pub namespace: Option<String>,
-}
-
-impl Place {
-    /// Everywhere.
-    pub fn all(view: View) -> Place {
-        Place { view, namespace: None }
-    }
-
-    /// Whether anything can be there.
-    pub fn is_there(&self) -> bool {
-        self.namespace.as_deref().is_none_or(|namespace| namespace == NAMESPACE)
-    }
-}
 
 /// A list, or a watch where that is asked for.
 ///
@@ -46,7 +26,7 @@ pub fn list(app: &App, place: Place, query: &Query, headers: &HeaderMap) -> Resu
     let shape = shape(headers, query)?;
     let filter = Filter::new(query, place.view.fields())?;
     if flag(query, "watch")? {
-        return super::watch(app, place, filter, (shape, query));
+        return watch(app, place, filter, (shape, query));
     }
     let (now_version, mut objects) = app.handle.list(place.view.kind());
     if !place.is_there() {

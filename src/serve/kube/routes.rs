@@ -10,16 +10,16 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::edit::{self, Change, PatchKind};
-use super::read::{Place, list, missing, one};
-use super::view::{NAMESPACE, View};
+use super::read::{list, missing, one};
+use super::view::{Place, View};
 use super::{delete, discovery, openapi, review};
 use crate::model::status::Kind;
 use crate::serve::app::{App, Params, Query, kind_of, params, value};
 use crate::serve::auth::Peer;
-use crate::serve::refusal::{Refusal, not_allowed, nowhere};
-use crate::serve::streams;
-use crate::serve::wire::{Details, GROUP, Status};
+use crate::serve::refusal::{Refusal, bad, not_allowed, nowhere};
+use crate::serve::wire::{Details, GROUP, NAMESPACE, Status};
 use crate::serve::write::{Sent, is_dry, yaml_body};
+use crate::serve::{policies, streams};
 
 /// All of them.
 pub fn router() -> Router<App> {
@@ -82,15 +82,17 @@ async fn our_one(
     query: Params,
 ) -> Answer {
     let (kind, query) = (kind_of(&plural)?, params(query)?);
-    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
-    // A note for kubectl is for kubectl.
-    if kind == Kind::Pool && agent.starts_with("kubectl") && super::table::shape(&headers, &query)? == super::table::Shape::Whole
-    {
+    if kind == Kind::Pool && is_kubectl(&headers) && super::table::shape(&headers, &query)? == super::table::Shape::Whole {
         let mut object = value(&*app.handle.get(kind, &name)?);
         edit::with_last_applied(&app, &name, &mut object).await;
         return Ok(Json(object).into_response());
     }
     one(&app, &Place::all(View::Plain(kind)), &name, (&query, &headers))
+}
+
+/// A note for kubectl is for kubectl.
+fn is_kubectl(headers: &HeaderMap) -> bool {
+    headers.get(header::USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"kubectl"))
 }
 
 async fn core_everywhere(State(app): State<App>, Path(plural): Path<String>, headers: HeaderMap, query: Params) -> Answer {
@@ -168,7 +170,9 @@ async fn namespace(Path(name): Path<String>) -> Answer {
 fn only_pools(plural: &str, what: &str) -> Result<(), Refusal> {
     match kind_of(plural)? == Kind::Pool {
         true => Ok(()),
-        false => Err(not_allowed(&format!("only workerpools can be {what}; the rest follows from them"))),
+        false => Err(not_allowed(&format!(
+            "only workerpools can be {what} here; policies are applied with ctl apply, the rest follows from them"
+        ))),
     }
 }
 
@@ -181,18 +185,18 @@ async fn create(State(app): State<App>, Path(plural): Path<String>, peer: Peer, 
         let status = Status::failure(409, "AlreadyExists", format!("workerpools \"{name}\" already exists"));
         return Err(Status { details, ..status }.into());
     }
-    edit::create(&app, &Change { name: &name, peer, dry }, document).await
+    edit::create(&app, &Change { name: &name, peer, dry, kubectl: false }, document).await
 }
 
 async fn put(
     State(app): State<App>,
     Path((plural, name)): Path<(String, String)>,
     peer: Peer,
-    (query, sent): (Params, Sent),
+    (query, headers, sent): (Params, HeaderMap, Sent),
 ) -> Answer {
     only_pools(&plural, "replaced")?;
     let dry = is_dry(&params(query)?)?;
-    edit::replace(&app, &Change { name: &name, peer, dry }, yaml_body(sent)?).await
+    edit::replace(&app, &Change { name: &name, peer, dry, kubectl: is_kubectl(&headers) }, yaml_body(sent)?).await
 }
 
 async fn patch(
@@ -201,9 +205,12 @@ async fn patch(
     peer: Peer,
     (query, headers, sent): (Params, HeaderMap, Sent),
 ) -> Answer {
+    if kind_of(&plural)? == Kind::Policy {
+        return patch_policy(&app, &name, (&params(query)?, &headers, sent)).await;
+    }
     only_pools(&plural, "patched")?;
     let (dry, kind, patch) = (is_dry(&params(query)?)?, PatchKind::of(&headers)?, yaml_body(sent)?);
-    let change = Change { name: &name, peer, dry };
+    let change = Change { name: &name, peer, dry, kubectl: is_kubectl(&headers) };
     let shown = match app.handle.get(Kind::Pool, &name) {
         Ok(shown) => value(&shown),
         Err(_) if kind == PatchKind::Apply => return edit::create(&app, &change, patch).await,
@@ -211,4 +218,18 @@ async fn patch(
     };
     let wanted = edit::patched(&shown, kind, &patch)?;
     edit::replace(&app, &change, wanted).await
+}
+
+/// The words of a policy. Its bounds and gauges are its author's: they change in the document, by way of the socket.
+async fn patch_policy(app: &App, name: &str, (query, headers, sent): (&Query, &HeaderMap, Sent)) -> Answer {
+    let (dry, kind, patch) = (is_dry(query)?, PatchKind::of(headers)?, yaml_body(sent)?);
+    let mut object = value(&*app.handle.get(Kind::Policy, name)?);
+    if kind == PatchKind::Json {
+        return Err(bad("a policy takes merge patches alone: use --type=merge"));
+    }
+    for edit in policies::edits(name, &patch)? {
+        app.handle.edit(edit, dry).await?;
+    }
+    json_patch::merge(&mut object, &patch);
+    Ok(Json(object).into_response())
 }

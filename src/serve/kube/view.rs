@@ -8,9 +8,7 @@ use serde_json::Value;
 use super::{events, pods};
 use crate::engine::handle::Handle;
 use crate::model::status::{API_VERSION, Kind, Object};
-
-/// The only namespace. Pools and workers are in none, as Kubernetes has it for what is there once in a cluster.
-pub const NAMESPACE: &str = "default";
+use crate::serve::wire::NAMESPACE;
 
 /// A resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,5 +79,26 @@ impl View {
             (View::Event { core, of_pods }, Object::Event(event)) => events::event(event, handle, (core, of_pods)),
             (View::Plain(_) | View::Pod | View::Event { .. }, object) => crate::serve::app::value(object),
         }
+    }
+}
+
+/// What is asked for, and where.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The resource.
+    pub view: View,
+    /// The namespace; none: all of them.
+    pub namespace: Option<String>,
+}
+
+impl Place {
+    /// Everywhere.
+    pub fn all(view: View) -> Place {
+        Place { view, namespace: None }
+    }
+
+    /// Whether anything can be there.
+    pub fn is_there(&self) -> bool {
+        self.namespace.as_deref().is_none_or(|namespace| namespace == NAMESPACE)
     }
 }

@@ -15,14 +15,13 @@ use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::read::Place;
 use super::table::{Shape, metadata_of, row_of, table};
+use super::view::Place;
 use crate::engine::handle::{Change, Gone, Subscription};
 use crate::model::status::Object;
 use crate::model::time::Span;
-use crate::serve::app::{App, Filter, Query, flag, number};
+use crate::serve::app::{App, Filter, Query, flag, number, until_true};
 use crate::serve::refusal::Refusal;
-use crate::serve::until_true;
 use crate::serve::wire::{Status, WatchEvent};
 
 /// A quiet watcher that wants bookmarks gets one this often.

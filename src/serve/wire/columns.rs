@@ -5,19 +5,11 @@
 use serde_json::Value;
 
 use super::age::age_of;
+pub use super::fields::{condition, number, text};
+use super::policy_columns as policies;
 use crate::model::reading::shown;
 use crate::model::status::Kind;
 use crate::model::time::{Span, Wall};
-
-/// A text of an object; empty when it is not there.
-pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// A number of an object; 0 when it is not there.
-pub fn number(object: &Value, pointer: &str) -> u64 {
-    object.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
-}
 
 fn or_none(text: &str) -> String {
     if text.is_empty() { "<none>".into() } else { text.into() }
@@ -34,6 +26,10 @@ pub fn heads(kind: Kind, wide: bool) -> Vec<String> {
             &["NAME", "POOL", "STATUS", "READY", "PID", "RESTARTS", "AGE"],
             &["TASKS", "DONE", "FAILED", "P50", "LAST-EXIT", "TEMPLATE", "MESSAGE"],
         ),
+        Kind::Policy => (
+            &["NAME", "TARGET", "MODE", "CPU", "MEMORY", "TASKS", "STATUS", "LAST CHANGE", "AGE"],
+            &["PROFILE", "LIMITS", "CHECKS", "UPS", "DOWNS", "MESSAGE"],
+        ),
         Kind::Event => (&["LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"], &["NAME"]),
     };
     let more = if wide { more } else { &[] };
@@ -45,12 +41,14 @@ pub fn row(kind: Kind, wide: bool, object: &Value, now: Wall) -> Vec<String> {
     let mut row = match kind {
         Kind::Pool => pool(object, now),
         Kind::Worker => worker(object, now),
+        Kind::Policy => policies::row(object, now),
         Kind::Event => event(object, now),
     };
     if wide {
         row.extend(match kind {
             Kind::Pool => pool_more(object),
             Kind::Worker => worker_more(object, now),
+            Kind::Policy => policies::more(object),
             Kind::Event => vec![text(object, "/metadata/name").into()],
         });
     }
@@ -139,12 +137,6 @@ const BAD: [(&str, &str); 8] = [
     ("Degraded", "Degraded"),
     ("Paused", "Paused"),
 ];
-
-/// A condition of an object.
-pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
-    let conditions = object.pointer("/status/conditions").and_then(Value::as_array)?;
-    conditions.iter().find(|condition| text(condition, "/type") == kind)
-}
 
 fn holds(object: &Value, kind: &str, status: &str) -> bool {
     condition(object, kind).is_some_and(|condition| text(condition, "/status") == status)

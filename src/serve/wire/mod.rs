@@ -5,7 +5,9 @@
 
 pub mod age;
 pub mod columns;
+pub mod fields;
 pub mod mcp;
+pub mod policy_columns;
 pub mod tasks;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,9 @@ use crate::model::status::{API_VERSION, Kind};
 
 /// The API group.
 pub const GROUP: &str = "weir.dev";
+
+/// The only namespace. Pools and workers are in none, as Kubernetes has it for what is there once in a cluster.
+pub const NAMESPACE: &str = "default";
 
 /// Largest body of a request, in bytes.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -30,6 +35,7 @@ pub const fn short_names(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Pool => &["pool", "pools", "wp"],
         Kind::Worker => &[],
+        Kind::Policy => &["policy", "policies", "rp"],
         Kind::Event => &["ev"],
     }
 }
@@ -39,6 +45,7 @@ pub const fn singular(kind: Kind) -> &'static str {
     match kind {
         Kind::Pool => "workerpool",
         Kind::Worker => "worker",
+        Kind::Policy => "resourcepolicy",
         Kind::Event => "event",
     }
 }
@@ -183,6 +190,8 @@ pub struct Applied {
 /// What came of one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
+    /// As it is written before a slash: pool, policy.
+    pub kind: String,
     /// Its name.
     pub name: String,
     /// created, configured, unchanged …

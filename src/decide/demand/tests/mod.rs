@@ -108,6 +108,7 @@ impl World {
         let asked = match asker {
             Asker::Trigger(name) => self.scaling.triggers.get(name),
             Asker::Quota(name) => self.scaling.quotas.get(name),
+            Asker::Gauge(_) => None,
         };
         let source = asked.map(|asked| asked.source.clone()).unwrap_or_default();
         answered(&self.facts, &mut self.scaling, ((asker, &source), answer), current, self.now);

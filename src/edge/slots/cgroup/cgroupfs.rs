@@ -1,32 +1,58 @@
-//! The cgroupfs driver: plain directories below our own cgroup.
+//! The cgroupfs driver: plain directories below our own cgroup, for hosts without systemd.
 //!
 //! ```text
-//! <our cgroup>/weir-<8 hex of the state directory>/<pool>/<worker>    one worker's whole tree
+//! <our cgroup>/weir-<8 hex of the state directory>/<pool>/<worker>    one worker's whole tree, with its limits
 //! ```
 //! Shims stay in the daemon's own: moving a process from one cgroup to another takes milliseconds, being born in one nothing.
-//! Controllers are not asked for: where there are none it kills and counts, and limits nothing.
+//! Limits need controllers below a cgroup that has no process of its own. Ours has one, the daemon: so where we were put into a
+//! leaf of a subtree that was delegated to us, the subtree is made beside us and not below us. Where there are no controllers it
+//! kills and counts, and limits nothing.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
+use super::subtree;
+use crate::model::cgroup::Controllers;
+use crate::model::template::Limits;
 use crate::model::worker::SlotId;
 
 /// Find the cgroup v2 mount, and make the daemon's subtree there. What an earlier daemon left empty is removed.
-pub(super) fn open(state: &Path) -> Result<PathBuf, String> {
-    let mount = mount().ok_or("no cgroup v2 file system is mounted")?;
+pub(super) fn open(id: &str) -> Result<PathBuf, String> {
+    let mount = subtree::mount().ok_or("no cgroup v2 file system is mounted")?;
     let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let path = own.lines().find_map(|line| line.strip_prefix("0::/")).ok_or("this process is in no cgroup of version 2")?;
-    let id: String =
-        Sha256::digest(state.as_os_str().as_encoded_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    let root = existing(&mount, &id).unwrap_or_else(|| mount.join(path).join(format!("weir-{id}")));
-    make_dir(&root).map_err(|e| format!("{}: {e}", root.display()))?;
-    if !root.join("cgroup.kill").exists() {
-        return Err(format!("{}: no cgroup.kill there (Linux 5.14 has it)", root.display()));
-    }
+    let root = existing(&mount, id).unwrap_or_else(|| place(&mount.join(path)).join(format!("weir-{id}")));
+    subtree::make(&root)?;
+    subtree::can_kill(&root)?;
     tidy(&root);
+    // What cannot be given on shows as a limit that is not held.
+    let _without = subtree::enable(&root, &subtree::controllers(&root));
     Ok(root)
+}
+
+/// Below which cgroup the subtree is made, with the controllers given on if that can be.
+fn place(own: &Path) -> PathBuf {
+    let gives = |dir: &&Path| {
+        let controllers = subtree::controllers(dir);
+        (controllers.cpu || controllers.memory || controllers.tasks) && subtree::enable(dir, &controllers).is_ok()
+    };
+    let above = own.parent().filter(|above| delegated(above));
+    [Some(own), above].into_iter().flatten().find(gives).unwrap_or(own).to_owned()
+}
+
+/// Whether a cgroup is ours to make others in: it has no process, and no systemd that says otherwise.
+fn delegated(dir: &Path) -> bool {
+    let empty = std::fs::read_to_string(dir.join("cgroup.procs")).is_ok_and(|pids| pids.trim().is_empty());
+    let marked = |name: &str| {
+        let mut value = [0u8; 8];
+        rustix::fs::getxattr(dir, name, &mut value[..]).is_ok_and(|length| value[..length] == *b"1")
+    };
+    empty && (!Path::new("/run/systemd/system").is_dir() || marked("trusted.delegate") || marked("user.delegate"))
+}
+
+/// The controllers that workers have.
+pub(super) fn controllers(root: &Path) -> Controllers {
+    let enabled = std::fs::read_to_string(root.join("cgroup.subtree_control")).unwrap_or_default();
+    Controllers::parse(&enabled, &root.display().to_string())
 }
 
 /// Workers that live on are where the daemon before us put them, whatever cgroup we are in now.
@@ -49,16 +75,6 @@ fn existing(mount: &Path, id: &str) -> Option<PathBuf> {
     None
 }
 
-fn mount() -> Option<PathBuf> {
-    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
-    let mut found = mounts.lines().filter_map(|line| {
-        let mut fields = line.split(' ');
-        let (path, kind) = (fields.nth(1)?, fields.next()?);
-        (kind == "cgroup2").then(|| PathBuf::from(path))
-    });
-    found.next()
-}
-
 /// Remove empty worker cgroups; a populated one cannot be removed and stays.
 fn tidy(root: &Path) {
     let dirs = |path: &Path| -> Vec<PathBuf> {
@@ -68,26 +84,23 @@ fn tidy(root: &Path) {
     };
     for pool in dirs(root) {
         for worker in dirs(&pool) {
-            let _populated = std::fs::remove_dir(worker);
+            subtree::remove(&worker);
         }
         let _in_use = std::fs::remove_dir(pool);
     }
-}
-
-fn make_dir(path: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(path)
 }
 
 fn dir(root: &Path, slot: &SlotId) -> PathBuf {
     root.join(&slot.pool).join(&slot.worker)
 }
 
-pub(super) fn make(root: &Path, slot: &SlotId) -> Result<PathBuf, String> {
-    let path = dir(root, slot);
-    // A fresh one for each run: some kernels kill whatever is born into a cgroup whose `cgroup.kill` was ever written. One that
-    // is still populated cannot be removed, and is told as what it is by the start.
-    let _fresh = std::fs::remove_dir(&path);
-    make_dir(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+/// A fresh cgroup for the slot's next worker.
+pub(super) fn make(root: &Path, slot: &SlotId, limits: Option<&Limits>) -> Result<PathBuf, String> {
+    let (pool, path) = (root.join(&slot.pool), dir(root, slot));
+    subtree::make(&pool)?;
+    let controllers = controllers(root);
+    subtree::enable(&pool, &controllers)?;
+    subtree::fresh(&path, limits, &controllers)?;
     Ok(path)
 }
 
@@ -98,7 +111,6 @@ pub(super) fn kill(root: &Path, slot: &SlotId) {
 
 pub(super) fn remove(root: &Path, slot: &SlotId) {
     // One that is still populated is removed when it is next dismissed, or tidied at the next start.
-    if std::fs::remove_dir(dir(root, slot)).is_ok() {
-        let _in_use = std::fs::remove_dir(root.join(&slot.pool));
-    }
+    subtree::remove(&dir(root, slot));
+    let _in_use = std::fs::remove_dir(root.join(&slot.pool));
 }

@@ -1,19 +1,31 @@
-//! Cgroup drivers, kubelet's word: where a worker lives, how it is counted and killed whole.
+//! Cgroup drivers, kubelet's word: where a worker lives, how it is counted, limited and killed whole.
 //!
-//! `cgroupfs` uses a writable cgroup v2 subtree below our own cgroup; `none` leaves it to sessions, the subreaper and the
-//! environment marker. The systemd driver takes its place beside them. The daemon makes and removes directories; the shim
-//! only has workers born in them.
+//! `systemd` asks systemd for a scope; `cgroupfs` uses a writable cgroup v2 subtree; `none` leaves it to sessions, the subreaper
+//! and the environment marker. The daemon makes and removes directories; the shim only has workers born in them.
 
 mod cgroupfs;
+mod subtree;
+mod systemd;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
+use crate::edge::systemd::AllUnits;
+use crate::model::cgroup::Controllers;
+use crate::model::limits::{NoUnits, Units};
+use crate::model::template::Limits;
 use crate::model::worker::SlotId;
 
+pub use systemd::Systemd;
+
 /// The driver in use.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Driver {
+    /// Scopes of a manager of systemd.
+    Systemd(Arc<Systemd>),
     /// A cgroup v2 subtree at this directory.
     Cgroupfs(PathBuf),
     /// No cgroups.
@@ -23,49 +35,88 @@ pub enum Driver {
 impl fmt::Display for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Driver::Systemd(systemd) => write!(f, "systemd at {}", systemd.root().display()),
             Driver::Cgroupfs(root) => write!(f, "cgroupfs at {}", root.display()),
             Driver::None => write!(f, "none"),
         }
     }
 }
 
-/// The driver for `wanted`: `auto`, `cgroupfs`, `none`. `state` tells apart the daemons of one machine.
+/// Tells state directories apart in the names of cgroups: 8 hex of the path.
+fn id(state: &Path) -> String {
+    Sha256::digest(state.as_os_str().as_encoded_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The driver for `wanted`: `auto`, `systemd`, `cgroupfs`, `none`. `state` tells apart the daemons of one machine; the one with the
+/// `usual` state directory has the plain names.
 ///
 /// # Errors
 /// That what was asked for by name is not to be had, and why.
-pub fn detect(wanted: &str, state: &Path) -> Result<Driver, String> {
+pub async fn detect(wanted: &str, state: &Path, usual: &Path) -> Result<Driver, String> {
+    let short = || (usual.canonicalize().ok().as_deref() != Some(state)).then(|| id(state));
     match wanted {
         "none" => Ok(Driver::None),
-        "cgroupfs" => cgroupfs::open(state).map(Driver::Cgroupfs),
-        "systemd" => Err("--cgroup-driver systemd: not supported yet; use auto, cgroupfs or none".into()),
-        _ if Path::new("/run/systemd/system").is_dir() => Ok(Driver::None),
-        _ => Ok(cgroupfs::open(state).map_or(Driver::None, Driver::Cgroupfs)),
+        "cgroupfs" => cgroupfs::open(&id(state)).map(Driver::Cgroupfs),
+        "systemd" => Systemd::open(short()).await.map(|systemd| Driver::Systemd(Arc::new(systemd))),
+        // Where systemd rules, no cgroups are made behind its back.
+        _ if Path::new("/run/systemd/system").is_dir() => {
+            Ok(Systemd::open(short()).await.map_or(Driver::None, |systemd| Driver::Systemd(Arc::new(systemd))))
+        }
+        _ => Ok(cgroupfs::open(&id(state)).map_or(Driver::None, Driver::Cgroupfs)),
     }
 }
 
 impl Driver {
-    /// Make the slot's cgroup and give its directory; empty: there is none.
+    /// Who keeps units and their limits on this machine.
+    pub fn units(&self) -> Arc<dyn Units> {
+        match self {
+            Driver::Systemd(systemd) => Arc::new(systemd.units()),
+            Driver::Cgroupfs(_) | Driver::None if Path::new("/run/systemd/system").is_dir() => {
+                let mount = subtree::mount();
+                mount.map_or_else(|| Arc::new(NoUnits::default()) as Arc<dyn Units>, |mount| Arc::new(AllUnits::new(mount, None)))
+            }
+            Driver::Cgroupfs(_) | Driver::None => Arc::new(NoUnits::default()),
+        }
+    }
+
+    /// Which limits of a worker can be held.
+    pub fn controllers(&self) -> Controllers {
+        match self {
+            Driver::Systemd(systemd) => systemd.controllers().clone(),
+            Driver::Cgroupfs(root) => cgroupfs::controllers(root),
+            Driver::None => Controllers::none("workers have no cgroup (driver none)"),
+        }
+    }
+
+    /// Make the slot's cgroup for a worker of this shim and give its directory; empty: there is none.
     ///
     /// # Errors
-    /// With the path: it cannot be made.
-    pub(super) fn make(&self, slot: &SlotId) -> Result<String, String> {
-        match self {
-            Driver::Cgroupfs(root) => cgroupfs::make(root, slot).map(|path| path.display().to_string()),
-            Driver::None => Ok(String::new()),
-        }
+    /// In words: it cannot be made.
+    pub(super) async fn place(&self, slot: &SlotId, shim: Option<i32>, limits: Option<Limits>) -> Result<String, String> {
+        let path = match self {
+            Driver::Systemd(systemd) => {
+                let shim = shim.and_then(|pid| u32::try_from(pid).ok()).ok_or("the shim's pid is not known")?;
+                systemd.place(slot, shim, limits).await?
+            }
+            Driver::Cgroupfs(root) => cgroupfs::make(root, slot, limits.as_ref())?,
+            Driver::None => PathBuf::new(),
+        };
+        Ok(path.display().to_string())
     }
 
     /// Kill whatever is in the slot's cgroup.
     pub(super) fn kill(&self, slot: &SlotId) {
         match self {
+            Driver::Systemd(systemd) => systemd.kill(slot),
             Driver::Cgroupfs(root) => cgroupfs::kill(root, slot),
             Driver::None => {}
         }
     }
 
     /// Remove the slot's cgroup, and the pool's with its last slot.
-    pub(super) fn remove(&self, slot: &SlotId) {
+    pub(super) async fn remove(&self, slot: &SlotId) {
         match self {
+            Driver::Systemd(systemd) => systemd.remove(slot).await,
             Driver::Cgroupfs(root) => cgroupfs::remove(root, slot),
             Driver::None => {}
         }

@@ -1,0 +1,142 @@
+//! Which change a look asks for, if any: the first that applies of a fixed order.
+//!
+//! ```text
+//! somebody else's change -> the first limits -> outside the bounds -> manual | kills, breaches -> calm
+//! ```
+//! What comes out is a wish: how much of it may be written is [`super::clamp`]'s to say.
+
+use super::measure::Breach;
+use super::rules::Rules;
+use super::{CORRECTIONS, CORRECTIONS_WITHIN, Turn, clamp};
+use crate::model::limits::{ChangeAction, ChangeTrigger, settable};
+use crate::model::policy::{Amounts, Mode, PolicySpec, Resource};
+use crate::model::reading::times;
+
+/// A change that is wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wish {
+    /// What is done.
+    pub action: ChangeAction,
+    /// What makes it happen.
+    pub trigger: ChangeTrigger,
+    /// In words.
+    pub reason: String,
+    /// The limits that it asks for; what is absent stays.
+    pub limits: Amounts,
+}
+
+/// The resources that a policy is about: those that have bounds.
+pub fn about(spec: &PolicySpec) -> Vec<Resource> {
+    let bounded = |of: &Resource| spec.bounds.min.of(*of).is_some() || spec.bounds.max.of(*of).is_some();
+    Resource::EACH.into_iter().filter(bounded).collect()
+}
+
+impl Turn<'_> {
+    /// The change that this look asks for.
+    pub(super) fn wish(&mut self, limits: Amounts, breaches: &[Breach], rests: bool) -> Option<Wish> {
+        if self.spec().mode == Mode::Disabled {
+            return None;
+        }
+        if let Some(foreign) = self.foreign(limits) {
+            return self.correction(foreign);
+        }
+        if self.spec().mode == Mode::Manual {
+            return self.manual(limits);
+        }
+        let first = self.initial(limits).or_else(|| self.outside(limits));
+        if first.is_some() || rests {
+            return first;
+        }
+        self.raise(limits, breaches).or_else(|| self.lower(limits))
+    }
+
+    /// What was set, where something else holds now.
+    fn foreign(&self, limits: Amounts) -> Option<Amounts> {
+        let (applied, limits) = (settable(self.plan.stored.applied), settable(limits));
+        let differs = |of: &Resource| applied.of(*of).is_some() && applied.of(*of) != limits.of(*of);
+        let other: Vec<Resource> = self.about.iter().copied().filter(differs).collect();
+        let was = |all: Amounts, of: &Resource| all.with(*of, applied.of(*of));
+        (!other.is_empty()).then(|| other.iter().fold(Amounts::default(), was))
+    }
+
+    fn correction(&mut self, limits: Amounts) -> Option<Wish> {
+        let now = self.now.mono;
+        self.plan.watching.corrections.retain(|at| now.since(*at) < CORRECTIONS_WITHIN);
+        let often = self.plan.watching.corrections.len() >= CORRECTIONS;
+        self.told_foreign(limits, often);
+        if often {
+            return None;
+        }
+        let reason = "somebody else changed them".into();
+        Some(Wish { action: ChangeAction::Correct, trigger: ChangeTrigger::Foreign, reason, limits })
+    }
+
+    fn manual(&self, limits: Amounts) -> Option<Wish> {
+        let manual = self.spec().manual.as_ref()?;
+        let differs = |of: &Resource| manual.limits().of(*of).is_some() && manual.limits().of(*of) != limits.of(*of);
+        let wanted = self.pick(|of| manual.limits().of(of).filter(|_| differs(&of)))?;
+        let reason = manual.reason.clone().unwrap_or_else(|| "mode Manual".into());
+        Some(Wish { action: ChangeAction::Manual, trigger: ChangeTrigger::Manual, reason, limits: wanted })
+    }
+
+    fn initial(&self, limits: Amounts) -> Option<Wish> {
+        let spec = self.spec();
+        // Without a word about it, the most that is allowed: a target that ran without limits is not throttled at once.
+        let given = |of: Resource| spec.initial.as_ref().and_then(|all| all.of(of)).or(spec.bounds.max.of(of));
+        let wanted = self.pick(|of| given(of).filter(|_| limits.of(of).is_none()))?;
+        let reason = "it had no limit".into();
+        Some(Wish { action: ChangeAction::Initial, trigger: ChangeTrigger::Spec, reason, limits: wanted })
+    }
+
+    fn outside(&self, limits: Amounts) -> Option<Wish> {
+        let wanted = self.pick(|of| {
+            let (limit, (min, max)) = (limits.of(of)?, self.bounds(of));
+            Some(limit.clamp(min.min(max), max)).filter(|inside| *inside != limit)
+        })?;
+        let reason = "it was outside the bounds".into();
+        Some(Wish { action: ChangeAction::Bound, trigger: ChangeTrigger::Spec, reason, limits: wanted })
+    }
+
+    /// Kills count at once, breaches when they came often enough in a row.
+    fn raise(&self, limits: Amounts, breaches: &[Breach]) -> Option<Wish> {
+        let rules = self.rules;
+        let killed = self.plan.stored.oom_owed;
+        let often = self.plan.stored.status.checks.up >= rules.checks_up;
+        let up = |of: Resource| {
+            let breached = often && breaches.iter().any(|breach| breach.of == of);
+            let limit = limits.of(of).filter(|_| breached || killed && of == Resource::Memory)?;
+            Some(rules.raised(limit, self.least(of)))
+        };
+        let wanted = self.pick(up)?;
+        let (trigger, reason) = match breaches.first() {
+            _ if killed => (ChangeTrigger::Oom, "the kernel killed in it for want of memory".into()),
+            Some(first) => {
+                let all: Vec<&str> = breaches.iter().map(|breach| breach.why.as_str()).collect();
+                (first.trigger, format!("{}, {} in a row", all.join("; "), times(self.plan.stored.status.checks.up)))
+            }
+            None => return None,
+        };
+        Some(Wish { action: ChangeAction::ScaleUp, trigger, reason, limits: wanted })
+    }
+
+    fn lower(&self, limits: Amounts) -> Option<Wish> {
+        let (rules, calm): (Rules, u32) = (self.rules, self.plan.stored.status.checks.down);
+        if calm < rules.checks_down {
+            return None;
+        }
+        let wanted = self.pick(|of| limits.of(of).map(|limit| rules.lowered(limit, self.least(of))))?;
+        let reason = format!("every use is low, {} in a row", times(calm));
+        Some(Wish { action: ChangeAction::ScaleDown, trigger: ChangeTrigger::Idle, reason, limits: wanted })
+    }
+
+    /// The smallest step.
+    fn least(&self, of: Resource) -> u64 {
+        self.spec().min_step.of(of).unwrap_or(0).max(clamp::step(of))
+    }
+
+    /// The amounts that a rule gives for the resources that this is about; none where it gives none.
+    fn pick(&self, rule: impl Fn(Resource) -> Option<u64>) -> Option<Amounts> {
+        let all = self.about.iter().fold(Amounts::default(), |all, of| all.with(*of, rule(*of)));
+        (all != Amounts::default()).then_some(all)
+    }
+}

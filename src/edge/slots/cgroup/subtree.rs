@@ -1,0 +1,118 @@
+//! What both drivers do below a directory that is ours: controllers switched on, a worker's cgroup made fresh, with its limits.
+//! No decision here: which limits, and which controllers there are, is data of the model.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::model::cgroup::{Controllers, worker_files};
+use crate::model::template::Limits;
+
+/// Where the cgroup v2 file system is mounted.
+pub(super) fn mount() -> Option<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
+    let mut found = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ');
+        let (path, kind) = (fields.nth(1)?, fields.next()?);
+        (kind == "cgroup2").then(|| PathBuf::from(path))
+    });
+    found.next()
+}
+
+/// Whether the kernel can kill a cgroup whole (Linux 5.14), which every driver relies on.
+pub(super) fn can_kill(dir: &Path) -> Result<(), String> {
+    let there = dir.join("cgroup.kill").exists();
+    if there { Ok(()) } else { Err(format!("{}: no cgroup.kill there (Linux 5.14 has it)", dir.display())) }
+}
+
+/// The controllers that a cgroup has.
+pub(super) fn controllers(dir: &Path) -> Controllers {
+    match std::fs::read_to_string(dir.join("cgroup.controllers")) {
+        Ok(text) => Controllers::parse(&text, &dir.display().to_string()),
+        Err(error) => Controllers::none(format!("{}/cgroup.controllers: {error}", dir.display())),
+    }
+}
+
+/// Give the controllers that a cgroup has to those below it.
+///
+/// # Errors
+/// With the file: EBUSY when processes are in the cgroup itself.
+pub(super) fn enable(dir: &Path, controllers: &Controllers) -> Result<(), String> {
+    let file = dir.join("cgroup.subtree_control");
+    let words = controllers.to_enable(&std::fs::read_to_string(&file).unwrap_or_default());
+    if words.is_empty() { Ok(()) } else { std::fs::write(&file, words).map_err(|e| said(&file, &e)) }
+}
+
+/// A fresh cgroup for a worker, with its limits: those that its controllers can hold. It is made anew for each run, as some kernels
+/// kill whatever is born into a cgroup whose `cgroup.kill` was ever written, and so that its counters begin at zero.
+///
+/// # Errors
+/// With the path: it cannot be made, or a limit cannot be written. A worker never starts without a limit that can be held.
+pub(super) fn fresh(dir: &Path, limits: Option<&Limits>, controllers: &Controllers) -> Result<(), String> {
+    // One that is still populated cannot be removed, and is told as what it is by the start.
+    remove(dir);
+    make(dir)?;
+    for (name, text) in worker_files(limits, controllers) {
+        let file = dir.join(name);
+        std::fs::write(&file, text).map_err(|e| said(&file, &e))?;
+    }
+    Ok(())
+}
+
+/// Make a directory, whether or not it is there.
+pub(super) fn make(dir: &Path) -> Result<(), String> {
+    std::fs::create_dir_all(dir).map_err(|e| said(dir, &e))
+}
+
+/// Remove a cgroup and those that its processes made below it. A populated one stays.
+pub(super) fn remove(dir: &Path) {
+    if std::fs::remove_dir(dir).is_ok() {
+        return;
+    }
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove(&entry.path());
+        }
+    }
+    let _populated = std::fs::remove_dir(dir);
+}
+
+fn said(path: &Path, error: &io::Error) -> String {
+    format!("{}: {error}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::quantity::Memory;
+
+    #[test]
+    fn a_worker_begins_in_a_fresh_cgroup_with_its_limits() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let dir = scratch.path().join("pool/worker");
+        std::fs::create_dir_all(dir.join("made/by/it")).expect("made");
+        let limits = Limits { memory: Some(Memory(4096)), ..Limits::default() };
+        let controllers = Controllers { memory: true, tasks: true, ..Controllers::default() };
+        fresh(&dir, Some(&limits), &controllers).expect("fresh");
+        let read = |name: &str| std::fs::read_to_string(dir.join(name)).ok();
+        assert!(!dir.join("made").exists());
+        assert_eq!(read("memory.max").as_deref(), Some("4096"));
+        assert_eq!(read("pids.max").as_deref(), Some("512"));
+        assert_eq!(read("cpu.max"), None);
+        let error = fresh(&scratch.path().join("file\0"), None, &controllers).expect_err("no such directory");
+        assert!(error.contains("file"), "{error}");
+    }
+
+    #[test]
+    fn controllers_are_switched_on_once() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let file = scratch.path().join("cgroup.subtree_control");
+        let controllers = Controllers { memory: true, tasks: true, ..Controllers::default() };
+        std::fs::write(&file, "memory pids\n").expect("written");
+        enable(scratch.path(), &controllers).expect("nothing to do");
+        assert_eq!(std::fs::read_to_string(&file).expect("there"), "memory pids\n");
+        std::fs::write(&file, "pids\n").expect("written");
+        enable(scratch.path(), &controllers).expect("enabled");
+        assert_eq!(std::fs::read_to_string(&file).expect("there"), "+memory");
+        assert!(enable(&scratch.path().join("no"), &controllers).is_err_and(|why| why.contains("/no/cgroup.subtree_control")));
+    }
+}

@@ -1,0 +1,124 @@
+//! The systemd driver: a transient scope for each slot, in a slice for each pool.
+//!
+//! ```text
+//! weir.slice / weir-<pool>.slice / weir-<worker>.scope / ctl     the shim
+//!                                                      / w       the worker's whole tree, with its limits
+//! ```
+//! systemd makes the scope around the shim, as a scope is never empty; the scope's inside is delegated to us. The worker's limits
+//! are ours alone, on `w`: so the shim is outside of them and never their victim, `daemon-reload` has nothing to revert, and a
+//! restart of the worker asks systemd nothing. The pool's limits are the slice's, hence systemd's. Order of a first start: the
+//! shim is moved twice (by systemd into the scope, by us into `ctl`), one right after the other, as the second costs little then;
+//! the worker is born in `w` and never moved.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::RwLock;
+
+use super::subtree;
+use crate::edge::systemd::{AllUnits, Manager, Names, Scope, Which, is_in};
+use crate::model::cgroup::Controllers;
+use crate::model::template::Limits;
+use crate::model::worker::SlotId;
+
+/// A manager that answered, and where its cgroups are.
+#[derive(Debug)]
+pub struct Systemd {
+    manager: Arc<Manager>,
+    mount: PathBuf,
+    root: PathBuf,
+    names: Names,
+    controllers: Controllers,
+    /// Held for reading while a slot is placed; for writing while an empty slice is stopped.
+    slices: RwLock<()>,
+}
+
+impl Systemd {
+    /// Ask the manager for root, or for the user that we are. `id` tells this state directory from others.
+    ///
+    /// # Errors
+    /// In words: no manager, no cgroup v2.
+    pub(super) async fn open(id: Option<String>) -> Result<Systemd, String> {
+        let which = if rustix::process::geteuid().is_root() { Which::System } else { Which::User };
+        let mount = subtree::mount().ok_or("no cgroup v2 file system is mounted")?;
+        let manager = Manager::open(which).await?;
+        let root = mount.join(manager.control_group().await?.trim_start_matches('/'));
+        // The file is missing in the topmost cgroup; every manager runs in one of its own.
+        subtree::can_kill(&root.join(if which == Which::System { "init.scope" } else { "" }))?;
+        let controllers = subtree::controllers(&root);
+        let names = Names::new(id);
+        Ok(Systemd { manager: Arc::new(manager), mount, root, names, controllers, slices: RwLock::default() })
+    }
+
+    /// The directory below which everything is.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Which limits can be held.
+    pub(super) fn controllers(&self) -> &Controllers {
+        &self.controllers
+    }
+
+    /// The units of this machine, pools' slices among them.
+    pub(super) fn units(&self) -> AllUnits {
+        AllUnits::new(self.mount.clone(), Some((self.manager.clone(), self.names.clone())))
+    }
+
+    /// The pool's slice, and its cgroup.
+    fn pool(&self, pool: &str) -> (String, PathBuf) {
+        (self.names.slice(pool), self.root.join(self.names.pool_dir(pool)))
+    }
+
+    fn worker_dir(&self, slot: &SlotId) -> PathBuf {
+        self.root.join(self.names.slot_dir(slot)).join("w")
+    }
+
+    /// Put the shim into the slot's scope, if it is not there, and make a fresh cgroup for its next worker.
+    ///
+    /// # Errors
+    /// In words: systemd does not do it, or a directory or limit cannot be made.
+    pub(super) async fn place(&self, slot: &SlotId, shim: u32, limits: Option<Limits>) -> Result<PathBuf, String> {
+        let _slice_stays = self.slices.read().await;
+        let dir = self.root.join(self.names.slot_dir(slot));
+        if !is_in(shim, &dir) {
+            self.manager.start_scope(&Scope::of(&self.names, slot, shim), &dir).await?;
+        }
+        // What the manager has may be more than what it gave to its slices.
+        let inside = tokio::task::spawn_blocking(move || prepare(&dir, shim, limits.as_ref())).await;
+        inside.map_err(|e| e.to_string())??;
+        Ok(self.worker_dir(slot))
+    }
+
+    /// Kill whatever is in the worker's cgroup.
+    pub(super) fn kill(&self, slot: &SlotId) {
+        // No such cgroup: nothing of it lives.
+        let _gone = std::fs::write(self.worker_dir(slot).join("cgroup.kill"), "1");
+    }
+
+    /// The shim has ended, and its scope with it. The slice goes with its last scope.
+    pub(super) async fn remove(&self, slot: &SlotId) {
+        let _nobody_is_placed = self.slices.write().await;
+        let (slice, dir) = self.pool(&slot.pool);
+        let own = self.names.scope(slot);
+        let others = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        // Our own scope is about to be removed, if it is not yet.
+        let others = others.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()) && *entry.file_name() != *own);
+        if others.count() == 0 {
+            self.manager.stop_slice(&slice).await;
+        }
+    }
+}
+
+/// The inside of a scope. Moving a process waits for every processor to pass a quiet moment, so only what has to be moved is.
+fn prepare(scope: &Path, shim: u32, limits: Option<&Limits>) -> Result<(), String> {
+    let ctl = scope.join("ctl");
+    if !is_in(shim, &ctl) {
+        subtree::make(&ctl)?;
+        let file = ctl.join("cgroup.procs");
+        std::fs::write(&file, shim.to_string()).map_err(|e| format!("{}: {e}", file.display()))?;
+    }
+    let controllers = subtree::controllers(scope);
+    subtree::enable(scope, &controllers)?;
+    subtree::fresh(&scope.join("w"), limits, &controllers)
+}

@@ -1,0 +1,173 @@
+//! Lists of tasks, and the place of one among those that wait: as dear as what is shown, however many tasks there are.
+//!
+//! Each phase has an index in the order that it is shown in, so a list is put together from the heads of a few of them. Only
+//! reading, beside the writer or inside its transaction.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, params};
+
+use super::place::position;
+use super::row::{BLOCKED, COLUMNS, DELAYED, ENDED, HELD, LEASED, READY, phases, read};
+use crate::model::task::{Task, TaskState};
+
+/// Tasks that are listed at once at most.
+const LISTED_MAX: u32 = 10_000;
+
+/// Which tasks are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskFilter {
+    /// Of this pool.
+    pub pool: Option<String>,
+    /// This one.
+    pub id: Option<u64>,
+    /// In one of these states; empty: in any.
+    pub states: Vec<TaskState>,
+    /// So many at most; 0: as many as can be listed at once.
+    pub most: u32,
+}
+
+/// Phases in the order in which they are shown; those of one group are shown together.
+const GROUPS: [&[i64]; 6] = [&[LEASED], &[HELD], &[READY], &[DELAYED], &[BLOCKED], &[5, 6, 7, 8, 9]];
+
+/// A task with what it is sorted by, and its rank.
+struct Found {
+    key: (i64, i64),
+    rank: i64,
+    task: Task,
+    ready: bool,
+}
+
+/// Tasks with their places: those that run, those that wait in their order, those that ended, the last first.
+pub(super) fn tasks(db: &Connection, filter: &TaskFilter) -> rusqlite::Result<Vec<(Task, Option<u64>)>> {
+    let most = if filter.most == 0 { LISTED_MAX } else { filter.most.min(LISTED_MAX) };
+    let wanted: Vec<i64> = filter.states.iter().flat_map(|state| phases(*state)).copied().collect();
+    let is_wanted = |phase: i64| wanted.is_empty() || wanted.contains(&phase);
+    if let Some(id) = filter.id {
+        let sql = format!("SELECT {COLUMNS}, rank, 0, phase = 1 FROM tasks WHERE id = ?1 AND (?2 IS NULL OR pool = ?2)");
+        return placed(db, rows(db, &sql, params![id.cast_signed(), filter.pool])?);
+    }
+    let pools = match &filter.pool {
+        Some(pool) => vec![pool.clone()],
+        None => pools(db)?,
+    };
+    let mut all = Vec::new();
+    for group in GROUPS {
+        let left = most.saturating_sub(u32::try_from(all.len()).unwrap_or(u32::MAX));
+        let mut found = Vec::new();
+        for phase in group.iter().filter(|phase| left > 0 && is_wanted(**phase)) {
+            for pool in &pools {
+                found.extend(of_phase(db, pool, *phase, left)?);
+            }
+        }
+        found.sort_by_key(|found| found.key);
+        found.truncate(left as usize);
+        all.extend(found);
+    }
+    placed(db, all)
+}
+
+fn pools(db: &Connection) -> rusqlite::Result<Vec<String>> {
+    db.prepare_cached("SELECT DISTINCT pool FROM task_counts")?.query_map([], |row| row.get(0))?.collect()
+}
+
+/// The question for the first tasks of a phase of a pool. Those that are ready are asked for worker by worker.
+fn sql(phase: i64) -> String {
+    let (own, key, order) = match phase {
+        READY => ("phase = 1 AND worker = ?3".to_owned(), "rank", "rank, id"),
+        DELAYED => ("phase = 2".to_owned(), "not_before", "not_before, id"),
+        phase if ENDED.contains(&phase) => (format!("phase > 4 AND phase = {phase}"), "-finished", "finished DESC, id DESC"),
+        phase => (format!("phase = {phase}"), "rank", "rank, id"),
+    };
+    format!("SELECT {COLUMNS}, rank, {key}, phase = 1 FROM tasks WHERE {own} AND pool = ?1 ORDER BY {order} LIMIT ?2")
+}
+
+/// The next worker by name that a task is ready for, after this one.
+const NEXT_WORKER: &str = "SELECT min(worker) FROM tasks WHERE phase = 1 AND pool = ?1 AND worker > ?2";
+
+fn of_phase(db: &Connection, pool: &str, phase: i64, most: u32) -> rusqlite::Result<Vec<Found>> {
+    let sql = sql(phase);
+    if phase != READY {
+        return rows(db, &sql, params![pool, most]);
+    }
+    let (mut found, mut worker) = (Vec::new(), Some(String::new()));
+    while let Some(line) = worker {
+        found.extend(rows(db, &sql, params![pool, most, line])?);
+        worker = db.prepare_cached(NEXT_WORKER)?.query_row([pool, &line], |row| row.get(0))?;
+    }
+    Ok(found)
+}
+
+fn rows(db: &Connection, sql: &str, values: impl rusqlite::Params) -> rusqlite::Result<Vec<Found>> {
+    let mut query = db.prepare_cached(sql)?;
+    let found = query.query_map(values, |row| {
+        let (id, key): (i64, i64) = (row.get(0)?, row.get(12)?);
+        // The last of those that ended at once comes first, as their index has them.
+        let id = if key < 0 { -id } else { id };
+        Ok(Found { key: (key, id), rank: row.get(11)?, task: read(row)?, ready: row.get(13)? })
+    })?;
+    found.collect()
+}
+
+/// With their places. Those that are next to each other in a list are next to each other in their line.
+fn placed(db: &Connection, all: Vec<Found>) -> rusqlite::Result<Vec<(Task, Option<u64>)>> {
+    let mut places = BTreeMap::<(String, String), u64>::new();
+    let mut out = Vec::with_capacity(all.len());
+    for Found { task, rank, ready, .. } in all {
+        let place = if ready {
+            let line = (task.pool.clone(), task.worker.clone().unwrap_or_default());
+            let place = match places.get(&line) {
+                Some(before) => before + 1,
+                None => position(db, &task, rank, 0)?,
+            };
+            places.insert(line, place);
+            Some(place)
+        } else {
+            None
+        };
+        out.push((task, place));
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::place::{AHEAD, BEHIND};
+    use super::*;
+
+    #[test]
+    fn no_list_looks_at_every_row() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut db = Connection::open(dir.path().join("db")).unwrap();
+        super::super::schema::migrate(&mut db).unwrap();
+        let plan = |sql: &str| {
+            let mut query = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let values = rusqlite::params_from_iter(vec![rusqlite::types::Value::Null; query.parameter_count()]);
+            let lines: Vec<String> = query.query_map(values, |row| row.get(3)).unwrap().map(Result::unwrap).collect();
+            lines.join("; ")
+        };
+        for (phase, index) in GROUPS.iter().copied().flatten().zip([
+            "tasks_leased",
+            "tasks_held",
+            "tasks_ready",
+            "tasks_delayed",
+            "tasks_blocked",
+            "tasks_ended",
+            "tasks_ended",
+            "tasks_ended",
+            "tasks_ended",
+            "tasks_ended",
+        ]) {
+            let plan = plan(&sql(*phase));
+            assert!(plan.contains(index), "{phase}: {plan}");
+            // Those that run are as few as workers: they may be sorted.
+            assert!(*phase == LEASED || !plan.contains("TEMP B-TREE"), "{phase}: {plan}");
+        }
+        for (sql, index) in [(NEXT_WORKER, "tasks_ready"), (BEHIND, "tasks_ready"), (AHEAD, "tasks_ready")] {
+            let plan = plan(sql);
+            assert!(plan.contains(index) && !plan.contains("SCAN tasks"), "{sql}: {plan}");
+        }
+        let plan = plan("SELECT DISTINCT pool FROM task_counts");
+        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    }
+}

@@ -1,0 +1,211 @@
+//! One connection to a manager of systemd, made when it is needed and made again when it was lost.
+//!
+//! The bus may be restarted and the manager may execute itself anew at any moment: a call in flight then fails, and is for its
+//! caller to try again. Nothing is heard between calls, so an idle daemon is not woken by what else a machine's manager does.
+//! Every call ends within [`CALL_MAX`], with an answer or with words.
+
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::Mutex;
+use zbus::{Connection, DynamicType, Message, OwnedVariant};
+
+/// How long an answer is waited for.
+const CALL_MAX: Duration = Duration::from_secs(10);
+const NAME: &str = "org.freedesktop.systemd1";
+const PATH: &str = "/org/freedesktop/systemd1";
+/// The manager's own interface.
+pub(super) const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+
+/// Whose manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// PID 1: for root.
+    System,
+    /// The user's own, who we are.
+    User,
+}
+
+/// Why a call did not do what was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// The error's name; empty: nobody answered.
+    pub(super) name: String,
+    /// In words.
+    pub(super) words: String,
+}
+
+impl From<Refused> for String {
+    fn from(refused: Refused) -> String {
+        refused.words
+    }
+}
+
+/// A manager of systemd. Calls may be made from many tasks at once.
+#[derive(Debug)]
+pub struct Manager {
+    which: Which,
+    connection: Mutex<Option<Connection>>,
+}
+
+impl Manager {
+    /// The manager, if it answers.
+    ///
+    /// # Errors
+    /// In words: no such manager, or it does not answer.
+    pub async fn open(which: Which) -> Result<Manager, String> {
+        let manager = Manager::closed(which);
+        manager.control_group().await?;
+        Ok(manager)
+    }
+
+    /// The manager; nobody is spoken to before the first call.
+    pub fn closed(which: Which) -> Manager {
+        Manager { which, connection: Mutex::new(None) }
+    }
+
+    /// Whose manager this is.
+    pub fn which(&self) -> Which {
+        self.which
+    }
+
+    /// The cgroup below which the manager puts its units, from the root of cgroups: `/` for the system's.
+    ///
+    /// # Errors
+    /// In words.
+    pub async fn control_group(&self) -> Result<String, String> {
+        let value = self.property(PATH, MANAGER, "ControlGroup").await?;
+        let path = String::try_from(value).map_err(|e| format!("systemd's ControlGroup: {e}"))?;
+        Ok(if path.is_empty() { "/".into() } else { path })
+    }
+
+    /// A property of an object.
+    pub(super) async fn property(&self, path: &str, interface: &str, name: &str) -> Result<OwnedVariant, Refused> {
+        let answer = self.ask(path, "org.freedesktop.DBus.Properties", "Get", &(interface, name)).await?;
+        body(&answer)
+    }
+
+    /// Call a method of the manager.
+    pub(super) async fn call<B: Serialize + DynamicType>(&self, method: &str, arguments: &B) -> Result<Message, Refused> {
+        self.ask(PATH, MANAGER, method, arguments).await
+    }
+
+    async fn ask<B: Serialize + DynamicType>(
+        &self,
+        path: &str,
+        interface: &str,
+        method: &str,
+        arguments: &B,
+    ) -> Result<Message, Refused> {
+        let connection = self.connection().await?;
+        let call = connection.call_method(Some(NAME), path, Some(interface), method, arguments);
+        let refused = match tokio::time::timeout(CALL_MAX, call).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => refused(method, error),
+            Err(_) => Refused { name: String::new(), words: format!("systemd did not answer {method} within 10 s") },
+        };
+        if refused.name.is_empty() {
+            self.lose(&connection).await;
+        }
+        Err(refused)
+    }
+
+    /// The connection: the one there is, or a new one.
+    pub(super) async fn connection(&self) -> Result<Connection, Refused> {
+        let mut kept = self.connection.lock().await;
+        if let Some(connection) = kept.as_ref().filter(|connection| !connection.is_closed()) {
+            return Ok(connection.clone());
+        }
+        let connection = tokio::time::timeout(CALL_MAX, self.connect()).await;
+        let connection = connection.unwrap_or_else(|_| Err("nobody answers".into()));
+        let connection =
+            connection.map_err(|why| Refused { name: String::new(), words: format!("no connection to systemd: {why}") })?;
+        // Asked once for each connection, so that the end of jobs is told of. Having asked before is no failure.
+        let asked = connection.call_method(Some(NAME), PATH, Some(MANAGER), "Subscribe", &()).await;
+        if let Err(error) = asked.map_err(|error| refused("Subscribe", error))
+            && error.name.is_empty()
+        {
+            return Err(error);
+        }
+        *kept = Some(connection.clone());
+        Ok(connection)
+    }
+
+    /// By the bus, else by the manager's own socket, which is there without a bus.
+    async fn connect(&self) -> Result<Connection, String> {
+        let [bus, private] = sockets(self.which);
+        let by_bus = match UnixStream::connect(&bus) {
+            Ok(stream) => zbus::connection::Builder::unix_stream(stream).build().await.map_err(|e| e.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let why = match by_bus {
+            Ok(connection) => return Ok(connection),
+            Err(why) => format!("{}: {why}", bus.display()),
+        };
+        let Ok(stream) = UnixStream::connect(&private) else { return Err(why) };
+        let direct = zbus::connection::Builder::unix_stream(stream).p2p().build().await;
+        direct.map_err(|e| format!("{why}; {}: {e}", private.display()))
+    }
+
+    /// This connection is of no use any more.
+    async fn lose(&self, lost: &Connection) {
+        let mut kept = self.connection.lock().await;
+        if kept.as_ref().is_some_and(|connection| connection.server_guid() == lost.server_guid()) {
+            *kept = None;
+        }
+    }
+}
+
+/// The bus and the private socket.
+fn sockets(which: Which) -> [PathBuf; 2] {
+    match which {
+        Which::System => ["/run/dbus/system_bus_socket", "/run/systemd/private"].map(PathBuf::from),
+        Which::User => {
+            let told = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+            let dir = told.unwrap_or_else(|| Path::new("/run/user").join(rustix::process::getuid().as_raw().to_string()));
+            [dir.join("bus"), dir.join("systemd/private")]
+        }
+    }
+}
+
+/// What an answer holds.
+pub(super) fn body<T>(answer: &Message) -> Result<T, Refused>
+where
+    T: serde::de::DeserializeOwned + zbus::Type,
+{
+    answer.body().deserialize().map_err(|e| Refused { name: "unexpected".into(), words: format!("systemd's answer: {e}") })
+}
+
+fn refused(method: &str, error: zbus::Error) -> Refused {
+    let (name, text) = if let zbus::Error::MethodError(name, text, _) = error {
+        (name.to_string(), text.unwrap_or_default())
+    } else if let zbus::Error::FDO(error) = error {
+        (zbus::DBusError::name(error.as_ref()).to_string(), error.to_string())
+    } else {
+        (String::new(), error.to_string())
+    };
+    // Told by the bus and not by systemd: whether it was done is not known, as with a lost connection.
+    let gone = ["NoReply", "Disconnected", "ServiceUnknown", "NameHasNoOwner", "Timeout", "TimedOut"];
+    let gone = name.strip_prefix("org.freedesktop.DBus.Error.").is_some_and(|last| gone.contains(&last));
+    let words =
+        if text.is_empty() { format!("systemd refuses {method}: {name}") } else { format!("systemd refuses {method}: {text}") };
+    Refused { name: if gone { String::new() } else { name }, words }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_bus_says_of_a_manager_that_is_gone_is_no_answer_of_it() {
+        let lost = zbus::fdo::Error::NoReply("it is gone".into());
+        let lost = refused("StopUnit", zbus::Error::FDO(Box::new(lost)));
+        assert_eq!(lost.name, "");
+        assert!(lost.words.contains("StopUnit") && lost.words.contains("it is gone"), "{}", lost.words);
+        let said = refused("StopUnit", zbus::Error::FDO(Box::new(zbus::fdo::Error::AccessDenied("no".into()))));
+        assert_eq!(said.name, "org.freedesktop.DBus.Error.AccessDenied");
+        assert_eq!(refused("StopUnit", zbus::Error::InvalidReply).name, "");
+    }
+}

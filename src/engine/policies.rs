@@ -1,0 +1,320 @@
+//! One policy's turn: observe, decide, commit, order, publish.
+//!
+//! The rows are committed first, with what is about to be ordered among them, and only then is anything changed: a daemon that
+//! dies in between finds its own intent. A policy whose document is gone leaves the limits as they are. Nothing here knows how
+//! limits are set.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::controller::{COMMIT_RETRY, Engine, Key};
+use super::event_object::event_object;
+use super::handle::Denied;
+use super::host::Host;
+use super::policy_state::{Policy, PolicyTicket};
+use crate::decide::limits;
+use crate::model::batch::Batch;
+use crate::model::catalogue::ObjectKey;
+use crate::model::limits::LimitOutcome;
+use crate::model::plan::Happening;
+use crate::model::policy::{Amounts, Mode, Resource, Target};
+use crate::model::policy_plan::{PolicyFacts, PolicyObservation, PolicyPlan, StoredPolicy};
+use crate::model::policy_status::PolicyObject;
+use crate::model::reading::{Failure, Number};
+use crate::model::scaling::Asker;
+use crate::model::source::Source;
+use crate::model::status::{API_VERSION, EventObject, EventType, Kind, Meta, Object};
+use crate::model::time::{Now, Span};
+use crate::model::usage::Usage;
+
+/// A policy whose turn panicked is looked at again after this long.
+const PANIC_RETRY: Span = Span::secs(10);
+
+/// Whose a question of a policy is, where pools are named too: no pool's name has a slash.
+pub(super) fn asker(policy: &str) -> String {
+    format!("policy/{policy}")
+}
+
+impl<H: Host> Engine<H> {
+    /// What the store holds of policies.
+    pub(super) fn restore_policies(&mut self, stored: Vec<(String, StoredPolicy)>) {
+        for (name, stored) in stored {
+            self.policies.entry(name).or_default().stored = stored;
+        }
+    }
+
+    /// Hand the catalogue to the policies: facts that changed queue their policy.
+    pub(super) fn spread_policies(&mut self, now: Now) {
+        let created = |name: &str| self.policies.get(name).map(|policy| policy.stored.created).filter(|at| at.0 > 0);
+        let mut all = super::catalogue::policies(&self.admission.catalogue);
+        super::catalogue::rivals(&mut all, |name| created(name).unwrap_or(now.wall));
+        for (name, facts) in all {
+            let uid = self.host.uid();
+            let policy = self.policies.entry(name.clone()).or_default();
+            if policy.stored.uid.is_empty() {
+                policy.stored = StoredPolicy { uid, created: now.wall, ..StoredPolicy::default() };
+            }
+            if policy.facts.as_deref() != Some(&facts) {
+                policy.facts = Some(Arc::new(facts));
+                self.queue.add(Key::Policy(name), now.mono);
+            }
+        }
+    }
+
+    pub(super) fn queue_policies(&mut self, now: Now) {
+        let names: Vec<String> = self.policies.keys().cloned().collect();
+        names.into_iter().for_each(|name| self.queue.add(Key::Policy(name), now.mono));
+    }
+
+    pub(super) fn measured(&mut self, name: String, target: &Target, usage: Result<Usage, String>, now: Now) {
+        let Some(policy) = self.policies.get_mut(&name) else { return };
+        // By now it may have another target: then this look says nothing of it.
+        if policy.facts.as_ref().is_some_and(|facts| facts.spec.target == *target) {
+            policy.look = Some(usage);
+        }
+        policy.watching.looking = None;
+        self.queue.add(Key::Policy(name), now.mono);
+    }
+
+    pub(super) fn limited(&mut self, name: String, outcome: LimitOutcome, now: Now) {
+        if let Some(policy) = self.policies.get_mut(&name) {
+            policy.outcome = Some(outcome);
+            self.queue.add(Key::Policy(name), now.mono);
+        }
+    }
+
+    pub(super) fn gauged(&mut self, name: &str, (gauge, source): (&str, &Source), answer: Result<Number, Failure>, now: Now) {
+        let Some(policy) = self.policies.get_mut(name) else { return };
+        let Some(facts) = policy.facts.clone() else { return };
+        limits::answered(&facts, &mut policy.watching, (gauge, source), answer, now);
+        self.queue.add(Key::Policy(name.to_owned()), now.mono);
+    }
+
+    /// A person lets a failed policy go on.
+    pub(super) fn reset_policy(&mut self, name: &str, now: Now) -> Result<(), Denied> {
+        let Some(policy) = self.policies.get_mut(name).filter(|policy| policy.facts.is_some()) else {
+            return Err(Denied::NotFound { kind: Kind::Policy.plural(), name: name.into(), hint: String::new() });
+        };
+        if policy.stored.failed.is_none() {
+            return Err(Denied::Conflict(format!("policy {name} has not failed: there is nothing to reset")));
+        }
+        policy.reset = true;
+        self.queue.add(Key::Policy(name.to_owned()), now.mono);
+        Ok(())
+    }
+
+    pub(super) fn policy_turn(&mut self, name: &str, now: Now) {
+        let key = Key::Policy(name.to_owned());
+        let Some((facts, plan)) = self.plan_policy(name, now) else {
+            self.queue.done(&key);
+            return;
+        };
+        if let Some(at) = plan.wake {
+            self.queue.add(key.clone(), at);
+        }
+        if plan.look {
+            self.host.measure(name, &facts.spec.target);
+        }
+        self.ask_gauges(name, &facts, &plan);
+        let mut batch = self.policy_batch(name, &facts, &plan, now);
+        if batch.is_empty() {
+            self.queue.done(&key);
+            self.publish_policy(name);
+            return;
+        }
+        batch.catalogue = self.undurable();
+        self.last_ticket += 1;
+        let ticket = PolicyTicket { name: name.to_owned(), plan: Box::new(plan), batch: batch.clone() };
+        self.policy_tickets.insert(self.last_ticket, ticket);
+        self.host.commit(self.last_ticket, batch);
+    }
+
+    fn plan_policy(&mut self, name: &str, now: Now) -> Option<(Arc<PolicyFacts>, PolicyPlan)> {
+        if !self.may_decide() || self.is_draining() {
+            return None;
+        }
+        let policy = self.policies.get(name)?;
+        let facts = policy.facts.clone()?;
+        let unable = self.host.limits_unable();
+        let observation = PolicyObservation {
+            policy: &facts,
+            stored: &policy.stored,
+            watching: &policy.watching,
+            look: policy.look.as_ref(),
+            outcome: policy.outcome.as_ref(),
+            reset: policy.reset,
+            unable: unable.as_deref(),
+            capacity: self.host.host_capacity(),
+            reserve: self.kept_for_host(),
+            others: self.given_to_others(name),
+            pool_idle: facts.spec.target.pool.as_deref().and_then(|pool| self.pool_idle(pool)),
+            forecast: None,
+        };
+        let planned = catch_unwind(AssertUnwindSafe(|| limits::policy(&observation, now)));
+        let policy = self.policies.get_mut(name)?;
+        (policy.look, policy.outcome, policy.reset) = (None, None, false);
+        if planned.is_err() {
+            tracing::error!(policy = name, "deciding panicked; the limits are left as they are, all else goes on");
+            self.queue.add(Key::Policy(name.to_owned()), now.mono.after(PANIC_RETRY));
+        }
+        planned.ok().map(|plan| (facts, plan))
+    }
+
+    /// Policies that set limits, with what is kept of them.
+    fn at_work(&self) -> impl Iterator<Item = (&String, &PolicyFacts, &StoredPolicy)> {
+        let all = self.policies.iter().filter_map(|(name, policy)| Some((name, policy.facts.as_deref()?, &policy.stored)));
+        all.filter(|(_, facts, _)| !facts.removed && facts.rival.is_none())
+    }
+
+    /// The most that any policy keeps for the host.
+    fn kept_for_host(&self) -> Amounts {
+        let most = |all: Amounts, of| all.with(of, self.at_work().filter_map(|(_, facts, _)| facts.spec.reserve.of(of)).max());
+        Resource::EACH.into_iter().fold(Amounts::default(), most)
+    }
+
+    /// What all other policies have been given, or are about to be.
+    fn given_to_others(&self, name: &str) -> Amounts {
+        let mut all = Amounts::default();
+        for (_, facts, stored) in self.at_work().filter(|(other, facts, _)| *other != name && facts.spec.mode != Mode::Disabled) {
+            for of in limits::about(&facts.spec) {
+                let coming = stored.pending.as_ref().and_then(|change| change.new.of(of));
+                let given = coming.max(stored.status.limits.of(of)).unwrap_or(0);
+                all = all.with(of, Some(all.of(of).unwrap_or(0).saturating_add(given)));
+            }
+        }
+        all
+    }
+
+    /// No worker is busy and nothing waits; absent: nobody knows the pool.
+    fn pool_idle(&self, name: &str) -> Option<bool> {
+        let pool = self.pools.get(name).filter(|pool| pool.facts.is_some())?;
+        let waits = self.counts.get(name).is_some_and(|counts| counts.backlog() > 0);
+        Some(pool.stored.status.busy_replicas == 0 && !waits)
+    }
+
+    fn ask_gauges(&mut self, name: &str, facts: &PolicyFacts, plan: &PolicyPlan) {
+        let own = facts.spec.target.pool.as_deref().unwrap_or_default();
+        for question in &plan.questions {
+            match self.known(own, question) {
+                Some(answer) => self.questions_answered.push((asker(name), question.clone(), answer)),
+                None => self.host.ask(&asker(name), question),
+            }
+        }
+    }
+
+    fn policy_batch(&mut self, name: &str, facts: &PolicyFacts, plan: &PolicyPlan, now: Now) -> Batch {
+        let mut events: Vec<EventObject> = Vec::new();
+        for happening in &plan.happenings {
+            events.push(self.policy_event(name, happening, now));
+        }
+        let gone = over(facts, plan);
+        if gone {
+            let note = format!("the limits of {} stay as they are: {}", facts.spec.target.shown(), plan.stored.status.limits);
+            let happening = Happening { severity: EventType::Normal, reason: "Released", worker: None, incarnation: None, note };
+            events.push(self.policy_event(name, &happening, now));
+        }
+        for event in &events {
+            self.host.tell(event);
+            self.show(event.clone());
+        }
+        let Some(policy) = self.policies.get_mut(name) else { return Batch::default() };
+        let mut batch = std::mem::take(&mut policy.pending);
+        batch.events.extend(events);
+        batch.changes.extend(plan.history.iter().map(|row| (name.to_owned(), row.clone())));
+        batch.samples.extend(plan.sample.iter().map(|sample| (name.to_owned(), sample.clone())));
+        if policy.stored != plan.stored || gone || !batch.policies.is_empty() {
+            batch.policies = vec![(name.to_owned(), (!gone).then(|| plan.stored.clone()))];
+        }
+        (policy.stored, policy.watching) = (plan.stored.clone(), plan.watching.clone());
+        batch
+    }
+
+    fn policy_event(&mut self, name: &str, happening: &Happening, now: Now) -> EventObject {
+        self.event_serial += 1;
+        event_object(format!("{name}.{:x}", self.event_serial), asker(name), happening, now)
+    }
+
+    /// The store has answered. What it did not take is not done.
+    pub(super) fn policy_committed(&mut self, ticket: PolicyTicket, result: Result<(), String>, now: Now) {
+        let PolicyTicket { name, plan, batch } = ticket;
+        let key = Key::Policy(name.clone());
+        self.queue.done(&key);
+        match result {
+            Ok(()) => {
+                if let Some(catalogue) = &batch.catalogue {
+                    self.durable.clone_from(catalogue);
+                }
+                if let Some(order) = plan.order {
+                    self.host.limit(&name, order);
+                }
+                self.publish_policy(&name);
+                let finished = batch.policies.iter().any(|(_, row)| row.is_none());
+                if finished {
+                    self.forget_policy(&name);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(policy = name, %error, "the store did not take the plan; nothing of it is done, and it is tried again");
+                if let Some(policy) = self.policies.get_mut(&name) {
+                    if plan.order.is_some() {
+                        (policy.watching.ordered, policy.stored.pending) = (None, None);
+                    }
+                    policy.pending = Batch { catalogue: None, ..batch };
+                }
+                self.queue.add(key, now.mono.after(COMMIT_RETRY));
+            }
+        }
+    }
+
+    fn publish_policy(&mut self, name: &str) {
+        let Some(policy) = self.policies.get(name) else { return };
+        let Some(facts) = policy.facts.clone() else { return };
+        let object = policy_object(&facts, policy);
+        self.host.publish(Kind::Policy, name, Some(object));
+    }
+
+    fn forget_policy(&mut self, name: &str) {
+        self.policies.remove(name);
+        self.queue.forget(&Key::Policy(name.to_owned()));
+        self.host.publish(Kind::Policy, name, None);
+        self.admission.forget(&ObjectKey::policy(name));
+        self.keep();
+    }
+}
+
+/// Its document is gone, and nothing of it is under way.
+fn over(facts: &PolicyFacts, plan: &PolicyPlan) -> bool {
+    facts.removed && plan.watching.ordered.is_none()
+}
+
+fn policy_object(facts: &PolicyFacts, policy: &Policy) -> Object {
+    let deleted = policy.stored.status.conditions.iter().find(|condition| condition.kind == "Terminating");
+    let metadata = Meta {
+        name: facts.name.clone(),
+        uid: policy.stored.uid.clone(),
+        generation: facts.generation,
+        creation_timestamp: policy.stored.created,
+        deletion_timestamp: deleted.map(|condition| condition.last_transition_time),
+        labels: facts.labels.clone(),
+        annotations: facts.annotations.clone(),
+        ..Meta::default()
+    };
+    Object::Policy(Box::new(PolicyObject {
+        api_version: API_VERSION.into(),
+        kind: Kind::Policy.name().into(),
+        metadata,
+        spec: facts.spec.clone(),
+        status: policy.stored.status.clone(),
+    }))
+}
+
+/// The gauge that asks, if it is one.
+pub(super) fn gauge(asker: &Asker) -> Option<&str> {
+    match asker {
+        Asker::Gauge(name) => Some(name),
+        Asker::Trigger(_) | Asker::Quota(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! What tasks needed: durations and peaks of memory of those that finished, by class and label, so much and no more.
+//!
+//! It is a memory of facts, kept for each pool apart; what they let expect is in `decide::workload`. What was not measured is
+//! absent, never zero.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::quantity::Memory;
+
+/// Tasks that are remembered of each class.
+pub const RECENT: usize = 200;
+/// Classes that are remembered of a pool; of more, those that were not seen for the longest time are forgotten.
+pub const CLASSES_MAX: usize = 200;
+
+/// What kind of task it is. Both are free words: of where it came from, and of what it carries.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Class {
+    /// Its class, like `schedule/nightly`.
+    pub class: String,
+    /// A label within the class, like a repository.
+    pub label: Option<String>,
+}
+
+impl Class {
+    /// The class without the label.
+    pub fn whole(&self) -> Class {
+        Class { class: self.class.clone(), label: None }
+    }
+}
+
+/// What a finished task needed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needed {
+    /// How long it ran, in milliseconds.
+    pub ran_ms: u64,
+    /// The most memory it used, if that was measured.
+    pub memory: Option<Memory>,
+}
+
+/// What the last tasks of one class needed, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recent {
+    needed: VecDeque<Needed>,
+    /// The number of the task that was added last, over all classes of the pool.
+    last: u64,
+}
+
+impl Recent {
+    fn add(&mut self, needed: Needed, number: u64) {
+        if self.needed.len() >= RECENT {
+            self.needed.pop_front();
+        }
+        self.needed.push_back(needed);
+        self.last = number;
+    }
+
+    /// Durations in milliseconds, sorted.
+    pub fn durations(&self) -> Vec<u64> {
+        sorted(self.needed.iter().map(|needed| needed.ran_ms))
+    }
+
+    /// Peaks of memory in bytes where they were measured, sorted.
+    pub fn memory(&self) -> Vec<u64> {
+        sorted(self.needed.iter().filter_map(|needed| Some(needed.memory?.0)))
+    }
+}
+
+fn sorted(values: impl Iterator<Item = u64>) -> Vec<u64> {
+    let mut values: Vec<u64> = values.collect();
+    values.sort_unstable();
+    values
+}
+
+/// What the tasks of one pool needed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    all: Recent,
+    classes: BTreeMap<Class, Recent>,
+    count: u64,
+}
+
+impl Needs {
+    /// A task of this class has finished.
+    pub fn add(&mut self, class: &Class, needed: Needed) {
+        self.count += 1;
+        self.all.add(needed, self.count);
+        for class in [Some(class.whole()), class.label.is_some().then(|| class.clone())].into_iter().flatten() {
+            self.classes.entry(class).or_default().add(needed, self.count);
+        }
+        while self.classes.len() > CLASSES_MAX {
+            let oldest = self.classes.iter().min_by_key(|(_, recent)| recent.last).map(|(class, _)| class.clone());
+            oldest.and_then(|class| self.classes.remove(&class));
+        }
+    }
+
+    /// From what is most like this class to what is least: its label, its class, the pool.
+    pub fn nearest(&self, class: &Class) -> impl Iterator<Item = &Recent> {
+        let own = self.classes.get(class);
+        let whole = class.label.is_some().then(|| self.classes.get(&class.whole())).flatten();
+        own.into_iter().chain(whole).chain([&self.all])
+    }
+
+    /// Each class that is remembered.
+    pub fn classes(&self) -> impl Iterator<Item = (&Class, &Recent)> {
+        self.classes.iter()
+    }
+}
+
+/// How much tasks of a class need, in the unit of what was measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Tasks that were measured.
+    pub count: usize,
+    /// Half of them needed no more.
+    pub p50: u64,
+    /// 90 of 100 needed no more.
+    pub p90: u64,
+    /// 95 of 100 needed no more.
+    pub p95: u64,
+}

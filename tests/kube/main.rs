@@ -1,0 +1,123 @@
+//! The real kubectl, the client library of Python, and strangers, against the real daemon on a scratch directory and a port of its own.
+//!
+//! Nothing here knows how the daemon does it: commands go in, what they print is looked at, and so is the spec file.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something fails")]
+
+#[allow(dead_code, reason = "a part of it is used")]
+#[path = "../daemon/harness.rs"]
+mod harness;
+mod script;
+mod strangers;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use harness::{PATIENCE, Scratch, wait};
+
+/// The pool that most commands are about, as its author wrote it.
+const WEB: &str = "# The web workers.\napiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata:\n  name: web\n  labels: {tier: front} # to select by\nspec:\n  \
+    # how many\n  replicas: 2 # two\n  template:\n    command: [sleep, \"100000\"] # the program\n    terminationGracePeriod: 1s\n    env:\n    \
+    - {name: OBSERVER_MARK, value: @@}\n";
+
+/// One that says something.
+const TALK: &str = "apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {name: talk}\nspec:\n  replicas: 1\n  template:\n    \
+    command: [bash, -c, \"echo hello from $WEIR_WORKER; exec sleep 100000\"]\n    terminationGracePeriod: 1s\n    env:\n    \
+    - {name: OBSERVER_MARK, value: @@}\n";
+
+/// A daemon with two pools, and the way to it.
+struct Served {
+    scratch: Scratch,
+    address: String,
+}
+
+impl Served {
+    fn start(flags: &[&str]) -> Served {
+        let flags: Vec<&str> = ["--listen", "127.0.0.1:0", "--prune-grace", "1s"].iter().chain(flags).copied().collect();
+        let mut scratch = Scratch::new().with(&flags);
+        for (file, text) in [("web.yaml", WEB), ("talk.yaml", TALK)] {
+            scratch.put(file, &text.replace("@@", &scratch.mark));
+        }
+        scratch.start();
+        let at = scratch.dir.join("state/listen");
+        let address = wait("address", || fs::read_to_string(&at).ok().filter(|text| text.ends_with('\n')), || scratch.log());
+        scratch.wait_workers(3);
+        for pool in ["web", "talk"] {
+            scratch.wait_status("workerpools", pool, |pool| pool["status"]["readyReplicas"] == pool["spec"]["replicas"]);
+        }
+        let served = Served { scratch, address: address.trim().into() };
+        fs::write(served.dir().join("kubeconfig"), served.ctl(&["kubeconfig"])).unwrap();
+        served
+    }
+
+    fn dir(&self) -> &Path {
+        &self.scratch.dir
+    }
+
+    /// The spec of the pool `web` as it stands in its file.
+    fn web(&self) -> String {
+        fs::read_to_string(self.scratch.spec("web.yaml")).unwrap()
+    }
+
+    fn token(&self) -> String {
+        fs::read_to_string(self.dir().join("state/token")).unwrap().trim().to_owned()
+    }
+
+    /// What `ctl` prints, through the socket.
+    fn ctl(&self, words: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ctl"));
+        let ran = command.arg("--state").arg(self.dir().join("state")).args(words).stdin(Stdio::null()).output().unwrap();
+        assert!(ran.status.success(), "ctl {words:?}: {}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8(ran.stdout).unwrap()
+    }
+
+    /// `kubectl`, to be given arguments.
+    fn kubectl(&self) -> Command {
+        let mut command = Command::new("kubectl");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        command.env_clear().env("PATH", path).env("HOME", self.dir()).env("KUBECONFIG", self.dir().join("kubeconfig"));
+        command.current_dir(self.dir());
+        command
+    }
+
+    /// One raw request over TCP, in the clear: the status code and the body.
+    fn raw(&self, head: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let request = format!("{head} HTTP/1.1\r\n{headers}connection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        // A server that refuses early may reset the connection behind its answer.
+        let _all = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let code = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+        (code, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+    }
+}
+
+/// What pip installs; a change here makes the environment anew.
+const PACKAGES: &[&str] = &["kubernetes>=31,<40"];
+
+#[test]
+fn the_python_client_lists_and_watches() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (venv, mark) = (root.join("target/kube-venv"), root.join("target/kube-venv/packages"));
+    if !fs::read_to_string(&mark).is_ok_and(|has| has == PACKAGES.join("\n")) {
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
+        run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check"]).args(PACKAGES));
+        fs::write(mark, PACKAGES.join("\n")).unwrap();
+    }
+    let served = Served::start(&[]);
+    let mut command = Command::new(venv.join("bin/python"));
+    run(command.arg(root.join("tests/kube/client.py")).arg(served.dir().join("kubeconfig")));
+}
+
+fn run(command: &mut Command) {
+    let ran = command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{command:?}: {e} (tests/run installs it)"));
+    let said = format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(ran.status.success(), "{command:?}: {}\n{said}", ran.status);
+}

@@ -1,0 +1,250 @@
+//! Who gets nothing: pages of other sites, names that are not ours, tokens that are none, and roles that do not reach.
+
+use std::io::{Read, Write};
+
+use super::Served;
+use weir::serve::auth::{Role, TABLE};
+
+const LIST: &str = "GET /apis/weir.dev/v1/workerpools";
+
+#[test]
+fn sixty_combinations_of_headers_get_nothing() {
+    let served = Served::start(&[]);
+    let (host, bearer) = (served.address.clone(), format!("Bearer {}", served.token()));
+    let port = host.rsplit_once(':').unwrap().1.to_owned();
+    assert_eq!(served.raw(LIST, &[("host", &host), ("authorization", &bearer)], "").0, 200);
+    assert_eq!(served.raw(LIST, &[("host", &format!("localhost:{port}")), ("authorization", &bearer)], "").0, 200);
+    let origin = format!("http://{host}");
+    let same = [("host", host.as_str()), ("authorization", &bearer), ("origin", &origin), ("sec-fetch-site", "same-origin")];
+    assert_eq!(served.raw(LIST, &same, "").0, 200);
+
+    let mut tried = 0;
+    let mut refused = |code: u16, head: &str, headers: &[(&str, &str)], body: &str| {
+        tried += 1;
+        let (answered, said) = served.raw(head, headers, body);
+        assert_eq!(answered, code, "{head} {headers:?}: {said}");
+        assert!(!said.contains("command") && !said.contains("WorkerPool"), "{said}");
+    };
+    let good = ("authorization", bearer.as_str());
+    for foreign in [
+        "evil.example",
+        "evil.example:80",
+        &format!("evil.example:{port}"),
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "127.0.0.1.nip.io",
+        "10.0.0.1",
+        "0.0.0.0",
+        "[::]",
+        "",
+        "localhost@evil.example",
+        "evil.example#localhost",
+        "localhosts",
+        "169.254.169.254",
+        "[fe80::1]",
+        "weir",
+        "xn--lcalhost-54a",
+        "localhost.",
+        "127.1",
+        "2130706433",
+    ] {
+        refused(403, LIST, &[("host", foreign), good], "");
+    }
+    for page in [
+        "http://evil.example",
+        "https://evil.example",
+        "null",
+        "http://localhost",
+        &format!("http://localhost:{port}"),
+        "http://127.0.0.1",
+        "http://127.0.0.1:1",
+        &format!("http://evil.example:{port}"),
+        &format!("ftp://{host}"),
+        "file://",
+        "",
+        "http://[::1]",
+        &host,
+        &format!("http://{host}.evil.example"),
+        &format!("http://{host}/"),
+        &format!("http://user@{host}"),
+    ] {
+        refused(403, LIST, &[("host", &host), ("origin", page), good], "");
+        refused(403, "PATCH /apis/weir.dev/v1/workerpools/web", &[("host", &host), ("origin", page), good], "{}");
+    }
+    for site in ["cross-site", "same-site", "", "other"] {
+        refused(403, LIST, &[("host", &host), ("sec-fetch-site", site), good], "");
+    }
+    refused(403, LIST, &[("host", &host), ("host", "evil.example"), good], "");
+    refused(403, LIST, &[("host", &host), ("origin", &origin), ("origin", "http://evil.example"), good], "");
+    refused(403, "GET http://evil.example/apis/weir.dev/v1/workerpools", &[("host", &host), good], "");
+    let token = served.token();
+    for wrong in [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer wrong",
+        "Basic dXNlcjpwYXNz",
+        &token,
+        &format!("Basic {token}"),
+        &format!("Bearer {token}x"),
+        &format!("Bearer {}", &token[1..]),
+        &format!("Bearer {}", token.to_uppercase()),
+        &format!("Bearer  {token}"),
+        "Bearer null",
+        "Bearer undefined",
+    ] {
+        refused(401, LIST, &[("host", &host), ("authorization", wrong)], "");
+    }
+    refused(401, LIST, &[("host", &host)], "");
+    refused(401, &format!("{LIST}?token={token}&access_token={token}"), &[("host", &host)], "");
+    refused(401, LIST, &[("host", &host), ("cookie", &format!("token={token}"))], "");
+    refused(401, LIST, &[("host", &host), good, ("authorization", "Bearer other")], "");
+    for form in
+        ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain", "TEXT/PLAIN; charset=utf-8"]
+    {
+        refused(415, "POST /v1/pools/web/tasks", &[("host", &host), ("content-type", form), good], "payload=1");
+    }
+    assert!(tried >= 60, "{tried}");
+    // Preflights are answered with nothing that would let a page go on.
+    let (code, said) = served.raw(
+        "OPTIONS /v1/apply",
+        &[("host", &host), ("origin", "http://evil.example"), ("access-control-request-method", "POST")],
+        "",
+    );
+    assert!(code == 403 && !said.to_lowercase().contains("access-control"), "{code} {said}");
+    assert_eq!(served.web(), super::WEB.replace("@@", &served.scratch.mark));
+}
+
+fn with_tokens() -> (Served, Vec<(Role, String)>) {
+    let served = Served::start(&[]);
+    let tokens: Vec<(Role, String)> =
+        Role::ALL.into_iter().map(|role| (role, format!("{0}-{0}-{0}-{0}-{0}", role.name()))).collect();
+    let lines: String = tokens.iter().map(|(role, token)| format!("{} {token}\n", role.name())).collect();
+    let path = served.dir().join("state/tokens");
+    std::fs::write(&path, lines).unwrap();
+    // Not believed while others may read it.
+    assert_eq!(ask(&served, LIST, &tokens[0].1, "").0, 401);
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    (served, tokens)
+}
+
+fn ask(served: &Served, head: &str, token: &str, body: &str) -> (u16, String) {
+    let kind = if head.starts_with("PATCH") { "application/merge-patch+json" } else { "application/json" };
+    let bearer = format!("Bearer {token}");
+    served.raw(head, &[("host", &served.address), ("authorization", &bearer), ("content-type", kind)], body)
+}
+
+/// Every endpoint with every role over the network: denied wherever the table says so, and never because of the role elsewhere.
+#[test]
+fn roles_reach_as_far_as_the_table_says() {
+    let (served, tokens) = with_tokens();
+    let mut cells = 0;
+    for (method, pattern, needs) in TABLE {
+        let head = format!("{method} {}", pattern.replace("{}", "nosuch"));
+        assert_eq!(served.raw(&head, &[("host", &served.address)], "").0, 401, "{head}");
+        for (role, token) in &tokens {
+            let (code, said) = ask(&served, &head, token, "{}");
+            let denied = code == 403 && said.contains("this token has the role");
+            assert_eq!(denied, role < needs, "{head} as {}: {code} {said}", role.name());
+            cells += 1;
+        }
+    }
+    assert_eq!(cells, TABLE.len() * 4);
+    // What is in no row is reached by nobody.
+    for head in [
+        "GET /nowhere",
+        "POST /healthz",
+        "DELETE /v1/apply",
+        "GET /apis/weir.dev/v1/workerpools/web/a/b",
+        "GET //healthz",
+        "CONNECT x:1",
+    ] {
+        for (_, token) in &tokens {
+            let code = ask(&served, head, token, "").0;
+            assert!([400, 403, 404, 405].contains(&code), "{head}: {code}");
+        }
+    }
+    // On the socket root and the daemon's own user may ask for all of it, and for nothing else.
+    for (method, pattern, _) in TABLE {
+        let head = format!("{method} {}", pattern.replace("{}", "nosuch"));
+        let code = on_socket(&served, &head);
+        assert!(code != 0 && code != 401 && code != 403, "{head}: {code}");
+    }
+    assert_eq!((on_socket(&served, "GET /nowhere"), on_socket(&served, "DELETE /v1/apply")), (404, 405));
+}
+
+fn on_socket(served: &Served, head: &str) -> u16 {
+    let mut stream = std::os::unix::net::UnixStream::connect(served.dir().join("state/weir.sock")).unwrap();
+    stream.set_read_timeout(Some(super::PATIENCE)).unwrap();
+    let kind = if head.starts_with("PATCH") { "application/merge-patch+json" } else { "application/json" };
+    let request =
+        format!("{head} HTTP/1.1\r\nhost: weir\r\nconnection: close\r\ncontent-type: {kind}\r\ncontent-length: 2\r\n\r\n{{}}");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer[9..]).parse().unwrap()
+}
+
+/// Whoever has a token, and be it an admin's: what is run cannot be changed over the network.
+#[test]
+fn commands_never_arrive_over_the_network() {
+    let (served, tokens) = with_tokens();
+    let admin = &tokens[3].1;
+    let root = "/apis/weir.dev/v1/workerpools";
+    let evil = served.web().replace("sleep, \"100000\"", "touch, /tmp/evil");
+    let whole = serde_json::json!({
+        "apiVersion": "weir.dev/v1", "kind": "WorkerPool", "metadata": {"name": "web"},
+        "spec": {"replicas": 2, "template": {"command": ["touch", "/tmp/evil"]}},
+    });
+    let fresh = whole.to_string().replace("\"web\"", "\"fresh\"");
+    let text = served.ctl(&["get", "pool/web", "-o", "json"]);
+    assert!(text.contains("100000"));
+    let document = ask(&served, &format!("GET {root}/web/document"), admin, "").1;
+    let mut document: serde_json::Value = serde_json::from_str(&document).unwrap();
+    document["text"] = evil.clone().into();
+    for (head, body) in [
+        (format!("PATCH {root}/web"), "{\"spec\": {\"template\": {\"command\": [\"touch\", \"/tmp/evil\"]}}}".to_owned()),
+        (format!("PATCH {root}/web?dryRun=All"), "{\"spec\": {\"template\": {\"env\": []}}}".to_owned()),
+        (format!("PATCH {root}/web"), "{\"spec\": {\"notify\": [{\"on\": [\"Ready\"], \"exec\": {\"command\": [\"touch\", \"/tmp/evil\"]}}]}}".to_owned()),
+        (
+            format!("PATCH {root}/web"),
+            "{\"spec\": {\"replicas\": null, \"scale\": {\"triggers\": [{\"targetPerWorker\": 1, \"exec\": {\"command\": [\"touch\", \"/tmp/evil\"]}}]}}}".to_owned(),
+        ),
+        (format!("PUT {root}/web"), whole.to_string()),
+        (format!("POST {root}"), fresh.clone()),
+        (format!("POST {root}?dryRun=All"), fresh.clone()),
+        ("POST /v1/apply".to_owned(), evil.clone()),
+        ("POST /v1/apply".to_owned(), fresh),
+        (format!("PUT {root}/web/document"), document.to_string()),
+        (format!("PUT {root}/web/docu%6Dent"), document.to_string()),
+    ] {
+        let (code, said) = ask(&served, &head, admin, &body);
+        assert!(code == 403 && said.contains("socket"), "{head}: {code} {said}");
+    }
+    assert_eq!(served.web(), super::WEB.replace("@@", &served.scratch.mark));
+    assert!(!served.scratch.spec("fresh.yaml").exists());
+    // The same by way of the socket is done.
+    std::fs::write(
+        served.dir().join("fresh.yaml"),
+        super::TALK.replace("name: talk", "name: fresh").replace("@@", &served.scratch.mark),
+    )
+    .unwrap();
+    served.ctl(&["apply", "-f", served.dir().join("fresh.yaml").to_str().unwrap()]);
+    assert!(served.scratch.spec("fresh.yaml").exists());
+}
+
+#[test]
+fn other_addresses_are_refused_and_clients_that_stall_cost_nothing() {
+    let scratch = super::Scratch::new().with(&["--listen", "0.0.0.0:0"]);
+    let ran = scratch.weir().output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert!(!ran.status.success() && said.contains("--listen-beyond-loopback"), "{said}");
+    let served = Served::start(&[]);
+    let stalled: Vec<_> = (0..100).map(|_| std::net::TcpStream::connect(&served.address).unwrap()).collect();
+    let file = served.dir().join("state/token");
+    let mut ctl = std::process::Command::new(env!("CARGO_BIN_EXE_ctl"));
+    ctl.arg("--server").arg(format!("http://{}", served.address)).arg("--token-file").arg(file);
+    let ran = ctl.args(["get", "pools", "-o", "name"]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&ran.stdout), "pool/talk\npool/web\n", "{}", String::from_utf8_lossy(&ran.stderr));
+    drop(stalled);
+}

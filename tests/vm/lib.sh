@@ -1,0 +1,57 @@
+# What the cases share: a daemon of this case's own, waiting for a condition, and ways to say that something is not so.
+#
+# Every case has its own directory, removed at its end with the daemon and its workers.
+set -euo pipefail
+home=$(mktemp -d /var/tmp/case-XXXXXX)
+specs=$home/specs state=$home/state
+mkdir "$specs"
+export WEIR_STATE=$state
+if [ "$(id -u)" = 0 ]; then systemctl=(systemctl) cgroup_root=/sys/fs/cgroup; else
+  systemctl=(systemctl --user) cgroup_root=/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service
+fi
+daemon=""
+
+fail() { echo "FAILED: $*"; exit 1; }
+
+ended() {
+  local code=$?
+  set +e
+  if [ $code != 0 ]; then
+    echo "--- the daemon said"; tail -n 40 "$home/weir.log"
+    echo "--- pools"; ctl get pools -o yaml 2>&1 | tail -n 80; ctl get workers 2>&1
+    "${systemctl[@]}" --no-pager list-units 'weir*' 2>&1
+  fi
+  # The workers end with their daemon, whatever the case did to it before.
+  if [ -n "$daemon" ] && kill -TERM "$daemon" 2>/dev/null; then wait "$daemon"; fi
+  rm -rf "$home"
+}
+trap ended EXIT
+
+weir_up() { # weir_up [FLAG…]: start the daemon and wait until it answers
+  weir run --specs "$specs" --state "$state" "$@" >>"$home/weir.log" 2>&1 &
+  daemon=$!
+  # Before it listens, ctl answers from what an earlier daemon left in files.
+  wait_for 40 listens
+}
+
+listens() { python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])' "$state/weir.sock"; }
+
+weir_down() { kill -TERM "$daemon"; wait "$daemon" || true; daemon=""; }
+
+weir_killed() { kill -KILL "$daemon"; wait "$daemon" || true; daemon=""; }
+
+wait_for() { # wait_for SECONDS COMMAND…: until it succeeds
+  local until=$((SECONDS + $1))
+  shift
+  while ! "$@" >/dev/null 2>&1; do
+    [ $SECONDS -lt $until ] || fail "waited in vain for: $*"
+    [ -z "$daemon" ] || kill -0 "$daemon" 2>/dev/null || fail "the daemon is gone, waiting for: $*"
+    sleep 0.1
+  done
+}
+
+equal() { [ "$1" = "$2" ] || fail "$3: is $1, not $2"; }
+
+field() { ctl get "$1" -o "jsonpath={$2}"; } # field KIND/NAME PATH
+is() { [ "$(field "$1" "$2")" = "$3" ]; } # is KIND/NAME PATH VALUE
+has() { grep -q -- "$1" "$2"; }
