@@ -1,6 +1,6 @@
-//! A daemon with two pools, and rmcp's client on both roads to it.
+//! A daemon with two pools and a policy, and rmcp's client on both roads to it.
 //!
-//! `web` has one worker that sleeps; `jobs` runs a process for each task.
+//! `web` has one worker that sleeps; `jobs` runs a process for each task; `guard` is about a unit that is not there.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -15,6 +15,11 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::harness::{PATIENCE, Scratch, wait};
+
+/// Nothing's limits.
+const GUARD: &str = "apiVersion: weir.dev/v1\nkind: ResourcePolicy\nmetadata: {name: guard}\nspec:\n  \
+    target: {unit: {name: weir-test-no-such.service}}\n  checkInterval: 1s\n  mode: Enabled\n  \
+    bounds: {min: {cpu: 1, memory: 1Gi}, max: {cpu: 4, memory: 8Gi}}\n  manual: {cpu: 2, reason: training}\n";
 
 /// What a tool said.
 #[derive(Debug)]
@@ -93,6 +98,7 @@ pub fn daemon() -> Scratch {
     scratch.put("web.yaml", &scratch.pool("web", 1, "", ""));
     let jobs = scratch.pool("jobs", 1, "[sh, -c, 'echo \"$0\"', \"$(payload.say)\"]", "  queue: {retry: {maxAttempts: 1}}\n");
     scratch.put("jobs.yaml", &jobs.replace("  replicas: 1\n", "  scale: {minReplicas: 0, maxReplicas: 1}\n"));
+    scratch.put("guard.yaml", GUARD);
     let state = scratch.dir.join("state");
     fs::create_dir_all(&state).expect("made");
     fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).expect("set");
@@ -103,6 +109,7 @@ pub fn daemon() -> Scratch {
     wait("the address", || fs::read_to_string(state.join("listen")).ok(), || scratch.log());
     scratch.wait_status("workerpools", "web", |pool| pool["status"]["readyReplicas"] == 1);
     scratch.wait_status("workerpools", "jobs", |pool| pool["status"]["scaling"].is_object());
+    scratch.wait_status("resourcepolicies", "guard", |policy| policy["status"]["conditions"].is_array());
     scratch
 }
 

@@ -8,13 +8,13 @@ from mcp.client.streamable_http import streamable_http_client
 
 READS = {
     "get_pools": {}, "get_pool": {"pool": "web"}, "explain_pool": {"pool": "jobs"}, "get_workers": {"worker": "web-0"},
-    "get_policies": {"policy": "nobody"}, "get_metrics": {"policy": "nobody"}, "get_history": {"policy": "nobody"},
-    "get_forecast": {"policy": "nobody"}, "get_queue": {"pool": "jobs"}, "get_task": {"task": 999999}, "get_events": {"limit": 3},
+    "get_policies": {"policy": "guard"}, "get_metrics": {"policy": "guard"}, "get_history": {"policy": "nobody"},
+    "get_forecast": {"policy": "guard"}, "get_queue": {"pool": "jobs"}, "get_task": {"task": 999999}, "get_events": {"limit": 3},
 }
 WRITES = {
     "submit_task": {"pool": "jobs", "payload": {"say": "hi"}, "hold": True}, "cancel_task": {}, "retry_task": {},
     "scale_pool": {"pool": "web", "replicas": 1}, "pause_pool": {"pool": "jobs", "resume": True},
-    "set_mode": {"policy": "nobody", "mode": "Manual"}, "set_profile": {"policy": "nobody", "profile": "Balanced"},
+    "set_mode": {"policy": "nobody", "mode": "Manual"}, "set_profile": {"policy": "guard", "profile": "Balanced"},
     "manual_limits": {"policy": "nobody", "memory": "1Gi"}, "set_thresholds": {"policy": "nobody", "scaleDown": {"memory": 20}},
 }
 

@@ -57,11 +57,14 @@ async fn every_look(client: &Client) {
     assert!(client.good("get_queue", json!({"pool": "jobs"})).await["room"]["capacity"].is_u64());
     let events = client.good("get_events", json!({"about": "pool/web", "limit": 5})).await;
     assert!(events["events"].as_array().is_some_and(|events| (1..=5).contains(&events.len())), "{events}");
-    // Policies may be there or not; one of this name is not.
-    let policies = client.ask("get_policies", json!({})).await.expect("an answer");
-    assert!(!policies.is_error || policies.value["error"]["code"] == 404, "{policies:?}");
+    assert_eq!(client.good("get_policies", json!({})).await["policies"].as_array().map(Vec::len), Some(1));
+    let policy = client.good("get_policies", json!({"policy": "guard"})).await;
+    assert_eq!(policy.pointer("/policy/spec/bounds/max/memory"), Some(&json!("8Gi")), "{policy}");
+    assert!(client.good("get_metrics", json!({"policy": "guard", "for": "10m"})).await["metrics"].is_array());
+    assert!(client.good("get_history", json!({"policy": "guard", "limit": 3})).await["history"].is_array());
+    assert_eq!(client.good("get_forecast", json!({"policy": "guard"})).await["forecast"]["policy"], "guard");
     for name in ["get_policies", "get_metrics", "get_history", "get_forecast"] {
-        client.refused(name, json!({"policy": "nobody"}), "").await;
+        client.refused(name, json!({"policy": "nobody"}), "nobody").await;
     }
 }
 
@@ -90,10 +93,17 @@ async fn every_change(client: &Client) {
         .await;
     client.good("pause_pool", json!({"pool": "jobs", "resume": true})).await;
     client.refused("pause_pool", json!({"pool": "web"}), "nothing to pause").await;
-    client.refused("set_mode", json!({"policy": "nobody", "mode": "Manual"}), "").await;
-    client.refused("set_profile", json!({"policy": "nobody", "profile": "Aggressive"}), "").await;
-    client.refused("manual_limits", json!({"policy": "nobody", "cpu": "2"}), "").await;
-    client.refused("set_thresholds", json!({"policy": "nobody", "scaleUp": {"cpu": 80}}), "").await;
+    for (mode, profile) in [("Manual", "Aggressive"), ("Enabled", "Balanced")] {
+        client.good("set_mode", json!({"policy": "guard", "mode": mode})).await;
+        client.good("set_profile", json!({"policy": "guard", "profile": profile})).await;
+        let is_so =
+            |said: &serde_json::Value| said["policy"]["spec"]["mode"] == mode && said["policy"]["spec"]["profile"] == profile;
+        client.until("get_policies", json!({"policy": "guard"}), is_so).await;
+    }
+    // These are the daemon's to allow: as it says today, limits and thresholds are the document's.
+    client.refused("manual_limits", json!({"policy": "guard", "cpu": "99"}), "spec.manual").await;
+    client.refused("set_thresholds", json!({"policy": "guard", "scaleUp": {"cpu": 80}}), "spec.scaleUp").await;
+    client.refused("set_mode", json!({"policy": "nobody", "mode": "Manual"}), "nobody").await;
 }
 
 /// What is wrong in a question is said in words that a model can act on.
