@@ -47,10 +47,10 @@ impl Client {
         let Value::Object(arguments) = arguments else { panic!("arguments are an object") };
         let asked = self.0.call_tool(CallToolRequestParams::new(name).with_arguments(arguments));
         let result = tokio::time::timeout(PATIENCE, asked).await.expect("answered in time");
-        let result = result.map_err(|error| match error {
-            ServiceError::McpError(error) => error.message.into_owned(),
-            other => panic!("{name}: {other}"),
-        })?;
+        let result = match result {
+            Err(ServiceError::McpError(error)) => return Err(error.message.into_owned()),
+            result => result.unwrap_or_else(|error| panic!("{name}: {error}")),
+        };
         Ok(Said { is_error: result.is_error == Some(true), value: result.structured_content.expect("structured content") })
     }
 

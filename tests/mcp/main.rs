@@ -2,7 +2,7 @@
 //!
 //! Every tool is listed and called over both roads; what was not granted is neither listed nor done; strangers get nothing.
 
-#[allow(dead_code, reason = "other test programs use the rest of it")]
+#[allow(dead_code, clippy::disallowed_methods, reason = "other test programs use the rest of it; it waits by the clock")]
 #[path = "../daemon/harness.rs"]
 mod harness;
 
