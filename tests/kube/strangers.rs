@@ -7,6 +7,70 @@ use weir::serve::auth::{Role, TABLE};
 
 const LIST: &str = "GET /apis/weir.dev/v1/workerpools";
 
+fn foreign_hosts(port: &str) -> Vec<String> {
+    vec![
+        "evil.example".into(),
+        "evil.example:80".into(),
+        format!("evil.example:{port}"),
+        "localhost.evil.example".into(),
+        "127.0.0.1.evil.example".into(),
+        "127.0.0.1.nip.io".into(),
+        "10.0.0.1".into(),
+        "0.0.0.0".into(),
+        "[::]".into(),
+        "".into(),
+        "localhost@evil.example".into(),
+        "evil.example#localhost".into(),
+        "localhosts".into(),
+        "169.254.169.254".into(),
+        "[fe80::1]".into(),
+        "weir".into(),
+        "xn--lcalhost-54a".into(),
+        "localhost.".into(),
+        "127.1".into(),
+        "2130706433".into(),
+    ]
+}
+
+fn foreign_pages(host: &str, port: &str) -> Vec<String> {
+    vec![
+        "http://evil.example".into(),
+        "https://evil.example".into(),
+        "null".into(),
+        "http://localhost".into(),
+        format!("http://localhost:{port}"),
+        "http://127.0.0.1".into(),
+        "http://127.0.0.1:1".into(),
+        format!("http://evil.example:{port}"),
+        format!("ftp://{host}"),
+        "file://".into(),
+        "".into(),
+        "http://[::1]".into(),
+        host.to_owned(),
+        format!("http://{host}.evil.example"),
+        format!("http://{host}/"),
+        format!("http://user@{host}"),
+    ]
+}
+
+fn wrong_words(token: &str) -> Vec<String> {
+    vec![
+        "".into(),
+        "Bearer".into(),
+        "Bearer ".into(),
+        "Bearer wrong".into(),
+        "Basic dXNlcjpwYXNz".into(),
+        token.to_owned(),
+        format!("Basic {token}"),
+        format!("Bearer {token}x"),
+        format!("Bearer {}", &token[1..]),
+        format!("Bearer {}", token.to_uppercase()),
+        format!("Bearer  {token}"),
+        "Bearer null".into(),
+        "Bearer undefined".into(),
+    ]
+}
+
 #[test]
 fn sixty_combinations_of_headers_get_nothing() {
     let served = Served::start(&[]);
@@ -26,48 +90,10 @@ fn sixty_combinations_of_headers_get_nothing() {
         assert!(!said.contains("command") && !said.contains("WorkerPool"), "{said}");
     };
     let good = ("authorization", bearer.as_str());
-    for foreign in [
-        "evil.example",
-        "evil.example:80",
-        &format!("evil.example:{port}"),
-        "localhost.evil.example",
-        "127.0.0.1.evil.example",
-        "127.0.0.1.nip.io",
-        "10.0.0.1",
-        "0.0.0.0",
-        "[::]",
-        "",
-        "localhost@evil.example",
-        "evil.example#localhost",
-        "localhosts",
-        "169.254.169.254",
-        "[fe80::1]",
-        "weir",
-        "xn--lcalhost-54a",
-        "localhost.",
-        "127.1",
-        "2130706433",
-    ] {
+    for foreign in &foreign_hosts(&port) {
         refused(403, LIST, &[("host", foreign), good], "");
     }
-    for page in [
-        "http://evil.example",
-        "https://evil.example",
-        "null",
-        "http://localhost",
-        &format!("http://localhost:{port}"),
-        "http://127.0.0.1",
-        "http://127.0.0.1:1",
-        &format!("http://evil.example:{port}"),
-        &format!("ftp://{host}"),
-        "file://",
-        "",
-        "http://[::1]",
-        &host,
-        &format!("http://{host}.evil.example"),
-        &format!("http://{host}/"),
-        &format!("http://user@{host}"),
-    ] {
+    for page in &foreign_pages(&host, &port) {
         refused(403, LIST, &[("host", &host), ("origin", page), good], "");
         refused(403, "PATCH /apis/weir.dev/v1/workerpools/web", &[("host", &host), ("origin", page), good], "{}");
     }
@@ -78,21 +104,7 @@ fn sixty_combinations_of_headers_get_nothing() {
     refused(403, LIST, &[("host", &host), ("origin", &origin), ("origin", "http://evil.example"), good], "");
     refused(403, "GET http://evil.example/apis/weir.dev/v1/workerpools", &[("host", &host), good], "");
     let token = served.token();
-    for wrong in [
-        "",
-        "Bearer",
-        "Bearer ",
-        "Bearer wrong",
-        "Basic dXNlcjpwYXNz",
-        &token,
-        &format!("Basic {token}"),
-        &format!("Bearer {token}x"),
-        &format!("Bearer {}", &token[1..]),
-        &format!("Bearer {}", token.to_uppercase()),
-        &format!("Bearer  {token}"),
-        "Bearer null",
-        "Bearer undefined",
-    ] {
+    for wrong in &wrong_words(&token) {
         refused(401, LIST, &[("host", &host), ("authorization", wrong)], "");
     }
     refused(401, LIST, &[("host", &host)], "");
@@ -141,7 +153,8 @@ fn roles_reach_as_far_as_the_table_says() {
     let mut cells = 0;
     for (method, pattern, needs) in TABLE {
         let head = format!("{method} {}", pattern.replace("{}", "nosuch"));
-        assert_eq!(served.raw(&head, &[("host", &served.address)], "").0, 401, "{head}");
+        let stranger = served.raw(&head, &[("host", &served.address)], "").0;
+        assert_eq!(stranger != 401, *needs == Role::Nobody, "{head}: {stranger}");
         for (role, token) in &tokens {
             let (code, said) = ask(&served, &head, token, "{}");
             let denied = code == 403 && said.contains("this token has the role");
@@ -202,6 +215,8 @@ fn commands_never_arrive_over_the_network() {
     let document = ask(&served, &format!("GET {root}/web/document"), admin, "").1;
     let mut document: serde_json::Value = serde_json::from_str(&document).unwrap();
     document["text"] = evil.clone().into();
+    let policy = "apiVersion: weir.dev/v1\nkind: ResourcePolicy\nmetadata: {name: evil}\nspec:\n  target: {pool: web}\n  \
+        bounds: {min: {tasks: 10}, max: {tasks: 20}}\n  gauges: [{name: g, source: {exec: {command: [touch, /tmp/evil]}}}]\n";
     for (head, body) in [
         (format!("PATCH {root}/web"), "{\"spec\": {\"template\": {\"command\": [\"touch\", \"/tmp/evil\"]}}}".to_owned()),
         (format!("PATCH {root}/web?dryRun=All"), "{\"spec\": {\"template\": {\"env\": []}}}".to_owned()),
@@ -215,6 +230,7 @@ fn commands_never_arrive_over_the_network() {
         (format!("POST {root}?dryRun=All"), fresh.clone()),
         ("POST /v1/apply".to_owned(), evil.clone()),
         ("POST /v1/apply".to_owned(), fresh),
+        ("POST /v1/apply".to_owned(), policy.to_owned()),
         (format!("PUT {root}/web/document"), document.to_string()),
         (format!("PUT {root}/web/docu%6Dent"), document.to_string()),
     ] {
