@@ -69,6 +69,11 @@ impl Sent {
         Sent { kind: "application/json", bytes: value.to_string().into_bytes() }
     }
 
+    /// Bytes of this type.
+    pub fn bytes(kind: &'static str, bytes: Vec<u8>) -> Sent {
+        Sent { kind, bytes }
+    }
+
     /// Documents.
     pub fn yaml(text: &str) -> Sent {
         Sent { kind: "text/yaml", bytes: text.as_bytes().to_vec() }
@@ -141,7 +146,11 @@ impl Client {
         })
     }
 
-    async fn send(&self, method: Method, path: &str, sent: Sent) -> Result<Response<Incoming>, Failure> {
+    /// Ask, and give the answer as it comes.
+    ///
+    /// # Errors
+    /// No daemon, or a refusal.
+    pub async fn send(&self, method: Method, path: &str, sent: Sent) -> Result<Response<Incoming>, Failure> {
         let stream = self.connect().await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broke_off)?;
         tokio::spawn(connection);

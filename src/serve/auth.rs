@@ -127,6 +127,7 @@ pub const TABLE: &[(&str, &str, Role)] = &[
     ("PUT", "/apis/weir.dev/v1/{}/{}/scale", Role::Operate),
     ("PATCH", "/apis/weir.dev/v1/{}/{}/scale", Role::Operate),
     ("PUT", "/apis/weir.dev/v1/{}/{}/document", Role::Operate),
+    ("POST", "/mcp", Role::View),
     ("POST", "/v1/apply", Role::Operate),
     ("POST", "/v1/prune", Role::Admin),
     ("POST", "/v1/pools/{}/tasks", Role::Submit),

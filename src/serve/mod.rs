@@ -9,6 +9,7 @@ mod document;
 pub mod hooks;
 mod kube;
 mod leases;
+mod mcp;
 mod metrics;
 mod page;
 mod policies;

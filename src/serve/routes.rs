@@ -10,11 +10,16 @@ use axum::{Json, Router, middleware};
 use super::app::{App, Params, kind_of, params, value};
 use super::refusal::{Refusal, not_allowed, nowhere};
 use super::wire::BODY_BYTES_MAX;
-use super::{auth, document, kube, leases, metrics, page, policies, streams, tasks, write};
+use super::{auth, document, kube, leases, mcp, metrics, page, policies, streams, tasks, write};
 use crate::model::status::Kind;
 
-/// All routes.
+/// All routes; the tools of MCP go through the others, as who called them.
 pub fn router(app: App) -> Router {
+    let rest = api(app.clone());
+    mcp::router(rest.clone(), app.handle).merge(rest)
+}
+
+fn api(app: App) -> Router {
     let sub = get(subresource).put(document::put).patch(write::scale);
     kube::routes::router()
         .route("/healthz", get(|| async { "ok" }))

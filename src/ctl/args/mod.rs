@@ -148,6 +148,9 @@ pub enum Command {
     /// Print a kubeconfig for kubectl, of a daemon that was started with --listen
     #[command(after_help = "Examples:\n  ctl kubeconfig > ~/.kube/weir\n  kubectl --kubeconfig ~/.kube/weir get pools")]
     Kubeconfig,
+    /// Serve MCP on standard input and output, for a coding agent or another client of language models
+    #[command(after_help = "Examples:\n  claude mcp add weir -- ctl --state /srv/weir/.weir mcp\n  ctl mcp --allow-writes")]
+    Mcp(Mcp),
     /// Print the address of the dashboard, of a daemon that was started with --listen: keep it as safe as a password
     #[command(after_help = "Examples:\n  ctl dashboard\n  xdg-open \"$(ctl dashboard)\"")]
     Dashboard,
@@ -333,6 +336,14 @@ pub struct Simulate {
     /// pool/NAME, pool NAME or --pool NAME, and flags of "weir simulate"
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "POOL [FLAGS]")]
     pub words: Vec<std::ffi::OsString>,
+}
+
+/// `mcp`
+#[derive(Debug, Args)]
+pub struct Mcp {
+    /// Offer the tools that change something too: submit, cancel and retry tasks, scale, pause, move limits within their bounds
+    #[arg(long)]
+    pub allow_writes: bool,
 }
 
 /// `prune`

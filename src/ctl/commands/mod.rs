@@ -11,6 +11,7 @@ mod edit;
 mod get;
 mod kubeconfig;
 mod logs;
+mod mcp;
 mod misc;
 mod policy;
 mod queue;
@@ -100,6 +101,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Prune(args) => misc::prune(&context, &args.confirm).await,
         Command::Completion { shell } => misc::completion(&shell),
         Command::Dashboard => dashboard::run(&context.state),
+        Command::Mcp(args) => mcp::run(context.client, args.allow_writes).await,
         Command::Kubeconfig => kubeconfig::run(&context.state),
         Command::Version => misc::version(&context).await,
     }

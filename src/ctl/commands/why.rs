@@ -16,10 +16,9 @@ use crate::ctl::time::{age, age_of, now};
 use crate::model::reading::{counted, times};
 use crate::model::status::Kind;
 use crate::model::time::{Span, Wall};
+use crate::serve::wire::PAUSED_UNTIL;
 use crate::serve::wire::columns::{bounds, number, text};
 
-/// The annotation that holds a pool's size until a time.
-const PAUSED_UNTIL: &str = "weir.dev/paused-until";
 /// A pause without an end: the year 9000.
 const FOR_EVER: Wall = Wall(221_845_392_000_000);
 

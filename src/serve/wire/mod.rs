@@ -1,11 +1,12 @@
 //! What goes over the wire besides the objects themselves, in Kubernetes' shape.
 //!
-//! Plain data that server and client share, and the only part of this room that the client may use: nothing here may import
-//! the engine or a web framework.
+//! Plain data, and MCP's tools, that server and client share, and the only part of this room that the client may use: nothing
+//! here may import the engine or a web framework.
 
 pub mod age;
 pub mod columns;
 pub mod fields;
+pub mod mcp;
 pub mod policy_columns;
 pub mod tasks;
 
@@ -25,6 +26,9 @@ pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// Where all resources live.
 pub const ROOT: &str = "/apis/weir.dev/v1";
+
+/// The annotation that holds a pool's size until a time.
+pub const PAUSED_UNTIL: &str = "weir.dev/paused-until";
 
 /// The short names of a kind, as people type them.
 pub const fn short_names(kind: Kind) -> &'static [&'static str] {
