@@ -16,7 +16,7 @@ UNIT
 show() { "${systemctl[@]}" show -P "$1" case-restart; }
 first=$(show MainPID)
 
-policy() { # policy TASKS
+policy() { # policy TASKS APPLY
   cat >"$home/policy.yaml" <<YAML
 apiVersion: weir.dev/v1
 kind: ResourcePolicy
@@ -25,7 +25,7 @@ spec:
   target: {unit: {name: case-restart.service}}
   checkInterval: 1s
   mode: Manual
-  apply: Restart
+  apply: $2
   bounds: {min: {tasks: 10}, max: {tasks: 1000}}
   manual: {tasks: $1}
 YAML
@@ -34,14 +34,18 @@ YAML
 holds() { [ "$(show TasksMax)" = "$1" ] && [ "$(show ActiveState)" = active ] && is policy/again .status.limits.tasks "$1"; }
 failed() { is policy/again '.status.conditions[?(@.type=="Failed")].status' "$1"; }
 
-policy 50
+# What was set before, while it ran, is no obstacle.
+policy 40 Live
 weir_up
+wait_for 40 holds 40
+equal "$(show MainPID)" "$first" "the process after a live change"
+policy 50 Restart
 wait_for 40 holds 50
 [ "$(show MainPID)" != "$first" ] || fail "it was not started again"
-show DropInPaths | grep 40-weir.conf
+show DropInPaths | grep 60-weir.conf
 wait_for 20 failed False
 
-policy 200
+policy 200 Restart
 wait_for 60 failed True
 wait_for 20 holds 50
 field policy/again '.status.conditions[?(@.type=="Failed")].message'
@@ -53,5 +57,13 @@ equal "$(show MainPID)" "$second" "the process while it has failed"
 ctl policy reset again
 wait_for 60 holds 200
 wait_for 20 failed False
+
+# And the drop-in is none for what is set while it runs.
+third=$(show MainPID)
+policy 60 Live
+wait_for 40 holds 60
+"${systemctl[@]}" daemon-reload
+holds 60 || fail "a reload has brought back the drop-in"
+equal "$(show MainPID)" "$third" "the process after a live change"
 ctl policy history again
 weir_down
