@@ -63,7 +63,7 @@ wait_for() { # wait_for SECONDS COMMAND…: until it succeeds. The seconds are t
   while ! "$@" >/dev/null 2>&1; do
     [ $SECONDS -lt $until ] || fail "waited in vain for: $*"
     [ -z "$daemon" ] || kill -0 "$daemon" 2>/dev/null || fail "the daemon is gone, waiting for: $*"
-    sleep 0.1
+    sleep 0.3
   done
 }
 

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use tokio::time::Instant;
 use zbus::{OwnedObjectPath, Variant};
 
-use super::bus::{Manager, Refused, Which, body};
+use super::bus::{Manager, RELOAD, Refused, Which, body};
 use super::names::Names;
 use crate::edge::clock;
 use crate::model::cgroup;
@@ -204,7 +204,7 @@ impl Place<'_> {
             Some(text) => write(&here, &text)?,
             None => remove(&here)?,
         }
-        self.manager.call("Reload", &()).await.map(drop).map_err(String::from)
+        self.manager.call(RELOAD, &()).await.map(drop).map_err(String::from)
     }
 }
 
