@@ -6,10 +6,13 @@ home=$(mktemp -d /var/tmp/case-XXXXXX)
 specs=$home/specs state=$home/state
 mkdir "$specs"
 export WEIR_STATE=$state
-if [ "$(id -u)" = 0 ]; then systemctl=(systemctl) cgroup_root=/sys/fs/cgroup; else
+if [ "$(id -u)" = 0 ]; then systemctl=(systemctl) cgroup_root=/sys/fs/cgroup units=/run/systemd/system; else
   systemctl=(systemctl --user) cgroup_root=/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service
+  units=$XDG_RUNTIME_DIR/systemd/user
 fi
-daemon=""
+daemon="" service=""
+# So many times the seconds of a quiet machine are waited before something counts as not happening. Only failures wait.
+patience=$(cat /payload/patience)
 
 fail() { echo "FAILED: $*"; exit 1; }
 
@@ -23,9 +26,23 @@ ended() {
   fi
   # The workers end with their daemon, whatever the case did to it before.
   if [ -n "$daemon" ] && kill -TERM "$daemon" 2>/dev/null; then wait "$daemon"; fi
+  if [ -n "$service" ]; then
+    "${systemctl[@]}" stop "$service"
+    rm "$units/$service.service"
+    # What was set on it, too.
+    "${systemctl[@]}" revert "$service"
+  fi
   rm -rf "$home"
 }
 trap ended EXIT
+
+service() { # service NAME <FILE: this case's service, which runs from now on
+  service=$1
+  mkdir -p "$units"
+  cat >"$units/$1.service"
+  "${systemctl[@]}" daemon-reload
+  "${systemctl[@]}" start "$1"
+}
 
 weir_up() { # weir_up [FLAG…]: start the daemon and wait until it answers
   weir run --specs "$specs" --state "$state" "$@" >>"$home/weir.log" 2>&1 &
@@ -40,13 +57,13 @@ weir_down() { kill -TERM "$daemon"; wait "$daemon" || true; daemon=""; }
 
 weir_killed() { kill -KILL "$daemon"; wait "$daemon" || true; daemon=""; }
 
-wait_for() { # wait_for SECONDS COMMAND…: until it succeeds
-  local until=$((SECONDS + $1))
+wait_for() { # wait_for SECONDS COMMAND…: until it succeeds. The seconds are those of a quiet machine; a busy one has more
+  local until=$((SECONDS + $1 * patience))
   shift
   while ! "$@" >/dev/null 2>&1; do
     [ $SECONDS -lt $until ] || fail "waited in vain for: $*"
     [ -z "$daemon" ] || kill -0 "$daemon" 2>/dev/null || fail "the daemon is gone, waiting for: $*"
-    sleep 0.1
+    sleep 0.3
   done
 }
 

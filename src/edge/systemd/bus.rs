@@ -2,7 +2,7 @@
 //!
 //! The bus may be restarted and the manager may execute itself anew at any moment: a call in flight then fails, and is for its
 //! caller to try again. Nothing is heard between calls, so an idle daemon is not woken by what else a machine's manager does.
-//! Every call ends within [`CALL_MAX`], with an answer or with words.
+//! Every call ends within [`CALL_MAX`], a reload within [`RELOAD_MAX`], with an answer or with words.
 
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,13 @@ use zbus::{Connection, DynamicType, Message, OwnedVariant};
 
 /// How long an answer is waited for.
 const CALL_MAX: Duration = Duration::from_secs(10);
+/// The same where the manager reads all its files and runs its generators first, and answers nobody meanwhile. `systemctl`
+/// itself waits for minutes.
+const RELOAD_MAX: Duration = Duration::from_secs(180);
 const NAME: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
+/// The manager's method that has it read its files again.
+pub(super) const RELOAD: &str = "Reload";
 /// The manager's own interface.
 pub(super) const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 
@@ -101,10 +106,13 @@ impl Manager {
     ) -> Result<Message, Refused> {
         let connection = self.connection().await?;
         let call = connection.call_method(Some(NAME), path, Some(interface), method, arguments);
-        let refused = match tokio::time::timeout(CALL_MAX, call).await {
+        let most = if method == RELOAD { RELOAD_MAX } else { CALL_MAX };
+        let refused = match tokio::time::timeout(most, call).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) => refused(method, error),
-            Err(_) => Refused { name: String::new(), words: format!("systemd did not answer {method} within 10 s") },
+            Err(_) => {
+                Refused { name: String::new(), words: format!("systemd did not answer {method} within {} s", most.as_secs()) }
+            }
         };
         if refused.name.is_empty() {
             self.lose(&connection).await;

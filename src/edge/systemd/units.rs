@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use tokio::time::Instant;
 use zbus::{OwnedObjectPath, Variant};
 
-use super::bus::{Manager, Refused, Which, body};
+use super::bus::{Manager, RELOAD, Refused, Which, body};
 use super::names::Names;
 use crate::edge::clock;
 use crate::model::cgroup;
@@ -20,8 +20,9 @@ use crate::model::policy::{self, Amounts, Target};
 use crate::model::quantity::Memory;
 use crate::model::usage::Usage;
 
-/// The name of our drop-in. It stands behind what the unit's author wrote, and before what `systemctl set-property` writes.
-const DROP_IN: &str = "40-weir.conf";
+/// The name of our drop-in. It stands behind what the unit's author wrote, and behind what `set-property` writes (`50-…`): what
+/// a restart is made for has to hold after it, whoever set limits before, we ourselves among them.
+const DROP_IN: &str = "60-weir.conf";
 /// How long a unit may take to restart: the time after which systemd itself gives up is 90 s for the stop and the start each.
 const RESTART_MAX: Duration = Duration::from_secs(200);
 /// How soon is looked again although nothing was heard.
@@ -99,6 +100,10 @@ impl AllUnits {
         let place = self.place(target)?;
         let arguments = (place.unit.as_str(), !persist, properties(limits));
         place.manager.call("SetUnitProperties", &arguments).await?;
+        if place.drop_in()?.is_some() {
+            // It would take their place at the next reload.
+            place.put_drop_in(None, persist).await?;
+        }
         // The answer comes before the cgroup is written; whatever is asked next is answered after it.
         place.manager.control_group().await.map(drop)
     }
@@ -199,7 +204,7 @@ impl Place<'_> {
             Some(text) => write(&here, &text)?,
             None => remove(&here)?,
         }
-        self.manager.call("Reload", &()).await.map(drop).map_err(String::from)
+        self.manager.call(RELOAD, &()).await.map(drop).map_err(String::from)
     }
 }
 
