@@ -140,7 +140,10 @@ pub enum Command {
     #[command(after_help = "Examples:\n  ctl set mode policy/web Manual\n  ctl set profile policy/web Aggressive")]
     Set(SetArgs),
     /// Show what a policy did and what it expects, or let a failed one go on
-    #[command(subcommand, after_help = "Examples:\n  ctl policy history web\n  ctl policy forecast web\n  ctl policy reset policy/web")]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  ctl policy history web\n  ctl policy forecast web\n  ctl policy reset policy/web"
+    )]
     Policy(Policy),
     /// Let blocked deletions happen; `ctl describe` shows the token
     #[command(after_help = "Examples:\n  ctl prune --confirm 3f9a1c")]
