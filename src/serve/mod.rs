@@ -97,24 +97,8 @@ pub async fn serve_unix(listener: UnixListener, handle: Handle, shutdown: impl F
 pub async fn serve_hooks(listener: TcpListener, receive: hooks::Receive, shutdown: impl Future<Output = ()>) {
     let ending = watch::Sender::new(false);
     let router = hooks::router(receive).fallback(|| async { nowhere(": only /hooks/{pool}/{index} is served here") });
-    let slots = Arc::new(Semaphore::new(HOOK_CONNECTIONS_MAX));
-    let mut connections = JoinSet::new();
-    tokio::pin!(shutdown);
-    loop {
-        let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
-        let stream = tokio::select! {
-            () = &mut shutdown => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(_) => {
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            },
-        };
-        connections.spawn(connection(stream, router.clone(), slot, ending.subscribe()));
-        while connections.try_join_next().is_some() {}
-    }
+    let greet = |stream, slot| connection(stream, router.clone(), slot, ending.subscribe());
+    tcp::accept(listener, HOOK_CONNECTIONS_MAX, shutdown, greet).await.end(&ending).await;
 }
 
 /// The next connection, when there is room for one.

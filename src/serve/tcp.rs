@@ -39,13 +39,38 @@ pub async fn serve_tcp(listen: Listen, handle: Handle, shutdown: impl Future<Out
     let app = App::new(handle, STREAMS_MAX, ending.subscribe());
     let own = listener.local_addr().map_or(IpAddr::from([127, 0, 0, 1]), |at| at.ip());
     let router = guarded(routes::router(app), Network { grants, own });
-    let (slots, acceptor) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), TlsAcceptor::from(tls));
+    let acceptor = TlsAcceptor::from(tls);
+    let greet = |stream, slot| greet(stream, acceptor.clone(), router.clone(), (slot, ending.subscribe()));
+    accept(listener, CONNECTIONS_MAX, shutdown, greet).await.end(&ending).await;
+}
+
+/// Connections that are still open when no more are taken.
+pub struct Open(JoinSet<()>);
+
+impl Open {
+    /// Tell them to end, and let answers finish for a moment.
+    pub async fn end(mut self, ending: &watch::Sender<bool>) {
+        ending.send_replace(true);
+        let drained = async { while self.0.join_next().await.is_some() {} };
+        // What is still open then is a client that does not read: dropping the set ends it.
+        let _ = tokio::time::timeout(ENDING_TIMEOUT, drained).await;
+    }
+}
+
+/// Take connections until `shutdown` is done, at most so many at once; each is served by what `greet` makes of it.
+pub async fn accept<F: Future<Output = ()> + Send + 'static>(
+    listener: TcpListener,
+    most: usize,
+    shutdown: impl Future<Output = ()>,
+    greet: impl Fn(TcpStream, OwnedSemaphorePermit) -> F,
+) -> Open {
+    let slots = Arc::new(Semaphore::new(most));
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
     loop {
         let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
         let stream = tokio::select! {
-            () = &mut shutdown => break,
+            () = &mut shutdown => return Open(connections),
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
                 Err(_) => {
@@ -54,13 +79,9 @@ pub async fn serve_tcp(listen: Listen, handle: Handle, shutdown: impl Future<Out
                 }
             },
         };
-        connections.spawn(greet(stream, acceptor.clone(), router.clone(), (slot, ending.subscribe())));
+        connections.spawn(greet(stream, slot));
         while connections.try_join_next().is_some() {}
     }
-    drop(listener);
-    ending.send_replace(true);
-    let drained = async { while connections.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(ENDING_TIMEOUT, drained).await;
 }
 
 /// Routes behind the network's gate.

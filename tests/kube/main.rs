@@ -10,6 +10,8 @@
 mod harness;
 mod script;
 mod strangers;
+#[path = "../queues/venv.rs"]
+mod venv;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -18,6 +20,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use harness::{PATIENCE, Scratch, wait};
+use venv::{environment, run};
 
 /// The pool that most commands are about, as its author wrote it.
 const WEB: &str = "# The web workers.\napiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata:\n  name: web\n  labels: {tier: front} # to select by\nspec:\n  \
@@ -106,19 +109,8 @@ const PACKAGES: &[&str] = &["kubernetes>=31,<40"];
 #[test]
 fn the_python_client_lists_and_watches() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let (venv, mark) = (root.join("target/kube-venv"), root.join("target/kube-venv/packages"));
-    if !fs::read_to_string(&mark).is_ok_and(|has| has == PACKAGES.join("\n")) {
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
-        run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check"]).args(PACKAGES));
-        fs::write(mark, PACKAGES.join("\n")).unwrap();
-    }
+    let venv = environment("kube", PACKAGES);
     let served = Served::start(&[]);
     let mut command = Command::new(venv.join("bin/python"));
     run(command.arg(root.join("tests/kube/client.py")).arg(served.dir().join("kubeconfig")));
-}
-
-fn run(command: &mut Command) {
-    let ran = command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{command:?}: {e} (tests/run installs it)"));
-    let said = format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
-    assert!(ran.status.success(), "{command:?}: {}\n{said}", ran.status);
 }

@@ -8,6 +8,8 @@ mod harness;
 
 mod clients;
 mod python;
+#[path = "../queues/venv.rs"]
+mod venv;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};

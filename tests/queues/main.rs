@@ -4,31 +4,15 @@
 //! `drive.py` runs the folders of `examples/` as they are, and prints figures; what it needs is put into a virtual environment
 //! below `target/` once. `WEIR_JOBS=2000` is the full size: jobs of 50 to 500 ms in place of 300 of 20 to 100 ms.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+mod venv;
+
+use std::path::Path;
+use std::process::Command;
+
+use venv::{environment, run};
 
 /// What pip installs; a change here makes the environment anew.
 const PACKAGES: &[&str] = &["rq>=2,<4", "celery[redis]>=5.5,<6", "redis>=5"];
-
-/// The virtual environment with RQ and Celery. Called by the tests one after the other.
-fn environment() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let (venv, mark) = (root.join("target/queues-venv"), root.join("target/queues-venv/packages"));
-    let wanted = PACKAGES.join("\n");
-    if fs::read_to_string(&mark).is_ok_and(|has| has == wanted) {
-        return venv;
-    }
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
-    run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check"]).args(PACKAGES));
-    fs::write(mark, wanted).expect("written");
-    venv
-}
-
-fn run(command: &mut Command) {
-    let status = command.stdin(Stdio::null()).status().unwrap_or_else(|e| panic!("{command:?}: {e} (tests/run installs it)"));
-    assert!(status.success(), "{command:?}: {status}");
-}
 
 fn drive(kind: &str, venv: &Path) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/queues/drive.py");
@@ -43,7 +27,7 @@ fn drive(kind: &str, venv: &Path) {
 /// One test, as both want all cores: side by side each would only take longer.
 #[test]
 fn every_job_runs_once_while_the_pool_grows_and_shrinks() {
-    let venv = environment();
+    let venv = environment("queues", PACKAGES);
     for kind in ["rq", "celery"] {
         drive(kind, &venv);
     }

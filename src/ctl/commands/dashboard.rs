@@ -6,17 +6,14 @@ use std::path::Path;
 
 use crate::ctl::error::Failure;
 use crate::ctl::print::emit;
+use crate::ctl::state::of_listener;
 
 /// Print it.
 ///
 /// # Errors
 /// No daemon that listens, or files that cannot be read.
 pub fn run(state: &Path) -> Result<(), Failure> {
-    let read = |name: &str| {
-        let path = state.join(name);
-        let how = "start the daemon with `weir run --listen 127.0.0.1:8888`";
-        std::fs::read_to_string(&path).map_err(|error| Failure::NoDaemon(format!("{}: {error}; {how}", path.display())))
-    };
+    let read = |name: &str| of_listener(state, name);
     let (address, token) = (read("listen")?, read("token")?);
-    emit(&format!("http://{}/#token={}\n", address.trim(), token.trim()))
+    emit(&format!("http://{}/#token={}\n", address, token))
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::ctl::error::Failure;
 use crate::ctl::print::emit;
+use crate::ctl::state::of_listener;
 use crate::model::document::to_yaml;
 
 /// Print it.
@@ -17,14 +18,10 @@ use crate::model::document::to_yaml;
 /// # Errors
 /// No daemon that listens, or files that cannot be read.
 pub fn run(state: &Path) -> Result<(), Failure> {
-    let read = |name: &str| {
-        let path = state.join(name);
-        let how = "start the daemon with `weir run --listen 127.0.0.1:8888`";
-        std::fs::read_to_string(&path).map_err(|error| Failure::NoDaemon(format!("{}: {error}; {how}", path.display())))
-    };
+    let read = |name: &str| of_listener(state, name);
     let (address, token, certificate) = (read("listen")?, read("token")?, read("tls.crt")?);
     let cluster = json!({
-        "server": format!("https://{}", address.trim()),
+        "server": format!("https://{}", address),
         "certificate-authority-data": STANDARD.encode(certificate),
         "tls-server-name": "localhost",
     });
@@ -32,7 +29,7 @@ pub fn run(state: &Path) -> Result<(), Failure> {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "weir", "cluster": cluster}],
-        "users": [{"name": "weir", "user": {"token": token.trim()}}],
+        "users": [{"name": "weir", "user": {"token": token}}],
         "contexts": [{"name": "weir", "context": {"cluster": "weir", "user": "weir", "namespace": "default"}}],
         "current-context": "weir",
     });
