@@ -23,6 +23,15 @@ FIXED = POOL.format(name="web", size="replicas: 2", command='[sh, -c, "echo hell
 QUEUE = POOL.format(name="jobs", size="scale: {minReplicas: 0, maxReplicas: 2}\n  queue: {delivery: Process, retry: {maxAttempts: 1}}",
                     command='[sh, -c, "echo title: $1; exec sleep $0", "$(payload.seconds)", "$(payload.title)"]')
 
+GUARD = """apiVersion: weir.dev/v1
+kind: ResourcePolicy
+metadata: {name: guard}
+spec:
+  target: {unit: {name: weir-test-no-such.service}}
+  mode: Enabled # for now
+  bounds: {min: {cpu: 1, memory: 1Gi}, max: {cpu: 4, memory: 8Gi}}
+"""
+
 
 class Daemon:
     def __init__(self, weir):
@@ -154,6 +163,35 @@ def workers(browser, daemon):
     browser.wait("another pid", f"/^[0-9]+$/.test({cells('web-0')}[3]) && {cells('web-0')}[3] !== {json.dumps(before)}")
 
 
+# What the daemon would answer about a target that has been looked at for an hour.
+KNOWN = """(() => { const real = window.fetch, now = Date.now(), at = (minutes) => new Date(now + minutes * 60000).toISOString();
+    const samples = [...Array(60).keys()].map((n) => ({usage: {time: at(n - 60), cpuCores: 1 + n / 60, memoryBytes: n === 30 ? undefined : 2 ** 30 + n}, limits: {cpu: "2500m", memory: "2Gi"}}));
+    const path = [5, 10].map((minutes) => ({at: at(minutes), value: 2 + minutes / 10, low: 2, high: 2 + minutes / 5}));
+    const answers = {metrics: {items: samples}, forecast: {summary: "cpu 3 cores in 10m", cpu: {path}}, history: {items: [
+        {time: at(-9), action: "Raise", trigger: "Cpu", reason: "<b>above 85 %</b>", old: {cpu: "2"}, new: {cpu: "2500m"}, status: "Applied"}]}};
+    window.fetch = (path, options) => { const what = /^.v1.policies.guard.([a-z]+)/.exec(path)?.[1];
+        return what && !options?.method ? Promise.resolve(new Response(JSON.stringify(answers[what]))) : real(path, options); }; })()"""
+
+
+def policies(browser, daemon):
+    daemon.write("guard.yaml", GUARD)
+    enter(browser, daemon, "#/policies")
+    browser.wait("the policy", f"Boolean({row('guard')})")
+    browser.run("(() => { const mode = document.querySelector('[aria-label=\"Mode of guard\"]'); mode.value = 'Disabled'; mode.dispatchEvent(new Event('change')); })()")
+    browser.wait("its new mode", "document.getElementById('toast').textContent.includes('guard: mode Disabled')")
+    assert "mode: Disabled # for now" in open(os.path.join(daemon.specs, "guard.yaml")).read(), "the file is what was changed"
+    browser.run(KNOWN)
+    browser.click("guard")
+    browser.wait("its charts", "document.querySelectorAll('svg.chart').length === 2")
+    browser.wait("what is expected", "document.querySelector('svg.chart path.expected')?.getAttribute('d').length > 20")
+    said = browser.run("[...document.querySelectorAll('svg.chart')].map((chart) => chart.getAttribute('aria-label'))")
+    assert said[0] == "CPU: now 1.98 cores, limit 2.5 cores, expected 3 cores (2 cores to 4 cores)", said
+    assert said[1] == "Memory: now 1 GiB, limit 2 GiB, nothing expected", said
+    drawn = browser.run("[...document.querySelectorAll('svg.chart path')].map((path) => path.getAttribute('d')).join()")
+    assert "NaN" not in drawn and "undefined" not in drawn, drawn
+    browser.wait("its changes", "document.body.innerText.includes('<b>above 85 %</b>')")
+
+
 HOSTILE = ["<img src=x onerror=\"document.title='owned'\">", "</td><script>document.title='owned'</script>", "javascript:document.title='owned'",
            "\u202eevil", "&lt;b&gt;", "${document.title='owned'}", "'\"`><svg onload=document.title='owned'>"]
 
@@ -211,9 +249,10 @@ ROLES = {"button", "link", "textbox", "combobox", "table", "img", "progressbar",
 
 def access(browser, daemon):
     daemon.ctl("submit", "jobs", "--", json.dumps({"seconds": "1000", "title": "x"}))
+    daemon.write("guard.yaml", GUARD)
     for scheme in ("light", "dark"):
         browser.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        for page in ("#/", "#/pool/web", "#/pool/jobs", "#/tasks", "#/workers", "#/policies", "#/events"):
+        for page in ("#/", "#/pool/web", "#/pool/jobs", "#/tasks", "#/workers", "#/policies", "#/policy/guard", "#/events"):
             enter(browser, daemon, page)
             browser.wait("content", "document.querySelectorAll('main section').length > 0")
             faint = browser.run(CONTRAST)
@@ -278,7 +317,7 @@ def stranger(browser, daemon):
     browser.problems.clear()
 
 
-CASES = {case.__name__: case for case in (size, tasks, workers, hostile, reconnect, token, access, stranger)}
+CASES = {case.__name__: case for case in (size, tasks, workers, policies, hostile, reconnect, token, access, stranger)}
 
 
 def main():

@@ -94,6 +94,16 @@ export function bytes(n) {
   return `${+(n / 2 ** (10 * at)).toFixed(at ? 1 : 0)} ${names[at]}`;
 }
 
+/** A Kubernetes quantity as a number: cores, bytes, or a count. */
+export function quantity(text) {
+  const [, number, unit] = /^([0-9.]+)(m|[kKMGTPE]i?|%)?$/.exec(String(text ?? "")) ?? [];
+  if (number === undefined) return NaN;
+  if (!unit) return +number;
+  if (unit === "m") return number / 1000;
+  if (unit === "%") return number / 100;
+  return number * (unit[1] ? 1024 : 1000) ** ("KMGTPE".indexOf(unit[0].toUpperCase()) + 1);
+}
+
 /** Ask by a form in a dialog. Fields: `[name, label, control]`; resolves to their values, or null. */
 export function ask(title, words, fields, verb) {
   const content = [
