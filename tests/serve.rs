@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something fails")]
 
 mod served;
+#[path = "served/watches.rs"]
+mod watches;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
