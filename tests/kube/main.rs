@@ -8,6 +8,7 @@
 #[allow(dead_code, reason = "a part of it is used")]
 #[path = "../daemon/harness.rs"]
 mod harness;
+mod rust;
 mod script;
 mod strangers;
 #[path = "../queues/venv.rs"]
