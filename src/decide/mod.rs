@@ -19,6 +19,7 @@ pub mod payload;
 pub mod restart;
 pub mod roster;
 mod scaling_status;
+pub mod share;
 pub mod status;
 mod victims;
 pub mod workers;

@@ -14,6 +14,7 @@ use super::board::Board;
 use super::handle::Ask;
 use super::host::{Fact, Host};
 use super::order::{self, Unstarted};
+use super::shares::Looks;
 use super::specs_door::SpecsDoor;
 use crate::edge::backlog::Reader;
 use crate::edge::host::{self, Machine};
@@ -30,7 +31,7 @@ use crate::model::metered::Metered;
 use crate::model::plan::{Action, PoolFacts};
 use crate::model::policy::{Amounts, Target};
 use crate::model::quantity::Memory;
-use crate::model::reading::Failure;
+use crate::model::reading::{Failure, Number};
 use crate::model::scaling::{Asker, Question};
 use crate::model::source::Source;
 use crate::model::status::{EventObject, EventType, Kind, Object};
@@ -58,6 +59,8 @@ pub struct RealHost {
     pub facts: UnboundedSender<Fact>,
     /// Who asks, by pool and asker, with the source that it is for.
     pub readers: Readers,
+    /// What pools used when they were last asked for it.
+    pub looks: Looks,
     /// Looks at the machine.
     pub machine: Machine,
     /// What it had left a moment ago.
@@ -99,6 +102,25 @@ impl RealHost {
                 Err(message) => Err(message),
             };
             Self::send(&facts, Fact::PreStopped { slot, incarnation, answer });
+        });
+    }
+
+    /// Wait for an answer as long as it may take, and tell it.
+    fn tell_answer(
+        &self,
+        (pool, asker): (String, Asker),
+        question: &Question,
+        answer: impl Future<Output = Result<Number, Failure>> + Send + 'static,
+    ) {
+        let (facts, timeout, source) = (self.facts.clone(), question.timeout, question.source.clone());
+        let board = self.board.clone();
+        tokio::spawn(async move {
+            let answer = tokio::time::timeout(timeout.duration(), answer).await;
+            let answer = answer.unwrap_or_else(|_| Err(Failure::because(format!("no answer within {timeout}"))));
+            if answer.is_err() {
+                board.meters.failed(&pool, asker.name());
+            }
+            Self::send(&facts, Fact::Answered { pool, asker, source, answer });
         });
     }
 
@@ -155,6 +177,10 @@ impl Host for RealHost {
 
     fn ask(&mut self, pool: &str, question: &Question) {
         let key = (pool.to_owned(), question.asker.clone());
+        if let Some(of) = question.source.used() {
+            let (looks, slots, asked, within) = (self.looks.clone(), self.slots.clone(), key.clone(), question.timeout);
+            return self.tell_answer(key, question, async move { looks.ask(&slots, asked, of, within).await });
+        }
         let known = self.readers.get(&key).filter(|(source, _)| *source == question.source);
         let reader = match known {
             Some((_, reader)) => reader.clone(),
@@ -164,18 +190,8 @@ impl Host for RealHost {
                 reader
             }
         };
-        let (facts, timeout, source) = (self.facts.clone(), question.timeout, question.source.clone());
-        let board = self.board.clone();
-        tokio::spawn(async move {
-            // One question at a time: the one before may not have let go yet.
-            let answer = tokio::time::timeout(timeout.duration(), async { reader.lock().await.read().await }).await;
-            let answer = answer.unwrap_or_else(|_| Err(Failure::because(format!("no answer within {timeout}"))));
-            let (pool, asker) = key;
-            if answer.is_err() {
-                board.meters.failed(&pool, asker.name());
-            }
-            Self::send(&facts, Fact::Answered { pool, asker, source, answer });
-        });
+        // One question at a time: the one before may not have let go yet.
+        self.tell_answer(key, question, async move { reader.lock().await.read().await });
     }
 
     fn machine(&mut self, dir: Option<&str>) -> (Sample, Option<Known<Memory>>) {
@@ -234,6 +250,7 @@ impl Host for RealHost {
             None => {
                 if kind == Kind::Pool {
                     self.readers.retain(|(pool, _), _| pool != name);
+                    self.looks.forget(name);
                     self.notifier.keep(name, 0);
                     self.board.meters.gone(name);
                 }

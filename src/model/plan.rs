@@ -42,6 +42,12 @@ pub struct Observation<'a> {
     pub queues: &'a BTreeMap<String, QueueCounts>,
 }
 
+/// Workers that run, and are not told to stop.
+pub fn running(slots: &BTreeMap<String, Slot>) -> u32 {
+    let runs = |slot: &&Slot| matches!(&slot.seen.state, SlotState::Running(run) if run.stop.is_none() && !run.clearing);
+    u32::try_from(slots.values().filter(runs).count()).unwrap_or(u32::MAX)
+}
+
 impl Observation<'_> {
     /// Workers that live, those that are ending not counted.
     pub fn live(&self) -> u32 {

@@ -26,6 +26,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::model::host::Known;
+use crate::model::usage::PoolLook;
 use crate::model::worker::{Seen, SlotId, StartOrder};
 
 pub use exits::log_place;
@@ -134,6 +136,14 @@ impl Slots {
     /// Let an idle shim go, and remove the slot's cgroup and directory. Its logs stay.
     pub fn forget(&self, slot: &SlotId) {
         self.wish(slot, link::Wish::Forget);
+    }
+
+    /// Look at all workers of a pool together. The kernel answers at once.
+    ///
+    /// # Errors
+    /// In words: they have no cgroup.
+    pub fn look(&self, pool: &str) -> Known<PoolLook> {
+        self.shared.config.driver.look(pool)
     }
 
     fn wish(&self, slot: &SlotId, wish: link::Wish) {

@@ -13,6 +13,7 @@ pub mod schema;
 mod sources;
 pub mod split;
 pub mod tree;
+mod used;
 pub mod write;
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::sources;
 use super::tree::{Broken, Step, at};
+use super::used;
 use crate::model::expansion::{Expansion, Field};
 use crate::model::meta::NAME_BYTES_MAX;
 use crate::model::policy::{Amounts, Apply, Bounds, Mode, PolicySpec};
@@ -204,6 +205,7 @@ fn scaling(scale: &Scale, broken: &mut Vec<Broken>) {
         broken.push((at("spec.scale.minIdle"), message));
     }
     triggers(scale, broken);
+    used::scale(scale, broken);
     let mut seen = BTreeSet::new();
     for (n, quota) in scale.quota.iter().enumerate() {
         if !seen.insert(&quota.name) {
@@ -280,10 +282,8 @@ pub fn policy(spec: &PolicySpec) -> Vec<Broken> {
     if spec.apply == Apply::Restart && spec.target.unit.as_ref().is_none_or(|unit| !unit.name.ends_with(".service")) {
         broken.push((at("spec.apply"), "Restart is for services: the target is none".into()));
     }
+    used::gauges(spec, &mut broken);
     for (n, gauge) in spec.gauges.iter().enumerate() {
-        if gauge.source.cpu.is_some() || gauge.source.memory.is_some() {
-            broken.push((at(&format!("spec.gauges.{n}.source")), super::not_yet::MESSAGE.into()));
-        }
         if spec.gauges[..n].iter().any(|before| before.name == gauge.name) {
             broken.push((at(&format!("spec.gauges.{n}.name")), "is already a gauge above: give each a name of its own".into()));
         }

@@ -89,20 +89,6 @@ fn the_documents_of_the_design_fit_the_schema() {
 }
 
 #[test]
-fn a_source_that_is_not_asked_yet_is_refused_wherever_it_stands() {
-    let cpu = "cpu: {}";
-    let scale = format!(
-        "{{triggers: [{{queue: {{}}, exact: {{}}}}, {{{cpu}, exact: {{}}}}], \
-         quota: [{{name: a, source: {{{cpu}}}, pauseBelow: 1, resumeAbove: 2}}]}}"
-    );
-    let Err(refused) = one(&pool(&format!("{{template: {{command: [run]}}, scale: {scale}}}"))) else { panic!("read") };
-    let paths: Vec<String> = refused.violations.iter().map(ToString::to_string).filter(|v| v.contains("cpu")).collect();
-    assert_eq!(paths.len(), 2, "{:?}", refused.violations);
-    assert!(paths[0].contains("spec.scale.triggers[1].cpu: not supported yet"), "{paths:?}");
-    assert!(paths[1].contains("spec.scale.quota[0].source.cpu: not supported yet"), "{paths:?}");
-}
-
-#[test]
 fn the_hash_is_of_the_template_alone() {
     let base = good(&pool("{template: {command: [run]}}"));
     let hash = base.spec.template_hash();

@@ -7,12 +7,13 @@ mod edits;
 mod hpa;
 mod properties;
 mod situations;
+mod used;
 
 use std::collections::BTreeMap;
 
 use super::*;
 use crate::model::line::Line;
-use crate::model::plan::Slot;
+use crate::model::plan::{Slot, running};
 use crate::model::pool::PoolSpec;
 use crate::model::queue_work::QueueCounts;
 use crate::model::scale::{Behavior, Exact, PolicyType, ScaleDown, ScalePolicy, ScaleUp, SelectPolicy, Step, StepDown, StepUp};
@@ -104,14 +105,14 @@ impl World {
 
     /// Hand over an answer, as the engine does.
     fn answer(&mut self, asker: &Asker, answer: Result<Number, Failure>) {
-        let current = self.size();
+        let size = Size { wanted: self.size(), running: running(&self.slots) };
         let asked = match asker {
             Asker::Trigger(name) => self.scaling.triggers.get(name),
             Asker::Quota(name) => self.scaling.quotas.get(name),
             Asker::Gauge(_) => None,
         };
         let source = asked.map(|asked| asked.source.clone()).unwrap_or_default();
-        answered(&self.facts, &mut self.scaling, ((asker, &source), answer), current, self.now);
+        answered(&self.facts, &mut self.scaling, ((asker, &source), answer), size, self.now);
     }
 
     /// A trigger's source answers a number.
