@@ -158,7 +158,10 @@ impl Host for RealHost {
             Action::Signal { incarnation, signal, .. } => self.slots.signal(&slot, *incarnation, *signal),
             Action::Kill { incarnation, .. } => self.slots.kill(&slot, *incarnation),
             Action::Probe { incarnation, kind, probe, .. } => self.probe(pool, (slot, *incarnation), *kind, (**probe).clone()),
-            Action::Refresh { .. } => self.slots.refresh(&slot),
+            Action::Refresh { .. } => {
+                let memory = pool.spec.template.recycle.is_some_and(|recycle| recycle.max_memory.is_some());
+                self.slots.refresh(&slot, memory);
+            }
             Action::Forget { .. } => self.slots.forget(&slot),
         }
     }

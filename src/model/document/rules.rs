@@ -21,6 +21,7 @@ use crate::model::template::Template;
 pub fn pool(pool: &WorkerPool) -> Vec<Broken> {
     let mut broken = Vec::new();
     template(&pool.spec.template, &mut broken);
+    used::recycle(&pool.spec, &mut broken);
     names(pool, &mut broken);
     if pool.spec.update_strategy.max_unavailable == 0 && pool.spec.update_strategy.max_surge == 0 {
         let message = "found 0 with maxSurge 0: nothing could ever be replaced; give one of them at least 1";
@@ -157,13 +158,6 @@ fn template(template: &Template, broken: &mut Vec<Broken>) {
         if probe.as_ref().and_then(|p| p.exec.as_ref()).and_then(|e| e.command.first()).is_some_and(String::is_empty) {
             broken.push((at(&format!("spec.template.{name}.exec.command.0")), "the program's name is empty".into()));
         }
-    }
-    if let Some(recycle) = &template.recycle
-        && recycle.max_lifetime.is_none()
-        && recycle.max_tasks.is_none()
-        && recycle.max_memory.is_none()
-    {
-        broken.push((at("spec.template.recycle"), "needs at least one of maxLifetime, maxTasks, maxMemory".into()));
     }
 }
 

@@ -1,9 +1,11 @@
-//! Where the sources `cpu` and `memory` make no sense: they tell in percent what is used, and nothing of a pool without workers.
+//! Where bounds on what is used make no sense: the sources `cpu` and `memory`, which tell in percent what is used, and nothing of
+//! a pool without workers; and what a worker may use before it is replaced.
 //!
 //! A document that would never do what its author thinks is refused with the field that does.
 
 use super::tree::{Broken, at};
 use crate::model::policy::PolicySpec;
+use crate::model::pool::PoolSpec;
 use crate::model::scale::Scale;
 
 /// The broken rules of what scales a pool.
@@ -41,5 +43,17 @@ pub(super) fn gauges(spec: &PolicySpec, broken: &mut Vec<Broken>) {
             let message = "the use of the target is recorded in any case";
             broken.push((at(&format!("spec.gauges.{n}.source.{}", of.name())), message.into()));
         }
+    }
+}
+
+/// The broken rules of when a worker is replaced.
+pub(super) fn recycle(pool: &PoolSpec, broken: &mut Vec<Broken>) {
+    let Some(recycle) = &pool.template.recycle else { return };
+    if recycle.max_lifetime.is_none() && recycle.max_tasks.is_none() && recycle.max_memory.is_none() {
+        broken.push((at("spec.template.recycle"), "needs at least one of maxLifetime, maxTasks, maxMemory".into()));
+    }
+    if recycle.max_tasks.is_some() && pool.queue.is_none() {
+        let message = "tasks are counted of the pool's own queue, and there is none: give spec.queue";
+        broken.push((at("spec.template.recycle.maxTasks"), message.into()));
     }
 }

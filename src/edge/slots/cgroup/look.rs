@@ -11,7 +11,9 @@ use crate::edge::clock;
 use crate::model::cgroup;
 use crate::model::host::Known;
 use crate::model::policy::Amounts;
+use crate::model::quantity::Memory;
 use crate::model::usage::PoolLook;
+use crate::model::worker::SlotId;
 
 impl Driver {
     /// Look at a pool.
@@ -24,6 +26,18 @@ impl Driver {
             Driver::Cgroupfs(root) => look(&root.join(pool), ""),
             Driver::None => Err("its workers have no cgroup (driver none)".into()),
         }
+    }
+}
+
+impl Driver {
+    /// The memory that a slot's worker uses; absent: nobody counts it.
+    pub(in crate::edge::slots) fn memory(&self, slot: &SlotId) -> Option<Memory> {
+        let dir = match self {
+            Driver::Systemd(systemd) => systemd.worker_dir(slot),
+            Driver::Cgroupfs(root) => root.join(&slot.pool).join(&slot.worker),
+            Driver::None => return None,
+        };
+        cgroup::number(&read(&dir, "memory.current").ok()?).ok().map(Memory)
     }
 }
 
@@ -54,7 +68,7 @@ fn read(dir: &Path, name: &str) -> Known<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::quantity::{Cpu, Memory};
+    use crate::model::quantity::Cpu;
 
     /// A directory that looks as the kernel's does.
     fn put(dir: &Path, files: &[(&str, &str)]) {

@@ -75,7 +75,7 @@ impl Systemd {
         self.pool(pool).1
     }
 
-    fn worker_dir(&self, slot: &SlotId) -> PathBuf {
+    pub(super) fn worker_dir(&self, slot: &SlotId) -> PathBuf {
         self.root.join(self.names.slot_dir(slot)).join("w")
     }
 
