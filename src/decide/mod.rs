@@ -13,6 +13,7 @@ pub mod expand;
 pub mod forecast;
 pub mod health;
 pub mod hooks;
+pub mod joint;
 pub mod limits;
 pub mod notify;
 pub mod payload;

@@ -98,8 +98,13 @@ impl<H: Host> Engine<H> {
         let (sample, disk) = self.host.machine(scale.headroom.disk.map(|_| dir));
         let reserved = self.pools.values().map(|pool| expected(pool).0.saturating_mul(growing(pool, now)));
         let reserved = Memory(reserved.fold(0, u64::saturating_add));
-        let expected = self.pools.get(&facts.name).map_or(EXPECTED, expected);
-        Some(Look { sample, disk, expected, reserved })
+        let expected = self.expected(&facts.name);
+        Some(Look { sample, disk, expected, reserved, budget: self.budget(&facts.name) })
+    }
+
+    /// What a worker of this pool is expected to use.
+    pub(super) fn expected(&self, name: &str) -> Memory {
+        self.pools.get(name).map_or(EXPECTED, expected)
     }
 
     /// Remember what was decided about scaling, and ask what is to be asked. Workers are counted here: no edge knows them.

@@ -4,7 +4,7 @@
 //! with a name, in one order, and leaves a [`crate::model::scaling::Clamp`]: the plan can say why this many, and the history keeps it.
 //!
 //! ```text
-//! readings -> rules -> largest -> fallback -> minIdle -> pause -> stabilizationWindow -> bounds -> policies -> cooldown -> quota -> headroom -> bounds
+//! readings -> rules -> largest -> fallback -> minIdle -> pause -> stabilizationWindow -> bounds -> policies -> cooldown -> quota -> headroom -> poolBudget -> bounds
 //! ```
 //! Only a fresh number lowers: an old one or none holds or raises (unless a `Static` fallback was asked for by name).
 

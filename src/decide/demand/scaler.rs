@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::readings::{self, Reading};
 use super::rules::{self, Wants};
 use super::{Demand, PAUSED_UNTIL, QUOTA, behavior, poll};
-use crate::decide::allot;
+use crate::decide::{allot, joint};
 use crate::model::cron::Window;
+use crate::model::host::Budget;
 use crate::model::plan::{Observation, PoolFacts, running};
 use crate::model::queue_work::QueueCounts;
 use crate::model::scale::{FallbackBehavior, Scale, Trigger};
@@ -35,6 +36,8 @@ pub(super) struct Scaler<'a> {
     busy: u32,
     /// Workers that run.
     running: u32,
+    /// The memory that the pool may be given, if a policy says so.
+    budget: Option<&'a Budget>,
     size: u32,
     /// Every number is fresh: the size may get smaller.
     may_lower: bool,
@@ -70,6 +73,7 @@ impl<'a> Scaler<'a> {
             max,
             busy: observation.busy(),
             running: running(observation.slots),
+            budget: observation.machine.and_then(|look| look.budget.as_ref()),
             size: current,
             may_lower: true,
             reason: String::new(),
@@ -101,6 +105,7 @@ impl<'a> Scaler<'a> {
         self.cool();
         self.quotas();
         self.headroom();
+        self.pool_budget();
         self.bound();
         self.done(raw)
     }
@@ -329,6 +334,16 @@ impl<'a> Scaler<'a> {
             let again = self.now.mono.after(allot::LOOK_AGAIN);
             self.out.wake(Some(again));
             self.clamp("headroom", most, room.why, None);
+        }
+    }
+
+    /// No more than the memory that the pool's policy may give it is enough for. It lowers nothing.
+    fn pool_budget(&mut self) {
+        let Some(budget) = &self.budget else { return };
+        let most = joint::most(budget).max(self.current);
+        if self.size > most {
+            let why = joint::why(budget);
+            self.clamp("poolBudget", most, why, None);
         }
     }
 

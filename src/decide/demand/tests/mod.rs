@@ -5,6 +5,7 @@
 
 mod edits;
 mod hpa;
+mod joint;
 mod properties;
 mod situations;
 mod used;
@@ -12,6 +13,7 @@ mod used;
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::model::host::Look;
 use crate::model::line::Line;
 use crate::model::plan::{Slot, running};
 use crate::model::pool::PoolSpec;
@@ -36,6 +38,7 @@ struct World {
     scaling: Scaling,
     line: Line,
     queues: BTreeMap<String, QueueCounts>,
+    machine: Option<Look>,
     now: Now,
 }
 
@@ -52,6 +55,7 @@ impl World {
             scaling: Scaling::default(),
             line: Line::default(),
             queues: BTreeMap::new(),
+            machine: None,
             now: start(),
         }
     }
@@ -84,7 +88,7 @@ impl World {
             runs: 0,
             line: &self.line,
             queues: &self.queues,
-            machine: None,
+            machine: self.machine.as_ref(),
             scaling: &self.scaling,
         }
     }
