@@ -170,6 +170,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
         read_only: options.specs_read_only,
         files: TaskFiles::open(&state.path).map_err(failure)?,
         readers: Default::default(),
+        looks: Default::default(),
         machine: Default::default(),
         units,
         notifier: Default::default(),

@@ -76,7 +76,8 @@ mod tests {
     fn look(available: u64, reserved: u64) -> Look {
         let pressure = Pressures { cpu: Ok(50.0), memory: Ok(1.0), io: Err("no /proc/pressure".into()) };
         let sample = Sample { at: Moment(0), idle: Ok(Cpu(1500)), memory: Ok(Memory(available << 20)), pressure };
-        Look { sample, disk: Some(Ok(Memory(1 << 30))), expected: Memory(100 << 20), reserved: Memory(reserved << 20) }
+        let disk = Some(Ok(Memory(1 << 30)));
+        Look { sample, disk, expected: Memory(100 << 20), reserved: Memory(reserved << 20), budget: None }
     }
 
     fn starts(headroom: Headroom, look: &Look) -> u32 {

@@ -3,6 +3,7 @@
 //! A probe is sent when due and never twice at once. Until the startup probe has passed the others rest. A stall needs two
 //! agreeing signs: no output for the time, and no CPU used (or, where it pets a watchdog, no heartbeat) in it.
 
+use super::recycle;
 use crate::model::plan::{Action, Health, ProbeKind, ProbeState};
 use crate::model::reading::times;
 use crate::model::template::{Probe, StallAction, Template};
@@ -74,6 +75,7 @@ pub fn check(worker: &str, run: &Run, health: &Health, template: &Template, now:
         }
     }
     stall(&mut check, worker, run, template, now);
+    grown(&mut check, worker, run, template, now);
     check
 }
 
@@ -138,6 +140,18 @@ fn stall(check: &mut Check, worker: &str, run: &Run, template: &Template, now: N
     match stall.action {
         StallAction::Restart => check.condemned = Some(words),
         StallAction::Report => check.report = Some(words),
+    }
+}
+
+/// Look at the memory of a worker that is replaced when it has grown too large.
+fn grown(check: &mut Check, worker: &str, run: &Run, template: &Template, now: Now) {
+    match recycle::look_due(template, run) {
+        Some(due) if due > now.mono => check.wake(due),
+        Some(_) => {
+            check.actions.push(Action::Refresh { worker: worker.into() });
+            check.wake(now.mono.after(REFRESH_PATIENCE));
+        }
+        None => {}
     }
 }
 

@@ -13,12 +13,15 @@ pub mod expand;
 pub mod forecast;
 pub mod health;
 pub mod hooks;
+pub mod joint;
 pub mod limits;
 pub mod notify;
 pub mod payload;
+mod recycle;
 pub mod restart;
 pub mod roster;
 mod scaling_status;
+pub mod share;
 pub mod status;
 mod victims;
 pub mod workers;
@@ -54,6 +57,7 @@ pub fn pool(observation: &Observation<'_>, now: Now) -> Plan {
     let replaced = workers::replacements(facts, slots, &names, now);
     replaced.wakes.iter().for_each(|at| plan.wake(*at));
     plan.waiting_on.extend(replaced.waiting_on);
+    plan.retiring = replaced.retiring;
     let too_many = workers::Why::too_many(facts.ending);
     let surplus = names.surplus.iter().map(|worker| (worker, too_many));
     let over: Vec<String> = over(observation, &plan);
@@ -140,7 +144,8 @@ fn stop(observation: &Observation<'_>, plan: &mut Plan, worker: &str, why: worke
     let step = workers::begin_stop(worker, run, slot.pre_stop, template, now);
     if step.begins {
         let note = format!("stopping {worker} (pid {}): {}", run.pid, why.words());
-        plan.happenings.push(status::tell("Stopping", EventType::Normal, (worker, run.incarnation), note));
+        let reason = if matches!(why, workers::Why::Recycled(_)) { "Recycled" } else { "Stopping" };
+        plan.happenings.push(status::tell(reason, EventType::Normal, (worker, run.incarnation), note));
     }
     plan.actions.extend(step.action);
     step.wake.into_iter().for_each(|at| plan.wake(at));

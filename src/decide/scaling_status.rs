@@ -71,7 +71,7 @@ fn able(why: &Explanation, demand: &Demand) -> Said {
     let holds = |clamp: &&Clamp| {
         matches!(
             clamp.name.as_str(),
-            "paused" | "scaleUp.cooldown" | "scaleDown.cooldown" | "stabilizationWindow" | "quota" | "headroom"
+            "paused" | "scaleUp.cooldown" | "scaleDown.cooldown" | "stabilizationWindow" | "quota" | "headroom" | "poolBudget"
         )
     };
     match (why.clamps.iter().find(holds), &demand.gate) {

@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::health;
+use super::recycle::{self, Worn};
 use super::restart;
 use super::roster::{busy, live, ordinal, settled, slot_name};
 use super::victims::{self, Victims};
@@ -121,8 +122,8 @@ pub enum Why {
     Shutdown,
     /// The template changed.
     Outdated,
-    /// It reached its lifetime.
-    Recycled,
+    /// It is worn out.
+    Recycled(Worn),
     /// A person asked.
     Asked,
     /// It fails its health checks.
@@ -148,7 +149,7 @@ impl Why {
             Why::Removed => "its pool is removed",
             Why::Shutdown => "weir is shutting down",
             Why::Outdated => "the template changed",
-            Why::Recycled => "it reached recycle.maxLifetime",
+            Why::Recycled(worn) => worn.words(),
             Why::Asked => "a restart was asked for",
             Why::Condemned => "it is unhealthy",
             Why::TaskOver => "its task has to end",
@@ -165,6 +166,8 @@ pub struct Replacements {
     pub waiting_on: Vec<String>,
     /// When a lifetime ends.
     pub wakes: Vec<Moment>,
+    /// Worn out ones that are busy, and whose turn it is.
+    pub retiring: BTreeSet<String>,
 }
 
 /// Which kept workers are replaced now. Unhealthy and asked-for ones at once; outdated and old ones as availability allows.
@@ -174,7 +177,6 @@ pub fn replacements(pool: &PoolFacts, slots: &BTreeMap<String, Slot>, names: &As
     for name in &names.keep {
         let Some(slot) = slots.get(name) else { continue };
         let SlotState::Running(run) = &slot.seen.state else { continue };
-        let due = lifetime_ends(&pool.spec.template, run);
         if slot.record.restart_asked.is_some_and(|asked| asked >= run.incarnation) {
             out.stop.push((name.clone(), Why::Asked));
         } else if slot.record.condemned.is_some()
@@ -185,10 +187,10 @@ pub fn replacements(pool: &PoolFacts, slots: &BTreeMap<String, Slot>, names: &As
             // It ends with its task, and the next one is run from the new template.
         } else if is_outdated(pool, slot) {
             gentle.push((name, slot, Why::Outdated));
-        } else if due.is_some_and(|at| at <= now.mono) {
-            gentle.push((name, slot, Why::Recycled));
+        } else if let Some(worn) = recycle::worn(&pool.spec.template, slot, run, now) {
+            gentle.push((name, slot, Why::Recycled(worn)));
         } else {
-            out.wakes.extend(due);
+            out.wakes.extend(recycle::lifetime_ends(&pool.spec.template, run));
         }
     }
     gently(pool, slots, names, gentle, &mut out);
@@ -214,13 +216,19 @@ fn gently(
     gentle.sort_by_key(|(name, slot, _)| (is_ready(pool, slot), busy(slot), ordinal(pool, name)));
     let (mut held, mut busy_held) = (0, 0);
     for (name, slot, why) in gentle {
-        let waits_for_idle = why == Why::Recycled || strategy.kind == UpdateType::OnIdle;
+        let worn = matches!(why, Why::Recycled(_));
+        let waits_for_idle = worn || strategy.kind == UpdateType::OnIdle;
         let never = why == Why::Outdated && strategy.kind == UpdateType::OnDelete;
         if never {
             continue;
         }
         if waits_for_idle && busy(slot) {
             busy_held += 1;
+            if worn && spare > 0 {
+                // Else it would go on for as long as there are tasks.
+                spare -= 1;
+                out.retiring.insert(name.clone());
+            }
         } else if !is_ready(pool, slot) {
             out.stop.push((name.clone(), why));
         } else if spare > 0 {
@@ -244,15 +252,6 @@ pub fn is_ready(pool: &PoolFacts, slot: &Slot) -> bool {
         SlotState::Running(run) => run.stop.is_none() && !run.clearing && health::ready(run, &slot.health, &pool.spec.template),
         SlotState::Unknown | SlotState::Vacant | SlotState::Starting { .. } | SlotState::Lost { .. } => false,
     }
-}
-
-fn lifetime_ends(template: &Template, run: &Run) -> Option<Moment> {
-    let recycle = template.recycle.as_ref()?;
-    let lifetime = recycle.max_lifetime?;
-    let share = lifetime.0 / 100 * u64::from(recycle.jitter.0);
-    // 0..=400: how much of the share this run loses; as even as pid and run number are mixed.
-    let lost = restart::jittered(Span(1000), (u64::from(run.pid.unsigned_abs()) << 20) ^ run.incarnation).0 - 800;
-    Some(run.started.after(Span(lifetime.0 - (share / 400 * lost).min(lifetime.0))))
 }
 
 /// Whether a slot may be filled.
@@ -297,6 +296,7 @@ pub fn started(record: Option<&Record>, runs: u64, template: &str, now: Now) -> 
         restarts: record.restarts + u32::from(again),
         next_start: None,
         condemned: None,
+        tasks: 0,
         ..record
     }
 }

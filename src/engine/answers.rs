@@ -6,9 +6,10 @@
 
 use super::controller::{Engine, Key, Pool};
 use super::host::Host;
+use crate::decide::demand::{self, Size};
 use crate::decide::health;
 use crate::model::batch::Reading;
-use crate::model::plan::ProbeKind;
+use crate::model::plan::{ProbeKind, running};
 use crate::model::reading::{Failure, Number};
 use crate::model::scaling::Asker;
 use crate::model::source::Source;
@@ -28,8 +29,8 @@ impl<H: Host> Engine<H> {
         }
         let Some(pool) = self.pools.get_mut(name) else { return };
         let Some(facts) = pool.facts.clone() else { return };
-        let current = pool.stored.status.desired_replicas;
-        crate::decide::demand::answered(&facts, &mut pool.scaling, ((asker, source), answer), current, now);
+        let size = Size { wanted: pool.stored.status.desired_replicas, running: running(&pool.slots) };
+        demand::answered(&facts, &mut pool.scaling, ((asker, source), answer), size, now);
         if let Asker::Trigger(trigger) = asker {
             record(pool, name, trigger, now);
         }

@@ -17,6 +17,7 @@ use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueWork, Taker};
 use crate::model::status::EventType;
 use crate::model::task::{EndReason, Task, TaskState, Token};
 use crate::model::time::{Now, Span};
+use crate::model::worker::SlotId;
 
 /// Tasks that are told of one by one between two summaries.
 const SHOWN: u64 = 10;
@@ -90,6 +91,7 @@ impl<H: Host> Engine<H> {
             if let Some(worker) = &before.worker {
                 pool.line.workers.entry(worker.clone()).or_default().add(good, end.ran_ms);
                 pool.dirty.insert(worker.clone());
+                wear(pool, worker, before.run);
             }
         }
         if let Some(happening) = words(before, task) {
@@ -270,6 +272,18 @@ fn hold(pool: &mut super::controller::Pool, worker: &str, now: Now) {
         slots::mark_idle(slot, now.mono);
         pool.dirty.insert(worker.to_owned());
     }
+}
+
+/// One more task is done by this run of a worker. Kept with the rows of the next turn, where somebody asks for it.
+fn wear(pool: &mut super::controller::Pool, worker: &str, run: u64) {
+    let counted = pool
+        .facts
+        .as_ref()
+        .is_some_and(|facts| facts.spec.template.recycle.is_some_and(|recycle| recycle.max_tasks.is_some()) && !facts.per_task());
+    let Some(slot) = pool.slots.get_mut(worker).filter(|slot| counted && slot.record.incarnation == run) else { return };
+    slot.record.tasks = slot.record.tasks.saturating_add(1);
+    let pool_name = pool.facts.as_ref().map(|facts| facts.name.clone()).unwrap_or_default();
+    pool.pending.slots.push((SlotId { pool: pool_name, worker: worker.to_owned() }, Some(slot.record.clone())));
 }
 
 /// The workers among which a queue is divided; none where it is not.

@@ -27,6 +27,7 @@ pub mod queue;
 pub mod queue_door;
 pub mod real;
 mod reconcile;
+pub mod shares;
 mod slots;
 pub mod specs_door;
 pub mod tasks;

@@ -12,14 +12,16 @@ use super::event_object::event_object;
 use super::handle::Denied;
 use super::host::Host;
 use super::policy_state::{Policy, PolicyTicket};
-use crate::decide::limits;
+use crate::decide::{joint, limits};
 use crate::model::batch::Batch;
 use crate::model::catalogue::ObjectKey;
+use crate::model::host::Budget;
 use crate::model::limits::LimitOutcome;
-use crate::model::plan::Happening;
+use crate::model::plan::{Happening, running};
 use crate::model::policy::{Amounts, Mode, Resource, Target};
-use crate::model::policy_plan::{PolicyFacts, PolicyObservation, PolicyPlan, StoredPolicy};
+use crate::model::policy_plan::{PolicyFacts, PolicyObservation, PolicyPlan, PoolSize, StoredPolicy};
 use crate::model::policy_status::PolicyObject;
+use crate::model::quantity::Memory;
 use crate::model::reading::{Failure, Number};
 use crate::model::scaling::Asker;
 use crate::model::source::Source;
@@ -156,6 +158,7 @@ impl<H: Host> Engine<H> {
             reserve: self.kept_for_host(),
             others: self.given_to_others(name),
             pool_idle: facts.spec.target.pool.as_deref().and_then(|pool| self.pool_idle(pool)),
+            size: facts.spec.target.pool.as_deref().and_then(|pool| self.size(pool, &policy.stored)),
             forecast: policy.forecast.as_ref(),
         };
         let planned = catch_unwind(AssertUnwindSafe(|| limits::policy(&observation, now)));
@@ -194,6 +197,41 @@ impl<H: Host> Engine<H> {
             }
         }
         all
+    }
+
+    /// The size of a pool that follows something.
+    fn size(&self, name: &str, stored: &StoredPolicy) -> Option<PoolSize> {
+        let pool = self.pools.get(name)?;
+        pool.facts.as_ref()?.spec.scale.as_ref()?;
+        let (wanted, running) = (pool.stored.status.desired_replicas, running(&pool.slots));
+        let used = stored.status.usage.as_ref().and_then(|usage| usage.memory_bytes).map(Memory);
+        Some(PoolSize { wanted, running, each: joint::each(self.expected(name), used, running) })
+    }
+
+    /// The memory that the policy on this pool may give it. One that does not move limits gives what it gave.
+    pub(super) fn budget(&self, pool: &str) -> Option<Budget> {
+        let on = |facts: &PolicyFacts| facts.spec.target.pool.as_deref() == Some(pool) && facts.spec.mode != Mode::Disabled;
+        let (name, facts, stored) = self.at_work().find(|(_, facts, _)| on(facts))?;
+        let about_memory = limits::about(&facts.spec).contains(&Resource::Memory);
+        if !about_memory || self.host.limits_unable().is_some() {
+            return None;
+        }
+        let held = stored.status.limits.memory;
+        let moves = facts.spec.mode == Mode::Enabled && stored.failed.is_none();
+        let bound = facts.spec.bounds.max.memory.filter(|_| moves).map(|most| (most, "its bound"));
+        let left =
+            self.left_by_host(name).filter(|_| moves).map(|left| (left.max(held.unwrap_or_default()), "what the host has left"));
+        let still = held.filter(|_| !moves).map(|held| (held, "its limit now"));
+        let (memory, whose) = bound.into_iter().chain(left).chain(still).min_by_key(|(memory, _)| *memory)?;
+        let each = self.size(pool, stored)?.each;
+        Some(Budget { policy: name.clone(), memory, each, whose: whose.into() })
+    }
+
+    /// The memory that this policy may give, where a reserve is to be kept.
+    fn left_by_host(&self, name: &str) -> Option<Memory> {
+        let reserve = self.kept_for_host().memory?;
+        let (all, others) = (self.host.host_capacity().memory.unwrap_or_default(), self.given_to_others(name).memory);
+        Some(Memory(all.0.saturating_sub(reserve.0).saturating_sub(others.unwrap_or_default().0)))
     }
 
     /// No worker is busy and nothing waits; absent: nobody knows the pool.

@@ -14,6 +14,7 @@ use super::board::Board;
 use super::handle::Ask;
 use super::host::{Fact, Host};
 use super::order::{self, Unstarted};
+use super::shares::Looks;
 use super::specs_door::SpecsDoor;
 use crate::edge::backlog::Reader;
 use crate::edge::host::{self, Machine};
@@ -31,7 +32,7 @@ use crate::model::plan::{Action, PoolFacts};
 use crate::model::policy::{Amounts, Target};
 use crate::model::policy_status::ForecastStatus;
 use crate::model::quantity::Memory;
-use crate::model::reading::Failure;
+use crate::model::reading::{Failure, Number};
 use crate::model::scaling::{Asker, Question};
 use crate::model::source::Source;
 use crate::model::status::{EventObject, EventType, Kind, Object};
@@ -59,6 +60,8 @@ pub struct RealHost {
     pub facts: UnboundedSender<Fact>,
     /// Who asks, by pool and asker, with the source that it is for.
     pub readers: Readers,
+    /// What pools used when they were last asked for it.
+    pub looks: Looks,
     /// Looks at the machine.
     pub machine: Machine,
     /// What it had left a moment ago.
@@ -103,6 +106,25 @@ impl RealHost {
         });
     }
 
+    /// Wait for an answer as long as it may take, and tell it.
+    fn tell_answer(
+        &self,
+        (pool, asker): (String, Asker),
+        question: &Question,
+        answer: impl Future<Output = Result<Number, Failure>> + Send + 'static,
+    ) {
+        let (facts, timeout, source) = (self.facts.clone(), question.timeout, question.source.clone());
+        let board = self.board.clone();
+        tokio::spawn(async move {
+            let answer = tokio::time::timeout(timeout.duration(), answer).await;
+            let answer = answer.unwrap_or_else(|_| Err(Failure::because(format!("no answer within {timeout}"))));
+            if answer.is_err() {
+                board.meters.failed(&pool, asker.name());
+            }
+            Self::send(&facts, Fact::Answered { pool, asker, source, answer });
+        });
+    }
+
     fn probe(&self, pool: &Arc<PoolFacts>, (slot, incarnation): (SlotId, u64), kind: crate::model::plan::ProbeKind, how: Probe) {
         let (facts, pool) = (self.facts.clone(), pool.clone());
         tokio::spawn(async move {
@@ -137,7 +159,10 @@ impl Host for RealHost {
             Action::Signal { incarnation, signal, .. } => self.slots.signal(&slot, *incarnation, *signal),
             Action::Kill { incarnation, .. } => self.slots.kill(&slot, *incarnation),
             Action::Probe { incarnation, kind, probe, .. } => self.probe(pool, (slot, *incarnation), *kind, (**probe).clone()),
-            Action::Refresh { .. } => self.slots.refresh(&slot),
+            Action::Refresh { .. } => {
+                let memory = pool.spec.template.recycle.is_some_and(|recycle| recycle.max_memory.is_some());
+                self.slots.refresh(&slot, memory);
+            }
             Action::Forget { .. } => self.slots.forget(&slot),
         }
     }
@@ -156,6 +181,10 @@ impl Host for RealHost {
 
     fn ask(&mut self, pool: &str, question: &Question) {
         let key = (pool.to_owned(), question.asker.clone());
+        if let Some(of) = question.source.used() {
+            let (looks, slots, asked, within) = (self.looks.clone(), self.slots.clone(), key.clone(), question.timeout);
+            return self.tell_answer(key, question, async move { looks.ask(&slots, asked, of, within).await });
+        }
         let known = self.readers.get(&key).filter(|(source, _)| *source == question.source);
         let reader = match known {
             Some((_, reader)) => reader.clone(),
@@ -165,18 +194,8 @@ impl Host for RealHost {
                 reader
             }
         };
-        let (facts, timeout, source) = (self.facts.clone(), question.timeout, question.source.clone());
-        let board = self.board.clone();
-        tokio::spawn(async move {
-            // One question at a time: the one before may not have let go yet.
-            let answer = tokio::time::timeout(timeout.duration(), async { reader.lock().await.read().await }).await;
-            let answer = answer.unwrap_or_else(|_| Err(Failure::because(format!("no answer within {timeout}"))));
-            let (pool, asker) = key;
-            if answer.is_err() {
-                board.meters.failed(&pool, asker.name());
-            }
-            Self::send(&facts, Fact::Answered { pool, asker, source, answer });
-        });
+        // One question at a time: the one before may not have let go yet.
+        self.tell_answer(key, question, async move { reader.lock().await.read().await });
     }
 
     fn machine(&mut self, dir: Option<&str>) -> (Sample, Option<Known<Memory>>) {
@@ -235,6 +254,7 @@ impl Host for RealHost {
             None => {
                 if kind == Kind::Pool {
                     self.readers.retain(|(pool, _), _| pool != name);
+                    self.looks.forget(name);
                     self.notifier.keep(name, 0);
                     self.board.meters.gone(name);
                 }

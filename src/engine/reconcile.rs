@@ -14,7 +14,7 @@ use crate::decide::allot::{EXPECTED, RESIDENT_AFTER};
 use crate::model::batch::Batch;
 use crate::model::host::Look;
 use crate::model::line::{Line, Tally};
-use crate::model::plan::{Action, Observation, Plan, PoolFacts, PreStopState, Slot};
+use crate::model::plan::{Action, Observation, Plan, PoolFacts, PreStopState, Record, Slot};
 use crate::model::quantity::Memory;
 use crate::model::reading::{Failure, Number};
 use crate::model::reason::Reason;
@@ -98,8 +98,13 @@ impl<H: Host> Engine<H> {
         let (sample, disk) = self.host.machine(scale.headroom.disk.map(|_| dir));
         let reserved = self.pools.values().map(|pool| expected(pool).0.saturating_mul(growing(pool, now)));
         let reserved = Memory(reserved.fold(0, u64::saturating_add));
-        let expected = self.pools.get(&facts.name).map_or(EXPECTED, expected);
-        Some(Look { sample, disk, expected, reserved })
+        let expected = self.expected(&facts.name);
+        Some(Look { sample, disk, expected, reserved, budget: self.budget(&facts.name) })
+    }
+
+    /// What a worker of this pool is expected to use.
+    pub(super) fn expected(&self, name: &str) -> Memory {
+        self.pools.get(name).map_or(EXPECTED, expected)
     }
 
     /// Remember what was decided about scaling, and ask what is to be asked. Workers are counted here: no edge knows them.
@@ -190,10 +195,18 @@ impl<H: Host> Engine<H> {
             let slot = pool.slots.entry(worker.clone()).or_default();
             // An end recorded while the transaction ran is newer than what was planned on.
             if slot.record.recorded <= record.recorded {
-                slot.record = record.clone();
+                // Nor are tasks forgotten that were ended meanwhile.
+                let tasks = if slot.record.incarnation == record.incarnation { slot.record.tasks } else { 0 };
+                slot.record = Record { tasks: record.tasks.max(tasks), ..record.clone() };
             }
             slot.tasks = pool.line.count(worker, slot.record.incarnation);
             pool.dirty.insert(worker.clone());
+        }
+        for (worker, slot) in &mut pool.slots {
+            let retiring = plan.retiring.contains(worker);
+            if std::mem::replace(&mut slot.retiring, retiring) != retiring {
+                pool.dirty.insert(worker.clone());
+            }
         }
         for action in &plan.actions {
             let task = tasks.get(action.worker());

@@ -49,6 +49,7 @@ fn merged(old: &Run, mut new: Run) -> Run {
         };
         new.refreshed = new.refreshed.max(old.refreshed);
         new.cpu_at = new.cpu_at.max(old.cpu_at);
+        new.memory = new.memory.or(old.memory);
     }
     new
 }

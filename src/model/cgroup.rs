@@ -90,7 +90,6 @@ pub fn usage(at: Moment, read: impl Fn(&str) -> Known<String>) -> Usage {
     let keyed = |file: &str, key: &str| read(file).and_then(|text| value(&text, key).map_err(|why| format!("{file}: {why}")));
     let pressure = |name: &str| read(&format!("{name}.pressure")).and_then(|text| stalled(&text));
     let whole = |file: &str| read(file).and_then(|text| number(&text).map_err(|why| format!("{file}: {why}")));
-    let most = |file: &str| read(file).and_then(|text| limit(&text)).ok().flatten();
     Usage {
         at,
         cpu_micros: keyed("cpu.stat", "usage_usec"),
@@ -99,11 +98,17 @@ pub fn usage(at: Moment, read: impl Fn(&str) -> Known<String>) -> Usage {
         pressure: Pressures { cpu: pressure("cpu"), memory: pressure("memory"), io: pressure("io") },
         oom_kills: keyed("memory.events", "oom_kill"),
         held_back: keyed("memory.events", "high"),
-        limits: Amounts {
-            cpu: read("cpu.max").and_then(|text| cpu_limit(&text)).ok().flatten(),
-            memory: most("memory.max").map(Memory),
-            tasks: most("pids.max").map(|tasks| u32::try_from(tasks).unwrap_or(u32::MAX)),
-        },
+        limits: limits(read),
+    }
+}
+
+/// The limits of a cgroup, from its files. What cannot be read holds nothing.
+pub fn limits(read: impl Fn(&str) -> Known<String>) -> Amounts {
+    let most = |file: &str| read(file).and_then(|text| limit(&text)).ok().flatten();
+    Amounts {
+        cpu: read("cpu.max").and_then(|text| cpu_limit(&text)).ok().flatten(),
+        memory: most("memory.max").map(Memory),
+        tasks: most("pids.max").map(|tasks| u32::try_from(tasks).unwrap_or(u32::MAX)),
     }
 }
 

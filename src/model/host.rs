@@ -47,6 +47,21 @@ pub struct Look {
     pub expected: Memory,
     /// What workers of all pools that were just started are still expected to take.
     pub reserved: Memory,
+    /// What the policy on the pool's memory may give it; absent: there is none.
+    pub budget: Option<Budget>,
+}
+
+/// The memory that a pool may be given in all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// By which policy.
+    pub policy: String,
+    /// How much.
+    pub memory: Memory,
+    /// What one worker takes of it.
+    pub each: Memory,
+    /// What sets it, in words.
+    pub whose: String,
 }
 
 /// How many workers may be started.

@@ -3,7 +3,7 @@
 //! A plan leaves no choice to whoever performs it: each [`Action`] is complete. What a plan does not do, it explains
 //! ([`Plan::waiting_on`]), and it says when to look again ([`Plan::wake_at`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,12 @@ pub struct Observation<'a> {
     pub line: &'a Line,
     /// What stands in the queues of all pools that have one.
     pub queues: &'a BTreeMap<String, QueueCounts>,
+}
+
+/// Workers that run, and are not told to stop.
+pub fn running(slots: &BTreeMap<String, Slot>) -> u32 {
+    let runs = |slot: &&Slot| matches!(&slot.seen.state, SlotState::Running(run) if run.stop.is_none() && !run.clearing);
+    u32::try_from(slots.values().filter(runs).count()).unwrap_or(u32::MAX)
 }
 
 impl Observation<'_> {
@@ -143,6 +149,8 @@ pub struct Slot {
     pub idle_since: Option<Moment>,
     /// Tasks that its present run has.
     pub tasks: u32,
+    /// It is to be replaced as soon as it is idle, and takes no more tasks.
+    pub retiring: bool,
 }
 
 /// What is remembered of a slot: one row in the store, written before what it announces is done.
@@ -155,6 +163,9 @@ pub struct Record {
     pub created: Wall,
     /// The template's hash of that start.
     pub template: String,
+    /// Attempts at tasks that its last run has ended.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub tasks: u32,
     /// Starts after an end that nobody asked for.
     pub restarts: u32,
     /// Ends in a row that nobody asked for; back to zero after a healthy run.
@@ -169,6 +180,10 @@ pub struct Record {
     pub restart_asked: Option<u64>,
     /// Why the present run is being ended by weir as failed (a probe, a stall), so that its end counts as a failure.
     pub condemned: Option<String>,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// Probe results of one run.
@@ -336,6 +351,8 @@ pub struct Plan {
     pub ends: Vec<(u64, End)>,
     /// Workers that are to be stopped because a task of theirs has to end, and why.
     pub overdue: BTreeMap<String, String>,
+    /// Busy workers that are replaced as soon as they are idle: they are given no more tasks.
+    pub retiring: BTreeSet<String>,
     /// The queue has something to do by the clock.
     pub tick: bool,
     /// Recurring tasks that came: their name, what to remember, and the task.

@@ -12,6 +12,7 @@ use super::limits::{LimitChange, LimitOrder, LimitOutcome};
 use super::plan::Happening;
 use super::policy::{Amounts, PolicySpec};
 use super::policy_status::{ForecastStatus, PolicySample, PolicyStatus};
+use super::quantity::Memory;
 use super::scaling::{Asked, Question};
 use super::status::Source;
 use super::time::{Moment, Wall};
@@ -130,8 +131,21 @@ pub struct PolicyObservation<'a> {
     pub others: Amounts,
     /// The target pool has no busy worker and an empty queue; absent: the target is no pool.
     pub pool_idle: Option<bool>,
+    /// The size of the target pool, where that follows; absent: the target is no such pool.
+    pub size: Option<PoolSize>,
     /// What is expected, with the way to the horizon.
     pub forecast: Option<&'a ForecastStatus>,
+}
+
+/// The size of a pool, as its policy is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolSize {
+    /// Workers wanted.
+    pub wanted: u32,
+    /// Workers that run.
+    pub running: u32,
+    /// The memory that one takes.
+    pub each: Memory,
 }
 
 /// What should happen now.

@@ -29,6 +29,8 @@ pub enum Reason {
     Starting,
     /// A worker is being stopped.
     Stopping,
+    /// A worker is being replaced for what `recycle` says.
+    Recycled,
     /// A worker has ended.
     Exited,
     /// A worker is stopped because a probe or its watchdog failed.
@@ -77,7 +79,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them but [`Reason::All`].
-    pub const EACH: [Reason; 31] = [
+    pub const EACH: [Reason; 32] = [
         Reason::Accepted,
         Reason::Updated,
         Reason::Refused,
@@ -87,6 +89,7 @@ impl Reason {
         Reason::PruneBlocked,
         Reason::Starting,
         Reason::Stopping,
+        Reason::Recycled,
         Reason::Exited,
         Reason::Unhealthy,
         Reason::PreStopFailed,
@@ -124,6 +127,7 @@ impl Reason {
             Reason::PruneBlocked => "PruneBlocked",
             Reason::Starting => "Starting",
             Reason::Stopping => "Stopping",
+            Reason::Recycled => "Recycled",
             Reason::Exited => "Exited",
             Reason::Unhealthy => "Unhealthy",
             Reason::PreStopFailed => "PreStopFailed",

@@ -85,7 +85,8 @@ pub struct Trigger {
     /// One step at a time: above a bound up, at or below another down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<Step>,
-    /// One worker for so many of what is counted, rounded up, with a tolerance of 10 %.
+    /// One worker for so many of what is counted, rounded up, with a tolerance of 10 %. With `cpu` and `memory`: the percent that
+    /// each is to use, as HPA's `averageUtilization`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub target_per_worker: Option<f64>,

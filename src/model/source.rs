@@ -92,10 +92,10 @@ pub struct Source {
     /// The number of files that a pattern matches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub files: Option<FilesSource>,
-    /// CPU used by the pool, in percent of its limit.
+    /// CPU used by the pool's own cgroup since the question before, in percent of its limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<UsageSource>,
-    /// Memory used by the pool, in percent of its limit.
+    /// Memory used by the pool's own cgroup, in percent of its limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<UsageSource>,
     /// Workers of a pool in a state.
@@ -107,6 +107,12 @@ pub struct Source {
 }
 
 impl Source {
+    /// Of which resource it is the use by the pool's own cgroup, if it is that.
+    pub fn used(&self) -> Option<UsageOf> {
+        let cpu = self.cpu.map(|UsageSource {}| UsageOf::Cpu);
+        cpu.or(self.memory.map(|UsageSource {}| UsageOf::Memory))
+    }
+
     /// Which source it is, as it is written.
     pub fn kind(&self) -> &'static str {
         let set = [
@@ -295,6 +301,25 @@ pub struct FilesSource {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UsageSource {}
+
+/// Of what the use is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UsageOf {
+    /// CPU time.
+    Cpu,
+    /// Memory.
+    Memory,
+}
+
+impl UsageOf {
+    /// The name of its source.
+    pub const fn name(self) -> &'static str {
+        match self {
+            UsageOf::Cpu => "cpu",
+            UsageOf::Memory => "memory",
+        }
+    }
+}
 
 /// Workers of a pool in a state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -211,6 +211,9 @@ pub struct WorkerStatus {
     pub ready: bool,
     /// Says it is busy.
     pub busy: bool,
+    /// It is replaced as soon as it is idle, and takes no more tasks.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub retiring: bool,
     /// Times it was started again after an end that was not asked for.
     pub restarts: u32,
     /// When this run started.
@@ -237,6 +240,10 @@ pub struct WorkerStatus {
     /// What came of its tasks. Absent when it had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stats: Option<TaskStats>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 fn is_zero(n: &u64) -> bool {

@@ -334,14 +334,14 @@ pub struct Recycle {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-min" = "1s"))]
     pub max_lifetime: Option<Span>,
-    /// After so many tasks.
+    /// After so many tasks of the pool's queue. A worker that is run for each task keeps it in any case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub max_tasks: Option<u32>,
-    /// When its memory has grown above this.
+    /// When its memory has grown above this: that of its cgroup, or, without one, what its processes have for themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_memory: Option<Memory>,
-    /// Each worker's lifetime is shortened by up to this share, so that they do not all go at once.
+    /// Each worker's lifetime and number of tasks is shortened by up to this share, so that they do not all go at once.
     #[serde(default = "tenth")]
     pub jitter: Percent,
 }

@@ -28,3 +28,14 @@ pub struct Usage {
     /// The limits that hold now; absent: none.
     pub limits: Amounts,
 }
+
+/// One look at all workers of a pool together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolLook {
+    /// Tells this cgroup from one of the same name that was made later, whose counters began anew.
+    pub id: u64,
+    /// The pool's cgroup.
+    pub usage: Usage,
+    /// The limits of each worker that has processes now.
+    pub workers: Vec<Amounts>,
+}

@@ -6,6 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::quantity::Memory;
 use super::template::Limits;
 use super::time::{Moment, Wall};
 
@@ -133,6 +134,8 @@ pub struct Run {
     pub refreshed: Option<Moment>,
     /// When its tree was last found to have used CPU; absent: not looked at yet.
     pub cpu_at: Option<Moment>,
+    /// Its memory at that look, if it was to be looked at and could be.
+    pub memory: Option<Memory>,
     /// Bytes of output dropped: over the rate, or the disk was full.
     pub dropped: u64,
     /// It was told to stop.

@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::trace::Point;
 use super::work::Work;
 use crate::decide;
+use crate::decide::demand::Size;
 use crate::model::line::Line;
-use crate::model::plan::{Action, Observation, Plan, PoolFacts, Slot};
+use crate::model::plan::{Action, Observation, Plan, PoolFacts, Slot, running};
 use crate::model::queue_work::QueueCounts;
 use crate::model::reading::{Failure, Number};
 use crate::model::scale::Trigger;
@@ -346,12 +347,12 @@ impl World<'_> {
         }
         for question in &plan.questions {
             let answer = self.answer(question);
-            let current = self.status.desired_replicas;
+            let size = Size { wanted: self.status.desired_replicas, running: running(&self.slots) };
             decide::demand::answered(
                 &self.setup.facts,
                 &mut self.scaling,
                 ((&question.asker, &question.source), answer),
-                current,
+                size,
                 now,
             );
         }

@@ -206,3 +206,22 @@ fn notify_tells_readiness_and_busy_state() {
     scratch.wait_status("workerpools", "py", |status| status["status"]["waitingOn"].to_string().contains("busy"));
     assert_eq!(scratch.workers().len(), 1, "a busy worker is not stopped to scale down");
 }
+
+#[test]
+fn a_worker_that_has_grown_too_large_is_replaced_and_a_small_one_is_not() {
+    let mut scratch = Scratch::new();
+    let worker = "[python3, -c, \"import sys, time; held = b'x' * (int(sys.argv[1]) << 20); time.sleep(100000)\", '";
+    let pool = |name, mib| scratch.pool(name, 1, &format!("{worker}{mib}']"), "    recycle: {maxMemory: 64Mi}\n");
+    let (large, small) = (pool("large", 120), pool("small", 1));
+    scratch.put("large.yaml", &large);
+    scratch.put("small.yaml", &small);
+    scratch.start();
+    let before = scratch.wait_workers(2);
+    let replaced = || {
+        let now = scratch.workers();
+        (now.len() == 2 && now["large-0"] != before["large-0"]).then_some(now)
+    };
+    let now = wait("a fresh worker", replaced, || scratch.log());
+    assert_eq!(now["small-0"], before["small-0"]);
+    assert!(scratch.log().contains("): its memory is above recycle.maxMemory"), "{}", scratch.log());
+}

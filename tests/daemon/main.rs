@@ -21,5 +21,6 @@ mod observer;
 mod output;
 mod policies;
 mod scaling;
+mod shares;
 mod survival;
 mod tasks;

@@ -149,3 +149,23 @@ fn a_worker_that_is_killed_or_silent_gives_its_task_back() {
     let dead = until_state(&scratch, killed, "Dead");
     assert_eq!(dead["attempt"], 3, "{dead}");
 }
+
+#[test]
+fn a_worker_that_has_done_its_tasks_is_replaced_between_two_of_them() {
+    let scratch = looping(1, "");
+    let spec = fs::read_to_string(scratch.spec("work.yaml")).expect("there");
+    scratch.put("work.yaml", &spec.replacen("    backoff:", "    recycle: {maxTasks: 3, jitter: 0%}\n    backoff:", 1));
+    let workers = || fs::read_to_string(scratch.dir.join("workers")).unwrap_or_default().lines().count();
+    wait("the new template", || (workers() == 2).then_some(()), || scratch.log());
+    // Always one more that waits: an idle moment comes only because it is given no more.
+    let ids = [(); 15].map(|()| submit(&scratch, ("0.05", Value::Null), &[]));
+    for id in ids {
+        let task = until_state(&scratch, id, "Succeeded");
+        assert_eq!(task["attempt"], 1, "no task is taken from a worker: {task}");
+    }
+    assert_eq!(runs(&scratch, |_| true).0, ids.map(|id| (id, 1)).into());
+    let log = scratch.log();
+    let replaced = log.matches("it has done recycle.maxTasks tasks").count();
+    assert!((2..=5).contains(&replaced), "{replaced} times: {log}");
+    assert!(said(&scratch, &["get", "events"]).contains("Recycled"));
+}

@@ -51,7 +51,7 @@ fn what_exceeds_the_rate_is_counted_and_told_and_the_rest_is_kept() {
     let mut dropped = 0;
     while dropped < 900_000 {
         let asked = room.running("loud").refreshed;
-        room.slots().refresh(&slot("loud"));
+        room.slots().refresh(&slot("loud"), false);
         dropped = room.running_when("loud", |run| run.refreshed > asked).dropped;
     }
     room.slots().kill(&slot("loud"), 1);

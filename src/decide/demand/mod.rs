@@ -4,7 +4,7 @@
 //! with a name, in one order, and leaves a [`crate::model::scaling::Clamp`]: the plan can say why this many, and the history keeps it.
 //!
 //! ```text
-//! readings -> rules -> largest -> fallback -> minIdle -> pause -> stabilizationWindow -> bounds -> policies -> cooldown -> quota -> headroom -> bounds
+//! readings -> rules -> largest -> fallback -> minIdle -> pause -> stabilizationWindow -> bounds -> policies -> cooldown -> quota -> headroom -> poolBudget -> bounds
 //! ```
 //! Only a fresh number lowers: an old one or none holds or raises (unless a `Static` fallback was asked for by name).
 
@@ -76,13 +76,22 @@ pub fn demand(observation: &Observation<'_>, now: Now) -> Demand {
     }
 }
 
-/// Take in the answer to a question. `current` is the size wanted now: a step is made from there. The answer of a source that
-/// is not asked any more says nothing of the one that took its place.
+/// The size of a pool when a number comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Workers wanted.
+    pub wanted: u32,
+    /// Workers that run.
+    pub running: u32,
+}
+
+/// Take in the answer to a question. A step is made from the present size. The answer of a source that is not asked any more
+/// says nothing of the one that took its place.
 pub fn answered(
     pool: &PoolFacts,
     scaling: &mut Scaling,
     ((asker, source), answer): ((&Asker, &Source), Result<Number, Failure>),
-    current: u32,
+    size: Size,
     now: Now,
 ) {
     let Some(scale) = &pool.spec.scale else { return };
@@ -93,8 +102,8 @@ pub fn answered(
             let good = answer.is_ok();
             *asked = readings::answered(asked, answer, poll(trigger), seed(&pool.name, name), now);
             let believed = asked.good.as_ref().filter(|number| good && number.at == now.mono);
-            if let (Some(number), Some(step)) = (believed, &trigger.step) {
-                asked.stepped = Some(rules::step(step, number.value, trigger.activation, current));
+            if let Some(number) = believed {
+                asked.stepped = rules::once(trigger, number.value, size);
             }
         }
         // A policy's, not a pool's.

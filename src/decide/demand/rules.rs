@@ -3,6 +3,7 @@
 //! The vocabulary is that of HPA v2 (a target for each worker, with a tolerance) and of the autoscalers that people write by
 //! hand (one step at a time). A rule is total: any number that can be counted gives a size.
 
+use super::Size;
 use super::readings::Reading;
 use crate::model::reading::{counted, shown};
 use crate::model::scale::{Step, Trigger};
@@ -39,7 +40,10 @@ pub fn wants(trigger: &Trigger, reading: Reading, stepped: Option<u32>, current:
 }
 
 fn size(trigger: &Trigger, value: f64, stepped: Option<u32>, current: u32) -> (u32, String) {
-    if let Some(step) = &trigger.step {
+    if let (Some(target), Some(_)) = (trigger.target_per_worker, trigger.source.used()) {
+        let size = stepped.unwrap_or(current);
+        (size, format!("{} % used at {} % for each worker: {size}", shown(value), shown(target)))
+    } else if let Some(step) = &trigger.step {
         // The step was made when the number came; until the next one it stays where it led.
         (stepped.unwrap_or(current), step_words(step, value, current))
     } else if let Some(target) = trigger.target_per_worker {
@@ -47,6 +51,35 @@ fn size(trigger: &Trigger, value: f64, stepped: Option<u32>, current: u32) -> (u
     } else {
         (whole(value.ceil()), format!("the source asks for {}", shown(value)))
     }
+}
+
+/// What a rule that acts once on each number makes of it; none: it does not, and may be asked again and again.
+///
+/// What a pool uses changes with its size: the same number must not be acted on twice.
+pub fn once(trigger: &Trigger, value: f64, size: Size) -> Option<u32> {
+    let used = trigger.target_per_worker.filter(|_| trigger.source.used().is_some());
+    let step = |rule: &Step| step(rule, value, trigger.activation, size.wanted);
+    used.map(|target| utilization(value, target, size)).or_else(|| trigger.step.as_ref().map(step))
+}
+
+/// As HPA's `averageUtilization`: the size in proportion to what is used of the limit, both in percent. Workers that do not run
+/// (yet) count as idle where more are asked for, and as fully at work where fewer are, as pods without metrics do. It never asks
+/// for none: nobody could measure that there is work again.
+fn utilization(value: f64, target: f64, size: Size) -> u32 {
+    let Size { wanted, running } = size;
+    let within = |ratio: f64| (1.0 - TOLERANCE..=1.0 + TOLERANCE).contains(&ratio);
+    let measured = value / target;
+    if wanted == 0 || running == 0 || within(measured) {
+        return wanted;
+    }
+    let missing = f64::from(wanted.saturating_sub(running));
+    let all = wanted.max(running);
+    let guessed = if measured > 1.0 { 0.0 } else { missing * target.max(100.0) };
+    let ratio = (value * f64::from(running) + guessed) / f64::from(all) / target;
+    let turned = (ratio > 1.0) != (measured > 1.0);
+    let asked = whole((ratio * f64::from(all) - ROUNDING).ceil()).max(1);
+    let turns_back = if measured > 1.0 { asked < wanted } else { asked > wanted };
+    if turned || within(ratio) || turns_back { wanted } else { asked }
 }
 
 /// One step from `current` for this number.

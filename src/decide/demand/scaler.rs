@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::readings::{self, Reading};
 use super::rules::{self, Wants};
 use super::{Demand, PAUSED_UNTIL, QUOTA, behavior, poll};
-use crate::decide::allot;
+use crate::decide::{allot, joint};
 use crate::model::cron::Window;
-use crate::model::plan::{Observation, PoolFacts};
+use crate::model::host::Budget;
+use crate::model::plan::{Observation, PoolFacts, running};
 use crate::model::queue_work::QueueCounts;
 use crate::model::scale::{FallbackBehavior, Scale, Trigger};
 use crate::model::scaling::{Asked, Asker, Change, Clamp, Explanation, Question, Signal, SignalState, Wish};
@@ -33,6 +34,10 @@ pub(super) struct Scaler<'a> {
     max: u32,
     /// Workers at work.
     busy: u32,
+    /// Workers that run.
+    running: u32,
+    /// The memory that the pool may be given, if a policy says so.
+    budget: Option<&'a Budget>,
     size: u32,
     /// Every number is fresh: the size may get smaller.
     may_lower: bool,
@@ -67,6 +72,8 @@ impl<'a> Scaler<'a> {
             min,
             max,
             busy: observation.busy(),
+            running: running(observation.slots),
+            budget: observation.machine.and_then(|look| look.budget.as_ref()),
             size: current,
             may_lower: true,
             reason: String::new(),
@@ -98,6 +105,7 @@ impl<'a> Scaler<'a> {
         self.cool();
         self.quotas();
         self.headroom();
+        self.pool_budget();
         self.bound();
         self.done(raw)
     }
@@ -110,7 +118,8 @@ impl<'a> Scaler<'a> {
         scaling.quotas.retain(|name, _| self.scale.quota.iter().any(|quota| quota.name == *name));
         scaling.closed.retain(|name| scaling.quotas.contains_key(name));
         let mut wakes = Vec::new();
-        for trigger in self.scale.triggers.iter().filter(|trigger| asked(trigger)) {
+        let there = |trigger: &&Trigger| self.running > 0 || trigger.source.used().is_none();
+        for trigger in self.scale.triggers.iter().filter(|trigger| asked(trigger)).filter(there) {
             let asked = scaling.triggers.entry(trigger.name().to_owned()).or_default();
             let asker = Asker::Trigger(trigger.name().to_owned());
             put(asked, (asker, &trigger.source, trigger.reading_timeout()), self.now.mono, (&mut self.out.questions, &mut wakes));
@@ -174,12 +183,18 @@ impl<'a> Scaler<'a> {
         let (reading, until) = match clocked(trigger, self.now) {
             Some((value, until)) => (Reading::Fresh(value), Some(until)),
             None if !self::asked(trigger) => (self.queued(trigger), None),
+            None if self.nothing_to_measure(trigger) => (Reading::Unknown, None),
             None => readings::reading(&asked, poll(trigger), self.current > self.min, self.now.mono),
         };
         self.out.wake(until);
         let (mut wants, mut says) = rules::wants(trigger, reading, asked.stepped, self.current);
         if let Some((instead, words)) = self.fall_back(&asked) {
             (wants, says) = (instead, words);
+        } else if self.nothing_to_measure(trigger) {
+            says = "no worker runs, so there is nothing to measure, and the size is held".into();
+        } else if let Some(good) = asked.good.as_ref().filter(|_| trigger.source.used().is_some()) {
+            // A percent says little without the whole.
+            says = format!("{says} ({})", good.raw);
         }
         let (value, state) = match reading {
             Reading::Fresh(value) => (Some(value), SignalState::Fresh),
@@ -194,6 +209,11 @@ impl<'a> Scaler<'a> {
         let time = asked.good.as_ref().map(|good| good.wall);
         let (error, failures, not_before) = (asked.error, asked.failures, asked.alone.filter(|at| *at > self.now.wall));
         (wants, Signal { trigger: name, value, state, time, error, failures, not_before, raw, wants: size, says })
+    }
+
+    /// It measures workers, and none runs: an old number says nothing of those to come.
+    fn nothing_to_measure(&self, trigger: &Trigger) -> bool {
+        trigger.source.used().is_some() && self.running == 0
     }
 
     /// What stands in a queue of weir's own: known at any time, and never old.
@@ -314,6 +334,16 @@ impl<'a> Scaler<'a> {
             let again = self.now.mono.after(allot::LOOK_AGAIN);
             self.out.wake(Some(again));
             self.clamp("headroom", most, room.why, None);
+        }
+    }
+
+    /// No more than the memory that the pool's policy may give it is enough for. It lowers nothing.
+    fn pool_budget(&mut self) {
+        let Some(budget) = &self.budget else { return };
+        let most = joint::most(budget).max(self.current);
+        if self.size > most {
+            let why = joint::why(budget);
+            self.clamp("poolBudget", most, why, None);
         }
     }
 

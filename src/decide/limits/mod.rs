@@ -16,10 +16,12 @@ mod tests;
 
 pub use self::ahead::expected;
 use self::clamp::{Kept, Room};
+use self::measure::Breach;
 use self::rules::Rules;
 use self::step::Wish;
 pub use self::step::about;
 use crate::decide::demand::readings::{self, Poll, Reading};
+use crate::decide::joint;
 use crate::model::limits::{ChangeAction, ChangeStatus, ChangeTrigger, LimitChange, LimitFailure, LimitOrder, settable};
 use crate::model::plan::Happening;
 use crate::model::policy::{Amounts, Apply, Mode, PolicySpec, Resource};
@@ -216,6 +218,7 @@ impl<'a> Turn<'a> {
         if let Some(forecast) = self.o.forecast {
             ahead::breaches(&self.rules, forecast, look.limits, &self.about, &mut breaches);
         }
+        self.joint(look.limits, &mut breaches);
         let calm = measure::calm(&self.rules, &usage, &self.about) && breaches.is_empty();
         self.held(look, &usage);
         let idle = self.idle();
@@ -240,6 +243,19 @@ impl<'a> Turn<'a> {
         }
         let gauges = self.plan.stored.status.gauges.clone();
         self.plan.sample = Some(PolicySample { usage, limits: look.limits, gauges });
+    }
+
+    /// A pool whose size follows needs room for all who are wanted; where they have it, a breach of memory is their own growth.
+    fn joint(&self, limits: Amounts, breaches: &mut Vec<Breach>) {
+        let Some((size, limit)) = self.o.size.zip(limits.memory).filter(|_| self.about.contains(&Resource::Memory)) else {
+            return;
+        };
+        let memory = |breach: &&mut Breach| breach.of == Resource::Memory && breach.trigger == ChangeTrigger::Memory;
+        if let Some(why) = joint::more(size, limit.0) {
+            breaches.push(Breach { of: Resource::Memory, trigger: ChangeTrigger::Memory, why });
+        } else if let Some(breach) = breaches.iter_mut().find(memory) {
+            breach.why = format!("{}; {}", breach.why, joint::bigger(size));
+        }
     }
 
     /// A change that a daemon before this one had begun: now it is seen whether it was done.

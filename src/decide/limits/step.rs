@@ -8,6 +8,7 @@
 use super::measure::Breach;
 use super::rules::Rules;
 use super::{CORRECTIONS, CORRECTIONS_WITHIN, Turn, clamp};
+use crate::decide::joint;
 use crate::model::limits::{ChangeAction, ChangeTrigger, settable};
 use crate::model::policy::{Amounts, Mode, PolicySpec, Resource};
 use crate::model::reading::times;
@@ -124,7 +125,11 @@ impl Turn<'_> {
         if calm < rules.checks_down {
             return None;
         }
-        let wanted = self.pick(|of| limits.of(of).map(|limit| rules.lowered(limit, self.least(of))))?;
+        // Workers that are wanted and do not run yet will need what is expected of them.
+        let wanted_memory = self.o.size.map_or(0, joint::needed);
+        let needed = |of: Resource| if of == Resource::Memory { wanted_memory } else { 0 };
+        let lowered = |of: Resource, limit| rules.lowered(limit, self.least(of)).max(needed(of));
+        let wanted = self.pick(|of| limits.of(of).map(|limit| lowered(of, limit).min(limit)))?;
         let reason = format!("every use is low, {} in a row", times(calm));
         Some(Wish { action: ChangeAction::ScaleDown, trigger: ChangeTrigger::Idle, reason, limits: wanted })
     }

@@ -18,8 +18,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
-use super::{Shared, SlotEvent, exits, hunt, spawn, users};
+use super::{Shared, SlotEvent, exits, hunt, memory, spawn, users};
 use crate::edge::clock;
+use crate::model::quantity::Memory;
 use crate::model::time::Moment;
 use crate::model::worker::{Exit, ExitReason, Run, Seen, SlotId, SlotState, StartOrder, Stopping};
 use crate::shim::wire::{self, Command, Go, Phase, State};
@@ -27,9 +28,17 @@ use crate::shim::wire::{self, Command, Go, Phase, State};
 /// What is wanted of a slot.
 pub(super) enum Wish {
     Start(Box<StartOrder>),
-    Signal { incarnation: u64, signal: i32 },
-    Kill { incarnation: u64 },
-    Refresh,
+    Signal {
+        incarnation: u64,
+        signal: i32,
+    },
+    Kill {
+        incarnation: u64,
+    },
+    /// With the memory of the worker's tree, if that is to be looked at.
+    Refresh {
+        memory: bool,
+    },
     Forget,
 }
 
@@ -51,6 +60,7 @@ struct Link {
     cpu_at: Option<Moment>,
     refreshed: Option<Moment>,
     asked_at: Option<Moment>,
+    memory: Option<Memory>,
 }
 
 /// A slot that another has.
@@ -146,8 +156,8 @@ const HELD: &str = "another process holds this slot's lock";
 
 impl Link {
     fn new(shared: Arc<Shared>, slot: SlotId) -> Link {
-        let (seen, cpu_at, refreshed, asked_at) = (Seen::default(), None, None, None);
-        Link { shared, slot, shim: None, child: None, held: None, seen, cpu_ms: 0, cpu_at, refreshed, asked_at }
+        let (seen, cpu_at, refreshed, asked_at, memory) = (Seen::default(), None, None, None, None);
+        Link { shared, slot, shim: None, child: None, held: None, seen, cpu_ms: 0, cpu_at, refreshed, asked_at, memory }
     }
 
     fn tell(&mut self, seen: Seen) {
@@ -189,13 +199,22 @@ impl Link {
                 self.clear().await;
             }
             Wish::Kill { incarnation } => self.send(&Command::Kill { incarnation }).await,
-            Wish::Refresh => {
+            Wish::Refresh { memory } => {
+                self.memory = if memory { self.look_at_memory().await } else { None };
                 self.asked_at = Some(clock::now().mono);
                 self.send(&Command::Query).await;
             }
             Wish::Forget => return self.forget().await,
         }
         false
+    }
+
+    async fn look_at_memory(&self) -> Option<Memory> {
+        let (own, shim) = (self.shared.config.driver.memory(&self.slot), self.shim.as_ref()?.pid?);
+        match own {
+            Some(memory) => Some(memory),
+            None => tokio::task::spawn_blocking(move || memory::below(shim)).await.ok().flatten(),
+        }
     }
 
     async fn start(&mut self, order: StartOrder) {
@@ -238,7 +257,7 @@ impl Link {
             }
         }
         let command = Command::Go(Box::new(go)).encode();
-        (self.cpu_ms, self.cpu_at, self.refreshed, self.asked_at) = (0, None, None, None);
+        (self.cpu_ms, self.cpu_at, self.refreshed, self.asked_at, self.memory) = (0, None, None, None, None);
         self.seen.state = SlotState::Starting { incarnation, since: clock::now().mono };
         self.send_bytes(&command).await;
         Ok(())
@@ -316,6 +335,7 @@ impl Link {
                 output: at(state.output),
                 refreshed: self.refreshed,
                 cpu_at: self.cpu_at,
+                memory: self.memory,
                 dropped: state.dropped,
                 stop: at(state.stop).map(|since| Stopping { since, killed: at(state.killed) }),
                 clearing: state.phase == Phase::Clearing,

@@ -6,6 +6,7 @@
 //! | file | what |
 //! |---|---|
 //! | `link` | one task per slot: the conversation with its shim |
+//! | `memory` | what a tree without a cgroup uses |
 //! | `spawn` | making a shim, with its listening socket |
 //! | `hunt` | ending a tree whose shim was killed |
 //! | `exits` | reading exit records |
@@ -16,6 +17,7 @@ pub mod cgroup;
 mod exits;
 mod hunt;
 mod link;
+mod memory;
 mod spawn;
 mod users;
 
@@ -26,6 +28,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::model::host::Known;
+use crate::model::usage::PoolLook;
 use crate::model::worker::{Seen, SlotId, StartOrder};
 
 pub use exits::log_place;
@@ -126,14 +130,22 @@ impl Slots {
         self.wish(slot, link::Wish::Kill { incarnation });
     }
 
-    /// Ask for fresh counters.
-    pub fn refresh(&self, slot: &SlotId) {
-        self.wish(slot, link::Wish::Refresh);
+    /// Ask for fresh counters, and for the memory of its tree if that is wanted.
+    pub fn refresh(&self, slot: &SlotId, memory: bool) {
+        self.wish(slot, link::Wish::Refresh { memory });
     }
 
     /// Let an idle shim go, and remove the slot's cgroup and directory. Its logs stay.
     pub fn forget(&self, slot: &SlotId) {
         self.wish(slot, link::Wish::Forget);
+    }
+
+    /// Look at all workers of a pool together. The kernel answers at once.
+    ///
+    /// # Errors
+    /// In words: they have no cgroup.
+    pub fn look(&self, pool: &str) -> Known<PoolLook> {
+        self.shared.config.driver.look(pool)
     }
 
     fn wish(&self, slot: &SlotId, wish: link::Wish) {

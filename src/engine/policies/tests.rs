@@ -60,7 +60,7 @@ impl Host for UnitHost {
     fn machine(&mut self, _: Option<&str>) -> (Sample, Option<Known<Memory>>) {
         let none = || Err("not looked at".to_owned());
         let pressure = Pressures { cpu: none(), memory: none(), io: none() };
-        (Sample { at: self.now.mono, idle: Err("no".into()), memory: Err("no".into()), pressure }, None)
+        (Sample { at: self.now.mono, idle: Err("no".into()), memory: Ok(Memory(512 * GI)), pressure }, None)
     }
     fn host_capacity(&self) -> Amounts {
         Amounts { cpu: Some(Cpu(64_000)), memory: Some(Memory(512 * GI)), tasks: Some(100_000) }
@@ -167,7 +167,8 @@ impl Run {
     fn documents(&mut self, specs: &[(&str, &str)]) {
         let mut whole = Whole::default();
         for (name, spec) in specs {
-            let text = format!("apiVersion: weir.dev/v1\nkind: ResourcePolicy\nmetadata: {{name: {name}}}\nspec:{spec}");
+            let kind = if spec.contains("template:") { "WorkerPool" } else { "ResourcePolicy" };
+            let text = format!("apiVersion: weir.dev/v1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec:{spec}");
             let content = Content { hash: text.clone(), documents: document::parse(text.as_bytes()) };
             assert!(content.documents.iter().all(Result::is_ok), "{:?}", content.documents);
             let file = File { stamp: Stamp::default(), arrival: Arrival::RenamedIn, content: Ok(Arc::new(content)) };
@@ -426,4 +427,36 @@ fn a_forecast_that_knows_too_little_says_so_and_the_next_daemon_knows_what_this_
     second.look((0.2, 4_000_000_000, 20));
     let known = second.status().forecast.expect("it is said");
     assert!(known.memory.as_ref().is_some_and(|memory| (memory.value - 4e9).abs() < 1.0), "{:?}", known);
+}
+
+#[test]
+fn a_pool_grows_as_far_as_its_policy_may_give_memory_which_is_given() {
+    let mut run = run(Stored::default());
+    let pool = "
+  scale: {minReplicas: 1, maxReplicas: 50, triggers: [{exec: {command: [backlog]}, pollingInterval: 30s, exact: {}}]}
+  template: {command: [run]}
+";
+    let policy = "
+  target: {pool: web}
+  cooldown: 1s
+  initial: {memory: 256Mi}
+  bounds: {min: {memory: 64Mi}, max: {memory: 1Gi}}
+";
+    run.engine.host().agents = 40.0;
+    run.documents(&[("web", pool), ("memory", policy)]);
+    for _look in 0..40 {
+        run.look((0.1, 128 << 20, 5));
+    }
+    let status = match run.engine.host().shown.get(&(Kind::Pool, "web".into())) {
+        Some(Object::Pool(pool)) => pool.status.clone(),
+        other => panic!("it is shown: {other:?}"),
+    };
+    // Nothing is known of a worker: 64Mi are expected of each.
+    let clamps = status.scaling.expect("explained").clamps;
+    assert_eq!(status.desired_replicas, 16, "{clamps:?}");
+    let budget = clamps.iter().find(|clamp| clamp.name == "poolBudget").expect("it is said");
+    assert_eq!(budget.why, "policy/memory may give the pool 1Gi, its bound, and a worker takes 64Mi");
+    let more = run.engine.host().rows.iter().filter(|row| row.reason.starts_with("more workers: ")).count();
+    assert!(more > 0, "{:?}", run.engine.host().rows);
+    assert_eq!(run.engine.host().limits.memory, Some(Memory(GI)), "room for all of them");
 }

@@ -2,17 +2,16 @@
 //!
 //! Reading is total: any bytes become documents and refusals, each document for itself, so that a broken one never spoils its
 //! neighbours. The text is split at its `---` lines, each part becomes a located [`tree`], which is walked along the
-//! [`schema`] of its kind ([`check`]), then typed, then held against the [`rules`] between fields, and at last against what is
-//! [`not_yet`] built. Nothing here touches a file.
+//! [`schema`] of its kind ([`check`]), then typed, then held against the [`rules`] between fields. Nothing here touches a file.
 
 pub mod check;
-pub mod not_yet;
 pub mod refusal;
 pub mod rules;
 pub mod schema;
 mod sources;
 pub mod split;
 pub mod tree;
+mod used;
 pub mod write;
 
 #[cfg(test)]
@@ -180,8 +179,7 @@ fn typed(node: &Node) -> Result<Document, Vec<Violation>> {
         Document::WorkerPool(pool) => rules::pool(pool),
         Document::ResourcePolicy(policy) => rules::policy(&policy.spec),
     };
-    let mut violations: Vec<Violation> = broken.into_iter().map(|(path, message)| refusal_at(node, &path, message)).collect();
-    violations.extend(unsupported(kind, node));
+    let violations: Vec<Violation> = broken.into_iter().map(|(path, message)| refusal_at(node, &path, message)).collect();
     if violations.is_empty() { Ok(document) } else { Err(violations) }
 }
 
@@ -238,29 +236,4 @@ fn deserialize(kind: Kind, value: Value) -> Result<Document, (Vec<Step>, String)
             serde_path_to_error::deserialize(value).map(|policy| Document::ResourcePolicy(Box::new(policy))).map_err(told)
         }
     }
-}
-
-/// The paths that a pattern stands for in this document.
-fn places(node: &Node, pattern: &[&str]) -> Vec<Vec<Step>> {
-    let mut places = vec![Vec::new()];
-    for key in pattern {
-        places = places
-            .into_iter()
-            .flat_map(|place: Vec<Step>| {
-                let with = |step: Step| place.iter().cloned().chain([step]).collect::<Vec<Step>>();
-                match *key {
-                    "*" => (0..).map(|n| with(Step::Item(n))).take_while(|place| node.find(place).is_some()).collect(),
-                    key => vec![with(Step::Key(key.into()))],
-                }
-            })
-            .collect();
-    }
-    places
-}
-
-fn unsupported(kind: Kind, node: &Node) -> Vec<Violation> {
-    let fields = not_yet::FIELDS.iter().filter(|_| kind == Kind::WorkerPool);
-    let fields = fields.flat_map(|path| places(node, path));
-    let given = fields.filter(|path| node.find(path).is_some());
-    given.map(|path| refusal_at(node, &path, not_yet::MESSAGE.into())).collect()
 }

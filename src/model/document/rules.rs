@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::sources;
 use super::tree::{Broken, Step, at};
+use super::used;
 use crate::model::expansion::{Expansion, Field};
 use crate::model::meta::NAME_BYTES_MAX;
 use crate::model::policy::{Amounts, Apply, Bounds, Mode, PolicySpec};
@@ -20,6 +21,7 @@ use crate::model::template::Template;
 pub fn pool(pool: &WorkerPool) -> Vec<Broken> {
     let mut broken = Vec::new();
     template(&pool.spec.template, &mut broken);
+    used::recycle(&pool.spec, &mut broken);
     names(pool, &mut broken);
     if pool.spec.update_strategy.max_unavailable == 0 && pool.spec.update_strategy.max_surge == 0 {
         let message = "found 0 with maxSurge 0: nothing could ever be replaced; give one of them at least 1";
@@ -157,13 +159,6 @@ fn template(template: &Template, broken: &mut Vec<Broken>) {
             broken.push((at(&format!("spec.template.{name}.exec.command.0")), "the program's name is empty".into()));
         }
     }
-    if let Some(recycle) = &template.recycle
-        && recycle.max_lifetime.is_none()
-        && recycle.max_tasks.is_none()
-        && recycle.max_memory.is_none()
-    {
-        broken.push((at("spec.template.recycle"), "needs at least one of maxLifetime, maxTasks, maxMemory".into()));
-    }
 }
 
 /// The most workers that there can be at once, surge counted.
@@ -204,6 +199,7 @@ fn scaling(scale: &Scale, broken: &mut Vec<Broken>) {
         broken.push((at("spec.scale.minIdle"), message));
     }
     triggers(scale, broken);
+    used::scale(scale, broken);
     let mut seen = BTreeSet::new();
     for (n, quota) in scale.quota.iter().enumerate() {
         if !seen.insert(&quota.name) {
@@ -280,10 +276,8 @@ pub fn policy(spec: &PolicySpec) -> Vec<Broken> {
     if spec.apply == Apply::Restart && spec.target.unit.as_ref().is_none_or(|unit| !unit.name.ends_with(".service")) {
         broken.push((at("spec.apply"), "Restart is for services: the target is none".into()));
     }
+    used::gauges(spec, &mut broken);
     for (n, gauge) in spec.gauges.iter().enumerate() {
-        if gauge.source.cpu.is_some() || gauge.source.memory.is_some() {
-            broken.push((at(&format!("spec.gauges.{n}.source")), super::not_yet::MESSAGE.into()));
-        }
         if spec.gauges[..n].iter().any(|before| before.name == gauge.name) {
             broken.push((at(&format!("spec.gauges.{n}.name")), "is already a gauge above: give each a name of its own".into()));
         }

@@ -5,14 +5,17 @@
 
 mod edits;
 mod hpa;
+mod joint;
 mod properties;
 mod situations;
+mod used;
 
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::model::host::Look;
 use crate::model::line::Line;
-use crate::model::plan::Slot;
+use crate::model::plan::{Slot, running};
 use crate::model::pool::PoolSpec;
 use crate::model::queue_work::QueueCounts;
 use crate::model::scale::{Behavior, Exact, PolicyType, ScaleDown, ScalePolicy, ScaleUp, SelectPolicy, Step, StepDown, StepUp};
@@ -35,6 +38,7 @@ struct World {
     scaling: Scaling,
     line: Line,
     queues: BTreeMap<String, QueueCounts>,
+    machine: Option<Look>,
     now: Now,
 }
 
@@ -51,6 +55,7 @@ impl World {
             scaling: Scaling::default(),
             line: Line::default(),
             queues: BTreeMap::new(),
+            machine: None,
             now: start(),
         }
     }
@@ -83,7 +88,7 @@ impl World {
             runs: 0,
             line: &self.line,
             queues: &self.queues,
-            machine: None,
+            machine: self.machine.as_ref(),
             scaling: &self.scaling,
         }
     }
@@ -104,14 +109,14 @@ impl World {
 
     /// Hand over an answer, as the engine does.
     fn answer(&mut self, asker: &Asker, answer: Result<Number, Failure>) {
-        let current = self.size();
+        let size = Size { wanted: self.size(), running: running(&self.slots) };
         let asked = match asker {
             Asker::Trigger(name) => self.scaling.triggers.get(name),
             Asker::Quota(name) => self.scaling.quotas.get(name),
             Asker::Gauge(_) => None,
         };
         let source = asked.map(|asked| asked.source.clone()).unwrap_or_default();
-        answered(&self.facts, &mut self.scaling, ((asker, &source), answer), current, self.now);
+        answered(&self.facts, &mut self.scaling, ((asker, &source), answer), size, self.now);
     }
 
     /// A trigger's source answers a number.

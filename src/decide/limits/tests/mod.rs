@@ -9,6 +9,7 @@ use super::*;
 use crate::model::document::{Document, parse};
 use crate::model::host::Pressures;
 use crate::model::limits::LimitOutcome;
+use crate::model::policy_plan::PoolSize;
 use crate::model::quantity::{Cpu, Memory};
 use crate::model::time::{Moment, Wall};
 
@@ -61,6 +62,8 @@ pub(super) struct Script {
     pub capacity: Amounts,
     pub reserve: Amounts,
     pub others: Amounts,
+    /// The pool's size, where it is one that follows.
+    pub size: Option<PoolSize>,
     /// The next order fails so.
     pub fails: Option<LimitFailure>,
     pub rows: Vec<LimitChange>,
@@ -86,6 +89,7 @@ impl Script {
             capacity: amounts(64_000, 512 * GI, 100_000),
             reserve: Amounts::default(),
             others: Amounts::default(),
+            size: None,
             fails: None,
             rows: Vec::new(),
             told: Vec::new(),
@@ -111,6 +115,7 @@ impl Script {
             reserve: self.reserve,
             others: self.others,
             pool_idle: None,
+            size: self.size,
             forecast: None,
         };
         let plan = policy(&observation, self.now);

@@ -291,3 +291,30 @@ fn one_target_has_one_policy_and_a_pool_must_be_there() {
     assert_eq!(script.look(BUSY), None);
     assert_eq!((script.condition("Accepted").0, script.condition("TargetFound")), (Truth::True, (Truth::False, "NoSuchPool")));
 }
+
+/// The memory of workers that are wanted is room that is needed before they use it, and room that is not taken away.
+#[test]
+fn a_pool_that_grows_is_given_room_for_more_and_keeps_it() {
+    let mut script = begun("");
+    rest(&mut script);
+    let held = script.limits.memory.expect("it has a limit").0;
+    script.size = Some(PoolSize { wanted: 5, running: 2, each: Memory(held / 4) });
+    assert_eq!([script.look(CALM), script.look(CALM)], [None, None], "as many looks as for any breach");
+    let raised = script.look(CALM).expect("raised").memory.expect("of memory").0;
+    assert_eq!(raised, held * 3 / 2);
+    let row = script.rows.last().expect("told");
+    assert_eq!((row.action, row.trigger), (ChangeAction::ScaleUp, ChangeTrigger::Memory));
+    assert!(row.reason.starts_with("more workers: 5 are wanted at "), "{}", row.reason);
+    rest(&mut script);
+    for _look in 0..40 {
+        let lowered = script.look(CALM).and_then(|all| all.memory);
+        assert!(lowered.is_none_or(|memory| memory.0 >= held / 4 * 5), "{lowered:?}");
+    }
+    let mut script = begun("");
+    rest(&mut script);
+    script.size = Some(PoolSize { wanted: 2, running: 2, each: Memory(held / 4) });
+    let raised = (0..3).filter_map(|_| script.look(BUSY)).count();
+    let row = script.rows.last().expect("told");
+    assert_eq!(raised, 1);
+    assert!(row.reason.contains("; bigger workers: no more than the 2 that are wanted, at "), "{}", row.reason);
+}

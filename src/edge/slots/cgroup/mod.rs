@@ -4,6 +4,7 @@
 //! and the environment marker. The daemon makes and removes directories; the shim only has workers born in them.
 
 mod cgroupfs;
+mod look;
 mod subtree;
 mod systemd;
 

@@ -70,7 +70,12 @@ impl Systemd {
         (self.names.slice(pool), self.root.join(self.names.pool_dir(pool)))
     }
 
-    fn worker_dir(&self, slot: &SlotId) -> PathBuf {
+    /// The pool's cgroup; it is there while it has a worker.
+    pub(super) fn pool_dir(&self, pool: &str) -> PathBuf {
+        self.pool(pool).1
+    }
+
+    pub(super) fn worker_dir(&self, slot: &SlotId) -> PathBuf {
         self.root.join(self.names.slot_dir(slot)).join("w")
     }
 
