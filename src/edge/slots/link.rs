@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 
 use super::{Shared, SlotEvent, exits, hunt, spawn, users};
 use crate::edge::clock;
+use crate::model::template::Limits;
 use crate::model::time::Moment;
 use crate::model::worker::{Exit, ExitReason, Run, Seen, SlotId, SlotState, StartOrder, Stopping};
 use crate::shim::wire::{self, Command, Go, Phase, State};
@@ -46,6 +47,8 @@ struct Link {
     child: Option<Child>,
     /// Another daemon's shim, or our shim for another daemon, holds the slot.
     held: Option<Held>,
+    /// The cgroup of the last run, as long as nothing was killed in it: the next task is born there too.
+    clean: Option<String>,
     seen: Seen,
     cpu_ms: u64,
     cpu_at: Option<Moment>,
@@ -147,7 +150,7 @@ const HELD: &str = "another process holds this slot's lock";
 impl Link {
     fn new(shared: Arc<Shared>, slot: SlotId) -> Link {
         let (seen, cpu_at, refreshed, asked_at) = (Seen::default(), None, None, None);
-        Link { shared, slot, shim: None, child: None, held: None, seen, cpu_ms: 0, cpu_at, refreshed, asked_at }
+        Link { shared, slot, shim: None, child: None, held: None, clean: None, seen, cpu_ms: 0, cpu_at, refreshed, asked_at }
     }
 
     fn tell(&mut self, seen: Seen) {
@@ -183,12 +186,18 @@ impl Link {
     async fn obey(&mut self, wish: Wish) -> bool {
         match wish {
             Wish::Start(order) => self.start(*order).await,
-            Wish::Signal { incarnation, signal } => self.send(&Command::Signal { incarnation, signal }).await,
+            Wish::Signal { incarnation, signal } => {
+                self.clean = None;
+                self.send(&Command::Signal { incarnation, signal }).await;
+            }
             Wish::Kill { .. } if matches!(self.seen.state, SlotState::Lost { .. }) => {
                 (self.shim, self.held) = (None, None);
                 self.clear().await;
             }
-            Wish::Kill { incarnation } => self.send(&Command::Kill { incarnation }).await,
+            Wish::Kill { incarnation } => {
+                self.clean = None;
+                self.send(&Command::Kill { incarnation }).await;
+            }
             Wish::Refresh => {
                 self.asked_at = Some(clock::now().mono);
                 self.send(&Command::Query).await;
@@ -227,8 +236,7 @@ impl Link {
             self.shim = Some(Shim { stream, buffer: Vec::new(), pid });
             self.child = Some(child);
         }
-        let pid = self.shim.as_ref().and_then(|shim| shim.pid);
-        match self.shared.config.driver.place(&self.slot, pid, limits).await {
+        match self.place(limits, (new, !go.stdin.is_empty())).await {
             Ok(cgroup) => go.cgroup = cgroup.into_bytes(),
             Err(why) => {
                 if new {
@@ -242,6 +250,21 @@ impl Link {
         self.seen.state = SlotState::Starting { incarnation, since: clock::now().mono };
         self.send_bytes(&command).await;
         Ok(())
+    }
+
+    /// The cgroup for a run. To make one anew costs more than a short task: the next task goes where the one before ended by
+    /// itself, unless its limits are to be counted from zero.
+    async fn place(&mut self, limits: Option<Limits>, (new, task): (bool, bool)) -> Result<String, String> {
+        let again = task && !new && limits.is_none();
+        let cgroup = match self.clean.take().filter(|_| again) {
+            Some(cgroup) => cgroup,
+            None => {
+                let pid = self.shim.as_ref().and_then(|shim| shim.pid);
+                self.shared.config.driver.place(&self.slot, pid, limits).await?
+            }
+        };
+        self.clean = limits.is_none().then(|| cgroup.clone());
+        Ok(cgroup)
     }
 
     fn go(&self, order: StartOrder) -> Result<Go, String> {
@@ -281,6 +304,9 @@ impl Link {
         let now = clock::now().mono;
         if state.phase == Phase::Held {
             return self.hold_off(state.pid);
+        }
+        if state.phase == Phase::Clearing || state.stop > 0 {
+            self.clean = None;
         }
         if let Some(asked) = self.asked_at.take() {
             // Ten milliseconds of CPU is what looking at the clock costs in a quiet program.
@@ -356,7 +382,7 @@ impl Link {
 
     /// The conversation has ended. A shim lets go of a daemon that does not read (it was stopped for long): it is met again.
     async fn cut_off(&mut self) {
-        self.shim = None;
+        (self.shim, self.clean) = (None, None);
         if !self.meet().await {
             self.clear().await;
         }
