@@ -369,7 +369,7 @@ impl Link {
         let Some(mut held) = self.held.take() else { return };
         let dir = self.shared.dir(&self.slot);
         if hunt::is_free(&dir) {
-            let exit = self.last_end(&dir);
+            let exit = self.last_end(&dir, self.begun());
             self.tell(Seen { state: SlotState::Vacant, shim: None, exit });
         } else if held.by.as_ref().is_some_and(has_ended) {
             // The worker runs on for whoever comes: that is us again.
@@ -396,7 +396,8 @@ impl Link {
             tokio::time::sleep(pause(0)).await;
         }
         // What a run without a record left behind may have let go of the lock: it is looked for once in any case.
-        let mut found = usize::from(self.unrecorded(&dir).is_some());
+        let begun = self.begun();
+        let mut found = usize::from(self.unrecorded(&dir, begun).is_some());
         let mut looks = 0;
         while found > 0 || !hunt::is_free(&dir) {
             if looks == 0 {
@@ -413,25 +414,29 @@ impl Link {
             // It held the lock and does no more: it has ended, or does so at once.
             let _reaped = tokio::task::spawn_blocking(move || child.wait()).await;
         }
-        let exit = self.last_end(&dir);
+        let exit = self.last_end(&dir, begun);
         self.tell(Seen { state: SlotState::Vacant, shim: None, exit });
     }
 
-    /// The run that was started and left no record of its end.
-    fn unrecorded(&self, dir: &std::path::Path) -> Option<u64> {
-        let running = match &self.seen.state {
+    /// The run that was told of as begun; 0 if none was. Whoever tells of a slot as lost has to ask before.
+    fn begun(&self) -> u64 {
+        match &self.seen.state {
             SlotState::Running(run) => run.incarnation,
             SlotState::Starting { incarnation, .. } => *incarnation,
             SlotState::Unknown | SlotState::Vacant | SlotState::Lost { .. } => 0,
-        };
-        let started = exits::last_started(dir).unwrap_or(0).max(running);
+        }
+    }
+
+    /// The run that was started and left no record of its end.
+    fn unrecorded(&self, dir: &std::path::Path, begun: u64) -> Option<u64> {
+        let started = exits::last_started(dir).unwrap_or(0).max(begun);
         let known = exits::read(dir).map_or(0, |exit| exit.incarnation);
         (started > known.max(self.seen.exit.as_ref().map_or(0, |exit| exit.incarnation))).then_some(started)
     }
 
     /// How the last run ended: its record, or Unknown when it left none.
-    fn last_end(&self, dir: &std::path::Path) -> Option<Exit> {
-        let incarnation = self.unrecorded(dir);
+    fn last_end(&self, dir: &std::path::Path, begun: u64) -> Option<Exit> {
+        let incarnation = self.unrecorded(dir, begun);
         incarnation
             .map(|incarnation| Exit { incarnation, reason: ExitReason::Unknown, finished: clock::now().wall, ..Exit::default() })
             .or_else(|| {
