@@ -5,7 +5,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::sys;
 
@@ -211,4 +214,11 @@ impl Log {
         self.file = None;
         self.open(true);
     }
+}
+
+/// Whether there is something in a pipe.
+pub(super) fn readable(pipe: &File) -> bool {
+    let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+        && fds[0].revents().is_some_and(|e| e.contains(PollFlags::POLLIN))
 }

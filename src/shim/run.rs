@@ -16,7 +16,7 @@ use nix::sys::socket::{Backlog, getsockopt, sockopt};
 use nix::sys::stat::{Mode, umask};
 
 use super::child::{self, Child};
-use super::logs::Log;
+use super::logs::{Log, readable};
 use super::notify::Notify;
 use super::wire::{self, Command, Exit, Go, Phase, State};
 use super::{record, sys, tree};
@@ -493,10 +493,4 @@ impl Shim {
             self.daemon = None;
         }
     }
-}
-
-fn readable(pipe: &File) -> bool {
-    let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
-    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
-        && fds[0].revents().is_some_and(|e| e.contains(PollFlags::POLLIN))
 }
