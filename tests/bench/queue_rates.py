@@ -198,6 +198,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="weir-rates-") as home:
         os.makedirs(f"{home}/specs")
         os.makedirs(f"{home}/state", mode=0o700)
+        os.makedirs(f"{home}/bare/bare")
         capacity = (4 * args.rounds + 4) * (2 * n) + args.queued
         specs = {
             "wait": pool("wait", 'replicas: 0\n  template: {command: ["true"]}', f"{{capacity: {capacity}}}"),
@@ -206,7 +207,8 @@ def main():
         }
         for name, text in specs.items():
             open(f"{home}/specs/{name}.yaml", "w").write(text)
-        bare = Bare(home)
+        # Not where the daemon watches for its specs.
+        bare = Bare(f"{home}/bare/bare")
         daemon, conn, _ = weir(os.path.abspath(args.weir), home)
         try:
             found = {name: [] for name in PIECES if name in args.only.split(",")}
