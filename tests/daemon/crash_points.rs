@@ -81,6 +81,17 @@ fn look(scratch: &mut Scratch, round: &str, answered: &BTreeMap<String, u64>, ov
     }
 }
 
+/// Start the daemon once more if it found the state directory taken: a child that the one before had just forked has a copy of its lock
+/// until it executes, and under `strace` that takes a moment.
+fn start_again(scratch: &mut Scratch) -> bool {
+    let ended = scratch.daemon.as_mut().and_then(|daemon| daemon.try_wait().expect("waited"));
+    if let Some(status) = ended {
+        assert_eq!(status.code(), Some(5), "{}", scratch.log());
+        scratch.start();
+    }
+    false
+}
+
 /// Wait until the daemon is dead, or a task has been begun again, or all are done.
 fn until_hit(scratch: &mut Scratch, answered: &BTreeMap<String, u64>) {
     let socket = socket::of(&scratch.dir);
@@ -126,7 +137,7 @@ impl Points {
         let hit = died(scratch);
         scratch.kill();
         scratch.start();
-        look(scratch, &round, &answered, |_| false);
+        look(scratch, &round, &answered, start_again);
         scratch.kill();
         self.rounds += 1;
         self.killed += u32::from(hit);
