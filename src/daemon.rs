@@ -135,10 +135,11 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let (facts, facts_inbox) = mpsc::unbounded_channel();
     let hub = Arc::new(Hub::default());
     let told = facts.clone();
-    let queues = queue_door::queues(hub.clone(), move |pool, counts| {
+    let tell = queue_door::gathered(move |pool, counts| {
         // The engine has ended: nobody is left to act on it.
         let _heard = told.send(Fact::Queue(pool.to_owned(), counts));
     });
+    let queues = queue_door::queues(hub.clone(), tell);
     let db = state.path.join("weir.db");
     let (store, stored) = Store::open(&db, &clock::boot_id(), queues).map_err(failure)?;
     stored.counts.iter().for_each(|(pool, counts)| hub.put(pool, counts.clone()));

@@ -54,8 +54,11 @@ impl StatusDir {
     /// Write this object's file; `None` removes it.
     pub fn put(&self, kind: Kind, name: &str, object: Option<Arc<Object>>) {
         let mut pending = self.shared.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        pending.0.insert((kind, name.to_owned()), object);
-        self.shared.changed.notify_one();
+        let removed = object.is_none();
+        // What waits already is written when its pause is over: the writer need not be told of every newer version.
+        if pending.0.insert((kind, name.to_owned()), object).is_none() || removed {
+            self.shared.changed.notify_one();
+        }
     }
 }
 

@@ -92,7 +92,7 @@ impl TaskFiles {
         }
         file.write_all(text.as_bytes())?;
         // Not emptied before: an empty file that is written makes some file systems write it out at once.
-        file.set_len(text.len() as u64)
+        if meta.len() > text.len() as u64 { file.set_len(text.len() as u64) } else { Ok(()) }
     }
 
     /// Take the result of a run, if it wrote one. What is no JSON is taken as text.

@@ -34,6 +34,10 @@ pub trait Host {
     fn perform(&mut self, pool: &Arc<PoolFacts>, action: &Action, task: Option<&Task>);
     /// What the run of a task has left behind: its result, and the end of its output.
     fn leavings(&mut self, task: &Task) -> (Option<serde_json::Value>, String);
+    /// Its result alone, where no rule asks for its output.
+    fn result(&mut self, task: &Task) -> Option<serde_json::Value> {
+        self.leavings(task).0
+    }
     /// These tasks are gone: their files go too.
     fn forget_tasks(&mut self, ids: Vec<u64>);
     /// Ask a source, then tell [`Fact::Answered`].

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -39,6 +40,48 @@ pub fn queues(hub: Arc<Hub>, tell: impl Fn(&str, QueueCounts) + Send + 'static) 
         tell(pool, counts);
     };
     Queues { work: super::queue::work, changed: Box::new(changed) }
+}
+
+/// In a line this long, one more or less changes nothing for any worker.
+const LONG: u64 = 256;
+/// What comes to a long line, or goes from it, is told together after this.
+const TOGETHER: Duration = Duration::from_millis(20);
+
+/// What was told of a queue last, and what is to be told together with what comes yet.
+#[derive(Default)]
+struct Line {
+    told: QueueCounts,
+    newer: Option<QueueCounts>,
+}
+
+/// Tell of changes one by one; of those to long lines together, so that a flood of submits does not wake the controller for
+/// each. Must be called inside the runtime.
+pub fn gathered(tell: impl Fn(&str, QueueCounts) + Send + Sync + 'static) -> impl Fn(&str, QueueCounts) + Send + 'static {
+    let (runtime, tell) = (tokio::runtime::Handle::current(), Arc::new(tell));
+    let lines: Arc<Mutex<BTreeMap<String, Line>>> = Arc::default();
+    move |pool, counts| {
+        let mut all = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if !all.contains_key(pool) {
+            all.insert(pool.to_owned(), Line::default());
+        }
+        let Some(line) = all.get_mut(pool) else { return };
+        let long = line.told.ready.min(counts.ready) >= LONG;
+        if !long || (line.told.leased, line.told.paused_until) != (counts.leased, counts.paused_until) {
+            *line = Line { told: counts.clone(), newer: None };
+            tell(pool, counts);
+        } else if line.newer.replace(counts).is_none() {
+            let (lines, tell, pool) = (lines.clone(), tell.clone(), pool.to_owned());
+            runtime.spawn(async move {
+                tokio::time::sleep(TOGETHER).await;
+                let mut all = lines.lock().unwrap_or_else(PoisonError::into_inner);
+                let Some(line) = all.get_mut(&pool) else { return };
+                if let Some(counts) = line.newer.take() {
+                    line.told = counts.clone();
+                    tell(&pool, counts);
+                }
+            });
+        }
+    }
 }
 
 /// The way to the queues.
@@ -83,4 +126,33 @@ pub struct Capacity {
     pub estimated_wait: Option<Span>,
     /// The queue rests until then.
     pub paused_until: Option<Wall>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_flood_to_a_long_line_is_told_together_and_everything_else_at_once() {
+        let (kept, told) = std::sync::mpsc::channel();
+        let tell = gathered(move |_, counts| kept.send((counts.ready, counts.leased)).unwrap());
+        let now = |ready, leased| tell("p", QueueCounts { ready, leased, ..QueueCounts::default() });
+        let next = || told.recv_timeout(Duration::from_secs(10)).unwrap();
+        (0..3).for_each(|ready| now(ready, 0));
+        assert_eq!([next(), next(), next()], [(0, 0), (1, 0), (2, 0)], "a short line");
+        now(LONG, 0);
+        (1..100).for_each(|more| now(LONG + more, 0));
+        let mut all = vec![next()];
+        while all.last() != Some(&(LONG + 99, 0)) {
+            all.push(next());
+        }
+        assert!(all.len() < 50, "together, and the last one of them: {all:?}");
+        now(LONG + 100, 0);
+        now(LONG + 101, 1);
+        while all.last() != Some(&(LONG + 101, 1)) {
+            all.push(next());
+        }
+        now(3, 1);
+        assert_eq!(next(), (3, 1), "short again, and nothing old between");
+    }
 }

@@ -171,7 +171,11 @@ impl Host for RealHost {
         let worker = task.worker.as_deref().unwrap_or_default();
         let place = crate::edge::slots::log_place(&self.files.state().join("run").join(&task.pool).join(worker), false);
         let begun = place.and_then(|(begun, _)| begun);
-        (self.files.take_result(worker, task.run), self.files.tail(task.id, begun))
+        (self.result(task), self.files.tail(task.id, begun))
+    }
+
+    fn result(&mut self, task: &Task) -> Option<serde_json::Value> {
+        self.files.take_result(task.worker.as_deref().unwrap_or_default(), task.run)
     }
 
     fn forget_tasks(&mut self, ids: Vec<u64>) {

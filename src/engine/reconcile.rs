@@ -167,6 +167,8 @@ impl<H: Host> Engine<H> {
         let Some(pool) = self.pools.get_mut(name) else { return Batch::default() };
         let mut batch = std::mem::take(&mut pool.pending);
         let id = |worker: &str| SlotId { pool: name.to_owned(), worker: worker.to_owned() };
+        // Of a slot that ended and starts again in one transaction, what it is after both.
+        batch.slots.retain(|(slot, _)| !plan.records.contains_key(&slot.worker));
         batch.slots.extend(plan.records.iter().map(|(worker, record)| (id(worker), Some(record.clone()))));
         let before = pool.stored.runs;
         for action in &plan.actions {

@@ -5,7 +5,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::sys;
 
@@ -53,7 +56,8 @@ impl Log {
         }
     }
 
-    /// A new run begins, with a file of its own or the slot's, and these limits: bytes a file, files, bytes a second.
+    /// A new run begins, with a file of its own or the slot's, and these limits: bytes a file, files, bytes a second. A file of its
+    /// own is made by the first byte: a thousand tasks that say nothing are not a thousand files.
     pub(super) fn begin(&mut self, own: &[u8], limits: (u64, u32, u64)) -> (u64, u64) {
         let path = if own.is_empty() { self.home.clone() } else { String::from_utf8_lossy(own).into_owned() };
         if path != self.path {
@@ -62,7 +66,7 @@ impl Log {
         self.limits = limits;
         self.tokens = limits.2;
         (self.filled, self.untold, self.dropped, self.last) = (sys::boot_ms(), 0, 0, 0);
-        self.open();
+        self.open(own.is_empty());
         self.position()
     }
 
@@ -147,7 +151,7 @@ impl Log {
 
     fn append(&mut self, bytes: &[u8]) {
         if self.file.is_none() {
-            self.open();
+            self.open(true);
         }
         let Some(file) = &mut self.file else {
             return self.drop_bytes(bytes.len(), || "the log cannot be opened".into());
@@ -189,9 +193,9 @@ impl Log {
         }
     }
 
-    fn open(&mut self) {
+    fn open(&mut self, make: bool) {
         let mut options = OpenOptions::new();
-        options.create(true).append(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
+        options.create(make).append(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
         self.file = options.open(&self.path).ok();
         self.size = self.file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |meta| meta.len());
     }
@@ -208,6 +212,13 @@ impl Log {
             let _moved = std::fs::rename(old(n - 1), old(n));
         }
         self.file = None;
-        self.open();
+        self.open(true);
     }
+}
+
+/// Whether there is something in a pipe.
+pub(super) fn readable(pipe: &File) -> bool {
+    let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+        && fds[0].revents().is_some_and(|e| e.contains(PollFlags::POLLIN))
 }

@@ -1,11 +1,13 @@
 //! What the shim leaves on disk: how the last run ended, and for people and recovery what runs now.
 //!
-//! The exit record is written before the end is told. Written aside and renamed: a reader sees a whole record or the one
+//! The exit record is written before the end is told. Written aside and put in place: a reader sees a whole record or the one
 //! before; synced when the daemon has been told. Numbers and one escaped text; the daemon's side reads it with a JSON library.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
+
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
 use super::wire::{Exit, State};
 
@@ -62,17 +64,21 @@ pub(super) fn running(dir: &str, state: &State) {
     let _written = put(&format!("{dir}/shim.json"), &text);
 }
 
+/// Two files change places for ever: one that is made and removed at each end makes a file system slow, and replacing one
+/// writes it out at once. Whoever still has the other one open may see the next record in it, never a half of this one.
 fn put(path: &str, text: &str) -> io::Result<File> {
     let aside = format!("{path}.tmp");
-    let mut file: File = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
-        .open(&aside)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
+    let mut file: File = options.open(&aside)?;
     file.write_all(text.as_bytes())?;
-    std::fs::rename(&aside, path)?;
+    if file.metadata()?.len() > text.len() as u64 {
+        file.set_len(text.len() as u64)?;
+    }
+    // There is none yet, or the file system cannot do it: the name is taken over then.
+    renameat2(AT_FDCWD, aside.as_str(), AT_FDCWD, path, RenameFlags::RENAME_EXCHANGE)
+        .map_err(io::Error::from)
+        .or_else(|_| std::fs::rename(&aside, path))?;
     Ok(file)
 }
 

@@ -16,7 +16,7 @@ use nix::sys::socket::{Backlog, getsockopt, sockopt};
 use nix::sys::stat::{Mode, umask};
 
 use super::child::{self, Child};
-use super::logs::Log;
+use super::logs::{Log, readable};
 use super::notify::Notify;
 use super::wire::{self, Command, Exit, Go, Phase, State};
 use super::{record, sys, tree};
@@ -30,6 +30,8 @@ const NOTIFY_BURST: u64 = 32;
 const NOTIFY_PAUSE_MS: u16 = 20;
 /// How soon a record that could not be written is tried again, in ms.
 const RECORD_RETRY_MS: u16 = 1000;
+/// The start of a run for a task is told after this, in ms: of one that is over by then, the end alone.
+const BRIEF_MS: u16 = 3;
 /// How soon a written record is synced, in ms: after the daemon has heard of the end, so that a restart does not wait for a disk.
 const RECORD_SYNC_MS: u16 = 20;
 
@@ -68,6 +70,8 @@ struct Shim {
     notified: u64,
     /// A notification waits for its turn to be told.
     later: bool,
+    /// Until when the start of the run is not worth telling, boot clock in ms.
+    brief: u64,
     dirty: bool,
 }
 
@@ -147,6 +151,7 @@ impl Shim {
             record: Record::Kept,
             notified: 0,
             later: false,
+            brief: 0,
             dirty: false,
         })
     }
@@ -201,6 +206,8 @@ impl Shim {
         ];
         let mut fds: Vec<PollFd<'_>> = sources.iter().flatten().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
         let timeout = match (self.later, &self.record) {
+            // Only a start that is held back is left untold.
+            _ if self.dirty => PollTimeout::from(BRIEF_MS),
             (true, _) => PollTimeout::from(NOTIFY_PAUSE_MS),
             (false, Record::Unsynced(_)) => PollTimeout::from(RECORD_SYNC_MS),
             (false, Record::Unwritten) => PollTimeout::from(RECORD_RETRY_MS),
@@ -447,6 +454,7 @@ impl Shim {
             self.go.env.push([b"NOTIFY_SOCKET=", notify.name.as_bytes()].concat());
         }
         self.started_wall = sys::wall_ms();
+        self.brief = if self.go.stdin.is_empty() { 0 } else { sys::boot_ms() + u64::from(BRIEF_MS) };
         self.failed.clear();
         // Whoever says go has the last end in its own store.
         self.record = Record::Kept;
@@ -472,7 +480,8 @@ impl Shim {
     }
 
     fn tell(&mut self) {
-        if !std::mem::take(&mut self.dirty) {
+        let begins = matches!(self.state.phase, Phase::Starting | Phase::Running);
+        if begins && sys::boot_ms() < self.brief || !std::mem::take(&mut self.dirty) {
             return;
         }
         (self.state.output, self.state.dropped) = (self.log.last, self.log.dropped);
@@ -484,10 +493,4 @@ impl Shim {
             self.daemon = None;
         }
     }
-}
-
-fn readable(pipe: &File) -> bool {
-    let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
-    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
-        && fds[0].revents().is_some_and(|e| e.contains(PollFlags::POLLIN))
 }

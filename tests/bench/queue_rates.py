@@ -1,31 +1,56 @@
 #!/usr/bin/env python3
 """How fast the queue is, as ratios to a bare SQLite commit loop on the same disk in the same run.
 
-    cargo build --release && tests/bench/queue_rates.py [--n 3000] [--weir target/release/weir]
+    cargo build --release && tests/bench/queue_rates.py [--n 3000] [--weir target/release/weir] [--only one,process] [--rounds 3]
 
-Prints, each per second: bare durable commits; submits over one kept connection; tasks submitted 100 at a time; tasks drained by two
-workers that complete and take the next in one call; tasks drained as a process each (/bin/true, two slots). Every answer is durable.
+Prints, each per second: submits over one kept connection; over 16; tasks submitted 100 at a time; tasks drained by two workers that
+complete and take the next in one call; tasks drained as a process each (/bin/true, two slots). Every answer is durable. Beside each
+stands what the bare loop (one row, one durable commit) reached just before it, and the daemon's and its shims' CPU time for each task:
+on a busy machine the rates move together, and the CPU time hardly. Of several rounds the medians.
 Start-up and places with many queued tasks: --queued 1000000.
 """
-import argparse, http.client, json, os, signal, socket, sqlite3, subprocess, sys, tempfile, threading, time
+import argparse, json, os, signal, socket, sqlite3, statistics, subprocess, sys, tempfile, threading, time
+
+PIECES = ["one", "sixteen", "batched", "lease", "process"]
+TICK = os.sysconf("SC_CLK_TCK")
 
 
-class Unix(http.client.HTTPConnection):
+class Unix:
+    """A client that costs little: what is measured is the other side."""
+
     def __init__(self, path):
-        super().__init__("weir", timeout=60)
-        self.path = path
-
-    def connect(self):
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(self.path)
+        self.sock.connect(path)
+        self.rest = b""
 
     def call(self, verb, path, body=None):
-        self.request(verb, path, json.dumps(body) if body is not None else None, {"content-type": "application/json"})
-        answer = self.getresponse()
-        text = answer.read()
-        if answer.status >= 300:
-            sys.exit(f"{verb} {path}: {answer.status} {text[:300]}")
-        return json.loads(text)
+        text = b"" if body is None else json.dumps(body).encode()
+        head = f"{verb} {path} HTTP/1.1\r\nhost: weir\r\ncontent-type: application/json\r\ncontent-length: {len(text)}\r\n\r\n"
+        self.sock.sendall(head.encode() + text)
+        status, answer = self.answer()
+        if status >= 300:
+            sys.exit(f"{verb} {path}: {status} {answer[:300]}")
+        return json.loads(answer)
+
+    def answer(self):
+        got = self.rest
+        while (end := got.find(b"\r\n\r\n")) < 0:
+            got += self.more()
+        lines = got[:end].lower().split(b"\r\n")
+        length = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), None)
+        if length is None:
+            sys.exit(f"an answer without a length: {got[:300]}")
+        need = end + 4 + length
+        while len(got) < need:
+            got += self.more()
+        self.rest = got[need:]
+        return int(lines[0].split()[1]), got[end + 4:need]
+
+    def more(self):
+        chunk = self.sock.recv(1 << 18)
+        if not chunk:
+            raise OSError("the daemon hung up")
+        return chunk
 
 
 def pool(name, extra, queue):
@@ -38,15 +63,33 @@ spec:
 """
 
 
-def bare(directory, n):
-    db = sqlite3.connect(f"{directory}/bare.db", isolation_level=None)
-    db.execute("pragma journal_mode=wal")
-    db.execute("pragma synchronous=full")
-    db.execute("create table t (id integer primary key, body text)")
-    begin = time.monotonic()
-    for i in range(n):
-        db.execute("insert into t (body) values (?)", (json.dumps({"n": i}),))
-    return n / (time.monotonic() - begin)
+class Bare:
+    """One row and one durable commit, again and again: what the disk gives."""
+
+    def __init__(self, directory):
+        self.db = sqlite3.connect(f"{directory}/bare.db", isolation_level=None)
+        self.db.execute("pragma journal_mode=wal")
+        self.db.execute("pragma synchronous=full")
+        self.db.execute("create table t (id integer primary key, body text)")
+
+    def rate(self, n):
+        begin = time.monotonic()
+        for i in range(n):
+            self.db.execute("insert into t (body) values (?)", (json.dumps({"n": i}),))
+        return n / (time.monotonic() - begin)
+
+
+def cpu(root):
+    """Seconds of CPU that a process, its children and those they have reaped have used."""
+    used, parents = {}, {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            fields = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents[int(pid)] = int(fields[1])
+        used[int(pid)] = sum(map(int, fields[11:15])) / TICK
+    return sum(seconds for pid, seconds in used.items() if root in (pid, parents[pid]))
 
 
 def weir(program, home):
@@ -68,21 +111,24 @@ def counts(conn, name):
     return conn.call("GET", f"/v1/pools/{name}/capacity")
 
 
-def beside(home, n, connections):
+def one(home, conn, n):
+    for i in range(n):
+        conn.call("POST", "/v1/pools/wait/tasks", {"payload": {"n": i}})
+
+
+def sixteen(home, conn, n):
     """Submits over several connections at once: what is joined in one commit."""
-    each = n // connections
-    def work():
-        conn = Unix(f"{home}/state/weir.sock")
-        for i in range(each):
-            conn.call("POST", "/v1/pools/wait/tasks", {"payload": {"n": i}})
-    begin = time.monotonic()
-    threads = [threading.Thread(target=work) for _ in range(connections)]
+    threads = [threading.Thread(target=one, args=(home, Unix(f"{home}/state/weir.sock"), n // 16)) for _ in range(16)]
     [t.start() for t in threads]
     [t.join() for t in threads]
-    return each * connections / (time.monotonic() - begin)
 
 
-def leases(home, total):
+def hundreds(name, conn, n):
+    for _ in range(n // 100):
+        conn.call("POST", f"/v1/pools/{name}/tasks", [{"payload": {"n": n}} for n in range(100)])
+
+
+def lease(home, conn, n):
     """Two workers of their own, as far as the daemon is concerned: complete and next in one call."""
     def work(n):
         conn = Unix(f"{home}/state/weir.sock")
@@ -90,23 +136,70 @@ def leases(home, total):
         task = conn.call("POST", "/v1/pools/lease/lease", me)["task"]
         while task:
             task = conn.call("POST", f"/v1/leases/{task['token']}/complete", {"next": {**me, "wait": "0s"}})["next"]
-    begin = time.monotonic()
     threads = [threading.Thread(target=work, args=(n,)) for n in range(2)]
     [t.start() for t in threads]
     [t.join() for t in threads]
-    return total / (time.monotonic() - begin)
+
+
+def process(home, conn, n):
+    while (now := counts(conn, "run"))["queued"] + now["running"]:
+        time.sleep(0.02)
+
+
+WORDS = {
+    "one": "submits, one connection", "sixteen": "submits, 16 connections", "batched": "submits, 100 at a time",
+    "lease": "drained by two workers", "process": "a process for each",
+}
+
+
+def piece(name, home, daemon, conn, n):
+    """How often a second, and the milliseconds of CPU for each."""
+    queue = {"lease": "lease", "process": "run"}.get(name)
+    if queue:
+        conn.call("POST", f"/v1/pools/{queue}/queue/pause", {})
+        hundreds(queue, conn, n)
+    before, begin = cpu(daemon.pid), time.monotonic()
+    if queue:
+        conn.call("POST", f"/v1/pools/{queue}/queue/resume", {})
+    work = {"one": one, "sixteen": sixteen, "batched": lambda home, conn, n: hundreds("wait", conn, n), "lease": lease, "process": process}
+    work[name](home, conn, n)
+    took = time.monotonic() - begin
+    return n / took, 1000 * (cpu(daemon.pid) - before) / n
+
+
+def many_queued(args, home, daemon, conn):
+    took = []
+    for i in range(300):
+        begin = time.monotonic()
+        conn.call("POST", "/v1/pools/wait/tasks", {"payload": {"n": i}})
+        took.append(1000 * (time.monotonic() - begin))
+    took.sort()
+
+    def timed(words, verb, path):
+        begin = time.monotonic()
+        conn.call(verb, path)
+        print(f"{words}: {1000 * (time.monotonic() - begin):.1f} ms")
+    timed("list of 500 of them", "GET", "/v1/tasks?pool=wait&state=Leased,Queued,Held&limit=500")
+    timed("list of 500 of all pools", "GET", "/v1/tasks?limit=500")
+    timed("the one in the middle", "GET", f"/v1/tasks/{args.n + args.queued // 2}")
+    rss = int(open(f"/proc/{daemon.pid}/statm").read().split()[1]) * 4 // 1024
+    print(f"with {args.queued} queued: submit p50 {took[150]:.2f} ms, p99 {took[297]:.2f} ms, daemon {rss} MiB resident")
 
 
 def main():
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--n", type=int, default=3000)
+    ask.add_argument("--rounds", type=int, default=1)
     ask.add_argument("--queued", type=int, default=0)
     ask.add_argument("--weir", default="target/release/weir")
+    ask.add_argument("--only", default=",".join(PIECES), help=f"of {','.join(PIECES)}")
     args = ask.parse_args()
+    n = args.n // 1600 * 1600 or 1600
     with tempfile.TemporaryDirectory(prefix="weir-rates-") as home:
         os.makedirs(f"{home}/specs")
         os.makedirs(f"{home}/state", mode=0o700)
-        capacity = max(10 * args.n, args.queued + 4 * args.n)
+        os.makedirs(f"{home}/bare/bare")
+        capacity = (4 * args.rounds + 4) * (2 * n) + args.queued
         specs = {
             "wait": pool("wait", 'replicas: 0\n  template: {command: ["true"]}', f"{{capacity: {capacity}}}"),
             "lease": pool("lease", 'replicas: 2\n  template: {command: [sleep, "1000"]}', f"{{delivery: Lease, capacity: {capacity}}}"),
@@ -114,46 +207,22 @@ def main():
         }
         for name, text in specs.items():
             open(f"{home}/specs/{name}.yaml", "w").write(text)
-        floor = bare(home, args.n)
-        print(f"bare durable commits        {floor:9.0f}/s")
-        show = lambda what, rate: print(f"{what:<27} {rate:9.0f}/s   {rate / floor:5.2f} of bare", flush=True)
+        # Not where the daemon watches for its specs.
+        bare = Bare(f"{home}/bare/bare")
         daemon, conn, _ = weir(os.path.abspath(args.weir), home)
         try:
-            begin = time.monotonic()
-            for i in range(args.n):
-                conn.call("POST", "/v1/pools/wait/tasks", {"payload": {"n": i}})
-            show("submits, one connection", args.n / (time.monotonic() - begin))
-            show("submits, 16 connections", beside(home, args.n, 16))
-            many = max(args.n, args.queued) // 100
-            begin = time.monotonic()
-            for i in range(many):
-                conn.call("POST", "/v1/pools/wait/tasks", [{"payload": {"n": n}} for n in range(100)])
-            show("submits, 100 at a time", 100 * many / (time.monotonic() - begin))
-            for i in range(args.n // 100):
-                conn.call("POST", "/v1/pools/lease/tasks", [{"payload": {"n": n}} for n in range(100)])
-            show("drained by two workers", leases(home, args.n // 100 * 100))
-            begin = time.monotonic()
-            for i in range(args.n // 100):
-                conn.call("POST", "/v1/pools/run/tasks", [{"payload": {"n": n}} for n in range(100)])
-            while (now := counts(conn, "run"))["queued"] + now["running"]:
-                time.sleep(0.05)
-            show("a process for each", args.n // 100 * 100 / (time.monotonic() - begin))
+            found = {name: [] for name in PIECES if name in args.only.split(",")}
+            for _ in range(args.rounds):
+                for name, rows in found.items():
+                    floor = bare.rate(n // 4)
+                    rate, used = piece(name, home, daemon, conn, 4 * n if name == "batched" else n)
+                    rows.append((rate, rate / floor, floor, used))
+            for name, rows in found.items():
+                rate, ratio, floor, used = (statistics.median(column) for column in zip(*rows))
+                print(f"{WORDS[name]:<27}{rate:7.0f}/s {ratio:6.2f} of bare ({floor:5.0f}/s) {used:6.3f} ms CPU each", flush=True)
             if args.queued:
-                took = []
-                for i in range(300):
-                    begin = time.monotonic()
-                    conn.call("POST", "/v1/pools/wait/tasks", {"payload": {"n": i}})
-                    took.append(1000 * (time.monotonic() - begin))
-                took.sort()
-                def timed(words, verb, path):
-                    begin = time.monotonic()
-                    conn.call(verb, path)
-                    print(f"{words}: {1000 * (time.monotonic() - begin):.1f} ms")
-                timed("list of 500 of them", "GET", "/v1/tasks?pool=wait&state=Leased,Queued,Held&limit=500")
-                timed("list of 500 of all pools", "GET", "/v1/tasks?limit=500")
-                timed("the one in the middle", "GET", f"/v1/tasks/{args.n + args.queued // 2}")
-                rss = int(open(f"/proc/{daemon.pid}/statm").read().split()[1]) * 4 // 1024
-                print(f"with {args.queued} queued: submit p50 {took[150]:.2f} ms, p99 {took[297]:.2f} ms, daemon {rss} MiB resident")
+                hundreds("wait", conn, args.queued)
+                many_queued(args, home, daemon, conn)
                 daemon.send_signal(signal.SIGKILL)
                 daemon.wait()
                 daemon, conn, took = weir(os.path.abspath(args.weir), home)

@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use super::{Shared, SlotEvent, exits, hunt, memory, spawn, users};
 use crate::edge::clock;
 use crate::model::quantity::Memory;
+use crate::model::template::Limits;
 use crate::model::time::Moment;
 use crate::model::worker::{Exit, ExitReason, Run, Seen, SlotId, SlotState, StartOrder, Stopping};
 use crate::shim::wire::{self, Command, Go, Phase, State};
@@ -55,6 +56,8 @@ struct Link {
     child: Option<Child>,
     /// Another daemon's shim, or our shim for another daemon, holds the slot.
     held: Option<Held>,
+    /// The cgroup of the last run, as long as nothing was killed in it: the next task is born there too.
+    clean: Option<String>,
     seen: Seen,
     cpu_ms: u64,
     cpu_at: Option<Moment>,
@@ -157,7 +160,8 @@ const HELD: &str = "another process holds this slot's lock";
 impl Link {
     fn new(shared: Arc<Shared>, slot: SlotId) -> Link {
         let (seen, cpu_at, refreshed, asked_at, memory) = (Seen::default(), None, None, None, None);
-        Link { shared, slot, shim: None, child: None, held: None, seen, cpu_ms: 0, cpu_at, refreshed, asked_at, memory }
+        let (shim, child, held, clean) = (None, None, None, None);
+        Link { shared, slot, shim, child, held, clean, seen, cpu_ms: 0, cpu_at, refreshed, asked_at, memory }
     }
 
     fn tell(&mut self, seen: Seen) {
@@ -193,12 +197,18 @@ impl Link {
     async fn obey(&mut self, wish: Wish) -> bool {
         match wish {
             Wish::Start(order) => self.start(*order).await,
-            Wish::Signal { incarnation, signal } => self.send(&Command::Signal { incarnation, signal }).await,
+            Wish::Signal { incarnation, signal } => {
+                self.clean = None;
+                self.send(&Command::Signal { incarnation, signal }).await;
+            }
             Wish::Kill { .. } if matches!(self.seen.state, SlotState::Lost { .. }) => {
                 (self.shim, self.held) = (None, None);
                 self.clear().await;
             }
-            Wish::Kill { incarnation } => self.send(&Command::Kill { incarnation }).await,
+            Wish::Kill { incarnation } => {
+                self.clean = None;
+                self.send(&Command::Kill { incarnation }).await;
+            }
             Wish::Refresh { memory } => {
                 self.memory = if memory { self.look_at_memory().await } else { None };
                 self.asked_at = Some(clock::now().mono);
@@ -246,8 +256,7 @@ impl Link {
             self.shim = Some(Shim { stream, buffer: Vec::new(), pid });
             self.child = Some(child);
         }
-        let pid = self.shim.as_ref().and_then(|shim| shim.pid);
-        match self.shared.config.driver.place(&self.slot, pid, limits).await {
+        match self.place(limits, (new, !go.stdin.is_empty())).await {
             Ok(cgroup) => go.cgroup = cgroup.into_bytes(),
             Err(why) => {
                 if new {
@@ -261,6 +270,21 @@ impl Link {
         self.seen.state = SlotState::Starting { incarnation, since: clock::now().mono };
         self.send_bytes(&command).await;
         Ok(())
+    }
+
+    /// The cgroup for a run. To make one anew costs more than a short task: the next task goes where the one before ended by
+    /// itself, unless its limits are to be counted from zero.
+    async fn place(&mut self, limits: Option<Limits>, (new, task): (bool, bool)) -> Result<String, String> {
+        let again = task && !new && limits.is_none();
+        let cgroup = match self.clean.take().filter(|_| again) {
+            Some(cgroup) => cgroup,
+            None => {
+                let pid = self.shim.as_ref().and_then(|shim| shim.pid);
+                self.shared.config.driver.place(&self.slot, pid, limits).await?
+            }
+        };
+        self.clean = limits.is_none().then(|| cgroup.clone());
+        Ok(cgroup)
     }
 
     fn go(&self, order: StartOrder) -> Result<Go, String> {
@@ -300,6 +324,9 @@ impl Link {
         let now = clock::now().mono;
         if state.phase == Phase::Held {
             return self.hold_off(state.pid);
+        }
+        if state.phase == Phase::Clearing || state.stop > 0 {
+            self.clean = None;
         }
         if let Some(asked) = self.asked_at.take() {
             // Ten milliseconds of CPU is what looking at the clock costs in a quiet program.
@@ -363,7 +390,7 @@ impl Link {
         let Some(mut held) = self.held.take() else { return };
         let dir = self.shared.dir(&self.slot);
         if hunt::is_free(&dir) {
-            let exit = self.last_end(&dir);
+            let exit = self.last_end(&dir, self.begun());
             self.tell(Seen { state: SlotState::Vacant, shim: None, exit });
         } else if held.by.as_ref().is_some_and(has_ended) {
             // The worker runs on for whoever comes: that is us again.
@@ -376,7 +403,7 @@ impl Link {
 
     /// The conversation has ended. A shim lets go of a daemon that does not read (it was stopped for long): it is met again.
     async fn cut_off(&mut self) {
-        self.shim = None;
+        (self.shim, self.clean) = (None, None);
         if !self.meet().await {
             self.clear().await;
         }
@@ -390,7 +417,8 @@ impl Link {
             tokio::time::sleep(pause(0)).await;
         }
         // What a run without a record left behind may have let go of the lock: it is looked for once in any case.
-        let mut found = usize::from(self.unrecorded(&dir).is_some());
+        let begun = self.begun();
+        let mut found = usize::from(self.unrecorded(&dir, begun).is_some());
         let mut looks = 0;
         while found > 0 || !hunt::is_free(&dir) {
             if looks == 0 {
@@ -407,25 +435,29 @@ impl Link {
             // It held the lock and does no more: it has ended, or does so at once.
             let _reaped = tokio::task::spawn_blocking(move || child.wait()).await;
         }
-        let exit = self.last_end(&dir);
+        let exit = self.last_end(&dir, begun);
         self.tell(Seen { state: SlotState::Vacant, shim: None, exit });
     }
 
-    /// The run that was started and left no record of its end.
-    fn unrecorded(&self, dir: &std::path::Path) -> Option<u64> {
-        let running = match &self.seen.state {
+    /// The run that was told of as begun; 0 if none was. Whoever tells of a slot as lost has to ask before.
+    fn begun(&self) -> u64 {
+        match &self.seen.state {
             SlotState::Running(run) => run.incarnation,
             SlotState::Starting { incarnation, .. } => *incarnation,
             SlotState::Unknown | SlotState::Vacant | SlotState::Lost { .. } => 0,
-        };
-        let started = exits::last_started(dir).unwrap_or(0).max(running);
+        }
+    }
+
+    /// The run that was started and left no record of its end.
+    fn unrecorded(&self, dir: &std::path::Path, begun: u64) -> Option<u64> {
+        let started = exits::last_started(dir).unwrap_or(0).max(begun);
         let known = exits::read(dir).map_or(0, |exit| exit.incarnation);
         (started > known.max(self.seen.exit.as_ref().map_or(0, |exit| exit.incarnation))).then_some(started)
     }
 
     /// How the last run ended: its record, or Unknown when it left none.
-    fn last_end(&self, dir: &std::path::Path) -> Option<Exit> {
-        let incarnation = self.unrecorded(dir);
+    fn last_end(&self, dir: &std::path::Path, begun: u64) -> Option<Exit> {
+        let incarnation = self.unrecorded(dir, begun);
         incarnation
             .map(|incarnation| Exit { incarnation, reason: ExitReason::Unknown, finished: clock::now().wall, ..Exit::default() })
             .or_else(|| {

@@ -118,7 +118,7 @@ fn placed(db: &Connection, all: Vec<Found>) -> rusqlite::Result<Vec<(Task, Optio
             let line = (task.pool.clone(), task.worker.clone().unwrap_or_default());
             let place = match places.get(&line) {
                 Some(before) => before + 1,
-                None => position(db, &task, rank, 0)?,
+                None => position(db, &task, rank, 0)?.position,
             };
             places.insert(line, place);
             Some(place)

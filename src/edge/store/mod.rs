@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::mpsc;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, params};
 
 use self::tasks::Tasks;
@@ -77,7 +78,7 @@ impl Store {
         private(path).map_err(|e| format!("{}: {e}", path.display()))?;
         let mut db = Connection::open(path).map_err(said)?;
         db.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=5000; PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF; PRAGMA cache_size=-4096; PRAGMA wal_autocheckpoint=4000;").map_err(said)?;
-        db.set_prepared_statement_cache_capacity(STATEMENTS);
+        plan_once(&db).map_err(said)?;
         schema::migrate(&mut db).map_err(|e| format!("{}: {e}", path.display()))?;
         let stored = load(&db, boot).map_err(said)?;
         let (work, inbox) = mpsc::channel();
@@ -91,6 +92,12 @@ impl Store {
             done(Err("the store has ended".into()));
         }
     }
+}
+
+/// Statements are kept ready, and planned once: else SQLite plans those anew whose values could mean another partial index.
+fn plan_once(db: &Connection) -> rusqlite::Result<()> {
+    db.set_prepared_statement_cache_capacity(STATEMENTS);
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 /// The file is its owner's alone; what SQLite puts beside it takes its mode.

@@ -33,7 +33,7 @@ impl Reader {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(path, flags).map_err(|e| format!("{shown}: {e}"))?;
         db.busy_timeout(std::time::Duration::from_secs(5)).map_err(|e| format!("{shown}: {e}"))?;
-        db.set_prepared_statement_cache_capacity(super::STATEMENTS);
+        super::plan_once(&db).map_err(|e| format!("{shown}: {e}"))?;
         Ok(Reader { db, path: shown })
     }
 

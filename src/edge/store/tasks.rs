@@ -19,6 +19,17 @@ use crate::model::time::Wall;
 pub struct Tasks<'t> {
     turn: &'t Transaction<'t>,
     touched: RefCell<BTreeMap<String, Changes>>,
+    /// The last in a pool's line, as long as it is known: the tasks of one call come one behind the other.
+    last: RefCell<Option<Last>>,
+}
+
+/// The last of the tasks of a pool that could be taken by anybody.
+struct Last {
+    pool: String,
+    id: u64,
+    rank: i64,
+    /// How many there are, as far as they are in the counts.
+    written: i64,
 }
 
 /// What a transaction adds to the counts of a pool, by phase: written once, at its end.
@@ -27,7 +38,7 @@ type Changes = [i64; PHASES];
 impl<'t> Tasks<'t> {
     /// The tables, inside this transaction.
     pub fn new(turn: &'t Transaction<'t>) -> Tasks<'t> {
-        Tasks { turn, touched: RefCell::default() }
+        Tasks { turn, touched: RefCell::default(), last: RefCell::default() }
     }
 
     /// Write the counts, and give the pools whose queues changed.
@@ -90,6 +101,14 @@ impl<'t> Tasks<'t> {
         ])?;
         task.id = self.turn.last_insert_rowid().cast_unsigned();
         self.count(&task.pool, phase(task), 1);
+        if phase(task) == READY
+            && task.worker.is_none()
+            && let Some(last) = &mut *self.last.borrow_mut()
+            && last.pool == task.pool
+            && last.rank <= rank
+        {
+            (last.id, last.rank) = (task.id, rank);
+        }
         Ok(())
     }
 
@@ -113,6 +132,7 @@ impl<'t> Tasks<'t> {
             body(task),
             task.result.as_ref().map(ToString::to_string),
         ])?;
+        *self.last.borrow_mut() = None;
         if phase(before) != phase(task) {
             self.count(&task.pool, phase(before), -1);
             self.count(&task.pool, phase(task), 1);
@@ -255,7 +275,14 @@ impl<'t> Tasks<'t> {
             return Ok(None);
         }
         let added = self.added(&task.pool, READY as usize..READY as usize + 1);
-        place::position(self.turn, task, rank, added).map(Some)
+        if let Some(last) = self.last.borrow().as_ref().filter(|last| last.id == task.id) {
+            return Ok(Some((last.written + added).max(1).cast_unsigned()));
+        }
+        let place = place::position(self.turn, task, rank, added)?;
+        if let Some(written) = place.written {
+            *self.last.borrow_mut() = Some(Last { pool: task.pool.clone(), id: task.id, rank, written });
+        }
+        Ok(Some(place.position))
     }
 
     /// How many tasks wait for, or are with, each of these workers; and where the turn is.
@@ -329,6 +356,16 @@ impl<'t> Tasks<'t> {
     }
 }
 
+/// The times that something of a pool is due at: of those that wait, of the queue, and of those that ended.
+const TIMES: &str = "SELECT (SELECT min(not_before) FROM tasks WHERE phase = 2 AND pool = ?1), \
+    (SELECT min(expires) FROM tasks WHERE phase < 4 AND pool = ?1), \
+    (SELECT paused_until FROM queues WHERE pool = ?1), (SELECT paused_why FROM queues WHERE pool = ?1), \
+    (SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = 5 AND pool = ?1), \
+    (SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = 6 AND pool = ?1), \
+    (SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = 7 AND pool = ?1), \
+    (SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = 8 AND pool = ?1), \
+    (SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = 9 AND pool = ?1)";
+
 /// What stands in the queue of a pool.
 ///
 /// # Errors
@@ -349,21 +386,14 @@ pub fn counts(db: &rusqlite::Connection, pool: &str) -> rusqlite::Result<QueueCo
             SUCCEEDED.. | i64::MIN..0 => {}
         }
     }
-    let time = |sql: &str| -> rusqlite::Result<Option<Wall>> {
-        Ok(db.prepare_cached(sql)?.query_row([pool], |row| row.get::<_, Option<i64>>(0)).optional()?.flatten().map(Wall))
-    };
-    let due = time("SELECT min(not_before) FROM tasks WHERE phase = 2 AND pool = ?1")?;
-    let expiry = time("SELECT min(expires) FROM tasks WHERE phase < 4 AND pool = ?1")?;
-    counts.paused_until = time("SELECT paused_until FROM queues WHERE pool = ?1")?;
-    if counts.paused_until.is_some() {
-        let sql = "SELECT paused_why FROM queues WHERE pool = ?1";
-        counts.paused_why = db.prepare_cached(sql)?.query_row([pool], |row| row.get(0))?;
-    }
-    for phase in ENDED {
-        let first = time(&format!("SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = {phase} AND pool = ?1"))?;
-        let kept = if phase == SUCCEEDED { &mut counts.succeeded } else { &mut counts.failed };
-        *kept = [*kept, first].into_iter().flatten().min();
-    }
+    let (due, expiry, paused_why) = db.prepare_cached(TIMES)?.query_row([pool], |row| {
+        let time = |at: usize| row.get::<_, Option<i64>>(at).map(|ms| ms.map(Wall));
+        counts.paused_until = time(2)?;
+        counts.succeeded = time(4)?;
+        counts.failed = [time(5)?, time(6)?, time(7)?, time(8)?].into_iter().flatten().min();
+        Ok((time(0)?, time(1)?, row.get::<_, Option<String>>(3)?))
+    })?;
+    counts.paused_why = paused_why.filter(|_| counts.paused_until.is_some()).unwrap_or_default();
     counts.next = [due, expiry, counts.paused_until].into_iter().flatten().min();
     Ok(counts)
 }

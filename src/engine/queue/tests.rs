@@ -131,6 +131,29 @@ fn keyed(key: &str, priority: u8) -> NewTask {
 }
 
 #[test]
+fn places_in_one_call_are_those_of_calls_one_by_one() {
+    let queue = Arc::new(Queue::default());
+    let tasks: Vec<NewTask> = [5, 5, 0, 9, 5, 1, 0, 0, 9, 3, 5, 5]
+        .iter()
+        .enumerate()
+        .map(|(n, priority)| NewTask {
+            priority: *priority,
+            key: (n % 5 == 4).then(|| "k".to_owned()),
+            idempotency_key: (n % 4 == 3).then(|| "same".to_owned()),
+            ..NewTask::default()
+        })
+        .collect();
+    let (one, many) = (World::new(), World::new());
+    for world in [&one, &many] {
+        // Not the first of their pool, and not the only pool.
+        world.submit(&queue, vec![plain(0), plain(2)]).unwrap();
+    }
+    let one_by_one: Vec<Submitted> = tasks.iter().flat_map(|task| one.submit(&queue, vec![task.clone()]).unwrap()).collect();
+    let places = |all: Vec<Submitted>| -> Vec<(u64, Option<u64>)> { all.iter().map(|s| (s.task.id, s.position)).collect() };
+    assert_eq!(places(many.submit(&queue, tasks).unwrap()), places(one_by_one));
+}
+
+#[test]
 fn places_follow_priority_and_age_and_are_told_at_submit() {
     let (mut world, queue) = (World::new(), rules(Delivery::Process));
     let place = |world: &World, priority| world.submit(&queue, vec![plain(priority)]).unwrap()[0].position;
