@@ -20,6 +20,7 @@ pub mod daemon;
 pub mod decide;
 pub mod edge;
 pub mod engine;
+pub mod install;
 pub mod model;
 pub mod plan;
 pub mod serve;

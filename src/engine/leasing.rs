@@ -114,6 +114,9 @@ impl Handle {
         if now > run {
             return May::No(conflict(format!("run {run} of worker {worker} is over: this is run {now}")));
         }
+        if found.status.draining {
+            return May::No(conflict(format!("worker {worker} is being drained: it takes no more tasks")));
+        }
         match found.status.phase {
             Phase::Running | Phase::Ready | Phase::Busy | Phase::Starting => May::Yes,
             Phase::Terminating | Phase::Stuck => May::No(conflict(format!("worker {worker} is being stopped: it takes no task"))),

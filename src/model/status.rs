@@ -210,6 +210,9 @@ pub struct WorkerStatus {
     pub ready: bool,
     /// Says it is busy.
     pub busy: bool,
+    /// It takes no more tasks, and ends when it is idle.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub draining: bool,
     /// Times it was started again after an end that was not asked for.
     pub restarts: u32,
     /// When this run started.

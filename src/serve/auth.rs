@@ -137,6 +137,8 @@ pub const TABLE: &[(&str, &str, Role)] = &[
     ("POST", "/v1/leases/{}/{}", Role::Operate),
     ("GET", "/v1/policies/{}/{}", Role::View),
     ("POST", "/v1/policies/{}/{}", Role::Operate),
+    ("GET", "/v1/usage", Role::View),
+    ("POST", "/v1/workers/{}/drain", Role::Operate),
     ("GET", "/v1/tasks", Role::View),
     ("GET", "/v1/tasks/{}", Role::View),
     ("DELETE", "/v1/tasks/{}", Role::Operate),

@@ -18,6 +18,7 @@ mod routes;
 mod streams;
 mod tasks;
 mod tcp;
+mod usage;
 pub mod wire;
 mod write;
 

@@ -17,6 +17,7 @@ mod exits;
 mod hunt;
 mod link;
 mod spawn;
+mod used;
 mod users;
 
 use std::collections::BTreeMap;

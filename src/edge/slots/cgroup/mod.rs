@@ -104,6 +104,15 @@ impl Driver {
         Ok(path.display().to_string())
     }
 
+    /// The cgroup of the slot's worker, if there are cgroups; whether there is one now is not looked at.
+    pub(super) fn worker_dir(&self, slot: &SlotId) -> Option<PathBuf> {
+        match self {
+            Driver::Systemd(systemd) => Some(systemd.worker_dir(slot)),
+            Driver::Cgroupfs(root) => Some(cgroupfs::dir(root, slot)),
+            Driver::None => None,
+        }
+    }
+
     /// Kill whatever is in the slot's cgroup.
     pub(super) fn kill(&self, slot: &SlotId) {
         match self {

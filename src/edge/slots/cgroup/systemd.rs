@@ -70,7 +70,8 @@ impl Systemd {
         (self.names.slice(pool), self.root.join(self.names.pool_dir(pool)))
     }
 
-    fn worker_dir(&self, slot: &SlotId) -> PathBuf {
+    /// The cgroup that a slot's worker is born in.
+    pub(super) fn worker_dir(&self, slot: &SlotId) -> PathBuf {
         self.root.join(self.names.slot_dir(slot)).join("w")
     }
 
