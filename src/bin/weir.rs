@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use weir::crds;
 use weir::ctl;
 use weir::daemon::{self, OnExit, Options};
+use weir::doctor;
 use weir::install;
 use weir::model::time::Span;
 use weir::plan;
@@ -26,6 +28,7 @@ Examples:
   weir plan specs/                      what would change if these were the specs
   weir simulate --spec specs/web.yaml --backlog trace.csv    what a spec would have made of a backlog
   weir schema WorkerPool > pool.json    JSON Schema for editors
+  weir doctor                           what works on this machine
   sudo weir install                     run it as a service from boot on"
 )]
 struct Cli {
@@ -85,6 +88,27 @@ Examples:
     Schema {
         /// WorkerPool or ResourcePolicy; without it both.
         kind: Option<String>,
+    },
+    /// Print CustomResourceDefinitions of WorkerPool and ResourcePolicy, for a cluster that is to hold the same documents.
+    #[command(after_help = "\
+Examples:
+  weir crds | kubectl apply -f -")]
+    Crds,
+    /// Tell what works on this machine, what does not, and how to get it. No daemon needed; nothing is changed.
+    #[command(after_help = "\
+Examples:
+  weir doctor
+  weir doctor --state /var/lib/weir
+  weir doctor -o json | jq '.[] | select(.state != \"ok\")'
+
+Exit codes: 0 weir runs here, well or less well; 1 it cannot run here; 2 used wrongly.")]
+    Doctor {
+        /// The state directory that is meant [default: $WEIR_STATE, ./.weir, $XDG_STATE_HOME/weir, /var/lib/weir]
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+        /// How to print it
+        #[arg(short, long, value_enum, default_value = "table")]
+        output: Shape,
     },
     /// Write the systemd unit, completions for shells, and man pages, where this system looks for them.
     ///
@@ -283,6 +307,8 @@ fn main() -> ExitCode {
         }
         Command::Simulate(flags) => simulate(*flags),
         Command::Schema { kind } => validate::schema(kind.as_deref()),
+        Command::Crds => crds::run(),
+        Command::Doctor { state, output } => doctor::run(state_dir(state), output == Shape::Json),
         Command::Install(flags) => {
             let Install { user, dry_run, force, specs, state } = flags;
             let options = install::Options { user, specs, state, dry_run, force };

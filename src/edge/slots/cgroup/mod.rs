@@ -42,6 +42,11 @@ impl fmt::Display for Driver {
     }
 }
 
+/// Where cgroup v2 is mounted, if it is.
+pub fn mounted() -> Option<PathBuf> {
+    subtree::mount()
+}
+
 /// Tells state directories apart in the names of cgroups: 8 hex of the path.
 fn id(state: &Path) -> String {
     Sha256::digest(state.as_os_str().as_encoded_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
