@@ -174,6 +174,32 @@ fn drains_are_asked_for() {
     assert_eq!(world.ctl("top pools").out.lines().next(), Some("NAME    CPU(cores)   MEMORY(bytes)   TASKS   WORKERS"));
 }
 
+/// What a shell that asks is offered for the last word of a line.
+fn offered(world: &World, line: &[&str]) -> Vec<String> {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ctl"));
+    command.env_clear().env("WEIR_STATE", &world.state).env("WEIR_COMPLETE", "bash").env("_CLAP_IFS", "\n");
+    command.env("_CLAP_COMPLETE_INDEX", (line.len() - 1).to_string()).arg("--").args(line).current_dir(world.scratch());
+    let ran = Ran::of(command.output().unwrap());
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{line:?}");
+    ran.out.lines().map(|word| word.trim().to_owned()).collect()
+}
+
+#[test]
+fn a_shell_is_offered_names_with_and_without_a_daemon() {
+    let mut world = World::furnished();
+    assert_eq!(offered(&world, &["ctl", "describe", "pool/"]), ["pool/batch", "pool/web"]);
+    assert_eq!(offered(&world, &["ctl", "describe", "worker", "web-"]), ["web-0", "web-1", "web-2"]);
+    assert_eq!(offered(&world, &["ctl", "scale", "w"]), ["web"]);
+    assert!(offered(&world, &["ctl", "rollo"]).contains(&"rollout".to_owned()));
+    let status = world.state.join("status/workerpools");
+    std::fs::create_dir_all(&status).unwrap();
+    std::fs::write(status.join("filed.yaml"), "broken: [").unwrap();
+    assert!(world.end());
+    assert_eq!(offered(&world, &["ctl", "describe", "pool/"]), ["pool/filed"], "from the files");
+    std::fs::remove_dir_all(&status).unwrap();
+    assert_eq!(offered(&world, &["ctl", "describe", "pool/"]), [""; 0], "nothing, and no words");
+}
+
 /// An editor that notes what it was shown and then runs a script. Given to `sh`, not executed: a file that was just written
 /// may still be open for writing in a child that another test is starting.
 fn editor(world: &World, script: &str) -> String {

@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 
 use super::file::File;
+use crate::ctl::complete;
 
 /// All man pages of a program.
 pub(super) fn man(command: &Command, dir: &Path) -> Vec<File> {
@@ -37,9 +38,14 @@ pub(super) fn completions(name: &str, command: &Command, share: &Path) -> Vec<Fi
         (Shell::Fish, format!("fish/vendor_completions.d/{name}.fish")),
     ];
     let one = |(shell, place): (Shell, String)| {
-        let mut script = Vec::new();
-        clap_complete::generate(shell, &mut command.clone(), name, &mut script);
-        File::new(share.join(place), String::from_utf8_lossy(&script).into_owned(), "#")
+        // The client's completes names too, by asking it.
+        let asking = (name == "ctl").then(|| complete::script(&shell.to_string()).ok()).flatten();
+        let script = asking.unwrap_or_else(|| {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command.clone(), name, &mut script);
+            String::from_utf8_lossy(&script).into_owned()
+        });
+        File::new(share.join(place), script, "#")
     };
     places.into_iter().map(one).collect()
 }
