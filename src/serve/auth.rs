@@ -138,6 +138,7 @@ pub const TABLE: &[(&str, &str, Role)] = &[
     ("GET", "/v1/policies/{}/{}", Role::View),
     ("POST", "/v1/policies/{}/{}", Role::Operate),
     ("GET", "/v1/usage", Role::View),
+    ("GET", "/v1/events", Role::View),
     ("POST", "/v1/workers/{}/drain", Role::Operate),
     ("GET", "/v1/tasks", Role::View),
     ("GET", "/v1/tasks/{}", Role::View),

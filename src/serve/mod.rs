@@ -6,6 +6,7 @@
 mod app;
 pub mod auth;
 mod document;
+mod events;
 pub mod hooks;
 mod kube;
 mod leases;
