@@ -53,10 +53,11 @@ examples! {
     agent_queue: "agent-queue",
     task_server: "task-server",
     forge_dispatch: "forge-dispatch",
+    agents_with_limits: "agents-with-limits",
 }
 
-/// Those that need a server and packages: `tests/queues` runs them, here their documents are looked at.
-const ELSEWHERE: &[&str] = &["rq-redis", "celery"];
+/// Those that need a server and packages, or systemd: `tests/queues` and `tests/vm` run them, here their documents are looked at.
+const ELSEWHERE: &[&str] = &["rq-redis", "celery", "autocoder"];
 
 #[test]
 fn those_that_run_elsewhere_are_valid() {
@@ -94,7 +95,8 @@ fn run(folder: &str) {
         }
         "queue-ratio" => works_off_a_spool(&mut world),
         "gitea-agents" => follows_its_issues(&mut world, &forge),
-        "agent-queue" => works_off_tasks(&mut world),
+        "agent-queue" => works_off_tasks(&mut world, "agent"),
+        "agents-with-limits" => works_off_tasks(&mut world, "agents"),
         "task-server" => serves_tasks(&mut world),
         "forge-dispatch" => takes_what_a_forge_sends(&mut world),
         _ => {}
@@ -119,11 +121,11 @@ fn works_off_a_spool(world: &mut World) {
 }
 
 /// Five tasks for three agents: all are done, each with its result, and the answer of one comes with its submit.
-fn works_off_tasks(world: &mut World) {
+fn works_off_tasks(world: &mut World, pool: &str) {
     for number in 0..4 {
-        world.ctl(&["submit", "agent", "--", &format!("{{\"prompt\": \"task number {number}\"}}")]);
+        world.ctl(&["submit", pool, "--", &format!("{{\"prompt\": \"task number {number}\"}}")]);
     }
-    let answer = world.ctl(&["submit", "agent", "--wait=30s", "-o", "json", "--", "{\"prompt\": \"one two three\"}"]);
+    let answer = world.ctl(&["submit", pool, "--wait=30s", "-o", "json", "--", "{\"prompt\": \"one two three\"}"]);
     let task: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
     assert_eq!((&task["state"], &task["result"]["words"]), (&"Succeeded".into(), &3.into()), "{answer}");
     world.wait_for("all tasks to be done", |world| world.tasks("Succeeded") == 5);

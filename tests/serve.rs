@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something fails")]
 
 mod served;
+#[path = "served/watches.rs"]
+mod watches;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -128,9 +130,14 @@ fn what_is_wrong_is_a_status() {
         );
     }
     assert!(
-        world.asked().iter().all(|ask| ["text", "prune", "Apply { text: \"kind", "Replace { pool: \"web\", text: \"\""]
-            .iter()
-            .any(|word| ask.starts_with(word))),
+        world.asked().iter().all(|ask| [
+            "text",
+            "prune",
+            "Apply { text: \"kind",
+            "Replace { kind: WorkerPool, name: \"web\", text: \"\""
+        ]
+        .iter()
+        .any(|word| ask.starts_with(word))),
         "{:?}",
         world.asked()
     );
@@ -166,11 +173,11 @@ fn writes_are_asked_of_the_engine() {
         "text web".to_owned(),
         "Scale { pool: \"web\", replicas: 5 }".into(),
         "text web".into(),
-        format!("Replace {{ pool: \"web\", text: {labelled:?}, version: \"one\" }}"),
+        format!("Replace {{ kind: WorkerPool, name: \"web\", text: {labelled:?}, version: \"one\" }}"),
         "Scale { pool: \"web\", replicas: 4 }".into(),
         "dry Scale { pool: \"web\", replicas: 2 }".into(),
-        "dry Delete { pool: \"web\" }".into(),
-        "Delete { pool: \"web\" }".into(),
+        "dry Delete { kind: WorkerPool, name: \"web\" }".into(),
+        "Delete { kind: WorkerPool, name: \"web\" }".into(),
         "restart web-0".into(),
         "prune good".into(),
     ];

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::meters::Meters;
+use crate::model::policy_status::ForecastStatus;
 use crate::model::status::{Kind, Object};
 
 /// Changes kept for watchers that lag: about 4 MiB at worst.
@@ -45,11 +46,13 @@ pub struct Board {
     versions: watch::Sender<u64>,
     /// What was counted beside them.
     pub meters: Meters,
+    /// What is expected of each policy's target, with the way there, which is too long for the object.
+    forecasts: Mutex<BTreeMap<String, ForecastStatus>>,
 }
 
 impl Default for Board {
     fn default() -> Board {
-        Board { state: Mutex::default(), versions: watch::Sender::new(0), meters: Meters::default() }
+        Board { state: Mutex::default(), versions: watch::Sender::new(0), meters: Meters::default(), forecasts: Mutex::default() }
     }
 }
 
@@ -57,6 +60,21 @@ impl Board {
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic while the lock was held can only have been in a clone: the state is whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forecasts(&self) -> MutexGuard<'_, BTreeMap<String, ForecastStatus>> {
+        // Each is put there whole.
+        self.forecasts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// This is expected of the target of a policy.
+    pub fn foresee(&self, policy: &str, forecast: ForecastStatus) {
+        self.forecasts().insert(policy.to_owned(), forecast);
+    }
+
+    /// What is expected of the target of a policy; absent: nobody has looked yet.
+    pub fn foreseen(&self, policy: &str) -> Option<ForecastStatus> {
+        self.forecasts().get(policy).cloned()
     }
 
     /// Start counting versions from here (a restarted daemon goes on above its predecessor's).
@@ -98,6 +116,9 @@ impl Board {
 
     /// Take an object away.
     pub fn remove(&self, kind: Kind, name: &str) -> bool {
+        if kind == Kind::Policy {
+            self.forecasts().remove(name);
+        }
         let mut state = self.state();
         let Some(object) = state.objects.remove(&(kind, name.to_owned())) else { return false };
         let object = Arc::new(stamped((*object).clone(), state.version + 1));

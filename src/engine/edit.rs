@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::handle::{Denied, DocumentText, Edit, Edited};
 use super::specs_door::SpecsDoor;
-use crate::edge::specs::{annotations, documents, policy_words, write};
+use crate::edge::specs::{documents, write};
 use crate::model::document::{self, Document};
 use crate::model::listing::Listing;
 use crate::model::meta::Kind;
@@ -21,24 +21,12 @@ pub(super) fn apply(specs: &SpecsDoor, edit: &Edit, dry_run: bool, read_only: bo
     specs.locked(|listing| match edit {
         Edit::Apply { text } => apply_all(specs, listing, text, dry_run),
         Edit::Scale { pool, replicas } => {
-            change(specs, listing, pool, ("scaled", dry_run), |text| write::set_replicas(text, pool, *replicas).map(Some))
+            let set = |text: &str| write::set_replicas(text, pool, *replicas).map(Some);
+            change(specs, listing, (Kind::WorkerPool, pool), ("scaled", dry_run), set)
         }
-        Edit::Annotate { pool, key, value } => change(specs, listing, pool, ("annotated", dry_run), |text| {
-            annotations::set_annotation(text, pool, key, value.as_deref()).map(Some)
-        }),
-        Edit::Set { policy, field, value } => {
-            let set = |text: &str| policy_words::set(text, policy, *field, value).map(Some);
-            change_of(specs, listing, (Kind::ResourcePolicy, policy), ("configured", dry_run), set)
-        }
-        Edit::DeletePolicy { policy } => {
-            let kind = Kind::ResourcePolicy;
-            change_of(specs, listing, (kind, policy), ("deleted", dry_run), |text| {
-                documents::remove_document(text, kind.name(), policy)
-            })
-        }
-        Edit::Replace { pool, text, version } => replace(specs, listing, (pool, text, version), dry_run),
-        Edit::Delete { pool } => change(specs, listing, pool, ("deleted", dry_run), |text| {
-            documents::remove_document(text, Kind::WorkerPool.name(), pool)
+        Edit::Replace { kind, name, text, version } => replace(specs, listing, (*kind, name), (text, version), dry_run),
+        Edit::Delete { kind, name } => change(specs, listing, (*kind, name), ("deleted", dry_run), |text| {
+            documents::remove_document(text, kind.name(), name)
         }),
     })
 }
@@ -46,21 +34,11 @@ pub(super) fn apply(specs: &SpecsDoor, edit: &Edit, dry_run: bool, read_only: bo
 fn change(
     specs: &SpecsDoor,
     listing: &Listing,
-    pool: &str,
-    how: (&'static str, bool),
-    edit: impl FnOnce(&str) -> Result<Option<String>, String>,
-) -> Result<Vec<Edited>, Denied> {
-    change_of(specs, listing, (Kind::WorkerPool, pool), how, edit)
-}
-
-fn change_of(
-    specs: &SpecsDoor,
-    listing: &Listing,
     (kind, name): (Kind, &str),
     (verb, dry_run): (&'static str, bool),
     edit: impl FnOnce(&str) -> Result<Option<String>, String>,
 ) -> Result<Vec<Edited>, Denied> {
-    let path = home(specs, listing, kind, name)?.ok_or_else(|| not_found_of(specs, kind, name))?;
+    let path = home(specs, listing, kind, name)?.ok_or_else(|| not_found(specs, kind, name))?;
     let before = read(&path)?;
     let after = edit(&before).map_err(|why| refused(&path, why))?;
     let verb = if after.as_deref() == Some(&before) { "unchanged" } else { verb };
@@ -70,12 +48,12 @@ fn change_of(
     Ok(vec![Edited { kind, name: name.into(), verb }])
 }
 
-/// A pool's document as it stands in its file.
-pub(super) fn text(specs: &SpecsDoor, pool: &str) -> Result<DocumentText, Denied> {
+/// A document as it stands in its file.
+pub(super) fn text(specs: &SpecsDoor, kind: Kind, name: &str) -> Result<DocumentText, Denied> {
     specs.locked(|listing| {
-        let path = home(specs, listing, Kind::WorkerPool, pool)?.ok_or_else(|| not_found(specs, pool))?;
+        let path = home(specs, listing, kind, name)?.ok_or_else(|| not_found(specs, kind, name))?;
         let whole = read(&path)?;
-        let found = documents::standing(&whole, Kind::WorkerPool, pool).map_err(|why| refused(&path, why))?;
+        let found = documents::standing(&whole, kind, name).map_err(|why| refused(&path, why))?;
         let file = path.strip_prefix(&specs.dir).unwrap_or(&path).display().to_string();
         Ok(DocumentText { file, line: found.line, text: found.text.to_owned(), version: found.version() })
     })
@@ -84,23 +62,24 @@ pub(super) fn text(specs: &SpecsDoor, pool: &str) -> Result<DocumentText, Denied
 fn replace(
     specs: &SpecsDoor,
     listing: &Listing,
-    (pool, text, version): (&str, &str, &str),
+    (kind, name): (Kind, &str),
+    (text, version): (&str, &str),
     dry_run: bool,
 ) -> Result<Vec<Edited>, Denied> {
     let moved = |what: String| Denied::Conflict(format!("{what} meanwhile: begin anew from what stands there now"));
-    let path = home(specs, listing, Kind::WorkerPool, pool)?;
-    let path = path.ok_or_else(|| moved(format!("the document of pool \"{pool}\" was removed")))?;
+    let path = home(specs, listing, kind, name)?;
+    let path = path.ok_or_else(|| moved(format!("the document of {kind} \"{name}\" was removed")))?;
     let before = read(&path)?;
-    let found = documents::standing(&before, Kind::WorkerPool, pool).map_err(|why| refused(&path, why))?;
+    let found = documents::standing(&before, kind, name).map_err(|why| refused(&path, why))?;
     if found.version() != version {
         return Err(moved(format!("{}:{} was changed", path.display(), found.line)));
     }
-    let after = documents::replace_document(&before, Kind::WorkerPool, pool, text).map_err(Denied::Refused)?;
+    let after = documents::replace_document(&before, kind, name, text).map_err(Denied::Refused)?;
     if !dry_run {
         put(&path, &before, Some(&after))?;
     }
     let verb = if after == before { "unchanged" } else { "edited" };
-    Ok(vec![Edited { kind: Kind::WorkerPool, name: pool.into(), verb }])
+    Ok(vec![Edited { kind, name: name.into(), verb }])
 }
 
 /// What stands in the files that are to be changed, and what is to stand there.
@@ -168,11 +147,7 @@ fn refused(path: &Path, why: String) -> Denied {
     Denied::Refused(format!("{}: {why}", path.display()))
 }
 
-fn not_found(specs: &SpecsDoor, pool: &str) -> Denied {
-    not_found_of(specs, Kind::WorkerPool, pool)
-}
-
-fn not_found_of(specs: &SpecsDoor, kind: Kind, name: &str) -> Denied {
+fn not_found(specs: &SpecsDoor, kind: Kind, name: &str) -> Denied {
     let kind = match kind {
         Kind::WorkerPool => "workerpools",
         Kind::ResourcePolicy => "resourcepolicies",

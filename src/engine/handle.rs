@@ -15,11 +15,11 @@ pub use super::meters::{Labels, Meters};
 use super::queue_door::TaskDoor;
 pub use super::queue_door::{Accepted, Capacity, TaskFilter};
 pub use crate::edge::logs::{Place as LogPlace, Until};
-pub use crate::edge::specs::policy_words::PolicyWord;
 use crate::model::document::Document;
 use crate::model::document::Violation;
+use crate::model::meta;
 use crate::model::revision::Revision;
-use crate::model::status::{Kind, Object, PoolObject};
+use crate::model::status::{Kind, Meta, Object};
 use crate::model::usage::Usage;
 use crate::model::worker::SlotId;
 
@@ -79,42 +79,23 @@ pub enum Edit {
         /// To how many.
         replicas: u32,
     },
-    /// Set a word of a policy's spec.
-    Set {
-        /// Which.
-        policy: String,
-        /// Which word.
-        field: PolicyWord,
-        /// To what.
-        value: String,
-    },
-    /// Remove a policy's document; the limits stay as they are.
-    DeletePolicy {
-        /// Which.
-        policy: String,
-    },
-    /// Set or remove an annotation of a pool (`weir.dev/restartedAt` restarts its workers).
-    Annotate {
-        /// Which.
-        pool: String,
-        /// The key.
-        key: String,
-        /// The value; absent: remove it.
-        value: Option<String>,
-    },
-    /// Put another text in the place of a pool's document, byte for byte.
+    /// Put another text in the place of a document, byte for byte.
     Replace {
-        /// Which.
-        pool: String,
+        /// Its kind.
+        kind: meta::Kind,
+        /// Its name.
+        name: String,
         /// The whole new text.
         text: String,
         /// The version of the text that it comes from: another one there now is a conflict.
         version: String,
     },
-    /// Remove a pool's document; its workers are stopped after the grace.
+    /// Remove a document: the workers of a pool are stopped after the grace, the limits of a policy stay as they are.
     Delete {
-        /// Which.
-        pool: String,
+        /// Its kind.
+        kind: meta::Kind,
+        /// Its name.
+        name: String,
     },
 }
 
@@ -122,10 +103,10 @@ pub enum Edit {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Edited {
     /// The object's kind.
-    pub kind: crate::model::meta::Kind,
+    pub kind: meta::Kind,
     /// The object's name.
     pub name: String,
-    /// created, configured, unchanged, scaled, deleted, annotated, edited
+    /// created, configured, unchanged, scaled, deleted, edited
     pub verb: &'static str,
 }
 
@@ -180,10 +161,12 @@ pub enum Ask {
         /// Answered when it is accepted.
         reply: oneshot::Sender<Result<(), Denied>>,
     },
-    /// Show a pool's document as it stands in its file.
+    /// Show a document as it stands in its file.
     Text {
-        /// The pool.
-        pool: String,
+        /// Its kind.
+        kind: meta::Kind,
+        /// Its name.
+        name: String,
         /// Answered when the file was read.
         reply: oneshot::Sender<Result<DocumentText, Denied>>,
     },
@@ -214,33 +197,35 @@ pub type Measure = Arc<dyn Fn(&[(SlotId, i32)]) -> Vec<Usage> + Send + Sync>;
 /// How long an edit waits at most to be shown: longer than any file takes to be believed.
 const FOLLOWS: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// A pool's name, and what its object must show.
-type Followed = (String, Box<dyn Fn(&PoolObject) -> bool + Send + Sync>);
+/// An object, and what it must show.
+type Followed = (Kind, String, Box<dyn Fn(&Object) -> bool + Send + Sync>);
 
 /// What the objects show once an edit is in force.
 fn followed(edit: &Edit) -> Vec<Followed> {
     match edit.clone() {
-        Edit::Scale { pool, replicas } => vec![(pool, Box::new(move |object| object.spec.replicas == Some(replicas)))],
-        Edit::Annotate { pool, key, value } => {
-            vec![(pool, Box::new(move |object| object.metadata.annotations.get(&key) == value.as_ref()))]
+        Edit::Scale { pool, replicas } => {
+            let shows = move |object: &Object| matches!(object, Object::Pool(pool) if pool.spec.replicas == Some(replicas));
+            vec![(Kind::Pool, pool, Box::new(shows))]
         }
-        Edit::Delete { .. } | Edit::DeletePolicy { .. } | Edit::Set { .. } => Vec::new(),
+        Edit::Delete { .. } => Vec::new(),
         Edit::Apply { text } | Edit::Replace { text, .. } => {
             let documents = crate::model::document::parse(text.as_bytes()).into_iter().flatten().map(|located| located.document);
-            let pools = documents.filter_map(|document| match document {
-                Document::WorkerPool(pool) => Some(pool),
-                Document::ResourcePolicy(_) => None,
-            });
-            pools
-                .map(|pool| -> Followed {
-                    let name = pool.metadata.name.clone();
-                    let shows = move |object: &PoolObject| {
-                        let (shown, wanted) = (&object.metadata, &pool.metadata);
-                        object.spec == pool.spec && shown.labels == wanted.labels && shown.annotations == wanted.annotations
-                    };
-                    (name, Box::new(shows))
-                })
-                .collect()
+            documents.map(followed_document).collect()
+        }
+    }
+}
+
+fn followed_document(document: Document) -> Followed {
+    let same = |shown: &Meta, wanted: &meta::ObjectMeta| shown.labels == wanted.labels && shown.annotations == wanted.annotations;
+    let name = document.name().to_owned();
+    match document {
+        Document::WorkerPool(wanted) => {
+            let shows = move |object: &Object| matches!(object, Object::Pool(pool) if pool.spec == wanted.spec && same(&pool.metadata, &wanted.metadata));
+            (Kind::Pool, name, Box::new(shows))
+        }
+        Document::ResourcePolicy(wanted) => {
+            let shows = move |object: &Object| matches!(object, Object::Policy(policy) if policy.spec == wanted.spec && same(&policy.metadata, &wanted.metadata));
+            (Kind::Policy, name, Box::new(shows))
         }
     }
 }
@@ -375,8 +360,8 @@ impl Handle {
     ///
     /// # Errors
     /// [`Denied::NotFound`], [`Denied::Conflict`] when more than one names it.
-    pub async fn text(&self, pool: &str) -> Result<DocumentText, Denied> {
-        self.ask(|reply| Ask::Text { pool: pool.into(), reply }).await
+    pub async fn text(&self, kind: meta::Kind, name: &str) -> Result<DocumentText, Denied> {
+        self.ask(|reply| Ask::Text { kind, name: name.into(), reply }).await
     }
 
     /// What a pool's document said before and says now, the oldest first; not all of it is kept.
@@ -394,20 +379,19 @@ impl Handle {
     /// Any [`Denied`]: nothing was written then.
     pub async fn edit(&self, edit: Edit, dry_run: bool) -> Result<Vec<Edited>, Denied> {
         let wanted = if dry_run { Vec::new() } else { followed(&edit) };
-        let changes = self.board.subscribe(Kind::Pool, 0);
+        let changes = [Kind::Pool, Kind::Policy].map(|kind| self.board.subscribe(kind, 0));
         let edited = self.ask(|reply| Ask::Edit { edit, dry_run, reply }).await?;
-        if let Ok(changes) = changes {
+        if let [Ok(pools), Ok(policies)] = changes {
+            let (of_pools, of_policies) = wanted.into_iter().partition(|(kind, ..)| *kind == Kind::Pool);
+            let both = async { tokio::join!(self.shown(of_pools, pools), self.shown(of_policies, policies)) };
             // Whoever asks next sees what was asked for, or, where that takes longer, finds out by looking again.
-            let _in_time = tokio::time::timeout(FOLLOWS, self.shown(wanted, changes)).await;
+            let _in_time = tokio::time::timeout(FOLLOWS, both).await;
         }
         Ok(edited)
     }
 
     async fn shown(&self, wanted: Vec<Followed>, mut changes: Subscription) {
-        let shows = |test: &Followed| {
-            let object = self.board.get(Kind::Pool, &test.0);
-            matches!(object.as_deref(), Some(Object::Pool(pool)) if (test.1)(pool))
-        };
+        let shows = |(kind, name, test): &Followed| self.board.get(*kind, name).is_some_and(|object| test(&object));
         while !wanted.iter().all(shows) {
             let Some(Ok(_)) = changes.next().await else { return };
         }

@@ -12,6 +12,7 @@ use crate::model::listing::Listing;
 use crate::model::metered::Metered;
 use crate::model::plan::{Action, PoolFacts, ProbeKind};
 use crate::model::policy::{Amounts, Target};
+use crate::model::policy_status::ForecastStatus;
 use crate::model::quantity::Memory;
 use crate::model::queue_work::{QueueAnswer, QueueCounts};
 use crate::model::reading::{Failure, Number};
@@ -59,6 +60,8 @@ pub trait Host {
     fn notify(&mut self, pool: &Arc<PoolFacts>, entry: usize, event: &EventObject);
     /// Show or change the specs on disk and answer; after a change, list them.
     fn edit(&mut self, ask: Ask);
+    /// Show what is expected of a policy's target, with the way there. It changes nothing.
+    fn foresee(&mut self, _policy: &str, _forecast: &ForecastStatus) {}
     /// Count something that has happened. It changes nothing.
     fn meter(&mut self, _what: &Metered) {}
     /// A one-word fresh identity for an object.

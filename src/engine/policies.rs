@@ -138,8 +138,8 @@ impl<H: Host> Engine<H> {
         if !self.may_decide() || self.is_draining() {
             return None;
         }
-        if let Some(policy) = self.policies.get_mut(name) {
-            policy.look_ahead(name, now);
+        if let Some(forecast) = self.policies.get_mut(name).and_then(|policy| policy.look_ahead(name, now)) {
+            self.host.foresee(name, forecast);
         }
         let policy = self.policies.get(name)?;
         let facts = policy.facts.clone()?;

@@ -6,8 +6,8 @@ use std::sync::PoisonError;
 use super::handle::{Ask, Denied, Handle};
 use crate::edge::store::read::Reader;
 use crate::model::limits::LimitChange;
-use crate::model::policy_status::PolicySample;
-use crate::model::status::Kind;
+use crate::model::policy_status::{ForecastStatus, PolicySample};
+use crate::model::status::{Kind, Object};
 use crate::model::time::Wall;
 
 impl Handle {
@@ -32,6 +32,20 @@ impl Handle {
         self.get(Kind::Policy, name)?;
         let policy = name.to_owned();
         self.read_store(move |reader| reader.policy_metrics(&policy, from)).await
+    }
+
+    /// What was expected at the last look, with the way to the horizon; absent: nobody has looked yet.
+    ///
+    /// # Errors
+    /// [`Denied::NotFound`].
+    pub fn policy_forecast(&self, name: &str) -> Result<Option<ForecastStatus>, Denied> {
+        let object = self.get(Kind::Policy, name)?;
+        // One that has only begun to look still shows what its predecessor expected.
+        let shown = match &*object {
+            Object::Policy(policy) => policy.status.forecast.clone(),
+            Object::Pool(_) | Object::Worker(_) | Object::Event(_) => None,
+        };
+        Ok(self.board().foreseen(name).or(shown))
     }
 
     /// Let a failed policy go on.

@@ -38,20 +38,21 @@ pub(super) struct Policy {
 }
 
 impl Policy {
-    /// Take in a look that was not yet decided on, and make a forecast if one is due. Without a look nothing has changed.
-    pub(super) fn look_ahead(&mut self, name: &str, now: Now) {
-        let Some((facts, look)) = self.facts.clone().zip(self.look.as_ref()) else { return };
+    /// Take in a look that was not yet decided on, and make a forecast if one is due: that one. Without a look nothing has changed.
+    pub(super) fn look_ahead(&mut self, name: &str, now: Now) -> Option<&ForecastStatus> {
+        let (facts, look) = self.facts.clone().zip(self.look.as_ref())?;
         if let Ok(look) = look {
             self.used.push(Used::of(&limits::measure::usage(self.watching.last.as_ref(), look, now)));
         }
         if self.forecast_at.is_some_and(|at| now.mono.since(at) < FORECAST_EVERY) {
-            return;
+            return None;
         }
         let expected = catch_unwind(AssertUnwindSafe(|| limits::expected(&facts.spec, &self.used, now.wall)));
         if expected.is_err() {
             tracing::error!(policy = name, "forecasting panicked; nothing is expected, all else goes on");
         }
         (self.forecast, self.forecast_at) = (expected.ok(), Some(now.mono));
+        self.forecast.as_ref()
     }
 }
 

@@ -30,6 +30,7 @@ use crate::model::limits::{LimitOrder, Units};
 use crate::model::metered::Metered;
 use crate::model::plan::{Action, PoolFacts};
 use crate::model::policy::{Amounts, Target};
+use crate::model::policy_status::ForecastStatus;
 use crate::model::quantity::Memory;
 use crate::model::reading::Failure;
 use crate::model::scaling::{Asker, Question};
@@ -254,6 +255,10 @@ impl Host for RealHost {
         }
     }
 
+    fn foresee(&mut self, policy: &str, forecast: &ForecastStatus) {
+        self.board.foresee(policy, forecast.clone());
+    }
+
     fn tell(&mut self, event: &EventObject) {
         line(event);
         self.board.meters.told(event);
@@ -281,8 +286,8 @@ impl Host for RealHost {
                 let _heard = reply.send(answer);
                 Self::send(&facts, Fact::Hint);
             }
-            Ask::Text { pool, reply } => {
-                let _heard = reply.send(super::edit::text(&specs, &pool));
+            Ask::Text { kind, name, reply } => {
+                let _heard = reply.send(super::edit::text(&specs, kind, &name));
             }
             Ask::Revisions { pool, reply } => {
                 let _heard = reply.send(Ok(revisions.list(&pool)));

@@ -6,6 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::meta;
 pub use super::object::{API_VERSION, Condition, Meta, Source, Truth};
 use super::policy_status::PolicyObject;
 use super::pool::PoolSpec;
@@ -326,6 +327,24 @@ impl Kind {
             Kind::Worker => "Worker",
             Kind::Policy => "ResourcePolicy",
             Kind::Event => "Event",
+        }
+    }
+
+    /// The kind of the documents that these come from; none where there is no document.
+    pub const fn document(self) -> Option<meta::Kind> {
+        match self {
+            Kind::Pool => Some(meta::Kind::WorkerPool),
+            Kind::Policy => Some(meta::Kind::ResourcePolicy),
+            Kind::Worker | Kind::Event => None,
+        }
+    }
+}
+
+impl From<meta::Kind> for Kind {
+    fn from(kind: meta::Kind) -> Kind {
+        match kind {
+            meta::Kind::WorkerPool => Kind::Pool,
+            meta::Kind::ResourcePolicy => Kind::Policy,
         }
     }
 }

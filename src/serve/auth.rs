@@ -137,6 +137,7 @@ pub const TABLE: &[(&str, &str, Role)] = &[
     ("POST", "/v1/leases/{}/{}", Role::Operate),
     ("GET", "/v1/policies/{}/{}", Role::View),
     ("POST", "/v1/policies/{}/{}", Role::Operate),
+    ("PUT", "/v1/policies/{}/{}", Role::Operate),
     ("GET", "/v1/usage", Role::View),
     ("GET", "/v1/events", Role::View),
     ("POST", "/v1/workers/{}/drain", Role::Operate),

@@ -1,4 +1,4 @@
-//! A pool's document as its author left it: shown, and replaced by what an editor made of it.
+//! A document as its author left it: shown, and replaced by what an editor made of it.
 //!
 //! Text goes through unchanged in both directions; what it means is the engine's affair.
 
@@ -13,15 +13,15 @@ use super::wire::DocumentText;
 use super::wire::revisions::{RevisionList, RevisionView};
 use super::write::{self, Sent};
 use crate::engine::handle::Edit;
+use crate::model::meta;
 use crate::model::revision::Revision;
-use crate::model::status::Kind;
 
 /// The text, its place and its version.
 ///
 /// # Errors
 /// 404; 409 when more than one document has this name.
-pub async fn show(app: &App, pool: &str) -> Result<Json<DocumentText>, Refusal> {
-    let found = app.handle.text(pool).await?;
+pub async fn show(app: &App, kind: meta::Kind, name: &str) -> Result<Json<DocumentText>, Refusal> {
+    let found = app.handle.text(kind, name).await?;
     let line = found.line;
     Ok(Json(DocumentText { file: found.file, line, text: found.text, version: found.version }))
 }
@@ -43,17 +43,18 @@ pub async fn put(
     peer: Peer,
     (query, sent): (Params, Sent),
 ) -> Result<Response, Refusal> {
-    if (kind_of(&plural)?, sub.as_str()) != (Kind::Pool, "document") {
+    let kind = kind_of(&plural)?;
+    let Some(kind) = kind.document().filter(|_| sub == "document") else {
         let answer = write::scale(State(app), Path((plural, name, sub)), (query, sent)).await;
         return answer.map(IntoResponse::into_response);
-    }
+    };
     let dry = write::is_dry(&params(query)?)?;
     let new: DocumentText = serde_json::from_value(write::json_body(sent)?)
         .map_err(|error| bad(format!("{{\"text\": …, \"version\": …}}: {error}")))?;
     write::allowed(&app, peer, &new.text)?;
-    app.handle.edit(Edit::Replace { pool: name.clone(), text: new.text.clone(), version: new.version }, dry).await?;
+    app.handle.edit(Edit::Replace { kind, name: name.clone(), text: new.text.clone(), version: new.version }, dry).await?;
     if dry {
         return Ok(Json(DocumentText { text: new.text, ..DocumentText::default() }).into_response());
     }
-    show(&app, &name).await.map(IntoResponse::into_response)
+    show(&app, kind, &name).await.map(IntoResponse::into_response)
 }

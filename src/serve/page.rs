@@ -20,6 +20,8 @@ const FILES: &[(&str, &str, &str)] = &[
     ("charts.js", JS, include_str!("web/charts.js")),
     ("dom.js", JS, include_str!("web/dom.js")),
     ("main.js", JS, include_str!("web/main.js")),
+    ("parts.js", JS, include_str!("web/parts.js")),
+    ("policy.js", JS, include_str!("web/policy.js")),
     ("store.js", JS, include_str!("web/store.js")),
     ("views.js", JS, include_str!("web/views.js")),
     ("style.css", "text/css; charset=utf-8", include_str!("web/style.css")),

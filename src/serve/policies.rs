@@ -1,18 +1,22 @@
 //! What is kept of policies, and what a person may say to one: its history, the usage of its target, what is
-//! expected of it, a reset, its mode and profile.
+//! expected of it, a reset, its mode, profile, thresholds and manual limits.
 //!
-//! Bounds, targets and the rest are the document's: they are changed there.
+//! What is said is written into the document, by the way of every patch. Bounds and targets have no words here.
 
 use axum::Json;
 use axum::extract::{Path, State};
-use serde_json::{Value, json};
+use axum::response::Response;
+use serde_json::{Map, Value, json};
 
 use super::app::{App, Params, number, params};
+use super::auth::Peer;
+use super::kube::edit::{self, Change, PatchKind};
 use super::refusal::{Refusal, bad, nowhere};
 use super::wire::Status;
-use crate::engine::handle::{Edit, PolicyWord};
+use super::write::{Sent, is_dry, json_body};
+use crate::model::meta;
+use crate::model::policy::Mode;
 use crate::model::policy_status::ForecastStatus;
-use crate::model::status::{Kind, Object};
 use crate::model::time::Wall;
 
 /// Changes that are shown where nobody says how many.
@@ -38,19 +42,12 @@ pub async fn show(
             let rows = app.handle.policy_metrics(&name, Wall(since)).await?;
             Ok(Json(json!({ "items": rows })))
         }
-        "forecast" => Ok(Json(forecast(&app, &name)?)),
+        "forecast" => {
+            let none = || ForecastStatus { summary: "nobody has looked yet".into(), ..ForecastStatus::default() };
+            Ok(Json(json!(app.handle.policy_forecast(&name)?.unwrap_or_else(none))))
+        }
         _ => Err(nowhere(": of a policy there are history, metrics and forecast")),
     }
-}
-
-/// What was expected at the last look.
-fn forecast(app: &App, name: &str) -> Result<Value, Refusal> {
-    let forecast = match &*app.handle.get(Kind::Policy, name)? {
-        Object::Policy(policy) => policy.status.forecast.clone(),
-        Object::Pool(_) | Object::Worker(_) | Object::Event(_) => None,
-    };
-    let none = || ForecastStatus { summary: "nobody has looked yet".into(), ..ForecastStatus::default() };
-    Ok(json!(forecast.unwrap_or_else(none)))
 }
 
 /// `POST /v1/policies/{name}/reset`
@@ -62,20 +59,40 @@ pub async fn verb(State(app): State<App>, Path((name, verb)): Path<(String, Stri
     Ok(Json(Status::success("reset")))
 }
 
-/// What a merge patch asks for: `spec.mode` and `spec.profile`.
-pub fn edits(policy: &str, patch: &Value) -> Result<Vec<Edit>, Refusal> {
-    let only = "only spec.mode and spec.profile can be patched here: change the document (ctl apply) for the rest";
-    let known = |key: &str| ["apiVersion", "kind", "spec"].contains(&key);
-    let all = patch.as_object().ok_or_else(|| bad(only))?;
-    if let Some(other) = all.keys().find(|key| !known(key)) {
-        return Err(bad(format!("{other}: {only}")));
+/// `PUT /v1/policies/{name}/mode` (`{"mode": …}`), `…/profile` (`{"profile": …}`), `…/thresholds` (`{"scaleUp": …, "scaleDown": …,
+/// "pressure": …}`, what is left out stays) and `…/manual` (limits and a reason: held from now on, within the bounds).
+///
+/// # Errors
+/// 400, 403, 404, 422: nothing was written then.
+pub async fn put(
+    State(app): State<App>,
+    Path((name, what)): Path<(String, String)>,
+    peer: Peer,
+    (query, sent): (Params, Sent),
+) -> Result<Response, Refusal> {
+    let (dry, given) = (is_dry(&params(query)?)?, json_body(sent)?);
+    let change = Change { kind: meta::Kind::ResourcePolicy, name: &name, peer, dry, kubectl: false };
+    edit::patch(&app, &change, PatchKind::Merge, json!({"spec": asked(&what, &given)?})).await
+}
+
+/// What of the spec is to be as it was given.
+fn asked(what: &str, given: &Value) -> Result<Value, Refusal> {
+    let known: &[&str] = match what {
+        "mode" => &["mode"],
+        "profile" => &["profile"],
+        "thresholds" => &["scaleUp", "scaleDown", "pressure"],
+        "manual" => &["cpu", "memory", "tasks", "reason"],
+        _ => return Err(nowhere(": of a policy mode, profile, manual and thresholds can be put")),
+    };
+    let fields = given.as_object().filter(|fields| !fields.is_empty() && fields.keys().all(|key| known.contains(&key.as_str())));
+    let fields = fields.ok_or_else(|| bad(format!("expected an object of {}, found {given}", known.join(", "))))?;
+    match what {
+        // What is left out is not held: it is not merged into what was held before.
+        "manual" => {
+            let absent = known.iter().filter(|name| !fields.contains_key(**name)).map(|name| ((*name).to_owned(), Value::Null));
+            let manual: Map<String, Value> = fields.clone().into_iter().chain(absent).collect();
+            Ok(json!({"mode": Mode::Manual, "manual": manual}))
+        }
+        _ => Ok(given.clone()),
     }
-    let mut edits = Vec::new();
-    for (key, value) in all.get("spec").and_then(Value::as_object).into_iter().flatten() {
-        let words = [PolicyWord::Mode, PolicyWord::Profile];
-        let field = words.into_iter().find(|word| word.key() == key).ok_or_else(|| bad(format!("spec.{key}: {only}")))?;
-        let value = value.as_str().ok_or_else(|| bad(format!("spec.{key} must be a word")))?.to_owned();
-        edits.push(Edit::Set { policy: policy.into(), field, value });
-    }
-    if edits.is_empty() { Err(bad(format!("the patch changes nothing: {only}"))) } else { Ok(edits) }
 }

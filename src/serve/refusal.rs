@@ -9,6 +9,8 @@ use axum::response::{IntoResponse, Response};
 use super::wire::{Cause, Details, GROUP, Status};
 use crate::engine::handle::{Denied, Gone};
 use crate::model::document::Violation;
+use crate::model::meta;
+use crate::model::status::Kind;
 
 /// A `Status` on its way out.
 #[derive(Debug)]
@@ -17,9 +19,10 @@ pub struct Refusal(Box<Status>);
 impl Refusal {
     /// With the name of the object that it is about, where it says that it is about one.
     #[must_use]
-    pub fn naming(mut self, name: &str) -> Refusal {
+    pub fn naming(mut self, kind: meta::Kind, name: &str) -> Refusal {
         if let Some(details) = self.0.details.as_mut().filter(|details| details.name.is_empty()) {
             details.name = name.into();
+            details.kind = Kind::from(kind).plural().into();
         }
         self
     }

@@ -33,7 +33,7 @@ fn api(app: App) -> Router {
         .route("/v1/pools/{pool}/queue/{verb}", post(tasks::queue))
         .route("/v1/pools/{pool}/lease", post(leases::lease))
         .route("/v1/leases/{token}/{verb}", post(leases::verb))
-        .route("/v1/policies/{name}/{what}", get(policies::show).post(policies::verb))
+        .route("/v1/policies/{name}/{what}", get(policies::show).post(policies::verb).put(policies::put))
         .route("/v1/workers/{worker}/drain", post(write::drain))
         .route("/v1/events", get(events::events))
         .route("/v1/usage", get(usage::usage))
@@ -55,13 +55,14 @@ async fn subresource(
     Path((plural, name, sub)): Path<(String, String, String)>,
     query: Params,
 ) -> Result<Response, Refusal> {
-    match (kind_of(&plural)?, sub.as_str()) {
+    let kind = kind_of(&plural)?;
+    if let Some(kind) = kind.document().filter(|_| sub == "document") {
+        return Ok(document::show(&app, kind, &name).await?.into_response());
+    }
+    match (kind, sub.as_str()) {
         (Kind::Pool, "scale") => Ok(Json(write::scale_of(&app, &name)?).into_response()),
         (Kind::Pool, "revisions") => Ok(document::revisions(&app, &name).await?.into_response()),
-        (Kind::Pool, "document") => Ok(document::show(&app, &name).await?.into_response()),
-        (Kind::Pool | Kind::Worker | Kind::Policy, "status") => {
-            Ok(Json(value(&*app.handle.get(kind_of(&plural)?, &name)?)).into_response())
-        }
+        (Kind::Pool | Kind::Worker | Kind::Policy, "status") => Ok(Json(value(&*app.handle.get(kind, &name)?)).into_response()),
         (Kind::Worker, "log") => streams::log(&app, &name, &params(query)?),
         (_, _) => Err(nowhere("")),
     }

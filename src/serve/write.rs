@@ -12,13 +12,13 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::app::{App, Params, kind_of, params};
-use super::auth::{Peer, forbidden};
-use super::kube::edit::guard;
+use super::app::{App, Params, kind_of, params, value};
+use super::auth::Peer;
+use super::kube::guard::guard;
 use super::refusal::{Refusal, bad, nowhere};
 use super::wire::{Applied, BODY_BYTES_MAX, Drained, Outcome, Prune, Scale, ScaleMeta, ScaleSpec, ScaleStatus, Status};
 use crate::engine::handle::{Edit, Edited};
-use crate::model::document::{Document, parse};
+use crate::model::document::parse;
 use crate::model::status::{Kind, Object, PoolObject};
 
 /// `POST /v1/workers/{worker}/drain`: it takes no more tasks, and is replaced when it is idle.
@@ -76,30 +76,16 @@ pub async fn apply(State(app): State<App>, peer: Peer, (query, sent): (Params, S
     Ok(Json(Applied { items: edited.into_iter().map(outcome).collect() }))
 }
 
-/// What is run is not changed by everybody; a new pool brings something to run.
+/// What is run and what is given away is not changed by everybody.
 pub(super) fn allowed(app: &App, peer: Peer, text: &str) -> Result<(), Refusal> {
     if peer.may_change_commands() {
         return Ok(());
     }
     for located in parse(text.as_bytes()).into_iter().flatten() {
-        let old = match &located.document {
-            Document::WorkerPool(_) => app.handle.get(Kind::Pool, located.document.name()).ok(),
-            Document::ResourcePolicy(_) => None,
-        };
-        match (&located.document, old.as_deref()) {
-            (Document::WorkerPool(new), Some(Object::Pool(old))) => guard(peer, &old.spec, &(**new).clone().defaulted().spec)?,
-            (Document::WorkerPool(_), _) => {
-                return Err(forbidden(
-                    "a new pool brings a command, spec.template: apply it by way of the socket, on this machine",
-                ));
-            }
-            // Its gauges may be commands, and its bounds say what this machine gives away.
-            (Document::ResourcePolicy(_), _) => {
-                return Err(forbidden(
-                    "policies are applied by way of the socket, on this machine; set mode and profile from here",
-                ));
-            }
-        }
+        let document = located.document.defaulted();
+        let old = app.handle.get(document.kind().into(), document.name()).ok();
+        let old = old.map(|object| value(&object)["spec"].take());
+        guard(peer, old.as_ref(), &document)?;
     }
     Ok(())
 }

@@ -9,7 +9,8 @@ const POLICY: &str = "# limits of the web\napiVersion: weir.dev/v1\nkind: Resour
 
 fn ctl(scratch: &Scratch, words: &[&str]) -> Output {
     let mut ctl = Command::new(env!("CARGO_BIN_EXE_ctl"));
-    ctl.arg("--state").arg(scratch.dir.join("state")).args(words).output().expect("ctl runs")
+    let ctl = ctl.arg("--state").arg(scratch.dir.join("state")).env("EDITOR", "sed -i s/8Gi/9Gi/");
+    ctl.args(words).output().expect("ctl runs")
 }
 
 fn said(output: &Output) -> String {
@@ -65,6 +66,43 @@ fn mode_and_profile_are_set_in_the_file_with_its_comments() {
     scratch.wait_status("resourcepolicies", "web", |status| status["status"]["profile"] == "Aggressive");
     let refused = ctl(&scratch, &["set", "mode", "policy/web", "Sometimes"]);
     assert!(!refused.status.success() && said(&refused).contains("Sometimes"), "{}", said(&refused));
+}
+
+#[test]
+fn limits_and_thresholds_are_set_and_a_policy_is_edited_where_it_stands() {
+    let mut scratch = Scratch::new();
+    scratch.put("web.yaml", POLICY);
+    scratch.start();
+    scratch.wait_status("resourcepolicies", "web", |status| status["status"]["mode"] == "Enabled");
+    let file = || std::fs::read_to_string(scratch.spec("web.yaml")).expect("the spec");
+    let spec = || {
+        let shown = ctl(&scratch, &["get", "policy/web", "-o", "jsonpath={.spec}"]);
+        serde_json::from_slice::<serde_json::Value>(&shown.stdout).expect("its spec")
+    };
+    // What is told is shown by the next look already.
+    let set = ctl(&scratch, &["set", "manual", "policy/web", "memory=3Gi", "reason=7 builds"]);
+    assert_eq!(said(&set), "policy/web manual is memory=3Gi reason=7 builds\n");
+    assert_eq!(
+        (&spec()["mode"], &spec()["manual"]),
+        (&"Manual".into(), &serde_json::json!({"memory": "3Gi", "reason": "7 builds"}))
+    );
+    let set = ctl(&scratch, &["set", "thresholds", "policy", "web", "scaleUp.cpu=71", "pressure.io=9"]);
+    assert!(set.status.success(), "{}", said(&set));
+    assert_eq!((&spec()["scaleUp"]["cpu"], &spec()["pressure"]["io"]), (&71.into(), &9.into()));
+    assert!(file().starts_with("# limits of the web\n") && file().contains("# as a rule"), "{}", file());
+    let before = file();
+    for words in [
+        ["set", "manual", "policy/web", "gpu=1"],
+        ["set", "manual", "policy/web", "cpu=lots"],
+        ["set", "thresholds", "policy/web", "scaleUp.cpu=900"],
+    ] {
+        let refused = ctl(&scratch, &words);
+        assert!(!refused.status.success() && !said(&refused).is_empty(), "{words:?}: {}", said(&refused));
+    }
+    assert_eq!(file(), before);
+    let edited = ctl(&scratch, &["edit", "policy/web"]);
+    assert!(edited.status.success(), "{}", said(&edited));
+    assert_eq!((file(), &spec()["bounds"]["max"]["memory"]), (before.replace("8Gi", "9Gi"), &"9Gi".into()));
 }
 
 #[test]

@@ -222,6 +222,51 @@ fn kubectl_changes() {
     assert!(k.count.get() >= 45, "{}", k.count.get());
 }
 
+/// A policy's document, of which the network may change how eagerly it moves.
+const GUARD: &str = "# of nothing\napiVersion: weir.dev/v1\nkind: ResourcePolicy\nmetadata: {name: guard}\nspec:\n  target: {unit: {name: weir-test-no-such.service}}\n  mode: Disabled # for now\n  bounds: {min: {cpu: \"1\", memory: 1Gi}, max: {cpu: \"4\", memory: 8Gi}}\n";
+
+#[test]
+fn kubectl_changes_policies() {
+    let k = Script::start();
+    k.served.scratch.put("guard.yaml", GUARD);
+    k.ok("wait policy/guard --for=jsonpath={.status.mode}=Disabled --timeout=20s");
+    k.ok("api-resources --verbs=update -o name").has(&["resourcepolicies.weir.dev"]);
+    k.ok("label policy guard tier=front").has(&["labeled"]);
+    k.ok("annotate policy guard note=one").has(&["annotated"]);
+    k.given(&["patch", "policy", "guard", "--type=merge", "-p", "{\"spec\":{\"mode\":\"Enabled\"}}"], "").has(&["patched"]);
+    k.given(
+        &["patch", "policy", "guard", "--type=json", "-p", "[{\"op\":\"add\",\"path\":\"/spec/cooldown\",\"value\":\"7m\"}]"],
+        "",
+    );
+    k.ok("get policy guard -o jsonpath={.spec.mode}/{.spec.cooldown}/{.metadata.labels.tier}").is("Enabled/7m/front");
+    let text = || std::fs::read_to_string(k.served.scratch.spec("guard.yaml")).unwrap();
+    assert!(text().starts_with("# of nothing\n") && text().contains("mode: Enabled # for now"), "{}", text());
+    let wanted = GUARD.replace("mode: Disabled", "profile: Aggressive");
+    k.given(&["diff", "-f", "-"], &k.ok("get policy guard -o yaml").out).is("");
+    k.given(&["apply", "-f", "-"], &wanted).has(&["configured"]);
+    k.given(&["apply", "-f", "-"], &wanted).has(&["unchanged"]);
+    k.given(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &wanted).has(&["serverside-applied"]);
+    k.no(&["apply", "-f", "-"], &wanted.replace("8Gi", "99Gi")).has(&["spec.bounds", "socket"]);
+    k.no(&["apply", "-f", "-"], &wanted.replace("no-such", "other")).has(&["spec.target", "socket"]);
+    k.no(&["apply", "-f", "-"], &wanted.replace("name: guard", "name: fresh")).has(&["spec.bounds", "socket"]);
+    k.no(&["patch", "policy", "guard", "--type=merge", "-p", "{\"spec\":{\"mode\":\"Off\"}}"], "")
+        .has(&["resourcepolicies", "spec.mode"]);
+    k.no(
+        &[
+            "patch",
+            "policy",
+            "guard",
+            "--type=merge",
+            "-p",
+            "{\"spec\":{\"gauges\":[{\"name\":\"g\",\"source\":{\"exec\":{\"command\":[\"id\"]}}}]}}",
+        ],
+        "",
+    )
+    .has(&["spec.gauges", "socket"]);
+    k.ok("delete policy guard --timeout=30s").has(&["deleted"]);
+    assert!(!k.served.scratch.spec("guard.yaml").exists());
+}
+
 #[test]
 fn kubectl_follows() {
     let k = Script::start();

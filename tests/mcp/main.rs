@@ -102,9 +102,15 @@ async fn every_change(client: &Client) {
             |said: &serde_json::Value| said["policy"]["spec"]["mode"] == mode && said["policy"]["spec"]["profile"] == profile;
         client.until("get_policies", json!({"policy": "guard"}), is_so).await;
     }
-    // These are the daemon's to allow: as it says today, limits and thresholds are the document's.
-    client.refused("manual_limits", json!({"policy": "guard", "cpu": "99"}), "spec.manual").await;
-    client.refused("set_thresholds", json!({"policy": "guard", "scaleUp": {"cpu": 80}}), "spec.scaleUp").await;
+    client.good("manual_limits", json!({"policy": "guard", "memory": "2Gi", "reason": "a build"})).await;
+    client.good("set_thresholds", json!({"policy": "guard", "scaleUp": {"cpu": 71}})).await;
+    let spec = client.good("get_policies", json!({"policy": "guard"})).await["policy"]["spec"].clone();
+    // Nothing is held that was not said: the CPU that was held before is not.
+    assert_eq!((&spec["mode"], &spec["scaleUp"]["cpu"]), (&json!("Manual"), &json!(71)), "{spec}");
+    assert_eq!(spec["manual"], json!({"memory": "2Gi", "reason": "a build"}), "{spec}");
+    client.refused("manual_limits", json!({"policy": "guard"}), "expected an object of cpu, memory, tasks, reason").await;
+    client.refused("manual_limits", json!({"policy": "nobody", "tasks": 9}), "nobody").await;
+    client.good("set_mode", json!({"policy": "guard", "mode": "Enabled"})).await;
     client.refused("set_mode", json!({"policy": "nobody", "mode": "Manual"}), "nobody").await;
 }
 

@@ -34,6 +34,10 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// A day, in seconds.
 pub const DAY: i64 = 86_400;
 
+/// A policy's document.
+const GUARD: &str = "apiVersion: weir.dev/v1\nkind: ResourcePolicy\nmetadata: {name: guard}\nspec:\n  \
+    target: {unit: {name: a.service}}\n  bounds: {min: {cpu: 1}, max: {cpu: 4}}\n";
+
 /// The pool that most tests look at, as its author wrote it.
 pub const WEB: &str = "apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata:\n  name: web\n  labels: {tier: front}\nspec:\n  \
     replicas: 3\n  template:\n    command: [sleep, inf]\n";
@@ -239,9 +243,13 @@ async fn stub(mut asking: mpsc::Receiver<Ask>, board: Arc<Board>, asked: Arc<Mut
                 let wrong = || Denied::Refused("this token is not the current one: see ctl describe".into());
                 drop(reply.send(if token == "good" { Ok(()) } else { Err(wrong()) }));
             }
-            Ask::Text { pool, reply } => {
-                asked.lock().unwrap().push(format!("text {pool}"));
-                let text = DocumentText { file: format!("{pool}.yaml"), line: 1, text: WEB.into(), version: "one".into() };
+            Ask::Text { kind, name, reply } => {
+                asked.lock().unwrap().push(format!("text {name}"));
+                let text = match kind {
+                    weir::model::meta::Kind::WorkerPool => WEB,
+                    weir::model::meta::Kind::ResourcePolicy => GUARD,
+                };
+                let text = DocumentText { file: format!("{name}.yaml"), line: 1, text: text.into(), version: "one".into() };
                 drop(reply.send(Ok(text)));
             }
             Ask::Revisions { pool, reply } => {
@@ -266,18 +274,15 @@ fn revisions() -> Vec<Revision> {
 
 fn answer(board: &Board, edit: Edit) -> Result<Vec<Edited>, Denied> {
     let kind = weir::model::meta::Kind::WorkerPool;
-    let one = |name: String, verb| Ok(vec![Edited { kind, name, verb }]);
+    let one = |kind, name: String, verb| Ok(vec![Edited { kind, name, verb }]);
     match edit {
-        Edit::Scale { pool, .. } => one(pool, "scaled"),
-        Edit::Annotate { pool, .. } => one(pool, "annotated"),
-        Edit::Delete { pool } => one(pool, "deleted"),
-        Edit::Set { policy, .. } => one(policy, "configured"),
-        Edit::DeletePolicy { policy } => one(policy, "deleted"),
+        Edit::Scale { pool, .. } => one(kind, pool, "scaled"),
+        Edit::Delete { kind, name } => one(kind, name, "deleted"),
         Edit::Replace { version, .. } if version != "one" => Err(Denied::Conflict("web.yaml:1 was changed meanwhile".into())),
-        Edit::Replace { pool, text, .. } if text.contains("name: other") => {
-            Err(Denied::Refused(format!("the document was WorkerPool {pool} and is WorkerPool other now")))
+        Edit::Replace { name, text, .. } if text.contains("name: other") => {
+            Err(Denied::Refused(format!("the document was WorkerPool {name} and is WorkerPool other now")))
         }
-        Edit::Replace { pool, .. } => one(pool, "edited"),
+        Edit::Replace { kind, name, .. } => one(kind, name, "edited"),
         Edit::Apply { text } => {
             let mut edited = Vec::new();
             for parsed in parse(text.as_bytes()) {

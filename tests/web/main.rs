@@ -31,6 +31,11 @@ fn a_workers_log_is_followed_and_a_worker_restarted() {
 }
 
 #[test]
+fn a_policy_has_its_mode_set_and_shows_what_is_expected() {
+    page("policies");
+}
+
+#[test]
 fn text_of_strangers_stays_text() {
     page("hostile");
 }

@@ -23,6 +23,15 @@ FIXED = POOL.format(name="web", size="replicas: 2", command='[sh, -c, "echo hell
 QUEUE = POOL.format(name="jobs", size="scale: {minReplicas: 0, maxReplicas: 2}\n  queue: {delivery: Process, retry: {maxAttempts: 1}}",
                     command='[sh, -c, "echo title: $1; exec sleep $0", "$(payload.seconds)", "$(payload.title)"]')
 
+GUARD = """apiVersion: weir.dev/v1
+kind: ResourcePolicy
+metadata: {name: guard}
+spec:
+  target: {unit: {name: weir-test-no-such.service}}
+  mode: Enabled # for now
+  bounds: {min: {cpu: 1, memory: 1Gi}, max: {cpu: 4, memory: 8Gi}}
+"""
+
 
 class Daemon:
     def __init__(self, weir):
@@ -101,8 +110,8 @@ def size(browser, daemon):
     browser.wait("the pool's page", "document.querySelector('h1').textContent.startsWith('web')")
     browser.wait("why so many", "document.body.innerText.includes('The number is fixed: spec.replicas is 5.')")
     browser.click("Scale…")
-    browser.run("document.querySelector('dialog input').value = '1'")
-    browser.click("Scale", "document.querySelector('dialog')")
+    browser.run("document.querySelector('dialog[open] input').value = '1'")
+    browser.click("Scale", "document.querySelector('dialog[open]')")
     browser.wait("one worker", f"[...document.querySelectorAll('dd')][0].textContent === '1 of 1'")
     assert "replicas: 1" in open(os.path.join(daemon.specs, "web.yaml")).read(), "the file is what was changed"
     browser.run("location.hash = '#/pool/jobs'")
@@ -113,8 +122,8 @@ def size(browser, daemon):
 
 def submit(browser, payload):
     browser.click("Submit a task…")
-    browser.run(f"document.querySelector('dialog textarea').value = {json.dumps(json.dumps(payload))}")
-    browser.click("Submit", "document.querySelector('dialog')")
+    browser.run(f"document.querySelector('dialog[open] textarea').value = {json.dumps(json.dumps(payload))}")
+    browser.click("Submit", "document.querySelector('dialog[open]')")
 
 
 def tasks(browser, daemon):
@@ -124,7 +133,7 @@ def tasks(browser, daemon):
     submit(browser, {"seconds": "0", "title": "short"})
     browser.wait("the second is done", f"{cells('task-2')}[2] === 'Succeeded'")
     browser.click("Cancel task 1")
-    browser.click("Cancel the task", "document.querySelector('dialog')")
+    browser.click("Cancel the task", "document.querySelector('dialog[open]')")
     browser.wait("it is cancelled", f"{cells('task-1')}[2] === 'Cancelled'")
     browser.click("Pause the queue")
     browser.click("Resume the queue")
@@ -133,12 +142,12 @@ def tasks(browser, daemon):
     browser.click("Retry task 3")
     browser.wait("it was tried again", f"{cells('task-3')}[7].startsWith('2/') || {cells('task-3')}[7].startsWith('1/')")
     browser.click("Log of task 2")
-    browser.wait("its output", "document.querySelector('dialog pre').textContent.includes('title: short')")
-    browser.click("Close", "document.querySelector('dialog')")
+    browser.wait("its output", "document.querySelector('dialog[open] pre').textContent.includes('title: short')")
+    browser.click("Close", "document.querySelector('dialog[open]')")
     submit_bad = "{not json"
     browser.click("Submit a task…")
-    browser.run(f"document.querySelector('dialog textarea').value = {json.dumps(submit_bad)}")
-    browser.click("Submit", "document.querySelector('dialog')")
+    browser.run(f"document.querySelector('dialog[open] textarea').value = {json.dumps(submit_bad)}")
+    browser.click("Submit", "document.querySelector('dialog[open]')")
     browser.wait("what is wrong", "document.getElementById('toast').textContent.includes('not JSON')")
 
 
@@ -146,12 +155,41 @@ def workers(browser, daemon):
     enter(browser, daemon, "#/workers")
     browser.wait("a worker", f"Boolean({row('web-0')})")
     browser.click("Log of web-0")
-    browser.wait("its first line", "document.querySelector('dialog pre').textContent.includes('hello from web-0')")
-    browser.click("Close", "document.querySelector('dialog')")
+    browser.wait("its first line", "document.querySelector('dialog[open] pre').textContent.includes('hello from web-0')")
+    # As fast as a script can: the next dialog is opened before the browser has told that the last one was closed.
+    browser.run("document.querySelector('dialog[open] button').click(); document.querySelector('[aria-label=\"Restart web-0\"]').click()")
     before = browser.run(f"{cells('web-0')}[3]")
-    browser.click("Restart web-0")
-    browser.click("Restart", "document.querySelector('dialog')")
+    browser.click("Restart", "document.querySelector('dialog[open]')")
     browser.wait("another pid", f"/^[0-9]+$/.test({cells('web-0')}[3]) && {cells('web-0')}[3] !== {json.dumps(before)}")
+
+
+# What the daemon would answer about a target that has been looked at for an hour.
+KNOWN = """(() => { const real = window.fetch, now = Date.now(), at = (minutes) => new Date(now + minutes * 60000).toISOString();
+    const samples = [...Array(60).keys()].map((n) => ({usage: {time: at(n - 60), cpuCores: 1 + n / 60, memoryBytes: n === 30 ? undefined : 2 ** 30 + n}, limits: {cpu: "2500m", memory: "2Gi"}}));
+    const path = [5, 10].map((minutes) => ({at: at(minutes), value: 2 + minutes / 10, low: 2, high: 2 + minutes / 5}));
+    const answers = {metrics: {items: samples}, forecast: {summary: "cpu 3 cores in 10m", cpu: {path}}, history: {items: [
+        {time: at(-9), action: "Raise", trigger: "Cpu", reason: "<b>above 85 %</b>", old: {cpu: "2"}, new: {cpu: "2500m"}, status: "Applied"}]}};
+    window.fetch = (path, options) => { const what = /^.v1.policies.guard.([a-z]+)/.exec(path)?.[1];
+        return what && !options?.method ? Promise.resolve(new Response(JSON.stringify(answers[what]))) : real(path, options); }; })()"""
+
+
+def policies(browser, daemon):
+    daemon.write("guard.yaml", GUARD)
+    enter(browser, daemon, "#/policies")
+    browser.wait("the policy", f"Boolean({row('guard')})")
+    browser.run("(() => { const mode = document.querySelector('[aria-label=\"Mode of guard\"]'); mode.value = 'Disabled'; mode.dispatchEvent(new Event('change')); })()")
+    browser.wait("its new mode", "document.getElementById('toast').textContent.includes('guard: mode Disabled')")
+    assert "mode: Disabled # for now" in open(os.path.join(daemon.specs, "guard.yaml")).read(), "the file is what was changed"
+    browser.run(KNOWN)
+    browser.click("guard")
+    browser.wait("its charts", "document.querySelectorAll('svg.chart').length === 2")
+    browser.wait("what is expected", "document.querySelector('svg.chart path.expected')?.getAttribute('d').length > 20")
+    said = browser.run("[...document.querySelectorAll('svg.chart')].map((chart) => chart.getAttribute('aria-label'))")
+    assert said[0] == "CPU: now 1.98 cores, limit 2.5 cores, expected 3 cores (2 cores to 4 cores)", said
+    assert said[1] == "Memory: now 1 GiB, limit 2 GiB, nothing expected", said
+    drawn = browser.run("[...document.querySelectorAll('svg.chart path')].map((path) => path.getAttribute('d')).join()")
+    assert "NaN" not in drawn and "undefined" not in drawn, drawn
+    browser.wait("its changes", "document.body.innerText.includes('<b>above 85 %</b>')")
 
 
 HOSTILE = ["<img src=x onerror=\"document.title='owned'\">", "</td><script>document.title='owned'</script>", "javascript:document.title='owned'",
@@ -184,10 +222,10 @@ def reconnect(browser, daemon):
 
 def token(browser, daemon):
     browser.go(daemon.url("/#token=wrong"))
-    browser.wait("to be asked", "document.querySelector('dialog').open && document.getElementById('link').textContent === 'not let in'")
+    browser.wait("to be asked", "Boolean(document.querySelector('dialog[open]')) && document.getElementById('link').textContent === 'not let in'")
     assert browser.run("document.querySelectorAll('tr[data-key]').length") == 0
-    browser.run(f"document.querySelector('dialog input').value = {json.dumps(daemon.token)}")
-    browser.click("Go on", "document.querySelector('dialog')")
+    browser.run(f"document.querySelector('dialog[open] input').value = {json.dumps(daemon.token)}")
+    browser.click("Go on", "document.querySelector('dialog[open]')")
     browser.wait("the pools", f"Boolean({row('web')})")
     browser.problems.clear()
 
@@ -211,9 +249,10 @@ ROLES = {"button", "link", "textbox", "combobox", "table", "img", "progressbar",
 
 def access(browser, daemon):
     daemon.ctl("submit", "jobs", "--", json.dumps({"seconds": "1000", "title": "x"}))
+    daemon.write("guard.yaml", GUARD)
     for scheme in ("light", "dark"):
         browser.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        for page in ("#/", "#/pool/web", "#/pool/jobs", "#/tasks", "#/workers", "#/policies", "#/events"):
+        for page in ("#/", "#/pool/web", "#/pool/jobs", "#/tasks", "#/workers", "#/policies", "#/policy/guard", "#/events"):
             enter(browser, daemon, page)
             browser.wait("content", "document.querySelectorAll('main section').length > 0")
             faint = browser.run(CONTRAST)
@@ -278,7 +317,7 @@ def stranger(browser, daemon):
     browser.problems.clear()
 
 
-CASES = {case.__name__: case for case in (size, tasks, workers, hostile, reconnect, token, access, stranger)}
+CASES = {case.__name__: case for case in (size, tasks, workers, policies, hostile, reconnect, token, access, stranger)}
 
 
 def main():

@@ -141,8 +141,8 @@ pub enum Command {
     /// Show how documents differ from what is live; exit code 1 when they do
     #[command(after_help = "Examples:\n  ctl diff -f pool.yaml")]
     Diff(Files),
-    /// Edit a pool's document in $EDITOR
-    #[command(after_help = "Examples:\n  ctl edit pool/web\n  EDITOR=nano ctl edit pool/web")]
+    /// Edit the document of a pool or a policy in $EDITOR
+    #[command(after_help = "Examples:\n  ctl edit pool/web\n  ctl edit policy/web\n  EDITOR=nano ctl edit pool/web")]
     Edit(Names),
     /// Wait until something is so
     #[command(
@@ -157,8 +157,11 @@ pub enum Command {
         All flags: weir simulate --help"
     )]
     Simulate(Simulate),
-    /// Set a policy's mode or profile, in its document
-    #[command(after_help = "Examples:\n  ctl set mode policy/web Manual\n  ctl set profile policy/web Aggressive")]
+    /// Set a policy's mode, profile, manual limits or thresholds, in its document
+    #[command(after_help = "Modes: Enabled, Manual, Disabled. Profiles: Conservative, Balanced, Aggressive.\n\n\
+        Examples:\n  ctl set mode policy/web Disabled\n  ctl set profile policy/web Aggressive\n  \
+        ctl set manual policy/web cpu=6 memory=96Gi reason=\"model training\"\n  ctl set mode policy/web Enabled\n  \
+        ctl set thresholds policy/web scaleUp.cpu=75 scaleDown.memory=40")]
     Set(SetArgs),
     /// Show what a policy did and what it expects, or let a failed one go on
     #[command(

@@ -10,8 +10,8 @@ pub struct SetArgs {
     /// What is set
     #[arg(value_enum)]
     pub field: SetField,
-    /// policy/NAME, and the value: Enabled, Manual, Disabled; Conservative, Balanced, Aggressive
-    #[arg(required = true, num_args = 2..=3, value_name = "policy/NAME VALUE")]
+    /// policy/NAME, and the mode, the profile, or KEY=VALUE for each limit or threshold
+    #[arg(required = true, num_args = 2.., value_name = "policy/NAME VALUE")]
     pub words: Vec<String>,
 }
 
@@ -22,14 +22,20 @@ pub enum SetField {
     Mode,
     /// When and how far they are moved
     Profile,
+    /// The limits to hold from now on: cpu=, memory=, tasks=, reason=
+    Manual,
+    /// At what percentage of a limit it is moved: scaleUp.cpu=, scaleDown.memory=, pressure.io=, …
+    Thresholds,
 }
 
 impl SetField {
-    /// Its key below `spec`.
+    /// Its word in the API.
     pub const fn key(self) -> &'static str {
         match self {
             SetField::Mode => "mode",
             SetField::Profile => "profile",
+            SetField::Manual => "manual",
+            SetField::Thresholds => "thresholds",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `edit`: a pool's document in the person's editor, until it is good or given up.
+//! `edit`: a document in the person's editor, until it is good or given up.
 //!
 //! The text is the author's own, as it stands in the spec file, and what the editor leaves is written back byte for byte.
 //! What was typed is never lost: a refusal is put above the text as comments and the editor opens again, and whoever gives up
@@ -16,7 +16,7 @@ use super::apply::problems;
 use crate::ctl::client::{Sent, path};
 use crate::ctl::error::Failure;
 use crate::ctl::print::{emit, note};
-use crate::ctl::resource::one;
+use crate::ctl::resource::{one, short, targets};
 use crate::ctl::text::{tame, tame_block};
 use crate::model::status::Kind;
 use crate::serve::wire::DocumentText;
@@ -26,8 +26,12 @@ const MARK: &str = "#| ";
 
 /// `ctl edit`
 pub(super) async fn run(context: &Context, words: &[String]) -> Result<(), Failure> {
-    let name = one(words, Kind::Pool)?;
-    let at = format!("{}/document", path(Kind::Pool, &name));
+    let kind = match targets(words).ok().as_deref().and_then(<[_]>::first) {
+        Some(target) if target.kind == Kind::Policy => Kind::Policy,
+        Some(_) | None => Kind::Pool,
+    };
+    let name = one(words, kind)?;
+    let at = format!("{}/document", path(kind, &name));
     let given: DocumentText = context.client.ask(Method::GET, &at, Sent::nothing()).await?;
     let (mut text, mut refusals) = (given.text.clone(), Vec::<String>::new());
     loop {
@@ -50,7 +54,7 @@ pub(super) async fn run(context: &Context, words: &[String]) -> Result<(), Failu
         let new = DocumentText { text: text.clone(), version: given.version.clone(), ..DocumentText::default() };
         let new = serde_json::to_value(new).map_err(|error| Failure::Internal(error.to_string()))?;
         match context.client.ask::<DocumentText>(Method::PUT, &at, Sent::json(&new)).await {
-            Ok(_) => return emit(&format!("pool/{} edited\n", tame(&name))),
+            Ok(_) => return emit(&format!("{}/{} edited\n", short(kind), tame(&name))),
             // What was edited is not what stands there now: only the person can bring both together.
             Err(Failure::Server(status)) if matches!(status.code, 400 | 422) => refusals = vec![Failure::Server(status).text()],
             Err(failure) => {

@@ -1,17 +1,18 @@
 //! Policies: what they did, what they are, and the few things that a person says to one.
 //!
-//! Mode and profile are words of the document: they are set there, and nowhere else.
+//! What is set is set in the document, and nowhere else.
 
 use hyper::Method;
 use serde_json::{Value, json};
 
 use super::Context;
 use crate::ctl::args::SetField;
-use crate::ctl::client::{Sent, encoded, path};
+use crate::ctl::client::{Sent, encoded};
 use crate::ctl::error::Failure;
 use crate::ctl::print::{Format, Table, as_json, as_yaml, emit};
 use crate::ctl::resource::{many, one};
 use crate::ctl::text::{tame, tame_block};
+use crate::model::meta::quoted;
 use crate::model::policy::Resource;
 use crate::model::status::Kind;
 use crate::serve::wire::Status;
@@ -20,13 +21,47 @@ use crate::serve::wire::policy_columns::{change, change_heads, expected, expecte
 
 /// `ctl set`
 pub(super) async fn set(context: &Context, field: SetField, words: &[String]) -> Result<(), Failure> {
-    let Some((value, names)) = words.split_last().filter(|(_, names)| !names.is_empty()) else {
-        return Err(Failure::Usage("give policy/NAME and a value".into()));
+    let (names, values) = split(field, words)?;
+    let (name, key) = (one(names, Kind::Policy)?, field.key());
+    let given = match field {
+        SetField::Mode | SetField::Profile => json!({key: values[0]}),
+        SetField::Manual | SetField::Thresholds => pairs(values)?,
     };
-    let name = one(names, Kind::Policy)?;
-    let patch = Sent::patch(&json!({"spec": {field.key(): value}}));
-    let _: Value = context.client.ask(Method::PATCH, &path(Kind::Policy, &name), patch).await?;
-    emit(&format!("policy/{} {} is {}\n", tame(&name), field.key(), tame(value)))
+    let at = format!("/v1/policies/{}/{key}", encoded(&name));
+    let _: Value = context.client.ask(Method::PUT, &at, Sent::json(&given)).await?;
+    let said: Vec<String> = values.iter().map(|value| tame(value)).collect();
+    emit(&format!("policy/{} {key} is {}\n", tame(&name), said.join(" ")))
+}
+
+/// The words that name a policy, and the values behind them: one, or all that have a `=`.
+fn split(field: SetField, words: &[String]) -> Result<(&[String], &[String]), Failure> {
+    let (at, wanted) = match field {
+        SetField::Mode | SetField::Profile => (words.len().saturating_sub(1), "a value"),
+        SetField::Manual | SetField::Thresholds => {
+            (words.iter().position(|word| word.contains('=')).unwrap_or(words.len()), "KEY=VALUE, like cpu=2")
+        }
+    };
+    let (names, values) = words.split_at(at);
+    match names.is_empty() || values.is_empty() {
+        true => Err(Failure::Usage(format!("give policy/NAME and {wanted}"))),
+        false => Ok((names, values)),
+    }
+}
+
+/// `a.b=1 c=2Gi` as an object. What is a whole number is sent as one, except CPU and a reason.
+fn pairs(words: &[String]) -> Result<Value, Failure> {
+    let mut all = json!({});
+    for word in words {
+        let wrong = || Failure::Usage(format!("{} is not KEY=VALUE, like cpu=2", quoted(word)));
+        let (key, value) = word.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(wrong)?;
+        let number = value.parse::<u32>().ok().filter(|_| !["cpu", "memory", "reason"].contains(&key));
+        let mut place = &mut all;
+        for part in key.split('.') {
+            place = place.as_object_mut().ok_or_else(wrong)?.entry(part).or_insert_with(|| json!({}));
+        }
+        *place = number.map_or_else(|| json!(value), |number| json!(number));
+    }
+    Ok(all)
 }
 
 /// `ctl policy history`
@@ -78,6 +113,30 @@ pub(super) async fn reset(context: &Context, words: &[String]) -> Result<(), Fai
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn words_of(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_is_set_is_one_word_or_pairs() {
+        let words = words_of("policy web cpu=2 memory=8Gi tasks=300 reason=7");
+        let (names, values) = split(SetField::Manual, &words).unwrap();
+        assert_eq!(
+            (names, pairs(values).unwrap()),
+            (&words[..2], json!({"cpu": "2", "memory": "8Gi", "tasks": 300, "reason": "7"}))
+        );
+        let up = json!({"scaleUp": {"cpu": 75, "memory": 70}, "pressure": {"io": 9}});
+        assert_eq!(pairs(&words_of("scaleUp.cpu=75 pressure.io=9 scaleUp.memory=70")).unwrap(), up);
+        let words = words_of("policy/web Manual");
+        assert_eq!(split(SetField::Mode, &words).unwrap(), (&words[..1], &words[1..]));
+        for (field, text) in [(SetField::Mode, "Manual"), (SetField::Manual, "policy/web 2"), (SetField::Manual, "cpu=2")] {
+            assert!(split(field, &words_of(text)).is_err(), "{text}");
+        }
+        for text in ["=2", "cpu=1 rest", "cpu=1 cpu.x=2"] {
+            assert!(pairs(&words_of(text)).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn a_forecast_is_a_table_of_what_is_known_and_lines_of_what_is_not() {

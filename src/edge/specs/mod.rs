@@ -4,10 +4,8 @@
 //! cannot be read to its end is `Unreadable`, never shorter. Only regular files are opened (or links that lead to one), never a
 //! FIFO, device or socket, and nothing here waits for a writer. A file that did not change is not read again.
 
-pub mod annotations;
 pub mod documents;
 pub mod git;
-pub mod policy_words;
 pub mod watch;
 pub mod write;
 

@@ -275,7 +275,12 @@ fn judge(dir: &Path, shared: &Shared, event: notify::Result<Event>) -> Option<Or
         };
         let (spec, dotted) = (is_spec_name(name), name.starts_with('.'));
         if spec {
-            locked(&shared.marks).arrivals.insert(path.to_owned(), arrival);
+            let mut marks = locked(&shared.marks);
+            let known = marks.arrivals.entry(path.to_owned()).or_insert(arrival);
+            // Whoever renamed a file that was still open closes it now: nothing was written since, or it would have been told.
+            if (*known, arrival) != (Arrival::RenamedIn, Arrival::ClosedWrite) {
+                *known = arrival;
+            }
         }
         // A swapped link (`..data`) or folder brings whole files under names that no event tells.
         let swap = !spec && arrival == Arrival::RenamedIn && (!dotted || name.starts_with(".."));

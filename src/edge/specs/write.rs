@@ -126,7 +126,8 @@ pub fn replace(path: &Path, text: &str) -> std::io::Result<()> {
         std::fs::metadata(&path).map_or_else(|_| std::os::unix::fs::PermissionsExt::from_mode(0o644), |old| old.permissions());
     file.as_file().set_permissions(mode)?;
     file.as_file().sync_all()?;
-    file.persist(&path).map_err(|error| error.error)?;
+    // Closed first: what is closed after its rename looks like one that was written in place.
+    file.into_temp_path().persist(&path).map_err(|error| error.error)?;
     std::fs::File::open(dir)?.sync_all()
 }
 

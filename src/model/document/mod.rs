@@ -57,6 +57,24 @@ impl Document {
         &self.metadata().name
     }
 
+    /// With everything filled in that its author left out.
+    #[must_use]
+    pub fn defaulted(self) -> Document {
+        match self {
+            Document::WorkerPool(pool) => Document::WorkerPool(Box::new(pool.defaulted())),
+            policy @ Document::ResourcePolicy(_) => policy,
+        }
+    }
+
+    /// Its spec.
+    pub fn spec(&self) -> Value {
+        match self {
+            Document::WorkerPool(pool) => serde_json::to_value(&pool.spec),
+            Document::ResourcePolicy(policy) => serde_json::to_value(&policy.spec),
+        }
+        .unwrap_or_default()
+    }
+
     /// Its name, labels and annotations.
     pub fn metadata(&self) -> &ObjectMeta {
         match self {

@@ -32,10 +32,8 @@ pub async fn delete(
             return Err(Status::failure(409, "Conflict", message).into());
         }
     }
-    if kind == Kind::Pool {
-        app.handle.edit(Edit::Delete { pool: name.clone() }, dry).await?;
-    } else if kind == Kind::Policy {
-        app.handle.edit(Edit::DeletePolicy { policy: name.clone() }, dry).await?;
+    if let Some(kind) = kind.document() {
+        app.handle.edit(Edit::Delete { kind, name: name.clone() }, dry).await?;
     } else if kind != Kind::Worker {
         return Err(not_allowed("this cannot be deleted: only workerpools, resourcepolicies and workers can"));
     } else if !dry {

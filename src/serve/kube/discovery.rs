@@ -65,7 +65,7 @@ fn review(group: &'static str, name: &str, kind: &'static str) -> Resource {
 }
 
 fn ours(kind: Kind) -> Resource {
-    let verbs: &[&str] = if kind == Kind::Pool {
+    let verbs: &[&str] = if kind.document().is_some() {
         &["create", "delete", "get", "list", "patch", "update", "watch"]
     } else if kind == Kind::Worker {
         &["delete", "get", "list", "watch"]

@@ -1,23 +1,22 @@
-//! Changes of a pool by PUT, PATCH and apply: each becomes an edit of the pool's document in its file.
+//! Changes of a pool or a policy by PUT, PATCH and apply: each becomes an edit of the object's document in its file.
 //!
 //! All of them are the same to us: an object as it is shown, and as it is wanted. What differs in metadata and spec is carried
-//! over to the document; status is never read. What is run changes only by way of the socket.
+//! over to the document; status is never read. Who may change what is the guard's affair.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, http::StatusCode};
 use serde_json::{Value, json};
 
+use super::guard::guard;
 use super::splice::{carried, spliced};
 use crate::engine::handle::{DocumentText, Edit};
 use crate::model::document::check::Walk;
 use crate::model::document::{Document, parse, schema, to_yaml, tree};
 use crate::model::meta;
-use crate::model::pool::{PoolSpec, WorkerPool};
-use crate::model::source;
 use crate::model::status::Kind;
 use crate::serve::app::{App, value};
-use crate::serve::auth::{Peer, forbidden};
+use crate::serve::auth::Peer;
 use crate::serve::refusal::{Refusal, bad};
 use crate::serve::wire::{Details, GROUP, Status};
 
@@ -26,7 +25,9 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// A change that is asked for.
 pub struct Change<'a> {
-    /// The pool.
+    /// What kind of object.
+    pub kind: meta::Kind,
+    /// Its name.
     pub name: &'a str,
     /// Who asks.
     pub peer: Peer,
@@ -71,7 +72,7 @@ impl PatchKind {
 ///
 /// # Errors
 /// 400 and 422 for a patch that cannot be used.
-pub fn patched(shown: &Value, kind: PatchKind, patch: &Value) -> Result<Value, Refusal> {
+fn patched(shown: &Value, kind: PatchKind, patch: &Value) -> Result<Value, Refusal> {
     let mut wanted = shown.clone();
     match kind {
         PatchKind::Merge | PatchKind::Apply if !patch.is_object() => return Err(bad("the patch must be an object")),
@@ -89,6 +90,19 @@ pub fn patched(shown: &Value, kind: PatchKind, patch: &Value) -> Result<Value, R
     Ok(wanted)
 }
 
+/// Patch an object; one that is applied and not there yet is created.
+///
+/// # Errors
+/// Those of [`patched`], [`replace`] and [`create`].
+pub async fn patch(app: &App, change: &Change<'_>, kind: PatchKind, patch: Value) -> Result<Response, Refusal> {
+    let shown = match app.handle.get(change.kind.into(), change.name) {
+        Ok(shown) => value(&shown),
+        Err(_) if kind == PatchKind::Apply => return create(app, change, patch).await,
+        Err(denied) => return Err(denied.into()),
+    };
+    replace(app, change, patched(&shown, kind, &patch)?).await
+}
+
 /// An applied document says what is to be there; kubectl writes times that are not known as null.
 fn without_null(value: &Value) -> Value {
     match value {
@@ -99,31 +113,29 @@ fn without_null(value: &Value) -> Value {
     }
 }
 
-/// Make the pool what is wanted, in its file, and show it.
+/// Make the object what is wanted, in its file, and show it.
 ///
 /// # Errors
 /// 403, 404, 409, 422: nothing was written then.
 pub async fn replace(app: &App, change: &Change<'_>, wanted: Value) -> Result<Response, Refusal> {
-    let shown = value(&*app.handle.get(Kind::Pool, change.name)?);
-    agrees(change.name, &shown, &wanted)?;
+    let shown = value(&*app.handle.get(change.kind.into(), change.name)?);
+    agrees(change, &shown, &wanted)?;
     let (before, after) = (essence(&shown), essence(&wanted));
     if before == after {
         let mut shown = shown;
         if change.kubectl {
-            with_last_applied(app, change.name, &mut shown).await;
+            with_last_applied(app, change.kind, change.name, &mut shown).await;
         }
         return Ok(Json(shown).into_response());
     }
-    let document = app.handle.text(change.name).await?;
-    let Rewritten { text, pool, value, kept } =
-        rewritten(&document, &before, &after).map_err(|refusal| refusal.naming(change.name))?;
-    guard(change.peer, &spec_of(&shown)?, &pool.spec)?;
-    if let Some(edit) = lesser(change.name, &before, &after) {
-        app.handle.edit(edit, change.dry).await?;
-    } else {
-        app.handle.edit(Edit::Replace { pool: change.name.into(), text, version: document.version }, change.dry).await?;
-    }
-    let mut object = result(app, change, &shown, &pool);
+    let text = app.handle.text(change.kind, change.name).await?;
+    let Rewritten { text, version, document, value, kept } =
+        rewritten(change.kind, text, &before, &after).map_err(|refusal| refusal.naming(change.kind, change.name))?;
+    guard(change.peer, Some(&shown["spec"]), &document)?;
+    let (kind, name) = (change.kind, change.name.to_owned());
+    let edit = lesser(change, &before, &after).unwrap_or(Edit::Replace { kind, name, text, version });
+    app.handle.edit(edit, change.dry).await?;
+    let mut object = result(app, change, &shown, &document);
     if change.kubectl {
         annotate(&mut object, &value);
     }
@@ -145,26 +157,28 @@ fn essence(object: &Value) -> Value {
     json!({"metadata": {"labels": map("labels"), "annotations": annotations}, "spec": object.get("spec")})
 }
 
-fn agrees(name: &str, shown: &Value, wanted: &Value) -> Result<(), Refusal> {
+fn agrees(change: &Change<'_>, shown: &Value, wanted: &Value) -> Result<(), Refusal> {
     let text = |object: &Value, pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-    for (pointer, expected) in [("/metadata/name", name), ("/kind", "WorkerPool"), ("/apiVersion", "weir.dev/v1")] {
+    for (pointer, expected) in
+        [("/metadata/name", change.name), ("/kind", change.kind.name()), ("/apiVersion", meta::API_VERSION)]
+    {
         let found = text(wanted, pointer);
         if found != expected {
             let field = pointer.trim_start_matches('/').replace('/', ".");
             return Err(bad(format!(
-                "{field} is {found:?} and cannot differ from {expected:?}: to rename a pool, create it anew"
+                "{field} is {found:?} and cannot differ from {expected:?}: to rename an object, create it anew"
             )));
         }
     }
     for pointer in ["/metadata/resourceVersion", "/metadata/uid"] {
         let (is, given) = (text(shown, pointer), text(wanted, pointer));
         if !given.is_empty() && is != given {
+            let (plural, name) = (Kind::from(change.kind).plural(), change.name);
             let message = format!(
-                "Operation cannot be fulfilled on workerpools.weir.dev \"{name}\": the object has been modified; please apply your \
+                "Operation cannot be fulfilled on {plural}.{GROUP} \"{name}\": the object has been modified; please apply your \
                  changes to the latest version and try again"
             );
-            let details =
-                Some(Details { name: name.into(), group: GROUP.into(), kind: "workerpools".into(), ..Details::default() });
+            let details = Some(Details { name: name.into(), group: GROUP.into(), kind: plural.into(), ..Details::default() });
             return Err(Status { details, ..Status::failure(409, "Conflict", message) }.into());
         }
     }
@@ -175,31 +189,30 @@ fn agrees(name: &str, shown: &Value, wanted: &Value) -> Result<(), Refusal> {
 struct Rewritten {
     /// Its new text.
     text: String,
+    /// The version of the text that it comes from.
+    version: String,
     /// What it means.
-    pool: WorkerPool,
+    document: Document,
     /// What stands in it, without defaults.
     value: Value,
     /// Its comments were kept.
     kept: bool,
 }
 
-fn rewritten(document: &DocumentText, before: &Value, after: &Value) -> Result<Rewritten, Refusal> {
+fn rewritten(kind: meta::Kind, old: DocumentText, before: &Value, after: &Value) -> Result<Rewritten, Refusal> {
     let unread = || {
-        Refusal::from(Status::failure(
-            409,
-            "Conflict",
-            format!("{}: the document cannot be read as it stands: mend it first", document.file),
-        ))
+        let message = format!("{}: the document cannot be read as it stands: mend it first", old.file);
+        Refusal::from(Status::failure(409, "Conflict", message))
     };
-    let node = tree::read(&document.text, 1).ok().flatten().ok_or_else(unread)?;
-    let root = schema::schema(meta::Kind::WorkerPool);
+    let node = tree::read(&old.text, 1).ok().flatten().ok_or_else(unread)?;
+    let root = schema::schema(kind);
     let written = Walk::new(root).value(&node, root).ok_or_else(unread)?;
     let wanted = without_empty(carried(&padded(&written), before, after), &written);
     let whole = to_yaml(&wanted);
-    let meant = only_pool(&whole)?;
-    let text = spliced(&document.text, &node, &written, &wanted);
-    let kept = only_pool(&text).is_ok_and(|pool| pool == meant);
-    Ok(Rewritten { text: if kept { text } else { whole }, pool: meant, value: wanted, kept })
+    let meant = only_document(kind, &whole)?;
+    let text = spliced(&old.text, &node, &written, &wanted);
+    let kept = only_document(kind, &text).is_ok_and(|document| document == meant);
+    Ok(Rewritten { text: if kept { text } else { whole }, version: old.version, document: meant, value: wanted, kept })
 }
 
 /// With the maps that an essence always has.
@@ -227,45 +240,38 @@ fn without_empty(mut wanted: Value, written: &Value) -> Value {
     wanted
 }
 
-/// The one pool that a text is.
+/// The one document that a text is, defaults filled in.
 ///
 /// # Errors
-/// 422 with all that is wrong, 400 for another number of documents.
-pub fn only_pool(text: &str) -> Result<WorkerPool, Refusal> {
+/// 422 with all that is wrong, 400 for another number of documents or another kind.
+fn only_document(kind: meta::Kind, text: &str) -> Result<Document, Refusal> {
     let mut all = parse(text.as_bytes());
     match (all.pop(), all.is_empty()) {
-        (Some(Ok(located)), true) => match located.document {
-            Document::WorkerPool(pool) => Ok(pool.defaulted()),
-            Document::ResourcePolicy(_) => Err(bad("expected a WorkerPool, found a ResourcePolicy")),
-        },
+        (Some(Ok(located)), true) if located.document.kind() == kind => Ok(located.document.defaulted()),
+        (Some(Ok(located)), true) => Err(bad(format!("expected a {kind}, found a {}", located.document.kind()))),
         (Some(Err(refused)), true) => Err(crate::engine::handle::Denied::Invalid(refused.violations).into()),
         (_, _) => Err(bad("expected one document")),
     }
 }
 
-fn spec_of(shown: &Value) -> Result<PoolSpec, Refusal> {
-    let spec = shown.get("spec").cloned().unwrap_or_default();
-    serde_json::from_value(spec)
-        .map_err(|error| Status::failure(500, "InternalError", format!("the shown spec cannot be read: {error}")).into())
-}
-
 /// A change of one thing that has an edit of its own, which leaves even more of the text alone.
-fn lesser(pool: &str, before: &Value, after: &Value) -> Option<Edit> {
-    if before["metadata"] == after["metadata"] {
+fn lesser(change: &Change<'_>, before: &Value, after: &Value) -> Option<Edit> {
+    if change.kind == meta::Kind::WorkerPool && before["metadata"] == after["metadata"] {
         let mut but_replicas = before.clone();
         but_replicas["spec"]["replicas"] = after["spec"].get("replicas")?.clone();
         let replicas = u32::try_from(after["spec"]["replicas"].as_u64()?).ok()?;
-        return (but_replicas == *after).then(|| Edit::Scale { pool: pool.into(), replicas });
+        return (but_replicas == *after).then(|| Edit::Scale { pool: change.name.into(), replicas });
     }
     None
 }
 
 /// What would be shown, or is.
-fn result(app: &App, change: &Change<'_>, shown: &Value, pool: &WorkerPool) -> Value {
-    let now = app.handle.get(Kind::Pool, change.name).ok().filter(|_| !change.dry);
+fn result(app: &App, change: &Change<'_>, shown: &Value, document: &Document) -> Value {
+    let now = app.handle.get(change.kind.into(), change.name).ok().filter(|_| !change.dry);
     let mut object = now.map_or_else(|| shown.clone(), |object| value(&object));
-    object["spec"] = json!(pool.spec);
-    for (name, map) in [("labels", &pool.metadata.labels), ("annotations", &pool.metadata.annotations)] {
+    object["spec"] = document.spec();
+    let metadata = document.metadata();
+    for (name, map) in [("labels", &metadata.labels), ("annotations", &metadata.annotations)] {
         if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             meta.remove(name);
             if !map.is_empty() {
@@ -276,44 +282,7 @@ fn result(app: &App, change: &Change<'_>, shown: &Value, pool: &WorkerPool) -> V
     object
 }
 
-/// What is run, and what secrets are sent where, changes by way of the socket alone.
-///
-/// # Errors
-/// 403.
-pub fn guard(peer: Peer, old: &PoolSpec, new: &PoolSpec) -> Result<(), Refusal> {
-    if peer.may_change_commands() {
-        return Ok(());
-    }
-    let (old, new) = (guarded(old), guarded(new));
-    match old.iter().zip(&new).find(|((_, old), (_, new))| old != new) {
-        Some(((field, _), _)) => Err(forbidden(&format!(
-            "{field} says what is run or where secrets go: it can only be changed on this machine, by way of the socket (ctl apply, \
-             ctl edit), by root or the user that weir runs as"
-        ))),
-        None => Ok(()),
-    }
-}
-
-/// The guarded fields and what stands in them.
-fn guarded(spec: &PoolSpec) -> [(&'static str, Value); 4] {
-    let only_source = |mut trigger: Value| {
-        if let Some(fields) = trigger.as_object_mut() {
-            fields.retain(|name, _| source::NAMES.contains(&name.as_str()));
-        }
-        trigger
-    };
-    let triggers = spec.scale.iter().flat_map(|scale| &scale.triggers).map(|trigger| only_source(json!(trigger)));
-    let webhooks = spec.queue.as_ref().map(|queue| json!(queue.webhooks));
-    // The embedded queue is the pool's own: following it asks nobody else.
-    [
-        ("spec.template", json!(spec.template)),
-        ("spec.notify", json!(spec.notify)),
-        ("spec.queue.webhooks", webhooks.filter(|hooks| hooks != &json!([])).unwrap_or_default()),
-        ("spec.scale.triggers", triggers.filter(|source| source.get("queue").is_none()).collect()),
-    ]
-}
-
-/// A pool that is not there yet. It has a command, so only the socket brings one.
+/// An object that is not there yet. A pool has a command and a policy has bounds, so only the socket brings one.
 ///
 /// # Errors
 /// 400, 403, 409, 422.
@@ -327,23 +296,18 @@ pub async fn create(app: &App, change: &Change<'_>, document: Value) -> Result<R
         document.remove("status");
     }
     let text = to_yaml(&document);
-    let pool = only_pool(&text)?;
-    if !change.peer.may_change_commands() {
-        let why = "a new pool brings a command, spec.template: it can only be created on this machine, by way of the socket (ctl apply), \
-                   by root or the user that weir runs as";
-        return Err(forbidden(why));
-    }
-    let name = pool.metadata.name.clone();
+    let document = only_document(change.kind, &text)?;
+    guard(change.peer, None, &document)?;
     app.handle.edit(Edit::Apply { text }, change.dry).await?;
-    let shown = app.handle.get(Kind::Pool, &name).ok().filter(|_| !change.dry);
-    let shown = shown.map_or_else(|| json!(pool), |object| value(&object));
+    let shown = app.handle.get(change.kind.into(), document.name()).ok().filter(|_| !change.dry);
+    let shown = shown.map_or_else(|| json!(document), |object| value(&object));
     Ok((StatusCode::CREATED, Json(shown)).into_response())
 }
 
-/// A pool as kubectl expects it: with what was last applied, which is what stands in the file.
-pub async fn with_last_applied(app: &App, name: &str, object: &mut Value) {
-    let Ok(document) = app.handle.text(name).await else { return };
-    let root = schema::schema(meta::Kind::WorkerPool);
+/// An object as kubectl expects it: with what was last applied, which is what stands in the file.
+pub async fn with_last_applied(app: &App, kind: meta::Kind, name: &str, object: &mut Value) {
+    let Ok(document) = app.handle.text(kind, name).await else { return };
+    let root = schema::schema(kind);
     let node = tree::read(&document.text, 1).ok().flatten();
     let written = node.and_then(|node| Walk::new(root).value(&node, root));
     if let Some(written) = written {

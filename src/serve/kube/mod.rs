@@ -7,6 +7,7 @@ pub mod delete;
 pub mod discovery;
 pub mod edit;
 mod events;
+pub mod guard;
 mod openapi;
 mod pods;
 mod proto;

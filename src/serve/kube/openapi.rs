@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use crate::model::policy_status::PolicyObject;
 use crate::model::status::{EventObject, PoolObject, WorkerObject};
 use crate::serve::refusal::{Refusal, nowhere};
 use crate::serve::wire::GROUP;
@@ -36,11 +37,10 @@ pub async fn group(Path((group, version)): Path<(String, String)>) -> Result<Jso
     }
     Ok(Json(OURS.get_or_init(|| {
         let paths = json!({
-            format!("/apis/{GROUP}/v1/workerpools"): {"get": list("WorkerPool"), "post": operation("post", "WorkerPool")},
-            format!("/apis/{GROUP}/v1/workerpools/{{name}}"): {
-                "get": operation("get", "WorkerPool"), "put": operation("put", "WorkerPool"),
-                "patch": operation("patch", "WorkerPool"), "delete": operation("delete", "WorkerPool"),
-            },
+            format!("/apis/{GROUP}/v1/workerpools"): documents("WorkerPool"),
+            format!("/apis/{GROUP}/v1/workerpools/{{name}}"): document("WorkerPool"),
+            format!("/apis/{GROUP}/v1/resourcepolicies"): documents("ResourcePolicy"),
+            format!("/apis/{GROUP}/v1/resourcepolicies/{{name}}"): document("ResourcePolicy"),
             format!("/apis/{GROUP}/v1/workers"): {"get": list("Worker")},
             format!("/apis/{GROUP}/v1/workers/{{name}}"): {"get": operation("get", "Worker"), "delete": operation("delete", "Worker")},
             format!("/apis/{GROUP}/v1/events"): {"get": list("Event")},
@@ -65,16 +65,33 @@ pub async fn core() -> Json<Value> {
 pub async fn old() -> Json<&'static Value> {
     static OLD: OnceLock<Value> = OnceLock::new();
     Json(OLD.get_or_init(|| {
-        let body = json!([{"name": "body", "in": "body", "schema": {"$ref": format!("#/definitions/{PREFIX}WorkerPool")}}]);
-        let mut post = operation("post", "WorkerPool");
-        post["parameters"] = body;
-        let paths = json!({format!("/apis/{GROUP}/v1/workerpools"): {"post": post}});
+        let post = |kind: &str| {
+            let mut post = operation("post", kind);
+            post["parameters"] =
+                json!([{"name": "body", "in": "body", "schema": {"$ref": format!("#/definitions/{PREFIX}{kind}")}}]);
+            json!({"post": post})
+        };
+        let paths = json!({
+            format!("/apis/{GROUP}/v1/workerpools"): post("WorkerPool"),
+            format!("/apis/{GROUP}/v1/resourcepolicies"): post("ResourcePolicy"),
+        });
         json!({"swagger": "2.0", "info": info(), "paths": paths, "definitions": schemas("#/definitions/")})
     }))
 }
 
 fn info() -> Value {
     json!({"title": "weir", "version": env!("CARGO_PKG_VERSION"), "description": format!("Namespaced objects are in {NAMESPACE}.")})
+}
+
+/// What can be done to all of a kind that has documents.
+fn documents(kind: &str) -> Value {
+    json!({"get": list(kind), "post": operation("post", kind)})
+}
+
+/// What can be done to one of them.
+fn document(kind: &str) -> Value {
+    let each = ["get", "put", "patch", "delete"].map(|action| (action.to_owned(), operation(action, kind)));
+    Value::Object(each.into_iter().collect())
 }
 
 fn list(kind: &str) -> Value {
@@ -100,6 +117,7 @@ fn operation(action: &str, kind: &str) -> Value {
 fn schemas(root: &str) -> Value {
     let mut all = Map::new();
     add::<PoolObject>("WorkerPool", root, &mut all);
+    add::<PolicyObject>("ResourcePolicy", root, &mut all);
     add::<WorkerObject>("Worker", root, &mut all);
     add::<EventObject>("Event", root, &mut all);
     Value::Object(all)

@@ -13,13 +13,14 @@ use super::edit::{self, Change, PatchKind};
 use super::read::{list, missing, one};
 use super::view::{Place, View};
 use super::{delete, discovery, openapi, review};
+use crate::model::meta;
 use crate::model::status::Kind;
 use crate::serve::app::{App, Params, Query, kind_of, params, value};
 use crate::serve::auth::Peer;
-use crate::serve::refusal::{Refusal, bad, not_allowed, nowhere};
+use crate::serve::refusal::{Refusal, not_allowed, nowhere};
+use crate::serve::streams;
 use crate::serve::wire::{Details, GROUP, NAMESPACE, Status};
 use crate::serve::write::{Sent, is_dry, yaml_body};
-use crate::serve::{policies, streams};
 
 /// All of them.
 pub fn router() -> Router<App> {
@@ -82,9 +83,10 @@ async fn our_one(
     query: Params,
 ) -> Answer {
     let (kind, query) = (kind_of(&plural)?, params(query)?);
-    if kind == Kind::Pool && is_kubectl(&headers) && super::table::shape(&headers, &query)? == super::table::Shape::Whole {
+    let whole = is_kubectl(&headers) && super::table::shape(&headers, &query)? == super::table::Shape::Whole;
+    if let Some(document) = kind.document().filter(|_| whole) {
         let mut object = value(&*app.handle.get(kind, &name)?);
-        edit::with_last_applied(&app, &name, &mut object).await;
+        edit::with_last_applied(&app, document, &name, &mut object).await;
         return Ok(Json(object).into_response());
     }
     one(&app, &Place::all(View::Plain(kind)), &name, (&query, &headers))
@@ -167,25 +169,23 @@ async fn namespace(Path(name): Path<String>) -> Answer {
     Err(Status { details, ..Status::failure(404, "NotFound", format!("namespaces \"{name}\" not found")) }.into())
 }
 
-fn only_pools(plural: &str, what: &str) -> Result<(), Refusal> {
-    match kind_of(plural)? == Kind::Pool {
-        true => Ok(()),
-        false => Err(not_allowed(&format!(
-            "only workerpools can be {what} here; policies are applied with ctl apply, the rest follows from them"
-        ))),
-    }
+/// The kind of a document that is to be changed.
+fn document_kind(plural: &str, what: &str) -> Result<meta::Kind, Refusal> {
+    kind_of(plural)?.document().ok_or_else(|| {
+        not_allowed(&format!("only workerpools and resourcepolicies can be {what} here; the rest follows from them"))
+    })
 }
 
 async fn create(State(app): State<App>, Path(plural): Path<String>, peer: Peer, (query, sent): (Params, Sent)) -> Answer {
-    only_pools(&plural, "created")?;
+    let kind = document_kind(&plural, "created")?;
     let (dry, document) = (is_dry(&params(query)?)?, yaml_body(sent)?);
     let name = document.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
-    if app.handle.get(Kind::Pool, &name).is_ok() {
-        let details = Some(Details { name: name.clone(), group: GROUP.into(), kind: plural, ..Details::default() });
-        let status = Status::failure(409, "AlreadyExists", format!("workerpools \"{name}\" already exists"));
+    if app.handle.get(kind.into(), &name).is_ok() {
+        let status = Status::failure(409, "AlreadyExists", format!("{plural} \"{name}\" already exists"));
+        let details = Some(Details { name, group: GROUP.into(), kind: plural, ..Details::default() });
         return Err(Status { details, ..status }.into());
     }
-    edit::create(&app, &Change { name: &name, peer, dry, kubectl: false }, document).await
+    edit::create(&app, &Change { kind, name: &name, peer, dry, kubectl: false }, document).await
 }
 
 async fn put(
@@ -194,9 +194,8 @@ async fn put(
     peer: Peer,
     (query, headers, sent): (Params, HeaderMap, Sent),
 ) -> Answer {
-    only_pools(&plural, "replaced")?;
-    let dry = is_dry(&params(query)?)?;
-    edit::replace(&app, &Change { name: &name, peer, dry, kubectl: is_kubectl(&headers) }, yaml_body(sent)?).await
+    let (kind, dry) = (document_kind(&plural, "replaced")?, is_dry(&params(query)?)?);
+    edit::replace(&app, &Change { kind, name: &name, peer, dry, kubectl: is_kubectl(&headers) }, yaml_body(sent)?).await
 }
 
 async fn patch(
@@ -205,31 +204,8 @@ async fn patch(
     peer: Peer,
     (query, headers, sent): (Params, HeaderMap, Sent),
 ) -> Answer {
-    if kind_of(&plural)? == Kind::Policy {
-        return patch_policy(&app, &name, (&params(query)?, &headers, sent)).await;
-    }
-    only_pools(&plural, "patched")?;
-    let (dry, kind, patch) = (is_dry(&params(query)?)?, PatchKind::of(&headers)?, yaml_body(sent)?);
-    let change = Change { name: &name, peer, dry, kubectl: is_kubectl(&headers) };
-    let shown = match app.handle.get(Kind::Pool, &name) {
-        Ok(shown) => value(&shown),
-        Err(_) if kind == PatchKind::Apply => return edit::create(&app, &change, patch).await,
-        Err(denied) => return Err(denied.into()),
-    };
-    let wanted = edit::patched(&shown, kind, &patch)?;
-    edit::replace(&app, &change, wanted).await
-}
-
-/// The words of a policy. Its bounds and gauges are its author's: they change in the document, by way of the socket.
-async fn patch_policy(app: &App, name: &str, (query, headers, sent): (&Query, &HeaderMap, Sent)) -> Answer {
-    let (dry, kind, patch) = (is_dry(query)?, PatchKind::of(headers)?, yaml_body(sent)?);
-    let mut object = value(&*app.handle.get(Kind::Policy, name)?);
-    if kind == PatchKind::Json {
-        return Err(bad("a policy takes merge patches alone: use --type=merge"));
-    }
-    for edit in policies::edits(name, &patch)? {
-        app.handle.edit(edit, dry).await?;
-    }
-    json_patch::merge(&mut object, &patch);
-    Ok(Json(object).into_response())
+    let kind = document_kind(&plural, "patched")?;
+    let (dry, patch_kind, patch) = (is_dry(&params(query)?)?, PatchKind::of(&headers)?, yaml_body(sent)?);
+    let change = Change { kind, name: &name, peer, dry, kubectl: is_kubectl(&headers) };
+    edit::patch(&app, &change, patch_kind, patch).await
 }

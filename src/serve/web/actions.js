@@ -70,12 +70,12 @@ export const resumeQueue = (pool) => attempt(`${pool} works on`, () => change("P
 export const setPolicy = (name, field, value) => attempt(`${name}: ${field} ${value}`, () => merge("resourcepolicies", name, { spec: { [field]: value } }));
 export const resetPolicy = (name) => attempt(`${name} is reset`, () => change("POST", v1("policies", name, "reset")));
 
+const close = () => el("div", { class: "actions" }, el("button", { class: "main" }, "Close"));
+
 /** The end of a log, and what comes. */
 async function log(title, path) {
-  const dialog = document.getElementById("dialog"), text = el("pre", { tabindex: 0, "aria-live": "off" });
-  const stop = new AbortController();
-  show(dialog, el("form", { method: "dialog" }, el("h2", { id: "asked" }, title), text, el("div", { class: "actions" }, el("button", { class: "main" }, "Close"))), "wide");
-  dialog.onclose = () => stop.abort();
+  const text = el("pre", { tabindex: 0, "aria-live": "off" }), stop = new AbortController();
+  show(title, [text, close()], "wide", () => stop.abort());
   try {
     await follow(`${path}?tailLines=200&follow=true`, stop.signal, (more) => {
       const below = text.scrollHeight - text.scrollTop - text.clientHeight < 30;
@@ -93,8 +93,7 @@ export const taskLog = (id) => log(`Log of task ${id}`, v1("tasks", id, "log"));
 export async function taskWhole(id) {
   try {
     const task = await get(v1("tasks", id));
-    show(document.getElementById("dialog"), el("form", { method: "dialog" }, el("h2", { id: "asked" }, `Task ${id}`),
-      el("pre", { tabindex: 0 }, JSON.stringify(task, null, 2)), el("div", { class: "actions" }, el("button", { class: "main" }, "Close"))), "wide");
+    show(`Task ${id}`, [el("pre", { tabindex: 0 }, JSON.stringify(task, null, 2)), close()], "wide");
   } catch (error) {
     toast(error.message);
   }

@@ -4,9 +4,9 @@ import { el, svg } from "./dom.js";
 
 const WIDTH = 600, HEIGHT = 100;
 
-function scale(points, keys, from) {
+function scale(points, keys, from, to = Date.now(), least = 1) {
   const values = points.flatMap((point) => keys.map((key) => point[key])).filter(Number.isFinite);
-  const most = Math.max(1, ...values), to = Date.now();
+  const most = Math.max(least, ...values);
   return { most, x: (time) => ((Math.max(time, from) - from) / Math.max(1, to - from)) * WIDTH, y: (value) => HEIGHT - 2 - (value / most) * (HEIGHT - 6) };
 }
 
@@ -51,6 +51,40 @@ export function chart(title, points, key, wish) {
       wish && svg("path", { class: "wish", d: steps(points, wish.key, to) })),
     el("span", { class: "top" }, String(+to.most.toFixed(1))), el("span", { class: "bottom" }, "0"),
     el("div", { class: "axis" }, el("time", {}, new Date(from).toLocaleTimeString()), el("time", {}, "now")));
+}
+
+/** Straight from point to point; a gap where a value is unknown. */
+function line(points, key, { x, y }) {
+  let path = "", open = false;
+  for (const point of points) {
+    const known = Number.isFinite(point[key]);
+    if (known) path += `${open ? "L" : "M"}${x(point.time).toFixed(1)} ${y(point[key]).toFixed(1)}`;
+    open = known;
+  }
+  return path;
+}
+
+/**
+ * What was used under its limit, and the band in which what comes is expected. `points`: `{time, value, limit}`; `path`: `{time, value,
+ * low, high}`, ahead of now; `say` words a value.
+ */
+export function fan(title, points, path, say) {
+  const from = points[0]?.time ?? Date.now(), end = Math.max(Date.now(), path.at(-1)?.time ?? 0), last = points.at(-1), coming = path.at(-1);
+  const to = scale([...points, ...path], ["value", "limit", "high"], from, end, Number.MIN_VALUE);
+  const used = last?.value, limit = last?.limit;
+  const known = Number.isFinite(used) ? [{ time: last.time, value: used, low: used, high: used }, ...path] : path;
+  const band = path.length > 0 && `${line(known, "high", to)}L${line([...known].reverse(), "low", to).slice(1)}Z`;
+  const words = [`now ${Number.isFinite(used) ? say(used) : "unknown"}`, Number.isFinite(limit) ? `limit ${say(limit)}` : "no limit",
+    coming ? `expected ${say(coming.value)} (${say(coming.low)} to ${say(coming.high)})` : "nothing expected"].join(", ");
+  return el("div", { class: "chartbox" },
+    el("p", { class: "legend" }, el("span", {}, el("i"), title), el("span", {}, el("i", { class: "wish" }), "Limit"), el("span", {}, el("i", { class: "band" }), "Expected"), el("span", {}, words)),
+    frame("chart", `${title}: ${words}`,
+      svg("line", { class: "grid", x1: 0, x2: WIDTH, y1: to.y(0), y2: to.y(0) }), svg("line", { class: "grid", x1: to.x(Date.now()), x2: to.x(Date.now()), y1: 0, y2: HEIGHT }),
+      band && svg("path", { class: "expected", d: band }), svg("path", { class: "step", d: line(points, "value", to) }),
+      path.length > 0 && svg("path", { class: "ahead", d: line(known, "value", to) }),
+      svg("path", { class: "wish", d: steps(points, "limit", to) })),
+    el("span", { class: "top" }, say(to.most)), el("span", { class: "bottom" }, "0"),
+    el("div", { class: "axis" }, el("time", {}, new Date(from).toLocaleTimeString()), el("time", {}, path.length > 0 ? new Date(end).toLocaleTimeString() : "now")));
 }
 
 /** How much of a limit is used. */

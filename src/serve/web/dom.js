@@ -94,30 +94,38 @@ export function bytes(n) {
   return `${+(n / 2 ** (10 * at)).toFixed(at ? 1 : 0)} ${names[at]}`;
 }
 
+/** A Kubernetes quantity as a number: cores, bytes, or a count. */
+export function quantity(text) {
+  const [, number, unit] = /^([0-9.]+)(m|[kKMGTPE]i?|%)?$/.exec(String(text ?? "")) ?? [];
+  if (number === undefined) return NaN;
+  if (!unit) return +number;
+  if (unit === "m") return number / 1000;
+  if (unit === "%") return number / 100;
+  return number * (unit[1] ? 1024 : 1000) ** ("KMGTPE".indexOf(unit[0].toUpperCase()) + 1);
+}
+
 /** Ask by a form in a dialog. Fields: `[name, label, control]`; resolves to their values, or null. */
 export function ask(title, words, fields, verb) {
-  const dialog = document.getElementById("dialog");
+  const content = [
+    words && el("p", {}, words),
+    fields.map(([name, label, control]) => { control.name = name; return el("label", {}, el("span", {}, label), control); }),
+    el("div", { class: "actions" }, el("button", { class: "main", value: "yes" }, verb), el("button", { value: "no", formnovalidate: true }, "Cancel")),
+  ];
   return new Promise((resolve) => {
-    const form = el("form", { method: "dialog" },
-      el("h2", { id: "asked" }, title), words && el("p", {}, words),
-      fields.map(([name, label, control]) => { control.name = name; return el("label", {}, el("span", {}, label), control); }),
-      el("div", { class: "actions" }, el("button", { class: "main", value: "yes" }, verb), el("button", { value: "no", formnovalidate: true }, "Cancel")));
-    show(dialog, form, "");
-    dialog.onclose = () => {
-      const said = dialog.returnValue === "yes" ? Object.fromEntries(new FormData(form)) : null;
-      dialog.returnValue = "";
-      resolve(said);
-    };
+    show(title, content, "", (said, form) => resolve(said === "yes" ? Object.fromEntries(new FormData(form)) : null));
   });
 }
 
-/** Put this into the dialog and open it. */
-export function show(dialog, content, kind) {
-  dialog.className = kind;
-  dialog.setAttribute("aria-labelledby", "asked");
-  dialog.replaceChildren(content);
-  dialog.returnValue = "";
-  if (!dialog.open) dialog.showModal();
+/**
+ * Open a dialog of its own with this in it; `closed(value, form)` hears how it was left. Each gets its own element: `close`
+ * comes after the dialog has gone, and would end the next one if somebody is fast.
+ */
+export function show(title, content, kind, closed) {
+  const form = el("form", { method: "dialog" }, el("h2", {}, title), content);
+  const dialog = el("dialog", { class: kind, "aria-label": title }, form);
+  dialog.onclose = () => { dialog.remove(); closed?.(dialog.returnValue, form); };
+  document.body.append(dialog);
+  dialog.showModal();
 }
 
 /** Tell for some seconds. */

@@ -19,7 +19,8 @@ function takeToken() {
 function page() {
   const [first = "", second = ""] = location.hash.replace(/^#\/?/, "").split("/");
   if (first === "pool" && second) return ["pools", () => views.pool(decodeURIComponent(second))];
-  return first in views && first !== "pool" ? [first, views[first]] : ["pools", views.pools];
+  if (first === "policy" && second) return ["policies", () => views.policy(decodeURIComponent(second))];
+  return first in views && !["pool", "policy"].includes(first) ? [first, views[first]] : ["pools", views.pools];
 }
 
 let shownAt = null;

@@ -2,7 +2,7 @@
 
 import { get, keep } from "./api.js";
 
-const HISTORY_MS = 30 * 60 * 1000, HISTORY_MAX = 900, EVENTS_MAX = 500, SETTLE_MS = 250;
+const HISTORY_MS = 30 * 60 * 1000, HISTORY_MAX = 900, EVENTS_MAX = 500, SETTLE_MS = 250, SAMPLES_MS = 6 * 60 * 60 * 1000;
 
 /** Objects by name. */
 export const world = { workerpools: new Map(), workers: new Map(), resourcepolicies: new Map(), events: new Map(), tasks: [] };
@@ -27,6 +27,28 @@ function lookAtTasks() {
     wait = null;
     try { world.tasks = (await get("/v1/tasks?limit=500")).items; tell(); } catch { /* The watches say that the daemon is away. */ }
   }, SETTLE_MS);
+}
+
+/** Of each policy that was looked at: `{samples, forecast, changes}`. */
+export const details = new Map();
+const seen = new Map();
+
+/** Read the rest about a policy, once for each time that it changes, as long as somebody looks at it. */
+export async function lookAtPolicy(policy) {
+  const version = world.resourcepolicies.get(policy)?.metadata.resourceVersion;
+  if (seen.get(policy) === version) return;
+  seen.set(policy, version);
+  try {
+    const at = `/v1/policies/${encodeURIComponent(policy)}`, old = details.get(policy)?.samples ?? [];
+    const since = Math.max(Date.now() - SAMPLES_MS, old.length ? Date.parse(old.at(-1).usage.time) + 1 : 0);
+    const [metrics, forecast, changes] = await Promise.all([get(`${at}/metrics?since=${since}`), get(`${at}/forecast`), get(`${at}/history?limit=50`)]);
+    const samples = [...old, ...metrics.items].filter(({ usage }) => Date.now() - Date.parse(usage.time) < SAMPLES_MS);
+    details.set(policy, { samples, forecast, changes: changes.items });
+    tell();
+  } catch {
+    // The watches say that the daemon is away; the next look at it asks again.
+    seen.delete(policy);
+  }
 }
 
 /** How much waits, over all that a pool looks at. */

@@ -3,16 +3,9 @@
 import * as act from "./actions.js";
 import { bar, chart, spark } from "./charts.js";
 import { ago, ahead, badge, bytes, el, span, table } from "./dom.js";
+import { button, byName, condition, holds, link, name, section, shown } from "./parts.js";
+import * as one from "./policy.js";
 import { backlog, history, world } from "./store.js";
-
-const name = (object) => object.metadata.name;
-const byName = (map) => [...map.values()].sort((a, b) => name(a).localeCompare(name(b), undefined, { numeric: true }));
-const link = (pool) => el("a", { href: `#/pool/${encodeURIComponent(pool)}` }, pool);
-const button = (words, onclick, label) => el("button", { class: "small", type: "button", onclick, "aria-label": label }, words);
-const shown = (value) => (value === null || value === undefined ? "–" : String(+value.toFixed(2)));
-const section = (title, ...children) => el("section", { "data-key": title }, el("h2", {}, title), children);
-const condition = (object, type) => (object.status?.conditions ?? []).find((condition) => condition.type === type);
-const holds = (object, type) => condition(object, type)?.status === "True";
 
 /** In one word, the worst first. */
 function state(pool) {
@@ -144,21 +137,20 @@ const short = (text) => (text.length > 140 ? `${text.slice(0, 139)}…` : text);
 
 export const tasks = () => [el("h1", {}, "Tasks"), section("Running, waiting, and ended", taskTable([...world.tasks]))];
 
-const select = (words, options, value, onchange) => el("select", { "aria-label": words, onchange: (event) => onchange(event.target.value) }, options.map((option) => el("option", { value: option, selected: option === value }, option)));
+export { policy } from "./policy.js";
 
 export function policies() {
   const amount = (used, limit, percent) => el("span", {}, `${used} of ${limit}`, bar(percent));
   const limits = (policy) => policy.status?.limits ?? {}, usage = (policy) => policy.status?.usage ?? {};
   const rows = byName(world.resourcepolicies);
   return [el("h1", {}, "Policies"), section("All policies", table("Policies", [
-    ["Name", name], ["Target", (policy) => policy.spec.target.pool ? link(policy.spec.target.pool) : policy.spec.target.unit?.name],
-    ["Mode", (policy) => select(`Mode of ${name(policy)}`, ["Enabled", "Manual", "Disabled"], policy.spec.mode, (value) => act.setPolicy(name(policy), "mode", value))],
-    ["Profile", (policy) => select(`Profile of ${name(policy)}`, ["Conservative", "Balanced", "Aggressive"], policy.spec.profile, (value) => act.setPolicy(name(policy), "profile", value))],
+    ["Name", (policy) => el("a", { href: `#/policy/${encodeURIComponent(name(policy))}` }, name(policy))],
+    ["Target", one.target], ["Mode", one.mode], ["Profile", one.profile],
     ["CPU", (policy) => amount(`${shown(usage(policy).cpuCores)} cores`, limits(policy).cpu ?? "no limit", usage(policy).cpuPercent)],
     ["Memory", (policy) => amount(bytes(usage(policy).memoryBytes), limits(policy).memory ?? "no limit", usage(policy).memoryPercent)],
     ["Tasks", (policy) => amount(shown(usage(policy).tasks), limits(policy).tasks ?? "no limit", usage(policy).tasksPercent)],
     ["Expected", (policy) => expected(policy.status?.forecast), "words"],
-    ["State", (policy) => holds(policy, "Failed") ? el("span", {}, badge("Failed", "bad"), " ", button("Reset", () => act.resetPolicy(name(policy)))) : badge(holds(policy, "LimitsEnforced") ? "Enforced" : "NotEnforced", holds(policy, "LimitsEnforced") ? "good" : "warn")],
+    ["State", one.state],
     ["Last", (policy) => policy.status?.history?.at(-1)?.reason ?? condition(policy, "LimitsEnforced")?.message ?? "", "words"],
   ], rows, name))];
 }

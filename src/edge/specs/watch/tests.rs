@@ -2,6 +2,7 @@
 //! Real events from the kernel, each awaited with a bound; what must not be heard is waited out briefly.
 
 use std::fs::{create_dir, create_dir_all, read, remove_dir_all, rename, write};
+use std::io::Write;
 use std::os::unix::fs::symlink;
 
 use tokio::sync::mpsc;
@@ -72,6 +73,16 @@ fn writes_and_renames_are_told_apart() {
     write(scene.dir.path().join("x"), "a: 2").unwrap();
     rename(scene.dir.path().join("x"), scene.at("b.yaml")).unwrap();
     scene.mark("b.yaml", Arrival::RenamedIn);
+    let mut open = std::fs::File::create(scene.at(".a.tmp")).unwrap();
+    open.write_all(b"a: 3").unwrap();
+    rename(scene.at(".a.tmp"), scene.at("a.yaml")).unwrap();
+    drop(open);
+    scene.mark("a.yaml", Arrival::RenamedIn);
+    let mut open = std::fs::File::create(scene.at(".a.tmp")).unwrap();
+    rename(scene.at(".a.tmp"), scene.at("a.yaml")).unwrap();
+    open.write_all(b"a: 4").unwrap();
+    drop(open);
+    scene.mark("a.yaml", Arrival::ClosedWrite);
     std::fs::remove_file(scene.at("a.yaml")).unwrap();
     assert!(scene.hint().is_some());
     assert_eq!(scene.watch.degraded(), None);

@@ -13,7 +13,6 @@ use super::args::{
     SetThresholds, Submit, Task, TaskWithLog, Workers,
 };
 use super::plan::{Check, Part, Plan, Request};
-use crate::model::policy::Mode;
 use crate::model::status::Kind;
 use crate::model::time::{Span, Wall};
 use crate::serve::wire::{PAUSED_UNTIL, ROOT};
@@ -121,14 +120,19 @@ pub fn tools() -> Vec<Tool> {
         tool("scale_pool", "Set a pool's number of workers, within its bounds.", scale_pool).ends(),
         tool("pause_pool", "Hold a pool's size whatever its triggers say, or let it follow them again.", pause_pool).changes(),
         tool("set_mode", "Let a policy's limits follow the usage, be held, or be observed only.", |a: SetMode, _| {
-            patch(&a.policy, json!({"mode": a.mode}))
+            word(&a.policy, "mode", json!({"mode": a.mode}))
         })
         .changes(),
         tool("set_profile", "How early and how much a policy moves its limits.", |a: SetProfile, _| {
-            patch(&a.policy, json!({"profile": a.profile}))
+            word(&a.policy, "profile", json!({"profile": a.profile}))
         })
         .changes(),
-        tool("manual_limits", "Hold a policy's limits at these values, always within its bounds.", manual_limits).ends(),
+        tool(
+            "manual_limits",
+            "Hold a policy's limits at these values from now on (mode Manual), always within its bounds.",
+            manual_limits,
+        )
+        .ends(),
         tool("set_thresholds", "At what percentage of the limit a policy raises or lowers it.", set_thresholds).changes(),
     ]
 }
@@ -298,20 +302,20 @@ fn pause_pool(asked: PausePool, now: Wall) -> Plan {
     Plan { check: Some(check), parts: vec![Part::new("paused", change).shown(show)] }
 }
 
-/// A change of a policy's spec. Only what is written here can be changed: never the bounds.
-fn patch(policy: &str, spec: Value) -> Plan {
-    part("policy", Request::send("PATCH", format!("{POLICIES}/{}", encoded(policy)), Some(json!({"spec": spec}))))
+/// A word said to a policy. There are none for its bounds.
+fn word(policy: &str, word: &str, said: Value) -> Plan {
+    part("policy", Request::send("PUT", format!("/v1/policies/{}/{word}", encoded(policy)), Some(said)))
 }
 
 fn manual_limits(asked: ManualLimits, _: Wall) -> Plan {
-    patch(&asked.policy, json!({"mode": Mode::Manual, "manual": asked}))
+    word(&asked.policy, "manual", json!(asked))
 }
 
 fn set_thresholds(asked: SetThresholds, _: Wall) -> Plan {
     let given = [("scaleUp", asked.scale_up), ("scaleDown", asked.scale_down)];
-    let spec: Map<String, Value> =
+    let said: Map<String, Value> =
         given.into_iter().filter_map(|(name, percents)| Some((name.to_owned(), json!(percents?)))).collect();
-    patch(&asked.policy, spec.into())
+    word(&asked.policy, "thresholds", said.into())
 }
 
 #[cfg(test)]

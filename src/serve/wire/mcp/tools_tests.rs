@@ -86,11 +86,11 @@ fn changes_carry_what_was_said_and_nothing_else() {
     );
     assert_eq!(
         one("manual_limits", json!({"policy": "p", "cpu": "2", "memory": "1Gi", "reason": "a build"})),
-        r#"PATCH /apis/weir.dev/v1/resourcepolicies/p {"spec":{"mode":"Manual","manual":{"cpu":"2","memory":"1Gi","reason":"a build"}}}"#
+        r#"PUT /v1/policies/p/manual {"cpu":"2","memory":"1Gi","reason":"a build"}"#
     );
     assert_eq!(
         one("set_thresholds", json!({"policy": "p", "scaleUp": {"cpu": 80}})),
-        r#"PATCH /apis/weir.dev/v1/resourcepolicies/p {"spec":{"scaleUp":{"cpu":80}}}"#
+        r#"PUT /v1/policies/p/thresholds {"scaleUp":{"cpu":80}}"#
     );
 }
 
