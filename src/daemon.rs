@@ -13,6 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::decide::admit;
 use crate::edge::access::Access;
 use crate::edge::clock;
+use crate::edge::revisions::Revisions;
+use crate::edge::sdnotify::ServiceManager;
 use crate::edge::signals::{self, Signal};
 use crate::edge::slots::{SlotEvent, Slots, SlotsConfig, cgroup};
 use crate::edge::specs::watch::Hint;
@@ -27,6 +29,7 @@ use crate::engine::hooks::Hooks;
 use crate::engine::host::Fact;
 use crate::engine::queue_door::{self, Hub, TaskDoor};
 use crate::engine::real::RealHost;
+use crate::engine::revisions::Recorder;
 use crate::engine::specs_door::SpecsDoor;
 use crate::model::hook::Delivery;
 use crate::model::time::{Moment, Span};
@@ -151,6 +154,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let (slot_events, slots_inbox) = mpsc::unbounded_channel();
     let slots = Slots::open(slots_config(state, driver)?, slot_events)
         .map_err(|e| failure(format!("{}/run: {e}", state.path.display())))?;
+    let measured = slots.clone();
     let board = Arc::new(Board::default());
     board.start_at(stored.version);
     board.expect(stored.pools.iter().map(|(name, _)| name.clone()));
@@ -169,6 +173,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
         specs,
         facts: facts.clone(),
         read_only: options.specs_read_only,
+        revisions: Recorder::new(Revisions::of(&state.path)),
         files: TaskFiles::open(&state.path).map_err(failure)?,
         readers: Default::default(),
         looks: Default::default(),
@@ -179,7 +184,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     };
     let logs = crate::engine::logs::finder(&state.path);
     let (stop_serving, served) = oneshot::channel::<()>();
-    let handle = Handle::new(board, asks, logs, Arc::new(door));
+    let handle = Handle::new(board, asks, logs, Arc::new(door)).measuring(Arc::new(move |workers| measured.usage(workers)));
     let stop_hooks = serve_hooks(options.hooks_listen, &handle).await?;
     let stop_network = serve_network(options, &state.path, &handle).await?;
     let server = tokio::spawn(serve::serve_unix(listen(&state.path)?, handle, async {
@@ -191,7 +196,10 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let mut engine = Engine::new(host, settings, stored);
     let mut inbox = Inbox { facts: facts_inbox, slots: slots_inbox, asks: asks_inbox, signals };
     engine.on(Fact::Hint);
-    serve_until_told(&mut engine, &mut inbox, options.on_exit).await;
+    let mut manager = ServiceManager::of_environment(clock::now().mono);
+    manager.ready(&format!("keeping {}", options.specs.display()));
+    serve_until_told(&mut engine, &mut inbox, &mut manager, options.on_exit).await;
+    manager.stopping();
     drop((stop_serving, stop_hooks, stop_network));
     finish(&mut engine, &mut inbox).await;
     let _ended = tokio::time::timeout(Duration::from_millis(200), server).await;
@@ -246,9 +254,10 @@ async fn serve_hooks(at: Option<std::net::SocketAddr>, handle: &Handle) -> Resul
 }
 
 /// The loop: facts first, then the turns that are due, then wait for whichever comes next.
-async fn serve_until_told(engine: &mut Engine<RealHost>, inbox: &mut Inbox, on_exit: OnExit) {
+async fn serve_until_told(engine: &mut Engine<RealHost>, inbox: &mut Inbox, manager: &mut ServiceManager, on_exit: OnExit) {
     let mut ending = false;
     loop {
+        let beat = manager.beat(clock::now().mono);
         let begun = clock::seconds();
         let wake = engine.turn();
         engine.host().board.meters.turned(clock::seconds() - begun);
@@ -258,27 +267,39 @@ async fn serve_until_told(engine: &mut Engine<RealHost>, inbox: &mut Inbox, on_e
         tokio::select! {
             biased;
             Some(signal) = inbox.signals.recv() => match signal {
-                Signal::Reload => engine.on(Fact::Hint),
+                Signal::Reload => {
+                    manager.reloading();
+                    engine.on(Fact::Hint);
+                }
                 Signal::End(_) if ending || on_exit == OnExit::Leave => return,
                 Signal::End(from) => {
                     let sender = from.map(|pid| format!(" (from pid {pid})")).unwrap_or_default();
                     println!("ending{sender}: the workers are stopped first; once more to leave them running");
                     ending = true;
+                    manager.stopping();
                     engine.drain();
                 }
             },
             Some(event) = inbox.slots.recv() => engine.on(fact_of(event)),
-            Some(fact) = inbox.facts.recv() => engine.on(fact),
+            Some(fact) = inbox.facts.recv() => take(engine, manager, fact),
             Some(ask) = inbox.asks.recv() => engine.on(Fact::Asked(ask)),
-            () = sleep_until(wake) => {}
+            () = sleep_until(wake.into_iter().chain(beat).min()) => {}
         }
         for _ in 0..FACTS_PER_TURN {
             match inbox.slots.try_recv().map(fact_of).or_else(|_| inbox.facts.try_recv()) {
-                Ok(fact) => engine.on(fact),
+                Ok(fact) => take(engine, manager, fact),
                 Err(_) => break,
             }
         }
     }
+}
+
+/// A reload that the service manager waits for ends with the next listing, whatever was found.
+fn take(engine: &mut Engine<RealHost>, manager: &mut ServiceManager, fact: Fact) {
+    if matches!(fact, Fact::Listed(_)) {
+        manager.reloaded();
+    }
+    engine.on(fact);
 }
 
 /// Wait for the answers of what was given to the store.

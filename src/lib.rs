@@ -15,11 +15,14 @@
 //! status and history are written in one transaction.
 
 pub mod chart;
+pub mod crds;
 pub mod ctl;
 pub mod daemon;
 pub mod decide;
+pub mod doctor;
 pub mod edge;
 pub mod engine;
+pub mod install;
 pub mod model;
 pub mod plan;
 pub mod serve;

@@ -78,7 +78,8 @@ fn tables() {
 #[test]
 fn help_has_examples_for_every_command() {
     let world = World::new();
-    let commands = "get describe explain logs restart scale rollout apply delete diff edit wait prune completion version";
+    let commands =
+        "get describe explain logs top drain restart scale rollout apply delete diff edit wait prune completion version";
     for command in commands.split(' ') {
         let ran = world.run(&[command, "--help"]);
         assert!(ran.code == 0 && ran.out.contains("Examples:"), "{command}: {ran:?}");
@@ -139,6 +140,64 @@ fn diff_says_what_would_change() {
     let same = world.ctl("diff -f same.yaml");
     assert_eq!((same.code, same.out.as_str()), (0, ""), "{}", same.err);
     golden("diff", &world.ctl("diff -f more.yaml"));
+}
+
+#[test]
+fn what_was_said_before_is_shown_and_said_again() {
+    let world = World::furnished();
+    let shown = world.ctl("rollout history pool/web");
+    let rows: Vec<Vec<&str>> =
+        shown.out.lines().map(|line| line.split("   ").filter(|cell| !cell.is_empty()).collect()).collect();
+    assert_eq!(rows[0], ["pool/web"]);
+    assert_eq!(rows[1].iter().map(|cell| cell.trim()).collect::<Vec<_>>(), ["REVISION", "AGE", "CHANGE"]);
+    assert!(shown.out.contains("spec.replicas 1 → 2, spec.template.command"), "{shown:?}");
+    assert!(world.ctl("rollout history pool/web --revision 1").out.contains("replicas: 1 # few"));
+    let ran = world.ctl("rollout undo pool/web --to-revision 1");
+    assert_eq!((ran.code, ran.out.as_str()), (0, "pool/web rolled back to revision 1\n"), "{}", ran.err);
+    assert!(world.asked().iter().any(|ask| ask.contains("Replace") && ask.contains("# few")));
+    let same = world.ctl("rollout undo pool/web --to-revision 3");
+    assert_eq!((same.code, same.out.contains("unchanged")), (0, true), "{same:?}");
+    assert_eq!(world.ctl("rollout undo pool/web --to-revision 7").code, 1);
+    assert_eq!(world.ctl("rollout history worker/web-0").code, 2);
+}
+
+#[test]
+fn drains_are_asked_for() {
+    let world = World::furnished();
+    let ran = world.ctl("drain worker/web-0 --no-wait");
+    assert_eq!((ran.code, ran.out.as_str()), (0, "worker/web-0 gets no more tasks and ends when it is idle\n"), "{}", ran.err);
+    assert!(world.asked().iter().any(|ask| ask == "drain web-0"));
+    let queueless = world.ctl("drain pool/web");
+    assert!(queueless.code == 1 && queueless.err.contains("has no queue"), "{queueless:?}");
+    assert_eq!(world.ctl("drain policy/x").code, 2);
+    assert_eq!(world.ctl("top policies").code, 2);
+    assert_eq!(world.ctl("top pools").out.lines().next(), Some("NAME    CPU(cores)   MEMORY(bytes)   TASKS   WORKERS"));
+}
+
+/// What a shell that asks is offered for the last word of a line.
+fn offered(world: &World, line: &[&str]) -> Vec<String> {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ctl"));
+    command.env_clear().env("WEIR_STATE", &world.state).env("WEIR_COMPLETE", "bash").env("_CLAP_IFS", "\n");
+    command.env("_CLAP_COMPLETE_INDEX", (line.len() - 1).to_string()).arg("--").args(line).current_dir(world.scratch());
+    let ran = Ran::of(command.output().unwrap());
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{line:?}");
+    ran.out.lines().map(|word| word.trim().to_owned()).collect()
+}
+
+#[test]
+fn a_shell_is_offered_names_with_and_without_a_daemon() {
+    let mut world = World::furnished();
+    assert_eq!(offered(&world, &["ctl", "describe", "pool/"]), ["pool/batch", "pool/web"]);
+    assert_eq!(offered(&world, &["ctl", "describe", "worker", "web-"]), ["web-0", "web-1", "web-2"]);
+    assert_eq!(offered(&world, &["ctl", "scale", "w"]), ["web"]);
+    assert!(offered(&world, &["ctl", "rollo"]).contains(&"rollout".to_owned()));
+    let status = world.state.join("status/workerpools");
+    std::fs::create_dir_all(&status).unwrap();
+    std::fs::write(status.join("filed.yaml"), "broken: [").unwrap();
+    assert!(world.end());
+    assert_eq!(offered(&world, &["ctl", "describe", "pool/"]), ["pool/filed"], "from the files");
+    std::fs::remove_dir_all(&status).unwrap();
+    assert_eq!(offered(&world, &["ctl", "describe", "pool/"]), [""; 0], "nothing, and no words");
 }
 
 /// An editor that notes what it was shown and then runs a script. Given to `sh`, not executed: a file that was just written

@@ -305,3 +305,43 @@ fn the_end_ends_streams_too() {
     assert!(world.end());
     assert_eq!(lines.next(), None);
 }
+
+/// The next events of a stream of them: ids and reasons.
+fn told(stream: &mut BufReader<UnixStream>, wanted: usize) -> Vec<(u64, String)> {
+    let (mut found, mut id) = (Vec::new(), 0);
+    while found.len() < wanted {
+        let mut line = String::new();
+        assert!(stream.read_line(&mut line).unwrap() > 0, "it ended after {found:?}");
+        if let Some(text) = line.strip_prefix("id: ") {
+            id = text.trim().parse().unwrap();
+        } else if let Some(text) = line.strip_prefix("data: ") {
+            let event: Value = serde_json::from_str(text.trim()).unwrap();
+            found.push((id, event["reason"].as_str().unwrap().to_owned()));
+        }
+    }
+    found
+}
+
+#[test]
+fn events_are_told_from_where_a_client_left_off() {
+    let world = World::furnished();
+    let ask = |query: &str, id: &str| {
+        let mut stream = UnixStream::connect(world.state.join("weir.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET /v1/events{query} HTTP/1.1\r\nhost: x\r\n{id}\r\n").unwrap();
+        BufReader::new(stream)
+    };
+    let mut all = ask("?lastEventId=0", "");
+    let first = told(&mut all, 2);
+    assert_eq!(first.iter().map(|(_, reason)| reason.as_str()).collect::<Vec<_>>(), ["Scaled", "BackOff"]);
+    assert!(first[0].0 < first[1].0);
+    assert_eq!(told(&mut ask("", &format!("last-event-id: {}\r\n", first[0].0)), 1), first[1..]);
+
+    let mut warnings = ask("?lastEventId=0&fieldSelector=type%3DWarning", "");
+    assert_eq!(told(&mut warnings, 1), first[1..]);
+    world.board.put(served::event("e3", "pool/web", weir::model::status::EventType::Warning, ("Stuck", "it is stuck"), 0));
+    let next = told(&mut all, 1);
+    assert_eq!((next[0].1.as_str(), &told(&mut warnings, 1)), ("Stuck", &next), "what comes is told at once");
+    assert_eq!(world.request("GET /v1/events?lastEventId=x", b"").0, 400);
+    assert_eq!(world.request("GET /v1/events?fieldSelector=note%3Dx", b"").0, 400);
+}

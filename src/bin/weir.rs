@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use weir::crds;
+use weir::ctl;
 use weir::daemon::{self, OnExit, Options};
+use weir::doctor;
+use weir::install;
 use weir::model::time::Span;
 use weir::plan;
 use weir::simulate::{self, Work};
@@ -23,7 +27,9 @@ Examples:
   weir validate specs/                  check documents, for pre-commit and CI
   weir plan specs/                      what would change if these were the specs
   weir simulate --spec specs/web.yaml --backlog trace.csv    what a spec would have made of a backlog
-  weir schema WorkerPool > pool.json    JSON Schema for editors"
+  weir schema WorkerPool > pool.json    JSON Schema for editors
+  weir doctor                           what works on this machine
+  sudo weir install                     run it as a service from boot on"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -83,6 +89,65 @@ Examples:
         /// WorkerPool or ResourcePolicy; without it both.
         kind: Option<String>,
     },
+    /// Print CustomResourceDefinitions of WorkerPool and ResourcePolicy, for a cluster that is to hold the same documents.
+    #[command(after_help = "\
+Examples:
+  weir crds | kubectl apply -f -")]
+    Crds,
+    /// Tell what works on this machine, what does not, and how to get it. No daemon needed; nothing is changed.
+    #[command(after_help = "\
+Examples:
+  weir doctor
+  weir doctor --state /var/lib/weir
+  weir doctor -o json | jq '.[] | select(.state != \"ok\")'
+
+Exit codes: 0 weir runs here, well or less well; 1 it cannot run here; 2 used wrongly.")]
+    Doctor {
+        /// The state directory that is meant [default: $WEIR_STATE, ./.weir, $XDG_STATE_HOME/weir, /var/lib/weir]
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+        /// How to print it
+        #[arg(short, long, value_enum, default_value = "table")]
+        output: Shape,
+    },
+    /// Write the systemd unit, completions for shells, and man pages, where this system looks for them.
+    ///
+    /// Starts nothing; the next command is printed. A file that somebody has changed since is kept. Under this unit neither a restart
+    /// nor the death of the daemon touches a worker.
+    #[command(after_help = "\
+Examples:
+  sudo weir install                     for the system: documents in /etc/weir, state in /var/lib/weir
+  weir install --user                   for you: ~/.config/weir, ~/.local/state/weir
+  weir install --user --dry-run         only say what would be written
+  sudo weir install --specs /srv/agents/specs --state /srv/agents/state
+
+Exit codes: 0 done; 1 a file was kept because it was changed, or cannot be written; 2 used wrongly.")]
+    Install(Install),
+    /// Write the man pages into a directory.
+    #[command(hide = true)]
+    Man {
+        /// The directory, made if need be
+        dir: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct Install {
+    /// For your own systemd manager, below your home directory
+    #[arg(long)]
+    user: bool,
+    /// Only say what would be written
+    #[arg(long)]
+    dry_run: bool,
+    /// Replace files too that were changed by hand
+    #[arg(long)]
+    force: bool,
+    /// The directory of documents [default: /etc/weir; with --user $XDG_CONFIG_HOME/weir]
+    #[arg(long, value_name = "DIR")]
+    specs: Option<PathBuf>,
+    /// The state directory [default: /var/lib/weir; with --user $XDG_STATE_HOME/weir]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -242,6 +307,14 @@ fn main() -> ExitCode {
         }
         Command::Simulate(flags) => simulate(*flags),
         Command::Schema { kind } => validate::schema(kind.as_deref()),
+        Command::Crds => crds::run(),
+        Command::Doctor { state, output } => doctor::run(state_dir(state), output == Shape::Json),
+        Command::Install(flags) => {
+            let Install { user, dry_run, force, specs, state } = flags;
+            let options = install::Options { user, specs, state, dry_run, force };
+            install::run(&Cli::command(), &ctl::args::Cli::command(), &options)
+        }
+        Command::Man { dir } => install::man(&Cli::command(), &ctl::args::Cli::command(), &dir),
     }
 }
 

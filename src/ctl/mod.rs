@@ -9,6 +9,7 @@ pub mod args;
 mod capacity;
 mod client;
 mod commands;
+pub mod complete;
 mod error;
 mod jsonpath;
 mod machine;
@@ -30,6 +31,10 @@ use self::error::Failure;
 
 /// Run the client: arguments with the program's name, as from `std::env::args_os`.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if complete::answered(&arguments) {
+        return ExitCode::SUCCESS;
+    }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {

@@ -18,6 +18,7 @@ pub fn after_exit(record: &Record, exit: &Exit, template: &Template, now: Now) -
     next.recorded = exit.incarnation;
     next.last_exit = Some(exit.clone());
     next.restart_asked = record.restart_asked.filter(|asked| *asked > exit.incarnation);
+    next.drain_asked = record.drain_asked.filter(|asked| *asked > exit.incarnation);
     let failed_by_us = next.condemned.take().is_some();
     if exit.asked && !failed_by_us {
         next.failures = 0;
@@ -37,6 +38,7 @@ pub fn after_task(record: &Record, exit: &Exit) -> Record {
         recorded: exit.incarnation,
         last_exit: Some(exit.clone()),
         restart_asked: record.restart_asked.filter(|asked| *asked > exit.incarnation),
+        drain_asked: record.drain_asked.filter(|asked| *asked > exit.incarnation),
         condemned: None,
         failures: 0,
         next_start: None,

@@ -202,7 +202,7 @@ pub fn worker(facts: &PoolFacts, slot: &Slot, now: Now) -> WorkerStatus {
         status.pid = Some(run.pid);
         status.ready = workers::is_ready(facts, slot);
         status.busy = roster::busy(slot);
-        status.retiring = slot.retiring;
+        status.draining = slot.retiring || workers::drained(record, run);
         status.started_at = Some(now.wall_of(run.started));
         status.template_hash.clone_from(&run.template);
         status.message = record.condemned.clone().or_else(|| run.status.clone()).unwrap_or_default();

@@ -93,6 +93,11 @@ fn last(live: &[(&String, &Slot)], excess: usize, ending: bool) -> Victims {
     Victims { busy: excess - going.len(), going, ..Victims::default() }
 }
 
+/// This run is to take nothing more, and to end when it is idle.
+pub fn drained(record: &Record, run: &Run) -> bool {
+    record.drain_asked.is_some_and(|asked| asked >= run.incarnation)
+}
+
 /// It was made from another template than the present one.
 pub fn is_outdated(pool: &PoolFacts, slot: &Slot) -> bool {
     match &slot.seen.state {
@@ -183,6 +188,12 @@ pub fn replacements(pool: &PoolFacts, slots: &BTreeMap<String, Slot>, names: &As
             || health::check(name, run, &slot.health, &pool.spec.template, now).condemned.is_some()
         {
             out.stop.push((name.clone(), Why::Condemned));
+        } else if drained(&slot.record, run) {
+            if busy(slot) {
+                out.waiting_on.push(format!("{name} to be drained: it is at work"));
+            } else {
+                out.stop.push((name.clone(), Why::Asked));
+            }
         } else if pool.per_task() {
             // It ends with its task, and the next one is run from the new template.
         } else if is_outdated(pool, slot) {

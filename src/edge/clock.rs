@@ -16,6 +16,12 @@ pub fn seconds() -> f64 {
     boot.tv_sec as f64 + boot.tv_nsec as f64 / 1e9
 }
 
+/// Microseconds of CLOCK_MONOTONIC, as the service manager compares them.
+pub fn monotonic_micros() -> i64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec.saturating_mul(1_000_000).saturating_add(time.tv_nsec / 1000)
+}
+
 fn millis(time: rustix::time::Timespec) -> i64 {
     time.tv_sec.saturating_mul(1000).saturating_add(time.tv_nsec / 1_000_000)
 }

@@ -11,6 +11,8 @@ pub mod host;
 pub mod logs;
 pub mod notify_out;
 pub mod probe;
+pub mod revisions;
+pub mod sdnotify;
 pub mod secrets;
 pub mod signals;
 pub mod slots;

@@ -77,6 +77,14 @@ impl StateDir {
     }
 }
 
+/// Whether a directory that is there could be the state directory. Takes no lock and makes nothing.
+///
+/// # Errors
+/// In words: why not.
+pub fn check(path: &Path) -> Result<(), String> {
+    trusted(path).map_err(|error| error.to_string())
+}
+
 fn trusted(path: &Path) -> Result<(), StateError> {
     let refuse = |why: String| Err(StateError::Unusable(format!("{}: {why}", path.display())));
     let meta = match std::fs::metadata(path) {

@@ -24,7 +24,7 @@ use crate::model::plan::{Ending, Happening, PoolFacts, Slot};
 use crate::model::queue_work::{QueueAnswer, QueueCounts};
 use crate::model::reading::{Failure, Number};
 use crate::model::scaling::{Question, Scaling};
-use crate::model::status::{EventObject, Kind};
+use crate::model::status::EventObject;
 use crate::model::time::{Moment, Now, Span, Wall};
 use crate::model::worker::{SlotId, SlotState};
 
@@ -426,7 +426,7 @@ impl<H: Host> Engine<H> {
 
     fn asked(&mut self, ask: Ask, now: Now) {
         match ask {
-            Ask::Edit { .. } | Ask::Text { .. } => self.host.edit(ask),
+            Ask::Edit { .. } | Ask::Text { .. } | Ask::Revisions { .. } => self.host.edit(ask),
             Ask::Prune { token, reply } => {
                 let current = self.admission.catalogue.prune.as_ref().map(|prune| prune.token.clone());
                 let answer = if current.as_deref() == Some(&token) {
@@ -448,26 +448,11 @@ impl<H: Host> Engine<H> {
                 let answer = self.restart(&worker, now);
                 let _heard = reply.send(answer);
             }
-        }
-    }
-
-    fn restart(&mut self, worker: &str, now: Now) -> Result<(), Denied> {
-        let found = self.pools.iter().find(|(_, pool)| pool.slots.contains_key(worker)).map(|(name, _)| name.clone());
-        let Some(pool) = found else {
-            return Err(Denied::NotFound { kind: Kind::Worker.plural(), name: worker.into(), hint: String::new() });
-        };
-        let id = SlotId { pool, worker: worker.into() };
-        self.seen(&id, now, |slot| {
-            slot.record.restart_asked = Some(slot.record.incarnation);
-            // A worker that waits in back-off, or that is done, is started now.
-            slot.record.next_start = None;
-            if slot.seen.state == SlotState::Vacant {
-                slot.record.last_exit = None;
-                slot.record.failures = 0;
+            Ask::Drain { worker, reply } => {
+                let answer = self.drain_worker(&worker, now);
+                let _heard = reply.send(answer);
             }
-            true
-        });
-        Ok(())
+        }
     }
 
     pub(super) fn event(&mut self, pool: &str, happening: &Happening, now: Now) -> EventObject {

@@ -18,7 +18,10 @@ pub use crate::edge::logs::{Place as LogPlace, Until};
 use crate::model::document::Document;
 use crate::model::document::Violation;
 use crate::model::meta;
+use crate::model::revision::Revision;
 use crate::model::status::{Kind, Meta, Object};
+use crate::model::usage::Usage;
+use crate::model::worker::SlotId;
 
 /// Why something was not done.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -137,6 +140,13 @@ pub enum Ask {
         /// Answered when it is accepted.
         reply: oneshot::Sender<Result<(), Denied>>,
     },
+    /// Give this worker no more tasks, and end and replace it when it is idle.
+    Drain {
+        /// The worker's name.
+        worker: String,
+        /// Answered with the run that is drained, when it is accepted.
+        reply: oneshot::Sender<Result<u64, Denied>>,
+    },
     /// Let a failed policy go on.
     ResetPolicy {
         /// The policy.
@@ -160,6 +170,13 @@ pub enum Ask {
         /// Answered when the file was read.
         reply: oneshot::Sender<Result<DocumentText, Denied>>,
     },
+    /// Show what a pool's document said before.
+    Revisions {
+        /// The pool.
+        pool: String,
+        /// Answered when the files were read; the oldest first.
+        reply: oneshot::Sender<Result<Vec<Revision>, Denied>>,
+    },
     /// Change the specs.
     Edit {
         /// What.
@@ -173,6 +190,9 @@ pub enum Ask {
 
 /// The way to find a log: (pool, worker, previous run?).
 pub type FindLog = Arc<dyn Fn(&str, &str, bool) -> Option<LogPlace> + Send + Sync>;
+
+/// The way to what workers use now, by slot and main process. It reads files, and may take as long as that takes.
+pub type Measure = Arc<dyn Fn(&[(SlotId, i32)]) -> Vec<Usage> + Send + Sync>;
 
 /// How long an edit waits at most to be shown: longer than any file takes to be believed.
 const FOLLOWS: std::time::Duration = std::time::Duration::from_secs(2);
@@ -217,12 +237,39 @@ pub struct Handle {
     asks: mpsc::Sender<Ask>,
     logs: FindLog,
     tasks: Arc<TaskDoor>,
+    measure: Measure,
 }
 
 impl Handle {
     /// A handle over a board, the controller's queue, the way to find a log, and the way to the queues.
     pub fn new(board: Arc<Board>, asks: mpsc::Sender<Ask>, logs: FindLog, tasks: Arc<TaskDoor>) -> Handle {
-        Handle { board, asks, logs, tasks }
+        Handle { board, asks, logs, tasks, measure: Arc::new(|_| Vec::new()) }
+    }
+
+    /// With a way to measure workers; without one nothing is known of what they use.
+    pub fn measuring(self, measure: Measure) -> Handle {
+        Handle { measure, ..self }
+    }
+
+    /// What the workers that run use now. Nothing is measured but by this call.
+    ///
+    /// # Errors
+    /// [`Denied::Internal`] when whoever measures has failed.
+    pub async fn usage(&self) -> Result<Vec<(SlotId, i32, Usage)>, Denied> {
+        let of = |object: &Arc<Object>| match &**object {
+            Object::Worker(worker) => {
+                let slot = SlotId { pool: worker.metadata.owner.clone()?, worker: worker.metadata.name.clone() };
+                Some((slot, worker.status.pid?))
+            }
+            Object::Pool(_) | Object::Policy(_) | Object::Event(_) => None,
+        };
+        let workers: Vec<(SlotId, i32)> = self.board.list(Kind::Worker).1.iter().filter_map(of).collect();
+        let measure = self.measure.clone();
+        let measured = tokio::task::spawn_blocking(move || {
+            let usages = measure(&workers);
+            workers.into_iter().zip(usages).map(|((slot, pid), usage)| (slot, pid, usage)).collect()
+        });
+        measured.await.map_err(|error| Denied::Internal(format!("what workers use could not be measured: {error}")))
     }
 
     pub(super) fn board(&self) -> &Board {
@@ -293,6 +340,14 @@ impl Handle {
         self.ask(|reply| Ask::Restart { worker: worker.into(), reply }).await
     }
 
+    /// Give a worker no more tasks, and end and replace it when it is idle; gives the number of the run that this is about.
+    ///
+    /// # Errors
+    /// [`Denied::NotFound`], [`Denied::Conflict`] when it does not run or is one of a process for each task, [`Denied::Ending`].
+    pub async fn drain(&self, worker: &str) -> Result<u64, Denied> {
+        self.ask(|reply| Ask::Drain { worker: worker.into(), reply }).await
+    }
+
     /// Confirm blocked deletions.
     ///
     /// # Errors
@@ -307,6 +362,15 @@ impl Handle {
     /// [`Denied::NotFound`], [`Denied::Conflict`] when more than one names it.
     pub async fn text(&self, kind: meta::Kind, name: &str) -> Result<DocumentText, Denied> {
         self.ask(|reply| Ask::Text { kind, name: name.into(), reply }).await
+    }
+
+    /// What a pool's document said before and says now, the oldest first; not all of it is kept.
+    ///
+    /// # Errors
+    /// [`Denied::NotFound`].
+    pub async fn revisions(&self, pool: &str) -> Result<Vec<Revision>, Denied> {
+        self.get(Kind::Pool, pool)?;
+        self.ask(|reply| Ask::Revisions { pool: pool.into(), reply }).await
     }
 
     /// Change the specs on disk, and wait until what is shown follows (a moment; at most [`FOLLOWS`]).

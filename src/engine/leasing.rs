@@ -114,8 +114,8 @@ impl Handle {
         if now > run {
             return May::No(conflict(format!("run {run} of worker {worker} is over: this is run {now}")));
         }
-        if found.status.retiring {
-            return May::No(conflict(format!("worker {worker} is replaced as soon as it is idle: it takes no task")));
+        if found.status.draining {
+            return May::No(conflict(format!("worker {worker} is being drained: it takes no more tasks")));
         }
         match found.status.phase {
             Phase::Running | Phase::Ready | Phase::Busy | Phase::Starting => May::Yes,

@@ -4,6 +4,7 @@
 //! never waits and reads no clock but its host's, so the simulator drives the same one. Start reading there.
 
 mod answers;
+mod asks;
 pub mod board;
 pub mod catalogue;
 pub mod controller;
@@ -27,6 +28,7 @@ pub mod queue;
 pub mod queue_door;
 pub mod real;
 mod reconcile;
+pub mod revisions;
 pub mod shares;
 mod slots;
 pub mod specs_door;

@@ -14,6 +14,7 @@ use super::board::Board;
 use super::handle::Ask;
 use super::host::{Fact, Host};
 use super::order::{self, Unstarted};
+use super::revisions::Recorder;
 use super::shares::Looks;
 use super::specs_door::SpecsDoor;
 use crate::edge::backlog::Reader;
@@ -72,6 +73,8 @@ pub struct RealHost {
     pub notifier: Notifier,
     /// Specs may not be written.
     pub read_only: bool,
+    /// Keeps what documents said.
+    pub revisions: Recorder,
     /// The files of tasks.
     pub files: TaskFiles,
 }
@@ -252,6 +255,7 @@ impl Host for RealHost {
             Some(object) => {
                 if let Object::Pool(pool) = &object {
                     self.board.meters.published(pool);
+                    self.revisions.published(pool, &self.specs);
                 }
                 self.board.put(object)
             }
@@ -261,6 +265,7 @@ impl Host for RealHost {
                     self.looks.forget(name);
                     self.notifier.keep(name, 0);
                     self.board.meters.gone(name);
+                    self.revisions.gone(name);
                 }
                 if kind == Kind::Policy {
                     let asker = super::policies::asker(name);
@@ -297,6 +302,7 @@ impl Host for RealHost {
 
     fn edit(&mut self, ask: Ask) {
         let (facts, specs, read_only) = (self.facts.clone(), self.specs.clone(), self.read_only);
+        let revisions = self.revisions.kept.clone();
         tokio::task::spawn_blocking(move || match ask {
             Ask::Edit { edit, dry_run, reply } => {
                 let answer = super::edit::apply(&specs, &edit, dry_run, read_only);
@@ -307,7 +313,10 @@ impl Host for RealHost {
             Ask::Text { kind, name, reply } => {
                 let _heard = reply.send(super::edit::text(&specs, kind, &name));
             }
-            Ask::Restart { .. } | Ask::Prune { .. } | Ask::Wake { .. } | Ask::ResetPolicy { .. } => {}
+            Ask::Revisions { pool, reply } => {
+                let _heard = reply.send(Ok(revisions.list(&pool)));
+            }
+            Ask::Restart { .. } | Ask::Drain { .. } | Ask::Prune { .. } | Ask::Wake { .. } | Ask::ResetPolicy { .. } => {}
         });
     }
 

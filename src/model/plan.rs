@@ -178,6 +178,9 @@ pub struct Record {
     pub last_exit: Option<Exit>,
     /// A person asked for this run to be replaced.
     pub restart_asked: Option<u64>,
+    /// A person asked for this run to take nothing more, and to be replaced when it is idle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_asked: Option<u64>,
     /// Why the present run is being ended by weir as failed (a probe, a stall), so that its end counts as a failure.
     pub condemned: Option<String>,
 }

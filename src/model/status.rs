@@ -211,9 +211,9 @@ pub struct WorkerStatus {
     pub ready: bool,
     /// Says it is busy.
     pub busy: bool,
-    /// It is replaced as soon as it is idle, and takes no more tasks.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub retiring: bool,
+    /// It takes no more tasks, and ends when it is idle.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub draining: bool,
     /// Times it was started again after an end that was not asked for.
     pub restarts: u32,
     /// When this run started.
@@ -240,10 +240,6 @@ pub struct WorkerStatus {
     /// What came of its tasks. Absent when it had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stats: Option<TaskStats>,
-}
-
-fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 fn is_zero(n: &u64) -> bool {

@@ -10,9 +10,11 @@ use super::app::{App, Params, kind_of, params};
 use super::auth::Peer;
 use super::refusal::{Refusal, bad};
 use super::wire::DocumentText;
+use super::wire::revisions::{RevisionList, RevisionView};
 use super::write::{self, Sent};
 use crate::engine::handle::Edit;
 use crate::model::meta;
+use crate::model::revision::Revision;
 
 /// The text, its place and its version.
 ///
@@ -22,6 +24,16 @@ pub async fn show(app: &App, kind: meta::Kind, name: &str) -> Result<Json<Docume
     let found = app.handle.text(kind, name).await?;
     let line = found.line;
     Ok(Json(DocumentText { file: found.file, line, text: found.text, version: found.version }))
+}
+
+/// What the document said before, and says now.
+///
+/// # Errors
+/// 404.
+pub async fn revisions(app: &App, pool: &str) -> Result<Json<RevisionList>, Refusal> {
+    let kept = app.handle.revisions(pool).await?.into_iter();
+    let items = kept.map(|Revision { number, time, text }| RevisionView { revision: number, time, text }).collect();
+    Ok(Json(RevisionList { kind: "RevisionList".into(), items }))
 }
 
 /// `PUT` of a part of an object: `document` here, the rest elsewhere.

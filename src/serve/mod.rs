@@ -6,6 +6,7 @@
 mod app;
 pub mod auth;
 mod document;
+mod events;
 pub mod hooks;
 mod kube;
 mod leases;
@@ -18,6 +19,7 @@ mod routes;
 mod streams;
 mod tasks;
 mod tcp;
+mod usage;
 pub mod wire;
 mod write;
 

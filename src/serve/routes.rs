@@ -10,7 +10,7 @@ use axum::{Json, Router, middleware};
 use super::app::{App, Params, kind_of, params, value};
 use super::refusal::{Refusal, not_allowed, nowhere};
 use super::wire::BODY_BYTES_MAX;
-use super::{auth, document, kube, leases, mcp, metrics, page, policies, streams, tasks, write};
+use super::{auth, document, events, kube, leases, mcp, metrics, page, policies, streams, tasks, usage, write};
 use crate::model::status::Kind;
 
 /// All routes; the tools of MCP go through the others, as who called them.
@@ -34,6 +34,9 @@ fn api(app: App) -> Router {
         .route("/v1/pools/{pool}/lease", post(leases::lease))
         .route("/v1/leases/{token}/{verb}", post(leases::verb))
         .route("/v1/policies/{name}/{what}", get(policies::show).post(policies::verb).put(policies::put))
+        .route("/v1/workers/{worker}/drain", post(write::drain))
+        .route("/v1/events", get(events::events))
+        .route("/v1/usage", get(usage::usage))
         .route("/v1/tasks", get(tasks::list))
         .route("/v1/tasks/{id}", get(tasks::one).delete(tasks::cancel))
         .route("/v1/tasks/{id}/log", get(streams::task_log))
@@ -58,6 +61,7 @@ async fn subresource(
     }
     match (kind, sub.as_str()) {
         (Kind::Pool, "scale") => Ok(Json(write::scale_of(&app, &name)?).into_response()),
+        (Kind::Pool, "revisions") => Ok(document::revisions(&app, &name).await?.into_response()),
         (Kind::Pool | Kind::Worker | Kind::Policy, "status") => Ok(Json(value(&*app.handle.get(kind, &name)?)).into_response()),
         (Kind::Worker, "log") => streams::log(&app, &name, &params(query)?),
         (_, _) => Err(nowhere("")),

@@ -16,10 +16,16 @@ use super::app::{App, Params, kind_of, params, value};
 use super::auth::Peer;
 use super::kube::guard::guard;
 use super::refusal::{Refusal, bad, nowhere};
-use super::wire::{Applied, BODY_BYTES_MAX, Outcome, Prune, Scale, ScaleMeta, ScaleSpec, ScaleStatus, Status};
+use super::wire::{Applied, BODY_BYTES_MAX, Drained, Outcome, Prune, Scale, ScaleMeta, ScaleSpec, ScaleStatus, Status};
 use crate::engine::handle::{Edit, Edited};
 use crate::model::document::parse;
 use crate::model::status::{Kind, Object, PoolObject};
+
+/// `POST /v1/workers/{worker}/drain`: it takes no more tasks, and is replaced when it is idle.
+pub async fn drain(State(app): State<App>, Path(worker): Path<String>) -> Result<Json<Drained>, Refusal> {
+    let incarnation = app.handle.drain(&worker).await?;
+    Ok(Json(Drained { incarnation }))
+}
 
 /// What came with a request.
 pub(super) type Sent = Result<Bytes, BytesRejection>;

@@ -20,6 +20,7 @@ use weir::engine::board::Board;
 use weir::engine::handle::{Ask, Denied, DocumentText, Edit, Edited, FindLog, Handle, LogPlace};
 use weir::engine::queue_door::{self, Hub, TaskDoor};
 use weir::model::document::{Document, parse};
+use weir::model::revision::Revision;
 use weir::model::status::{
     Condition, EventObject, EventType, Kind, Meta, Object, Phase, PoolObject, PoolStatus, Scaled, Source, Truth, WorkerObject,
     WorkerStatus,
@@ -233,6 +234,10 @@ async fn stub(mut asking: mpsc::Receiver<Ask>, board: Arc<Board>, asked: Arc<Mut
                 asked.lock().unwrap().push(format!("restart {worker}"));
                 drop(reply.send(Ok(())));
             }
+            Ask::Drain { worker, reply } => {
+                asked.lock().unwrap().push(format!("drain {worker}"));
+                drop(reply.send(Ok(1)));
+            }
             Ask::Prune { token, reply } => {
                 asked.lock().unwrap().push(format!("prune {token}"));
                 let wrong = || Denied::Refused("this token is not the current one: see ctl describe".into());
@@ -247,12 +252,24 @@ async fn stub(mut asking: mpsc::Receiver<Ask>, board: Arc<Board>, asked: Arc<Mut
                 let text = DocumentText { file: format!("{name}.yaml"), line: 1, text: text.into(), version: "one".into() };
                 drop(reply.send(Ok(text)));
             }
+            Ask::Revisions { pool, reply } => {
+                asked.lock().unwrap().push(format!("revisions {pool}"));
+                drop(reply.send(Ok(revisions())));
+            }
             Ask::Edit { edit, dry_run, reply } => {
                 asked.lock().unwrap().push(format!("{}{edit:?}", if dry_run { "dry " } else { "" }));
                 drop(reply.send(answer(&board, edit)));
             }
         }
     }
+}
+
+/// Three that are kept, an hour apart; the last is what stands there.
+fn revisions() -> Vec<Revision> {
+    let texts =
+        [WEB.replace("replicas: 3", "replicas: 1 # few"), WEB.replace("inf]", "1]").replace("3\n", "2\n"), WEB.to_owned()];
+    let kept = |(n, text): (u64, String)| Revision { number: n + 1, time: ago(3600 * (3 - n.cast_signed())), text };
+    (0..).zip(texts).map(kept).collect()
 }
 
 fn answer(board: &Board, edit: Edit) -> Result<Vec<Edited>, Denied> {

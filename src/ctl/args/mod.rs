@@ -4,14 +4,18 @@
 //! only told apart; whether they mean anything is for the commands to say.
 
 mod policies;
+mod rollout;
 mod tasks;
+mod top;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
 pub use self::policies::{Policy, SetArgs, SetField};
+pub use self::rollout::{Drain, History, Rollout, Undo};
 pub use self::tasks::{Cancel, CapacityTest, NextArgs, QueueArgs, Submit, TaskIds, Work};
+pub use self::top::{Top, TopBy};
 use crate::model::time::Span;
 
 /// Look at pools of local workers and change them, with kubectl's verbs.
@@ -60,6 +64,14 @@ pub enum Command {
         after_help = "Examples:\n  ctl logs web-0\n  ctl logs -f --tail 20 worker/web-0\n  ctl logs --previous web-0\n  ctl logs -f task/12"
     )]
     Logs(Logs),
+    /// Show the CPU, memory and tasks that pools or workers use now
+    #[command(
+        after_help = "Examples:\n  ctl top pools\n  ctl top workers --sort-by cpu\n  ctl top workers -l weir.dev/pool=web -w\n  \
+        ctl top pool/web -o json\n\n\
+        Tasks are processes and threads. Measured over half a second, and only while somebody looks. Without cgroup controllers the numbers \
+        are those of /proc, where memory that processes share counts for each of them."
+    )]
+    Top(Top),
     /// End workers and start them again
     #[command(after_help = "Examples:\n  ctl restart worker/web-0")]
     Restart(Names),
@@ -106,9 +118,18 @@ pub enum Command {
         Reads WEIR_POOL, WEIR_WORKER, WEIR_RUN, WEIR_STATE and WEIR_TASK_TOKEN, which weir gives its workers."
     )]
     Task(Work),
-    /// Wait for a change to reach all workers, or start all workers again one by one
-    #[command(subcommand, after_help = "Examples:\n  ctl rollout status pool/web --timeout 2m\n  ctl rollout restart pool/web")]
+    /// Wait for a change to reach all workers, take it back, or start all workers again one by one
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  ctl rollout status pool/web --timeout 2m\n  ctl rollout restart pool/web\n  \
+        ctl rollout history pool/web\n  ctl rollout undo pool/web"
+    )]
     Rollout(Rollout),
+    /// Give a worker or a pool no more tasks, and wait until what they have is done
+    #[command(after_help = "Examples:\n  ctl drain worker/web-0 --timeout 10m\n  ctl drain pool/web && ctl resume queue/web\n\n\
+        A worker ends when it is idle, and a new run takes its place. A pool keeps its workers, and its queue rests until `ctl resume \
+        queue/NAME`. Exit code 1: the time is over; it goes on draining.")]
+    Drain(Drain),
     /// Put documents into the specs directory
     #[command(
         after_help = "Examples:\n  ctl apply -f pool.yaml\n  ctl apply -f specs/ --dry-run\n  cat pool.yaml | ctl apply -f -"
@@ -267,26 +288,6 @@ pub struct Scale {
     /// How many workers
     #[arg(long)]
     pub replicas: u32,
-}
-
-/// `rollout`
-#[derive(Debug, Subcommand)]
-pub enum Rollout {
-    /// Wait until all workers run the current template and are ready
-    Status {
-        /// pool/NAME
-        #[arg(required = true, value_name = "POOL")]
-        names: Vec<String>,
-        /// Give up after this time, as 2m; 0s waits for ever
-        #[arg(long, default_value = "0s")]
-        timeout: Span,
-    },
-    /// Start all workers again, as the update strategy says
-    Restart {
-        /// pool/NAME
-        #[arg(required = true, value_name = "POOL")]
-        names: Vec<String>,
-    },
 }
 
 /// Files of documents.

@@ -3,14 +3,12 @@
 //! Each is one question to the daemon and one line of answer; whatever grows beyond that moves to a file of its own.
 //! Several names are done one after the other, and the first failure ends it.
 
-use clap::CommandFactory;
-use clap_complete::Shell;
 use hyper::Method;
 use serde_json::{Value, json};
 
 use super::Context;
-use crate::ctl::args::Cli;
 use crate::ctl::client::{Sent, path};
+use crate::ctl::complete;
 use crate::ctl::error::Failure;
 use crate::ctl::print::emit;
 use crate::ctl::resource::many;
@@ -53,10 +51,7 @@ pub(super) fn explain(field: &str, recursive: bool) -> Result<(), Failure> {
 
 /// `ctl completion`
 pub(super) fn completion(shell: &str) -> Result<(), Failure> {
-    let shell: Shell = shell.parse().map_err(Failure::Usage)?;
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "ctl", &mut script);
-    emit(&String::from_utf8_lossy(&script))
+    emit(&complete::script(shell)?)
 }
 
 /// `ctl version`

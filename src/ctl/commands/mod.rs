@@ -7,8 +7,10 @@ mod capacity_test;
 mod dashboard;
 mod describe;
 mod diff;
+mod drain;
 mod edit;
 mod get;
+mod history;
 mod kubeconfig;
 mod logs;
 mod mcp;
@@ -19,6 +21,7 @@ mod rollout;
 mod simulate;
 mod submit;
 mod tasks;
+mod top;
 mod wait;
 mod why;
 mod work;
@@ -84,10 +87,14 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Release(args) => tasks::release(&context, &args.tasks).await,
         Command::Retry(args) => tasks::retry(&context, &args.tasks).await,
         Command::Task(work) => work::run(&context, work).await,
+        Command::Top(args) => top::run(&context, &args).await,
         Command::Restart(args) => misc::restart(&context, &args.names).await,
         Command::Scale(args) => misc::scale(&context, &args.names, args.replicas).await,
         Command::Rollout(Rollout::Status { names, timeout }) => rollout::status(&context, &names, timeout).await,
         Command::Rollout(Rollout::Restart { names }) => rollout::restart(&context, &names).await,
+        Command::Rollout(Rollout::History(args)) => history::history(&context, &args).await,
+        Command::Rollout(Rollout::Undo(args)) => history::undo(&context, &args).await,
+        Command::Drain(args) => drain::run(&context, &args).await,
         Command::Apply(args) => apply::apply(&context, &args.files.files, args.dry_run).await,
         Command::Delete(args) => apply::delete(&context, args).await,
         Command::Diff(args) => diff::run(&context, &args.files).await,

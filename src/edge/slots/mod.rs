@@ -19,6 +19,7 @@ mod hunt;
 mod link;
 mod memory;
 mod spawn;
+mod used;
 mod users;
 
 use std::collections::BTreeMap;

@@ -55,6 +55,7 @@ fn resources() -> Vec<Resource> {
     all.push(fixed(GROUP, "workerpools/status", "WorkerPool", (false, &["get"])));
     // A pool's document as text: for `ctl edit`.
     all.push(fixed(GROUP, "workerpools/document", "WorkerPool", (false, &["get", "update"])));
+    all.push(fixed(GROUP, "workerpools/revisions", "WorkerPool", (false, &["get"])));
     all.push(fixed(GROUP, "workers/log", "Worker", (false, &["get"])));
     all
 }

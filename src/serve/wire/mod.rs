@@ -8,7 +8,9 @@ pub mod columns;
 pub mod fields;
 pub mod mcp;
 pub mod policy_columns;
+pub mod revisions;
 pub mod tasks;
+pub mod usage;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -210,6 +212,14 @@ pub struct DocumentText {
     pub text: String,
     /// Which text it is; a write must give the version that it began from.
     pub version: String,
+}
+
+/// A worker that is drained.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Drained {
+    /// The run that takes no more tasks: with another one it is done.
+    pub incarnation: u64,
 }
 
 /// Confirms blocked deletions.

@@ -90,7 +90,8 @@ fn tidy(root: &Path) {
     }
 }
 
-fn dir(root: &Path, slot: &SlotId) -> PathBuf {
+/// The cgroup of a slot.
+pub(super) fn dir(root: &Path, slot: &SlotId) -> PathBuf {
     root.join(&slot.pool).join(&slot.worker)
 }
 

@@ -43,6 +43,11 @@ impl fmt::Display for Driver {
     }
 }
 
+/// Where cgroup v2 is mounted, if it is.
+pub fn mounted() -> Option<PathBuf> {
+    subtree::mount()
+}
+
 /// Tells state directories apart in the names of cgroups: 8 hex of the path.
 fn id(state: &Path) -> String {
     Sha256::digest(state.as_os_str().as_encoded_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
@@ -103,6 +108,15 @@ impl Driver {
             Driver::None => PathBuf::new(),
         };
         Ok(path.display().to_string())
+    }
+
+    /// The cgroup of the slot's worker, if there are cgroups; whether there is one now is not looked at.
+    pub(super) fn worker_dir(&self, slot: &SlotId) -> Option<PathBuf> {
+        match self {
+            Driver::Systemd(systemd) => Some(systemd.worker_dir(slot)),
+            Driver::Cgroupfs(root) => Some(cgroupfs::dir(root, slot)),
+            Driver::None => None,
+        }
     }
 
     /// Kill whatever is in the slot's cgroup.

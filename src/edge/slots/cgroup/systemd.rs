@@ -75,6 +75,7 @@ impl Systemd {
         self.pool(pool).1
     }
 
+    /// The cgroup that a slot's worker is born in.
     pub(super) fn worker_dir(&self, slot: &SlotId) -> PathBuf {
         self.root.join(self.names.slot_dir(slot)).join("w")
     }

@@ -1,0 +1,75 @@
+//! What can be typed about rollouts and drains, as data.
+//! Which revisions are kept is for the daemon to say.
+
+use clap::{Args, Subcommand};
+
+use crate::model::time::Span;
+
+/// `rollout`
+#[derive(Debug, Subcommand)]
+pub enum Rollout {
+    /// Wait until all workers run the current template and are ready
+    Status {
+        /// pool/NAME
+        #[arg(required = true, value_name = "POOL")]
+        names: Vec<String>,
+        /// Give up after this time, as 2m; 0s waits for ever
+        #[arg(long, default_value = "0s")]
+        timeout: Span,
+    },
+    /// Start all workers again, as the update strategy says
+    Restart {
+        /// pool/NAME
+        #[arg(required = true, value_name = "POOL")]
+        names: Vec<String>,
+    },
+    /// Show what the document said before, the newest last
+    History(History),
+    /// Let the document say again what it said before
+    #[command(after_help = "Examples:\n  ctl rollout undo pool/web\n  ctl rollout undo pool/web --to-revision 3 --dry-run\n\n\
+        The document's text is put back into its file as it was, comments and number of workers too. Where the document is refused \
+        now, its last good text comes back.")]
+    Undo(Undo),
+}
+
+/// `rollout history`
+#[derive(Debug, Args)]
+pub struct History {
+    /// pool/NAME
+    #[arg(required = true, value_name = "POOL")]
+    pub names: Vec<String>,
+    /// Show the whole text of this one
+    #[arg(long, value_name = "N")]
+    pub revision: Option<u64>,
+    /// json, in place of the table
+    #[arg(short, long, value_name = "FORMAT", value_parser = ["json"])]
+    pub output: Option<String>,
+}
+
+/// `rollout undo`
+#[derive(Debug, Args)]
+pub struct Undo {
+    /// pool/NAME
+    #[arg(required = true, value_name = "POOL")]
+    pub names: Vec<String>,
+    /// The revision to go back to [default: the one before the present one]
+    #[arg(long, value_name = "N")]
+    pub to_revision: Option<u64>,
+    /// Only show what would change
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `drain`
+#[derive(Debug, Args)]
+pub struct Drain {
+    /// worker/NAME or pool/NAME
+    #[arg(required = true, value_name = "TYPE/NAME")]
+    pub names: Vec<String>,
+    /// Do not wait until it is done
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Wait no longer than this, as 10m; 0s waits for ever
+    #[arg(long, default_value = "0s")]
+    pub timeout: Span,
+}

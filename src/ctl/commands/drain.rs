@@ -1,0 +1,97 @@
+//! `drain`: no more tasks, and what is under way may finish.
+//!
+//! A pool rests then, with its workers, until `ctl resume queue/NAME`. A worker is ended when it is idle, and another run takes
+//! its place. Waiting is watching.
+
+use hyper::Method;
+use serde_json::Value;
+
+use super::Context;
+use super::wait::{Seen, follow};
+use crate::ctl::args::Drain;
+use crate::ctl::client::{Sent, encoded};
+use crate::ctl::error::Failure;
+use crate::ctl::print::emit;
+use crate::ctl::resource::{Target, targets};
+use crate::ctl::text::tame;
+use crate::model::status::Kind;
+use crate::serve::wire::columns::{number, text};
+use crate::serve::wire::tasks::PauseQueue;
+use crate::serve::wire::{Drained, Status};
+
+/// What stands beside a queue that rests.
+const WHY: &str = "drained";
+
+/// `ctl drain`
+pub(super) async fn run(context: &Context, args: &Drain) -> Result<(), Failure> {
+    let targets = targets(&args.names)?;
+    if targets.iter().any(|target| !matches!(target.kind, Kind::Pool | Kind::Worker) || target.names.is_empty()) {
+        return Err(Failure::Usage("say which: worker/NAME or pool/NAME".into()));
+    }
+    for Target { kind, names } in targets {
+        for name in names {
+            match kind {
+                Kind::Pool => pool(context, &name, args).await?,
+                Kind::Worker | Kind::Policy | Kind::Event => worker(context, &name, args).await?,
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn pool(context: &Context, name: &str, args: &Drain) -> Result<(), Failure> {
+    let object = context.client.get(Kind::Pool, name).await?;
+    if !object.pointer("/spec/queue").is_some_and(Value::is_object) {
+        let how = format!("ctl scale pool/{name} --replicas 0 ends its workers, ctl drain worker/NAME one when it is idle");
+        return Err(Failure::No(format!("pool/{name} has no queue that could give it tasks: {how}")));
+    }
+    let pause = PauseQueue { span: None, until: None, reason: WHY.into() };
+    let pause = serde_json::to_value(&pause).expect("plain data");
+    let at = format!("/v1/pools/{}/queue/pause", encoded(name));
+    let _: Status = context.client.ask(Method::POST, &at, Sent::json(&pause)).await?;
+    emit(&format!("pool/{} gets no more tasks; `ctl resume queue/{}` ends that\n", tame(name), tame(name)))?;
+    until(context, (Kind::Pool, name), args, |pool| match number(pool, "/status/queue/running") {
+        0 => None,
+        n => Some(format!("{n} tasks run")),
+    })
+    .await
+}
+
+async fn worker(context: &Context, name: &str, args: &Drain) -> Result<(), Failure> {
+    let at = format!("/v1/workers/{}/drain", encoded(name));
+    let Drained { incarnation } = context.client.ask(Method::POST, &at, Sent::nothing()).await?;
+    emit(&format!("worker/{} gets no more tasks and ends when it is idle\n", tame(name)))?;
+    until(context, (Kind::Worker, name), args, |worker| {
+        let same = number(worker, "/status/incarnation") == incarnation;
+        let over = matches!(text(worker, "/status/phase"), "Pending" | "BackOff" | "Completed" | "Failed" | "Stopped");
+        (same && !over).then(|| format!("it is {}", text(worker, "/status/phase")))
+    })
+    .await
+}
+
+/// Wait until nothing is left to be waited for; an object that is gone is drained.
+async fn until(
+    context: &Context,
+    (kind, name): (Kind, &str),
+    args: &Drain,
+    waiting: impl Fn(&Value) -> Option<String>,
+) -> Result<(), Failure> {
+    if args.no_wait {
+        return Ok(());
+    }
+    let mut left = None;
+    let timeout = Some(args.timeout).filter(|timeout| timeout.0 > 0);
+    let done = follow(context, (kind, name), timeout, |seen| {
+        left = match seen {
+            Seen::Object(object) => waiting(object),
+            Seen::Absent => None,
+        };
+        Ok(left.is_none())
+    });
+    let of = format!("{}/{}", crate::ctl::resource::short(kind), tame(name));
+    if !done.await? {
+        let what = left.unwrap_or_default();
+        return Err(Failure::No(format!("timed out waiting for {of} to be drained: {what}; it goes on draining")));
+    }
+    emit(&format!("{of} drained\n"))
+}

@@ -1,0 +1,170 @@
+//! `rollout history` and `rollout undo`: what a pool's document said before, and that said again.
+//!
+//! Texts are the author's, comments and all. An undo goes the way of `ctl edit`: the document's text in its file is replaced, and
+//! the file takes the road of any edit. Numbers are generations: each accepted change of the spec is one, a `ctl scale` too.
+
+use hyper::Method;
+use serde_json::Value;
+use similar::TextDiff;
+
+use super::Context;
+use crate::ctl::args::{History, Undo};
+use crate::ctl::client::{Sent, path};
+use crate::ctl::error::Failure;
+use crate::ctl::print::{Table, as_json, emit};
+use crate::ctl::resource::one;
+use crate::ctl::text::{tame, tame_block};
+use crate::ctl::time::{age, now};
+use crate::model::document;
+use crate::model::status::Kind;
+use crate::serve::wire::DocumentText;
+use crate::serve::wire::columns::number;
+use crate::serve::wire::revisions::{RevisionList, RevisionView};
+
+/// Changed fields that are named in a row.
+const SHOWN: usize = 3;
+
+/// `ctl rollout history`
+pub(super) async fn history(context: &Context, args: &History) -> Result<(), Failure> {
+    let name = one(&args.names, Kind::Pool)?;
+    let (kept, current) = kept(context, &name).await?;
+    if let Some(number) = args.revision {
+        return emit(&tame_block(&found(&kept, &name, number)?.text));
+    }
+    if args.output.is_some() {
+        let list = RevisionList { kind: "RevisionList".into(), items: kept };
+        return emit(&as_json(&serde_json::to_value(&list).expect("plain data")));
+    }
+    let mut table = Table::new(&["REVISION", "AGE", "CHANGE"].map(str::to_owned), true);
+    let mut before: Option<Value> = None;
+    for RevisionView { revision, time, text } in &kept {
+        let spec = spec(text);
+        let change = before.as_ref().map_or_else(|| "<none>".into(), |before| changes(before, &spec));
+        let mark = if *revision == current { " (current)" } else { "" };
+        table.add(vec![format!("{revision}{mark}"), age(*time, now()), change]);
+        before = Some(spec);
+    }
+    emit(&format!("pool/{}\n{}", tame(&name), table.take()))
+}
+
+/// `ctl rollout undo`
+pub(super) async fn undo(context: &Context, args: &Undo) -> Result<(), Failure> {
+    let name = one(&args.names, Kind::Pool)?;
+    let (kept, current) = kept(context, &name).await?;
+    let at = format!("{}/document", path(Kind::Pool, &name));
+    let standing: DocumentText = context.client.ask(Method::GET, &at, Sent::nothing()).await?;
+    let to = target(&kept, &name, (current, &standing.text), args.to_revision)?;
+    if to.text == standing.text {
+        return emit(&format!("pool/{} unchanged: its document says what revision {} said\n", tame(&name), to.revision));
+    }
+    if args.dry_run {
+        let diff = TextDiff::from_lines(standing.text.as_str(), to.text.as_str());
+        let heads = (tame(&standing.file), format!("revision {}", to.revision));
+        let diff = diff.unified_diff().context_radius(3).header(&heads.0, &heads.1).to_string();
+        return emit(&format!("{}pool/{} rolled back to revision {} (dry run)\n", tame_block(&diff), tame(&name), to.revision));
+    }
+    let new = DocumentText { text: to.text.clone(), version: standing.version, ..DocumentText::default() };
+    let new = serde_json::to_value(new).expect("plain data");
+    let _: DocumentText = context.client.ask(Method::PUT, &at, Sent::json(&new)).await?;
+    emit(&format!("pool/{} rolled back to revision {}\n", tame(&name), to.revision))
+}
+
+/// What is kept, and which of it is in force.
+async fn kept(context: &Context, name: &str) -> Result<(Vec<RevisionView>, u64), Failure> {
+    let object = context.client.get(Kind::Pool, name).await?;
+    let at = format!("{}/revisions", path(Kind::Pool, name));
+    let list: RevisionList = context.client.ask(Method::GET, &at, Sent::nothing()).await?;
+    Ok((list.items, number(&object, "/metadata/generation")))
+}
+
+fn found<'a>(kept: &'a [RevisionView], name: &str, number: u64) -> Result<&'a RevisionView, Failure> {
+    kept.iter().find(|revision| revision.revision == number).ok_or_else(|| {
+        let numbers: Vec<String> = kept.iter().map(|revision| revision.revision.to_string()).collect();
+        let there = if numbers.is_empty() { "none".into() } else { numbers.join(", ") };
+        Failure::No(format!("pool/{name} has no revision {number}; kept are: {there}"))
+    })
+}
+
+/// The one that was asked for; else the one before the present one; where the document is not good, the last one that was.
+fn target<'a>(
+    kept: &'a [RevisionView],
+    name: &str,
+    (current, standing): (u64, &str),
+    asked: Option<u64>,
+) -> Result<&'a RevisionView, Failure> {
+    if let Some(number) = asked.filter(|number| *number > 0) {
+        return found(kept, name, number);
+    }
+    let broken = document::parse(standing.as_bytes()).iter().any(Result::is_err);
+    let before = kept.iter().rev().find(|revision| revision.revision < current || (broken && revision.revision == current));
+    let none = || Failure::No(format!("pool/{name} has no revision before {current} that is kept: nothing to go back to"));
+    before.ok_or_else(none)
+}
+
+/// The spec and the labels of a text; nothing where it does not read.
+fn spec(text: &str) -> Value {
+    serde_saphyr::from_str(text).unwrap_or(Value::Null)
+}
+
+/// Which fields differ, and how where they are plain: `spec.replicas 2 → 3`.
+fn changes(before: &Value, after: &Value) -> String {
+    let mut found = Vec::new();
+    differing("", before, after, &mut found);
+    let more = found.len().saturating_sub(SHOWN);
+    found.truncate(SHOWN);
+    let shown = if found.is_empty() { "comments".into() } else { found.join(", ") };
+    if more > 0 { format!("{shown}, {more} more") } else { shown }
+}
+
+fn differing(path: &str, before: &Value, after: &Value, found: &mut Vec<String>) {
+    if before == after {
+        return;
+    }
+    if let (Value::Object(one), Value::Object(other)) = (before, after) {
+        let keys = one.keys().chain(other.keys().filter(|key| !one.contains_key(*key)));
+        for key in keys {
+            let below = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            differing(&below, one.get(key).unwrap_or(&Value::Null), other.get(key).unwrap_or(&Value::Null), found);
+        }
+        return;
+    }
+    let plain = |value: &Value| match value {
+        Value::Null => Some("<none>".to_owned()),
+        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
+        Value::String(text) => (text.len() <= 24).then(|| text.clone()),
+        Value::Array(_) | Value::Object(_) => None,
+    };
+    match (plain(before), plain(after)) {
+        (Some(before), Some(after)) => found.push(format!("{path} {before} → {after}")),
+        _ => found.push(path.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str =
+        "apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {name: web}\nspec: {replicas: 2, template: {command: [run]}}\n";
+
+    #[test]
+    fn what_changed_is_named() {
+        let after = GOOD.replace("replicas: 2", "replicas: 3").replace("[run]", "[walk]");
+        assert_eq!(changes(&spec(GOOD), &spec(&after)), "spec.replicas 2 → 3, spec.template.command");
+        assert_eq!(changes(&spec(GOOD), &spec(&format!("# x\n{GOOD}"))), "comments");
+        let many = GOOD.replace("replicas: 2", "a: 1, b: 2, c: 3, d: 4");
+        assert!(changes(&spec(GOOD), &spec(&many)).ends_with(", 2 more"));
+    }
+
+    #[test]
+    fn back_is_to_the_one_before_or_to_the_last_good_one() {
+        let kept = [1, 3, 4].map(|revision| RevisionView { revision, text: GOOD.into(), ..RevisionView::default() });
+        let to = |current, text: &str, asked| target(&kept, "web", (current, text), asked).map(|to| to.revision);
+        assert_eq!(to(4, GOOD, None).unwrap(), 3);
+        assert_eq!(to(4, GOOD, Some(0)).unwrap(), 3, "as kubectl has it");
+        assert_eq!(to(4, GOOD, Some(1)).unwrap(), 1);
+        assert_eq!(to(4, &GOOD.replace("replicas", "replica"), None).unwrap(), 4, "a document that is refused");
+        assert!(to(1, GOOD, None).unwrap_err().text().contains("nothing to go back to"));
+        assert!(to(4, GOOD, Some(2)).unwrap_err().text().contains("kept are: 1, 3, 4"));
+    }
+}

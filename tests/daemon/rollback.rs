@@ -1,0 +1,100 @@
+//! Going back and winding down: `ctl rollout history|undo` writes what the author wrote before, `ctl drain` takes nothing from a
+//! worker that it has already.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use crate::harness::{Scratch, wait};
+
+fn ctl(scratch: &Scratch, words: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ctl"));
+    command.arg("--state").arg(scratch.dir.join("state")).args(words);
+    for (name, value) in [("WEIR_POOL", "work"), ("WEIR_WORKER", "work-0"), ("WEIR_RUN", "1")] {
+        command.env(name, value);
+    }
+    command.output().expect("ctl runs")
+}
+
+fn said(scratch: &Scratch, words: &[&str]) -> String {
+    let out = ctl(scratch, words);
+    assert!(out.status.success(), "{words:?}: {out:?}\n{}", scratch.log());
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+/// Until so many revisions are kept: they are written behind what is shown.
+fn kept(scratch: &Scratch, wanted: usize) {
+    // A daemon that was just started may not listen yet.
+    let rows = || String::from_utf8_lossy(&ctl(scratch, &["rollout", "history", "pool/web"]).stdout).lines().skip(2).count();
+    wait("revisions", || (rows() == wanted).then_some(()), || format!("{} of {wanted}", rows()));
+}
+
+#[test]
+fn an_undo_brings_back_the_text_with_its_comments() {
+    let mut scratch = Scratch::new();
+    let first = format!("# as it was first\n{}", scratch.pool("web", 1, "", "")).replace("replicas: 1", "replicas: 1   # one");
+    let second = scratch.pool("web", 2, "", "");
+    scratch.put("web.yaml", &first);
+    scratch.start();
+    scratch.wait_workers(1);
+    kept(&scratch, 1);
+    scratch.put("web.yaml", &second);
+    scratch.wait_workers(2);
+    kept(&scratch, 2);
+    let history = said(&scratch, &["rollout", "history", "pool/web"]);
+    assert!(history.contains("2 (current)") && history.contains("spec.replicas 1 → 2"), "{history}");
+    assert_eq!(said(&scratch, &["rollout", "history", "pool/web", "--revision", "1"]), first);
+
+    let dry = said(&scratch, &["rollout", "undo", "pool/web", "--dry-run"]);
+    assert!(dry.contains("+# as it was first") && dry.ends_with("(dry run)\n"), "{dry}");
+    assert_eq!(fs::read_to_string(scratch.spec("web.yaml")).expect("there"), second);
+    assert_eq!(said(&scratch, &["rollout", "undo", "pool/web"]), "pool/web rolled back to revision 1\n");
+    assert_eq!(fs::read_to_string(scratch.spec("web.yaml")).expect("there"), first);
+    scratch.wait_workers(1);
+    kept(&scratch, 3);
+
+    // What was kept outlives the daemon, and a document that is refused goes back to what it said last.
+    scratch.kill();
+    scratch.start();
+    kept(&scratch, 3);
+    scratch.put("web.yaml", &first.replace("replicas:", "replica:"));
+    let refused = "jsonpath={.status.conditions[?(@.type==\"Accepted\")].status}";
+    wait("a refusal", || (said(&scratch, &["get", "pool/web", "-o", refused]) == "False").then_some(()), || scratch.log());
+    assert_eq!(said(&scratch, &["rollout", "undo", "pool/web"]), "pool/web rolled back to revision 3\n");
+    assert_eq!(fs::read_to_string(scratch.spec("web.yaml")).expect("there"), first);
+    let none = ctl(&scratch, &["rollout", "undo", "pool/web", "--to-revision", "9"]);
+    assert!(none.status.code() == Some(1) && String::from_utf8_lossy(&none.stderr).contains("kept are: 1, 2, 3"), "{none:?}");
+}
+
+#[test]
+fn a_drained_worker_finishes_its_task_and_takes_no_other() {
+    let mut scratch = Scratch::new();
+    let pool = scratch.pool("work", 1, "", "  queue: {delivery: Lease}\n");
+    scratch.put("work.yaml", &pool);
+    scratch.start();
+    let before = scratch.wait_workers(1)["work-0"];
+    for payload in ["1", "2"] {
+        said(&scratch, &["submit", "work", "--", payload]);
+    }
+    let token = said(&scratch, &["task", "next", "--wait", "20s", "-o", "jsonpath={.token}"]);
+    said(&scratch, &["drain", "worker/work-0", "--no-wait"]);
+    let draining = || said(&scratch, &["get", "worker/work-0", "-o", "jsonpath={.status.draining}"]) == "true";
+    wait("it shows", || draining().then_some(()), || scratch.log());
+    let refused = ctl(&scratch, &["task", "next", "--wait", "1s"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("is being drained"), "{refused:?}");
+    assert_eq!(scratch.workers()["work-0"], before, "it is at work");
+    let late = ctl(&scratch, &["drain", "worker/work-0", "--timeout", "100ms"]);
+    assert!(late.status.code() == Some(1) && String::from_utf8_lossy(&late.stderr).contains("timed out"), "{late:?}");
+
+    // The wish outlives the daemon.
+    scratch.kill();
+    scratch.start();
+    said(&scratch, &["task", "done", token.trim()]);
+    let next = wait("another run", || scratch.workers().get("work-0").copied().filter(|pid| *pid != before), || scratch.log());
+    assert_ne!(next, before);
+    said(&scratch, &["drain", "worker/work-0"]);
+    let counts = said(&scratch, &["get", "tasks", "--pool", "work", "-o", "jsonpath={.items[*].state}"]);
+    assert!(counts.contains("Succeeded") && counts.contains("Queued"), "{counts}");
+
+    assert!(said(&scratch, &["drain", "pool/work"]).ends_with("pool/work drained\n"));
+    wait("it rests", || said(&scratch, &["queue", "work"]).contains("resumed: drained").then_some(()), || scratch.log());
+}
