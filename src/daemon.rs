@@ -32,6 +32,7 @@ use crate::engine::real::RealHost;
 use crate::engine::revisions::Recorder;
 use crate::engine::specs_door::SpecsDoor;
 use crate::model::hook::Delivery;
+use crate::model::queue_work::QueueCounts;
 use crate::model::time::{Moment, Span};
 use crate::serve;
 
@@ -132,17 +133,20 @@ fn greet(options: &Options, state: &StateDir, driver: &cgroup::Driver) {
     );
 }
 
+/// The engine is told what changes in queues.
+fn telling(facts: mpsc::UnboundedSender<Fact>) -> impl Fn(&str, QueueCounts) + Send + 'static {
+    queue_door::gathered(move |pool, counts| {
+        // The engine has ended: nobody is left to act on it.
+        let _heard = facts.send(Fact::Queue(pool.to_owned(), counts));
+    })
+}
+
 async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let (tell_signal, signals) = mpsc::unbounded_channel();
     signals::listen(tell_signal).map_err(|e| failure(format!("cannot listen for signals: {e}")))?;
     let (facts, facts_inbox) = mpsc::unbounded_channel();
     let hub = Arc::new(Hub::default());
-    let told = facts.clone();
-    let tell = queue_door::gathered(move |pool, counts| {
-        // The engine has ended: nobody is left to act on it.
-        let _heard = told.send(Fact::Queue(pool.to_owned(), counts));
-    });
-    let queues = queue_door::queues(hub.clone(), tell);
+    let queues = queue_door::queues(hub.clone(), telling(facts.clone()));
     let db = state.path.join("weir.db");
     let (store, stored) = Store::open(&db, &clock::boot_id(), queues).map_err(failure)?;
     stored.counts.iter().for_each(|(pool, counts)| hub.put(pool, counts.clone()));

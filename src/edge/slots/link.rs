@@ -14,10 +14,9 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use tokio::io::AsyncWriteExt;
-use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
+use super::talk::{self, Shim};
 use super::{Shared, SlotEvent, exits, hunt, memory, spawn, users};
 use crate::edge::clock;
 use crate::model::quantity::Memory;
@@ -74,12 +73,6 @@ struct Held {
     by: Option<OwnedFd>,
 }
 
-struct Shim {
-    stream: UnixStream,
-    buffer: Vec<u8>,
-    pid: Option<i32>,
-}
-
 /// The slot's task.
 pub(super) async fn run(
     shared: Arc<Shared>,
@@ -106,7 +99,7 @@ pub(super) async fn run(
             },
             Some(shim) => tokio::select! {
                 biased;
-                message = receive(shim) => {
+                message = shim.receive() => {
                     match message {
                         Some(state) => link.state(&state),
                         None => link.cut_off().await,
@@ -127,33 +120,6 @@ fn pause(looks: usize) -> Duration {
     Duration::from_millis(HUNT_PAUSES_MS[looks.min(HUNT_PAUSES_MS.len() - 1)])
 }
 
-/// The next state that the shim tells; none when it is gone or talks nonsense.
-async fn receive(shim: &mut Shim) -> Option<State> {
-    loop {
-        match wire::split(&shim.buffer) {
-            Ok(Some((kind, body, taken))) => {
-                let state = State::decode(kind, body).ok()?;
-                shim.buffer.drain(..taken);
-                if shim.buffer.is_empty() {
-                    // A thousand links wait most of the time: none keeps a buffer.
-                    shim.buffer = Vec::new();
-                }
-                return Some(state);
-            }
-            Ok(None) => {}
-            Err(wire::Malformed) => return None,
-        }
-        shim.stream.readable().await.ok()?;
-        let mut chunk = [0u8; 1024];
-        match shim.stream.try_read(&mut chunk) {
-            Ok(0) => return None,
-            Ok(n) => shim.buffer.extend_from_slice(&chunk[..n]),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(_) => return None,
-        }
-    }
-}
-
 /// Why nothing can be started in a slot that is not ours.
 const HELD: &str = "another process holds this slot's lock";
 
@@ -171,10 +137,10 @@ impl Link {
 
     /// Speak to the shim that listens for this slot. Says whether there is one; a stopped one is heard when it goes on.
     async fn meet(&mut self) -> bool {
-        let Ok(stream) = spawn::connect(&self.shared.dir(&self.slot)).and_then(nonblocking) else { return false };
+        let Ok(stream) = spawn::connect(&self.shared.dir(&self.slot)).and_then(talk::nonblocking) else { return false };
         let pid = stream.peer_cred().ok().and_then(|who| who.pid());
-        let mut shim = Shim { stream, buffer: Vec::new(), pid };
-        match tokio::time::timeout(HELLO_MAX, receive(&mut shim)).await {
+        let mut shim = Shim::new(stream, pid);
+        match tokio::time::timeout(HELLO_MAX, shim.receive()).await {
             Ok(Some(state)) if state.phase != Phase::Held => {
                 self.shim = Some(shim);
                 self.state(&state);
@@ -252,8 +218,8 @@ impl Link {
             drop(permit);
             let (child, stream) = spawned.map_err(|e| e.to_string())??;
             let pid = i32::try_from(child.id()).ok();
-            let stream = nonblocking(stream).map_err(|e| e.to_string())?;
-            self.shim = Some(Shim { stream, buffer: Vec::new(), pid });
+            let stream = talk::nonblocking(stream).map_err(|e| e.to_string())?;
+            self.shim = Some(Shim::new(stream, pid));
             self.child = Some(child);
         }
         match self.place(limits, (new, !go.stdin.is_empty())).await {
@@ -315,9 +281,9 @@ impl Link {
     }
 
     async fn send_bytes(&mut self, bytes: &[u8]) {
-        let Some(shim) = &mut self.shim else { return };
-        // A shim that is gone shows as the end of the conversation, which is being read.
-        let _sent = shim.stream.write_all(bytes).await;
+        if let Some(shim) = &mut self.shim {
+            shim.send(bytes).await;
+        }
     }
 
     fn state(&mut self, state: &State) {
@@ -470,7 +436,7 @@ impl Link {
     async fn dismiss(&mut self) {
         self.send(&Command::Bye).await;
         if let Some(mut shim) = self.shim.take() {
-            while receive(&mut shim).await.is_some() {}
+            while shim.receive().await.is_some() {}
         }
         if let Some(mut child) = self.child.take() {
             let _reaped = tokio::task::spawn_blocking(move || child.wait()).await;
@@ -493,11 +459,6 @@ impl Link {
         }
         true
     }
-}
-
-fn nonblocking(stream: std::os::unix::net::UnixStream) -> std::io::Result<UnixStream> {
-    stream.set_nonblocking(true)?;
-    UnixStream::from_std(stream)
 }
 
 /// The process of a pidfd lives no more.

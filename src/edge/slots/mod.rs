@@ -19,6 +19,7 @@ mod hunt;
 mod link;
 mod memory;
 mod spawn;
+mod talk;
 mod used;
 mod users;
 
