@@ -146,6 +146,10 @@ fn kubectl_looks() {
     k.ok("logs -l weir.dev/pool=talk --prefix").has(&["[pod/talk-0/worker] hello from talk-0"]);
     k.ok("logs talk-0 -c worker --tail=1").is("hello from talk-0");
     k.no(&["logs", "talk-9"], "").has(&["not found"]);
+    k.ok("top pod").has(&["CPU(cores)", "MEMORY(bytes)", "web-0", "web-1", "talk-0"]);
+    k.ok("top pod -l weir.dev/pool=talk --no-headers").has(&["talk-0"]).lacks(&["web-0"]);
+    k.ok("top pod web-1 --containers").has(&["web-1", "worker"]);
+    k.no(&["top", "pod", "web-9"], "").has(&["not found"]);
     k.no(&["delete", "pod", "web-0"], "").has(&["MethodNotAllowed"]);
     assert!(k.count.get() >= 55, "{}", k.count.get());
     assert!(k.changed().is_empty());

@@ -30,7 +30,14 @@ struct Resource {
 
 const READ: &[&str] = &["get", "list", "watch"];
 /// Groups besides the core one, the preferred ones first.
-const GROUPS: [&str; 4] = [GROUP, "events.k8s.io", "authorization.k8s.io", "authentication.k8s.io"];
+const GROUPS: [&str; 5] = [GROUP, "events.k8s.io", "authorization.k8s.io", "authentication.k8s.io", METRICS];
+/// What workers use.
+const METRICS: &str = "metrics.k8s.io";
+
+/// The one version of a group.
+fn version_of(group: &str) -> &'static str {
+    if group == METRICS { "v1beta1" } else { "v1" }
+}
 
 fn fixed(group: &'static str, name: &str, kind: &'static str, (namespaced, verbs): (bool, &'static [&'static str])) -> Resource {
     Resource { group, name: name.into(), singular: "", kind, of: None, namespaced, short: &[], verbs }
@@ -43,6 +50,7 @@ fn resources() -> Vec<Resource> {
         Resource { singular: "pod", short: &["po"], ..fixed("", "pods", "Pod", (true, READ)) },
         fixed("", "pods/log", "Pod", (true, &["get"])),
         Resource { singular: "event", short: &["ev"], ..fixed("events.k8s.io", "events", "Event", (true, READ)) },
+        fixed(METRICS, "pods", "PodMetrics", (true, &["get", "list"])),
         review("authorization.k8s.io", "selfsubjectaccessreviews", "SelfSubjectAccessReview"),
         review("authorization.k8s.io", "selfsubjectrulesreviews", "SelfSubjectRulesReview"),
         review("authentication.k8s.io", "selfsubjectreviews", "SelfSubjectReview"),
@@ -53,8 +61,10 @@ fn resources() -> Vec<Resource> {
         ..fixed(GROUP, "workerpools/scale", "Scale", (false, &["get", "patch", "update"]))
     });
     all.push(fixed(GROUP, "workerpools/status", "WorkerPool", (false, &["get"])));
-    // A pool's document as text: for `ctl edit`.
+    // A document as text: for `ctl edit`.
     all.push(fixed(GROUP, "workerpools/document", "WorkerPool", (false, &["get", "update"])));
+    all.push(fixed(GROUP, "resourcepolicies/document", "ResourcePolicy", (false, &["get", "update"])));
+    all.push(fixed(GROUP, "resourcepolicies/status", "ResourcePolicy", (false, &["get"])));
     all.push(fixed(GROUP, "workerpools/revisions", "WorkerPool", (false, &["get"])));
     all.push(fixed(GROUP, "workers/log", "Worker", (false, &["get"])));
     all
@@ -105,7 +115,7 @@ fn group_list(groups: &[&'static str]) -> Response {
 fn aggregate(group: &'static str) -> Value {
     let all = resources();
     let kind_of = |resource: &Resource| {
-        let (of, version) = resource.of.unwrap_or((group, "v1"));
+        let (of, version) = resource.of.unwrap_or((group, version_of(group)));
         json!({"group": of, "version": version, "kind": resource.kind})
     };
     let part = |parent: &str, resource: &Resource| {
@@ -122,7 +132,7 @@ fn aggregate(group: &'static str) -> Value {
             "shortNames": resource.short, "subresources": parts,
         }));
     }
-    json!({"metadata": {"name": group}, "versions": [{"version": "v1", "resources": listed, "freshness": "Current"}]})
+    json!({"metadata": {"name": group}, "versions": [{"version": version_of(group), "resources": listed, "freshness": "Current"}]})
 }
 
 /// `/api`
@@ -157,7 +167,8 @@ pub async fn group(Path(name): Path<String>) -> Result<Json<Value>, Refusal> {
 }
 
 fn the_group(name: &str) -> Value {
-    let version = json!({"groupVersion": format!("{name}/v1"), "version": "v1"});
+    let version = version_of(name);
+    let version = json!({"groupVersion": format!("{name}/{version}"), "version": version});
     json!({"name": name, "versions": [version], "preferredVersion": version})
 }
 
@@ -171,8 +182,8 @@ pub async fn core_resources() -> Json<Value> {
 /// # Errors
 /// 404.
 pub async fn resources_of(Path((name, version)): Path<(String, String)>) -> Result<Json<Value>, Refusal> {
-    let group = GROUPS.into_iter().find(|group| *group == name && version == "v1").ok_or_else(|| nowhere(""))?;
-    Ok(list(group, &format!("{group}/v1")))
+    let group = GROUPS.into_iter().find(|group| *group == name && version == version_of(group)).ok_or_else(|| nowhere(""))?;
+    Ok(list(group, &format!("{group}/{version}")))
 }
 
 /// Ours.

@@ -16,5 +16,6 @@ mod review;
 pub mod routes;
 mod splice;
 mod table;
+mod top;
 pub mod view;
 mod watch;

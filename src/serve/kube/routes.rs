@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::edit::{self, Change, PatchKind};
 use super::read::{list, missing, one};
 use super::view::{Place, View};
-use super::{delete, discovery, openapi, review};
+use super::{delete, discovery, openapi, review, top};
 use crate::model::meta;
 use crate::model::status::Kind;
 use crate::serve::app::{App, Params, Query, kind_of, params, value};
@@ -46,6 +46,9 @@ pub fn router() -> Router<App> {
         .route("/apis/events.k8s.io/v1/events", get(new_events_everywhere))
         .route("/apis/events.k8s.io/v1/namespaces/{namespace}/events", get(new_events))
         .route("/apis/events.k8s.io/v1/namespaces/{namespace}/events/{name}", get(new_event))
+        .route("/apis/metrics.k8s.io/v1beta1/pods", get(top::everywhere))
+        .route("/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods", get(top::in_namespace))
+        .route("/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods/{name}", get(top::one))
         .route("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", post(review::access))
         .route("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", post(review::rules))
         .route("/apis/authentication.k8s.io/v1/selfsubjectreviews", post(review::whoami))
