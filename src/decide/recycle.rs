@@ -3,7 +3,7 @@
 //! Lifetimes and numbers of tasks are shortened by a share of their own for each run, so that workers that were started together
 //! do not all go together. Nothing is looked at that the document does not ask for.
 
-use super::restart;
+use super::{health, restart};
 use crate::model::plan::Slot;
 use crate::model::template::{Recycle, Template};
 use crate::model::time::{Moment, Now, Span};
@@ -38,10 +38,12 @@ impl Worn {
 pub fn worn(template: &Template, slot: &Slot, run: &Run, now: Now) -> Option<Worn> {
     let recycle = template.recycle.as_ref()?;
     let over = recycle.max_memory.is_some_and(|most| run.memory.is_some_and(|used| used > most));
+    // One that is too large from its start would be replaced for ever, and none would ever get ready.
+    let grown = health::ready(run, &slot.health, template) && now.mono.since(run.started) >= template.backoff.reset_after;
     let done = if slot.record.incarnation == run.incarnation { slot.record.tasks } else { 0 };
-    if over {
+    if over && grown {
         Some(Worn::Memory)
-    } else if recycle.max_tasks.is_some_and(|most| u64::from(done) >= shortened(recycle, u64::from(most), run)) {
+    } else if recycle.max_tasks.is_some_and(|most| u64::from(done) >= shortened(recycle, u64::from(most), run).max(1)) {
         Some(Worn::Tasks)
     } else if lifetime_ends(template, run).is_some_and(|at| at <= now.mono) {
         Some(Worn::Lifetime)
@@ -76,6 +78,7 @@ mod tests {
     use super::*;
     use crate::model::plan::Record;
     use crate::model::quantity::{Memory, Percent};
+    use crate::model::template::{NotifyProbe, Probe};
 
     fn template(recycle: Recycle) -> Template {
         Template { recycle: Some(recycle), ..Template::default() }
@@ -101,15 +104,18 @@ mod tests {
         let lifetime = template(Recycle { max_lifetime: Some(Span(500)), ..NOTHING });
         let tasks = template(Recycle { max_tasks: Some(3), ..NOTHING });
         let memory = template(Recycle { max_memory: Some(Memory(100)), ..NOTHING });
+        let unready = Template { readiness_probe: Some(Probe { notify: Some(NotifyProbe {}), ..Probe::default() }), ..memory.clone() };
         let cases = [
             ("young", &lifetime, slot(1, 99), run(1, Some(999)), 1499, None),
             ("old", &lifetime, slot(1, 0), run(1, None), 1500, Some(Worn::Lifetime)),
             ("two tasks", &tasks, slot(1, 2), run(1, Some(999)), 9999, None),
             ("three tasks", &tasks, slot(1, 3), run(1, None), 1000, Some(Worn::Tasks)),
             ("three tasks of the run before", &tasks, slot(1, 3), run(2, None), 1000, None),
-            ("as large as it may be", &memory, slot(1, 99), run(1, Some(100)), 9999, None),
-            ("too large", &memory, slot(1, 0), run(1, Some(101)), 1000, Some(Worn::Memory)),
-            ("of a size that nobody knows", &memory, slot(1, 0), run(1, None), 1000, None),
+            ("as large as it may be", &memory, slot(1, 99), run(1, Some(100)), 700_000, None),
+            ("too large", &memory, slot(1, 0), run(1, Some(101)), 601_000, Some(Worn::Memory)),
+            ("too large from its start", &memory, slot(1, 0), run(1, Some(101)), 600_999, None),
+            ("too large and not ready", &unready, slot(1, 0), run(1, Some(101)), 601_000, None),
+            ("of a size that nobody knows", &memory, slot(1, 0), run(1, None), 601_000, None),
             ("no bound", &Template::default(), slot(1, 99), run(1, Some(999)), 99_999, None),
         ];
         for (name, template, slot, run, now, expected) in cases {
@@ -139,5 +145,8 @@ mod tests {
         let ends = lifetime_ends(&template(recycle), &of(3)).expect("it ends");
         assert!((Moment(901_000)..=Moment(1_001_000)).contains(&ends), "{ends:?}");
         assert_eq!(shortened(&Recycle { jitter: Percent(10), ..NOTHING }, 5, &of(3)), 5, "of five tasks a tenth is none");
+        let one = template(Recycle { max_tasks: Some(1), jitter: Percent(100), ..NOTHING });
+        let idle = (1..=500).filter_map(|pid| worn(&one, &slot(1, 0), &of(pid), at(1000))).count();
+        assert_eq!(idle, 0, "one that has done nothing is not worn by it");
     }
 }
