@@ -11,13 +11,13 @@ use super::host::Host;
 use super::{order, slots};
 use crate::decide::roster;
 use crate::model::metered::Metered;
-use crate::model::plan::{Action, Happening, Plan, PoolFacts};
+use crate::model::plan::{Action, Happening, Plan, PoolFacts, Slot};
 use crate::model::queue::{Dispatch, Queue};
 use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueWork, Taker};
 use crate::model::status::EventType;
 use crate::model::task::{EndReason, Task, TaskState, Token};
 use crate::model::time::{Now, Span};
-use crate::model::worker::SlotId;
+use crate::model::worker::{SlotId, SlotState};
 
 /// Tasks that are told of one by one between two summaries.
 const SHOWN: u64 = 10;
@@ -281,7 +281,10 @@ fn wear(pool: &mut super::controller::Pool, worker: &str, run: u64) {
         .facts
         .as_ref()
         .is_some_and(|facts| facts.spec.template.recycle.is_some_and(|recycle| recycle.max_tasks.is_some()) && !facts.per_task());
-    let Some(slot) = pool.slots.get_mut(worker).filter(|slot| counted && slot.record.incarnation == run) else { return };
+    // Only of the run that is seen: while the next one is being started, its row is written, and must not be written over.
+    let runs = |slot: &Slot| matches!(&slot.seen.state, SlotState::Running(seen) if seen.incarnation == run);
+    let is_it = |slot: &&mut Slot| counted && slot.record.incarnation == run && runs(slot);
+    let Some(slot) = pool.slots.get_mut(worker).filter(is_it) else { return };
     slot.record.tasks = slot.record.tasks.saturating_add(1);
     let pool_name = pool.facts.as_ref().map(|facts| facts.name.clone()).unwrap_or_default();
     pool.pending.slots.push((SlotId { pool: pool_name, worker: worker.to_owned() }, Some(slot.record.clone())));

@@ -25,7 +25,7 @@ pub(super) fn absorb(slot: &mut Slot, seen: Seen) -> bool {
     };
     slot.seen.exit = exit;
     if let SlotState::Running(run) = &slot.seen.state {
-        slot.record.incarnation = slot.record.incarnation.max(run.incarnation);
+        later(&mut slot.record, run.incarnation);
         if slot.health.incarnation != run.incarnation {
             slot.health = Health { incarnation: run.incarnation, ..Health::default() };
         }
@@ -34,8 +34,15 @@ pub(super) fn absorb(slot: &mut Slot, seen: Seen) -> bool {
         // Its row is gone and its directory is not: it was forgotten, and had told how it ended.
         slot.record.recorded = ended(&slot.seen.exit);
     }
-    slot.record.incarnation = slot.record.incarnation.max(ended(&slot.seen.exit));
+    later(&mut slot.record, ended(&slot.seen.exit));
     slot.seen != before
+}
+
+/// A run of this number was seen. What an earlier one has done is none of its.
+fn later(record: &mut Record, incarnation: u64) {
+    if incarnation > record.incarnation {
+        (record.incarnation, record.tasks) = (incarnation, 0);
+    }
 }
 
 fn merged(old: &Run, mut new: Run) -> Run {
@@ -97,6 +104,16 @@ pub(super) fn mark_idle(slot: &mut Slot, now: Moment) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_run_has_done_is_not_the_next_ones() {
+        let mut slot = Slot { record: Record { incarnation: 2, tasks: 7, ..Record::default() }, ..Slot::default() };
+        for (incarnation, tasks) in [(1, 7), (2, 7), (3, 0)] {
+            let run = Run { incarnation, ..Run::default() };
+            absorb(&mut slot, Seen { state: SlotState::Running(run), ..Seen::default() });
+            assert_eq!(slot.record.tasks, tasks, "{incarnation}");
+        }
+    }
 
     #[test]
     fn an_end_that_was_seen_has_its_moment() {
