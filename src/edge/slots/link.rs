@@ -63,6 +63,8 @@ struct Link {
     refreshed: Option<Moment>,
     asked_at: Option<Moment>,
     memory: Option<Memory>,
+    /// When the last look at the memory was over.
+    walked: Option<Moment>,
 }
 
 /// A slot that another has.
@@ -127,7 +129,7 @@ impl Link {
     fn new(shared: Arc<Shared>, slot: SlotId) -> Link {
         let (seen, cpu_at, refreshed, asked_at, memory) = (Seen::default(), None, None, None, None);
         let (shim, child, held, clean) = (None, None, None, None);
-        Link { shared, slot, shim, child, held, clean, seen, cpu_ms: 0, cpu_at, refreshed, asked_at, memory }
+        Link { shared, slot, shim, child, held, clean, seen, cpu_ms: 0, cpu_at, refreshed, asked_at, memory, walked: None }
     }
 
     fn tell(&mut self, seen: Seen) {
@@ -176,7 +178,12 @@ impl Link {
                 self.send(&Command::Kill { incarnation }).await;
             }
             Wish::Refresh { memory } => {
-                self.memory = if memory { self.look_at_memory().await } else { None };
+                if !memory {
+                    self.memory = None;
+                } else if memory::due(self.asked_at, self.walked, clock::now().mono) {
+                    self.memory = self.look_at_memory().await;
+                    self.walked = Some(clock::now().mono);
+                }
                 self.asked_at = Some(clock::now().mono);
                 self.send(&Command::Query).await;
             }

@@ -4,9 +4,18 @@
 //! what is resident counts. Whatever was left behind in another session is a child of the shim, its subreaper, by then.
 
 use crate::model::quantity::Memory;
+use crate::model::time::{Moment, Span};
 
 /// A tree with more processes than this is not counted: each takes a walk over its pages.
 const PROCESSES_MAX: usize = 10_000;
+/// The memory of a tree is not looked at again within this time: half of the time in which it is asked for.
+const AGAIN: Span = Span::secs(15);
+
+/// Whether to look: no answer is out, and the last look was over long enough ago. A walk over many processes takes long, and
+/// questions that came meanwhile must not be walked for one by one.
+pub(super) fn due(asked: Option<Moment>, walked: Option<Moment>, now: Moment) -> bool {
+    asked.is_none() && walked.is_none_or(|walked| now.since(walked) >= AGAIN)
+}
 
 /// The memory of all processes below this one, itself not counted. Absent: nothing could be read.
 pub(super) fn below(top: i32) -> Option<Memory> {
@@ -46,6 +55,15 @@ fn row(text: &str, name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn walks_over_a_tree_do_not_queue_up() {
+        let at = |secs: u64| Some(Moment(secs * 1000));
+        let cases = [(None, None, true), (at(99), None, false), (None, at(99), false), (None, at(86), false), (None, at(85), true)];
+        for (asked, walked, expected) in cases {
+            assert_eq!(due(asked, walked, Moment(100_000)), expected, "{asked:?} {walked:?}");
+        }
+    }
 
     #[test]
     fn rows_are_read_or_absent() {
