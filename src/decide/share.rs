@@ -26,7 +26,7 @@ pub fn comparable(before: &PoolLook, now: &PoolLook) -> bool {
 pub fn percent(of: UsageOf, before: Option<&PoolLook>, now: &PoolLook, host: Amounts) -> Result<Number, Failure> {
     let used = match of {
         UsageOf::Cpu => cores(before, now)?,
-        UsageOf::Memory => now.usage.memory.as_ref().map_err(Failure::because)?.0,
+        UsageOf::Memory => now.usage.working.as_ref().map_err(Failure::because)?.0,
     };
     let (most, whose) = most(of, now, host).ok_or_else(|| Failure::because("neither it nor the host has a known limit"))?;
     if most == 0 {
@@ -85,10 +85,10 @@ mod tests {
     fn look(at: u64, micros: u64, own: Amounts, workers: &[Amounts]) -> PoolLook {
         let none = || Err("?".to_owned());
         let pressure = Pressures { cpu: none(), memory: none(), io: none() };
-        let (memory, tasks) = (Ok(Memory(300 << 20)), Ok(7));
+        let (memory, working, tasks) = (Ok(Memory(900 << 20)), Ok(Memory(300 << 20)), Ok(7));
         let (oom_kills, held_back) = (Ok(0), Ok(0));
         let cpu_micros = Ok(micros);
-        let usage = Usage { at: Moment(at), cpu_micros, memory, tasks, pressure, oom_kills, held_back, limits: own };
+        let usage = Usage { at: Moment(at), cpu_micros, memory, working, tasks, pressure, oom_kills, held_back, limits: own };
         PoolLook { id: 1, usage, workers: workers.to_vec() }
     }
 
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(said(Some(&look(0, 10, none, &[])), &now), first, "a counter that went back began anew");
         assert_eq!(said(Some(&PoolLook { id: 2, ..look(0, 0, none, &[]) }), &now), first, "another cgroup");
         let mut blind = now.clone();
-        (blind.usage.cpu_micros, blind.usage.memory) = (Err("cpu.stat: gone".into()), Err("memory.current: gone".into()));
+        (blind.usage.cpu_micros, blind.usage.working) = (Err("cpu.stat: gone".into()), Err("memory.current: gone".into()));
         assert_eq!(said(Some(&look(0, 0, none, &[])), &blind), "cpu.stat: gone");
         assert_eq!(percent(UsageOf::Memory, None, &blind, HOST), Err(Failure::because("memory.current: gone")));
         assert!(percent(UsageOf::Memory, None, &now, none).is_err(), "no limit, and nobody knows the host");

@@ -17,6 +17,8 @@ pub struct Usage {
     pub cpu_micros: Known<u64>,
     /// Memory in use, what can be taken back included, in bytes.
     pub memory: Known<Memory>,
+    /// Memory in use that is not given back just so: without the file pages that nobody has used lately, in bytes.
+    pub working: Known<Memory>,
     /// Processes and threads.
     pub tasks: Known<u64>,
     /// How much of the time somebody in it waited, `some avg10`, in percent.

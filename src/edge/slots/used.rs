@@ -45,6 +45,7 @@ fn fill(usage: &mut Usage, tree: Tree) {
     }
     if let (Err(_), Some(page)) = (&usage.memory, constant(SysconfVar::PAGE_SIZE)) {
         usage.memory = Ok(Memory(tree.pages.saturating_mul(page)));
+        usage.working = usage.memory.clone();
     }
     if usage.tasks.is_err() {
         usage.tasks = Ok(tree.threads);

@@ -83,7 +83,8 @@ impl Units for Sim {
             let pressure = Pressures { cpu: Err("no".into()), memory: Err("no".into()), io: Err("no".into()) };
             let (oom_kills, held_back, cpu_micros) = (unknown(), unknown(), unknown());
             let at = Moment(0);
-            Ok(Usage { at, cpu_micros, memory: Err("no".into()), tasks: unknown(), pressure, oom_kills, held_back, limits })
+            let (memory, working) = (Err("no".into()), Err("no".into()));
+            Ok(Usage { at, cpu_micros, memory, working, tasks: unknown(), pressure, oom_kills, held_back, limits })
         })
     }
     fn set<'a>(&'a self, _: &'a Target, limits: Amounts, _: bool) -> Answer<'a, ()> {

@@ -74,6 +74,7 @@ impl Host for UnitHost {
             at: self.now.mono,
             cpu_micros: Ok(self.micros),
             memory: Ok(Memory(self.used.1)),
+            working: Ok(Memory(self.used.1)),
             tasks: Ok(self.used.2),
             pressure: Pressures { cpu: calm(), memory: calm(), io: calm() },
             oom_kills: Ok(0),

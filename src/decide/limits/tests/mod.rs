@@ -140,6 +140,7 @@ impl Script {
             at: self.now.mono,
             cpu_micros: Ok(self.micros),
             memory: Ok(Memory(memory)),
+            working: Ok(Memory(memory)),
             tasks: Ok(tasks),
             pressure: Pressures { cpu: none(), memory: none(), io: none() },
             oom_kills: Ok(self.kills),

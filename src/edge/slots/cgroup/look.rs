@@ -37,7 +37,7 @@ impl Driver {
             Driver::Cgroupfs(root) => root.join(&slot.pool).join(&slot.worker),
             Driver::None => return None,
         };
-        cgroup::number(&read(&dir, "memory.current").ok()?).ok().map(Memory)
+        cgroup::working(|name| read(&dir, name)).ok()
     }
 }
 
