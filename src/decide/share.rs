@@ -13,10 +13,14 @@ use crate::model::usage::PoolLook;
 /// Two looks that are closer than this give no rate of CPU time worth believing.
 pub const APART_MIN: Span = Span::millis(200);
 
-/// Whether an earlier look can be compared with a later one.
+/// Whether an earlier look can be compared with a later one: what more or fewer workers used is not measured by their limits of
+/// now.
 pub fn comparable(before: &PoolLook, now: &PoolLook) -> bool {
     let further = matches!((&before.usage.cpu_micros, &now.usage.cpu_micros), (Ok(then), Ok(now)) if now >= then);
-    before.id == now.id && further && now.usage.at.since(before.usage.at) >= APART_MIN
+    before.id == now.id
+        && before.workers.len() == now.workers.len()
+        && further
+        && now.usage.at.since(before.usage.at) >= APART_MIN
 }
 
 /// The share of a resource that is used, in percent; of CPU from the earlier look to this one.
@@ -130,11 +134,14 @@ mod tests {
         assert_eq!(said(Some(&look(9_900, 0, none, &[])), &now), first, "too close");
         assert_eq!(said(Some(&look(0, 10, none, &[])), &now), first, "a counter that went back began anew");
         assert_eq!(said(Some(&PoolLook { id: 2, ..look(0, 0, none, &[]) }), &now), first, "another cgroup");
+        assert_eq!(said(Some(&look(0, 0, none, &[none])), &now), first, "of other workers");
         let mut blind = now.clone();
         (blind.usage.cpu_micros, blind.usage.working) = (Err("cpu.stat: gone".into()), Err("memory.current: gone".into()));
         assert_eq!(said(Some(&look(0, 0, none, &[])), &blind), "cpu.stat: gone");
         assert_eq!(percent(UsageOf::Memory, None, &blind, HOST), Err(Failure::because("memory.current: gone")));
         assert!(percent(UsageOf::Memory, None, &now, none).is_err(), "no limit, and nobody knows the host");
-        assert!(percent(UsageOf::Cpu, Some(&look(0, 0, none, &[])), &PoolLook { workers: vec![cpu(0)], ..now }, HOST).is_err());
+        assert!(
+            percent(UsageOf::Cpu, Some(&look(0, 0, none, &[none])), &PoolLook { workers: vec![cpu(0)], ..now }, HOST).is_err()
+        );
     }
 }

@@ -9,7 +9,7 @@ use super::host::Host;
 use crate::decide::demand::{self, Size};
 use crate::decide::health;
 use crate::model::batch::Reading;
-use crate::model::plan::{ProbeKind, running};
+use crate::model::plan::ProbeKind;
 use crate::model::reading::{Failure, Number};
 use crate::model::scaling::Asker;
 use crate::model::source::Source;
@@ -29,7 +29,7 @@ impl<H: Host> Engine<H> {
         }
         let Some(pool) = self.pools.get_mut(name) else { return };
         let Some(facts) = pool.facts.clone() else { return };
-        let size = Size { wanted: pool.stored.status.desired_replicas, running: running(&pool.slots) };
+        let size = Size::of(&facts, &pool.slots, pool.stored.status.desired_replicas, now);
         demand::answered(&facts, &mut pool.scaling, ((asker, source), answer), size, now);
         if let Asker::Trigger(trigger) = asker {
             record(pool, name, trigger, now);

@@ -189,8 +189,9 @@ impl Host for RealHost {
     fn ask(&mut self, pool: &str, question: &Question) {
         let key = (pool.to_owned(), question.asker.clone());
         if let Some(of) = question.source.used() {
-            let (looks, slots, asked, within) = (self.looks.clone(), self.slots.clone(), key.clone(), question.timeout);
-            return self.tell_answer(key, question, async move { looks.ask(&slots, asked, of, within).await });
+            let (looks, slots, asked) = (self.looks.clone(), self.slots.clone(), key.clone());
+            let times = (question.timeout, question.every);
+            return self.tell_answer(key, question, async move { looks.ask(&slots, asked, of, times).await });
         }
         let known = self.readers.get(&key).filter(|(source, _)| *source == question.source);
         let reader = match known {

@@ -32,19 +32,36 @@ impl Looks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), look.clone())
     }
 
-    /// How much of what it may use the pool uses; answered well within this time.
+    /// How much of what it may use the pool uses; answered well within the first of these times, and asked again after the other.
     ///
     /// # Errors
     /// In words: it has no cgroup now, or no such controller.
-    pub(super) async fn ask(&self, slots: &Slots, key: (String, Asker), of: UsageOf, within: Span) -> Result<Number, Failure> {
-        let mut now = slots.look(&key.0).map_err(Failure::because)?;
+    pub(super) async fn ask(
+        &self,
+        slots: &Slots,
+        key: (String, Asker),
+        of: UsageOf,
+        (within, every): (Span, Span),
+    ) -> Result<Number, Failure> {
+        let mut now = look(slots, &key.0).await?;
         let mut before = self.replace(&key, &now);
-        if of == UsageOf::Cpu && now.usage.cpu_micros.is_ok() && !before.as_ref().is_some_and(|b| share::comparable(b, &now)) {
+        if of == UsageOf::Cpu && now.usage.cpu_micros.is_ok() && !before.as_ref().is_some_and(|b| usable(b, &now, every)) {
             tokio::time::sleep(FIRST.min(Span(within.0 / 2)).duration()).await;
             before = Some(now);
-            now = slots.look(&key.0).map_err(Failure::because)?;
+            now = look(slots, &key.0).await?;
             self.replace(&key, &now);
         }
         share::percent(of, before.as_ref(), &now, host::capacity())
     }
+}
+
+/// An average over much more than the time between two questions says nothing of now.
+fn usable(before: &PoolLook, now: &PoolLook, every: Span) -> bool {
+    share::comparable(before, now) && now.usage.at.since(before.usage.at).0 <= every.0.saturating_mul(3)
+}
+
+async fn look(slots: &Slots, pool: &str) -> Result<PoolLook, Failure> {
+    let (slots, pool) = (slots.clone(), pool.to_owned());
+    let looked = tokio::task::spawn_blocking(move || slots.look(&pool)).await;
+    looked.map_err(|e| Failure::because(e.to_string()))?.map_err(Failure::because)
 }

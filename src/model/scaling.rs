@@ -99,6 +99,8 @@ pub struct Question {
     pub source: Source,
     /// How long the answer may take.
     pub timeout: Span,
+    /// How often it is asked.
+    pub every: Span,
 }
 
 /// Who wants a number.

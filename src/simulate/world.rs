@@ -347,7 +347,7 @@ impl World<'_> {
         }
         for question in &plan.questions {
             let answer = self.answer(question);
-            let size = Size { wanted: self.status.desired_replicas, running: running(&self.slots) };
+            let size = Size { wanted: self.status.desired_replicas, running: running(&self.slots), newest: None };
             decide::demand::answered(
                 &self.setup.facts,
                 &mut self.scaling,

@@ -15,13 +15,17 @@ mod scaler;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
+use crate::decide::{roster, workers};
 use crate::model::host::Room;
-use crate::model::plan::{Ending, Observation, PoolFacts};
+use crate::model::plan::{Ending, Observation, PoolFacts, Slot};
 use crate::model::reading::{Failure, Number};
 use crate::model::scale::Trigger;
 use crate::model::scaling::{Asker, Explanation, Question, Scaling};
-use crate::model::source::Source;
+use crate::model::source::{Source, UsageOf};
 use crate::model::time::{Moment, Now, Span};
+use crate::model::worker::SlotState;
 
 use self::readings::Poll;
 use self::scaler::Scaler;
@@ -77,12 +81,35 @@ pub fn demand(observation: &Observation<'_>, now: Now) -> Demand {
 }
 
 /// The size of a pool when a number comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Size {
     /// Workers wanted.
     pub wanted: u32,
-    /// Workers that run.
+    /// Workers that are ready.
     pub running: u32,
+    /// When the last of those that live was started; one that is not ready counts as started now.
+    pub newest: Option<Moment>,
+}
+
+impl Size {
+    /// The size of a pool with these slots, of which so many workers are wanted.
+    pub fn of(pool: &PoolFacts, slots: &BTreeMap<String, Slot>, wanted: u32, now: Now) -> Size {
+        let mut size = Size { wanted, ..Size::default() };
+        for slot in slots.values().filter(|slot| roster::live(slot)) {
+            let ready = workers::is_ready(pool, slot);
+            let started = match &slot.seen.state {
+                SlotState::Running(run) if ready => run.started,
+                SlotState::Running(_)
+                | SlotState::Starting { .. }
+                | SlotState::Unknown
+                | SlotState::Vacant
+                | SlotState::Lost { .. } => now.mono,
+            };
+            size.running += u32::from(ready);
+            size.newest = size.newest.max(Some(started));
+        }
+        size
+    }
 }
 
 /// Take in the answer to a question. A step is made from the present size. The answer of a source that is not asked any more
@@ -100,10 +127,15 @@ pub fn answered(
             let Some(trigger) = scale.triggers.iter().find(|trigger| trigger.name() == name) else { return };
             let Some(asked) = scaling.triggers.get_mut(name).filter(|asked| asked.source == *source) else { return };
             let good = answer.is_ok();
+            let since = Moment(now.mono.0.saturating_sub(trigger.polling_interval.0));
+            let earlier = asked.good.as_ref().map_or(since, |good| good.at);
             *asked = readings::answered(asked, answer, poll(trigger), seed(&pool.name, name), now);
             let believed = asked.good.as_ref().filter(|number| good && number.at == now.mono);
             if let Some(number) = believed {
-                asked.stepped = rules::once(trigger, number.value, size);
+                // What a start takes is no load: more workers would only take more of it.
+                let starts = trigger.source.used() == Some(UsageOf::Cpu) && size.newest.is_some_and(|newest| newest > earlier);
+                let asks = rules::once(trigger, number.value, size);
+                asked.stepped = asks.map(|asks| if starts { asks.min(size.wanted) } else { asks });
             }
         }
         // A policy's, not a pool's.

@@ -66,7 +66,7 @@ pub fn once(trigger: &Trigger, value: f64, size: Size) -> Option<u32> {
 /// (yet) count as idle where more are asked for, and as fully at work where fewer are, as pods without metrics do. It never asks
 /// for none: nobody could measure that there is work again.
 fn utilization(value: f64, target: f64, size: Size) -> u32 {
-    let Size { wanted, running } = size;
+    let Size { wanted, running, .. } = size;
     let within = |ratio: f64| (1.0 - TOLERANCE..=1.0 + TOLERANCE).contains(&ratio);
     let measured = value / target;
     if wanted == 0 || running == 0 || within(measured) {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::readings::{self, Reading};
+use super::readings::{self, Poll, Reading};
 use super::rules::{self, Wants};
 use super::{Demand, PAUSED_UNTIL, QUOTA, behavior, poll};
 use crate::decide::{allot, joint};
@@ -122,7 +122,7 @@ impl<'a> Scaler<'a> {
         for trigger in self.scale.triggers.iter().filter(|trigger| asked(trigger)).filter(there) {
             let asked = scaling.triggers.entry(trigger.name().to_owned()).or_default();
             let asker = Asker::Trigger(trigger.name().to_owned());
-            put(asked, (asker, &trigger.source, trigger.reading_timeout()), self.now.mono, (&mut self.out.questions, &mut wakes));
+            put(asked, (asker, &trigger.source, poll(trigger)), self.now.mono, (&mut self.out.questions, &mut wakes));
         }
         for quota in &self.scale.quota {
             if !scaling.quotas.contains_key(&quota.name) && self.used_up.contains(&quota.name) {
@@ -130,7 +130,7 @@ impl<'a> Scaler<'a> {
             }
             let asked = scaling.quotas.entry(quota.name.clone()).or_default();
             let asker = Asker::Quota(quota.name.clone());
-            put(asked, (asker, &quota.source, QUOTA.timeout), self.now.mono, (&mut self.out.questions, &mut wakes));
+            put(asked, (asker, &quota.source, QUOTA), self.now.mono, (&mut self.out.questions, &mut wakes));
         }
         wakes.into_iter().for_each(|at| self.out.wake(Some(at)));
     }
@@ -139,9 +139,11 @@ impl<'a> Scaler<'a> {
     fn ask_rules(&mut self) -> u32 {
         let mut lower = true;
         let mut largest: Option<(u32, String)> = None;
-        for trigger in &self.scale.triggers {
-            let (wants, signal) = self.signal(trigger);
+        let all: Vec<(Wants, Signal)> = self.scale.triggers.iter().map(|trigger| self.signal(trigger)).collect();
+        let left_out = self.left_out(&all);
+        for (trigger, (wants, signal)) in self.scale.triggers.iter().zip(all) {
             let size = match wants {
+                _ if left_out && of_workers(trigger) => None,
                 Wants::Exactly(size) => Some(size),
                 Wants::AtLeast(size) => {
                     lower = false;
@@ -167,6 +169,13 @@ impl<'a> Scaler<'a> {
         }
         self.spare();
         raw
+    }
+
+    /// Nothing is to be done, and there may be no worker: then what its workers use, which never asks for none, does not count.
+    fn left_out(&self, all: &[(Wants, Signal)]) -> bool {
+        let pairs = self.scale.triggers.iter().zip(all);
+        let mut others = pairs.filter(|(trigger, _)| !of_workers(trigger)).map(|(_, (wants, _))| wants).peekable();
+        self.min == 0 && others.peek().is_some() && others.all(|wants| *wants == Wants::Exactly(0))
     }
 
     /// `minIdle` workers above those that are busy.
@@ -389,6 +398,11 @@ impl<'a> Scaler<'a> {
     }
 }
 
+/// It asks for a number of workers by what each of them uses.
+fn of_workers(trigger: &Trigger) -> bool {
+    trigger.target_per_worker.is_some() && trigger.source.used().is_some()
+}
+
 /// How it is told that a quota is used up: a later daemon knows it by these words.
 fn quota_words(name: &str) -> String {
     format!("the quota {name} has")
@@ -397,13 +411,15 @@ fn quota_words(name: &str) -> String {
 /// Ask a source if it is due; else say when it is.
 fn put(
     asked: &mut Asked,
-    (asker, source, timeout): (Asker, &Source, Span),
+    (asker, source, poll): (Asker, &Source, Poll),
     now: Moment,
     (questions, wakes): (&mut Vec<Question>, &mut Vec<Moment>),
 ) {
     readings::follow(asked, source, now);
     match readings::ask(asked, now) {
-        Ok(()) => questions.push(Question { asker, source: source.clone(), timeout }),
+        Ok(()) => {
+            questions.push(Question { asker, source: source.clone(), timeout: poll.timeout, every: poll.interval });
+        }
         Err(due) => wakes.extend(due),
     }
 }

@@ -380,6 +380,7 @@ impl<'a> Turn<'a> {
                     asker: Asker::Gauge(gauge.name.clone()),
                     source: gauge.source.clone(),
                     timeout: GAUGE_TIMEOUT,
+                    every: self.spec().check_interval,
                 }),
                 Err(at) => wake = at.map_or(wake, |at| wake.min(at)),
             }

@@ -10,12 +10,10 @@ mod properties;
 mod situations;
 mod used;
 
-use std::collections::BTreeMap;
-
 use super::*;
 use crate::model::host::Look;
 use crate::model::line::Line;
-use crate::model::plan::{Slot, running};
+use crate::model::plan::Slot;
 use crate::model::pool::PoolSpec;
 use crate::model::queue_work::QueueCounts;
 use crate::model::scale::{Behavior, Exact, PolicyType, ScaleDown, ScalePolicy, ScaleUp, SelectPolicy, Step, StepDown, StepUp};
@@ -109,7 +107,7 @@ impl World {
 
     /// Hand over an answer, as the engine does.
     fn answer(&mut self, asker: &Asker, answer: Result<Number, Failure>) {
-        let size = Size { wanted: self.size(), running: running(&self.slots) };
+        let size = Size::of(&self.facts, &self.slots, self.size(), self.now);
         let asked = match asker {
             Asker::Trigger(name) => self.scaling.triggers.get(name),
             Asker::Quota(name) => self.scaling.quotas.get(name),

@@ -48,7 +48,7 @@ fn the_size_is_that_of_hpa() {
     ];
     for (name, wanted, running, value, target, expected) in cases {
         let scale = follows(target, 1, 100);
-        let asked = rules::once(&scale.triggers[0], value, Size { wanted, running });
+        let asked = rules::once(&scale.triggers[0], value, Size { wanted, running, newest: None });
         assert_eq!(asked, Some(expected), "{name}");
     }
 }
@@ -103,4 +103,51 @@ fn what_cannot_be_measured_lowers_nothing() {
     world.failure("t");
     let demand = world.turn();
     assert_eq!((demand.wanted, demand.why.expect("explained").signals[0].state), (4, SignalState::Stale));
+}
+
+#[test]
+fn what_a_start_takes_raises_nothing() {
+    let started = |world: &mut World, worker: &str, at: Moment| {
+        let state = SlotState::Running(Run { incarnation: 1, started: at, ..Run::default() });
+        world.slots.entry(worker.into()).or_default().seen.state = state;
+    };
+    let mut world = World::new(follows(60.0, 1, 10)).sized(2);
+    run(&mut world, 2);
+    world.turn();
+    assert_eq!(told(&mut world, 60.0).wanted, 2);
+    let now = world.now.mono;
+    started(&mut world, "p-1", now.after(Span(1)));
+    assert_eq!(told(&mut world, 90.0).wanted, 2, "one was started after the look before");
+    assert_eq!(told(&mut world, 90.0).wanted, 3, "and before this one");
+    let starting = SlotState::Starting { incarnation: 1, since: Moment(0) };
+    world.slots.entry("p-2".into()).or_default().seen.state = starting;
+    assert_eq!(told(&mut world, 190.0).wanted, 3, "one is being started");
+    started(&mut world, "p-2", Moment(0));
+    assert_eq!(told(&mut world, 90.0).wanted, 5);
+    let notify = Some(crate::model::template::NotifyProbe {});
+    let probe = crate::model::template::Probe { notify, ..crate::model::template::Probe::default() };
+    world.facts.spec.template.readiness_probe = Some(probe);
+    assert_eq!(told(&mut world, 190.0).wanted, 5, "none is ready");
+}
+
+/// What stands in a queue brings a pool back to nothing, where the use of its workers can ask for no less than one of them.
+#[test]
+fn a_pool_that_may_have_no_worker_gets_there_beside_what_its_workers_use() {
+    for (min, asked, expected) in [(0, 0.0, 0), (1, 0.0, 1), (0, 2.0, 2)] {
+        let mut scale = follows(60.0, min, 10);
+        scale.triggers.push(exact("queue"));
+        let mut world = World::new(scale).sized(1);
+        run(&mut world, 1);
+        world.turn();
+        world.number("queue", asked);
+        world.number("t", 1.0);
+        assert_eq!(world.turn().wanted, expected, "{min} {asked}");
+    }
+    let mut scale = follows(60.0, 0, 10);
+    scale.triggers.push(exact("queue"));
+    let mut world = World::new(scale).sized(1);
+    run(&mut world, 1);
+    world.turn();
+    world.number("t", 1.0);
+    assert_eq!(world.turn().wanted, 1, "what waits is not known");
 }
