@@ -124,6 +124,22 @@ pub fn limits(read: impl Fn(&str) -> Known<String>) -> Amounts {
     }
 }
 
+/// The limits of a cgroup, from its files; a file that is not there holds nothing.
+///
+/// # Errors
+/// One is there and cannot be read: what holds is not known.
+pub fn known_limits(read: impl Fn(&str) -> Known<Option<String>>) -> Known<Amounts> {
+    fn parsed<T>(file: &str, text: Option<String>, parse: fn(&str) -> Known<Option<T>>) -> Known<Option<T>> {
+        text.map_or(Ok(None), |text| parse(&text).map_err(|why| format!("{file}: {why}")))
+    }
+    let whole = |file: &str| parsed(file, read(file)?, limit);
+    Ok(Amounts {
+        cpu: parsed("cpu.max", read("cpu.max")?, cpu_limit)?,
+        memory: whole("memory.max")?.map(Memory),
+        tasks: whole("pids.max")?.map(|tasks| u32::try_from(tasks).unwrap_or(u32::MAX)),
+    })
+}
+
 /// A whole number that is all there is of a file: `memory.current`, `pids.current`.
 ///
 /// # Errors
@@ -227,6 +243,18 @@ mod tests {
         assert_eq!(nothing.memory, Err("memory.current: gone".into()));
         assert!(nothing.cpu_micros.is_err() && nothing.tasks.is_err() && nothing.oom_kills.is_err());
         assert_eq!(nothing.limits, Amounts::default());
+    }
+
+    #[test]
+    fn a_limit_that_cannot_be_read_is_not_no_limit() {
+        let of = |memory: Known<Option<&'static str>>| {
+            known_limits(|name| if name == "memory.max" { memory.clone().map(|text| text.map(str::to_owned)) } else { Ok(None) })
+        };
+        assert_eq!(of(Ok(None)), Ok(Amounts::default()));
+        assert_eq!(of(Ok(Some("max\n"))), Ok(Amounts::default()));
+        assert_eq!(of(Ok(Some("4096\n"))), Ok(Amounts { memory: Some(Memory(4096)), ..Amounts::default() }));
+        assert_eq!(of(Ok(Some("?"))), Err("memory.max: is no number".into()));
+        assert_eq!(of(Err("memory.max: denied".into())), Err("memory.max: denied".into()));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Reads only. The kernel answers for a cgroup at once, and counts what its ended workers have used. What the numbers mean is
 //! decided elsewhere.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,7 @@ use crate::model::cgroup;
 use crate::model::host::Known;
 use crate::model::policy::Amounts;
 use crate::model::quantity::Memory;
-use crate::model::usage::PoolLook;
+use crate::model::usage::{PoolLook, Usage};
 use crate::model::worker::SlotId;
 
 impl Driver {
@@ -45,8 +46,9 @@ impl Driver {
 fn look(dir: &Path, inside: &str) -> Known<PoolLook> {
     let found = std::fs::metadata(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     let workers = below(dir)?.into_iter().map(|slot| slot.join(inside)).filter(|dir| populated(dir));
-    let workers: Vec<Amounts> = workers.map(|dir| cgroup::limits(|name| read(&dir, name))).collect();
-    let usage = cgroup::usage(clock::now().mono, |name| read(dir, name));
+    let limits = |dir: &Path| cgroup::known_limits(|name| there(dir, name));
+    let workers = workers.map(|dir| limits(&dir)).collect::<Known<Vec<Amounts>>>()?;
+    let usage = Usage { limits: limits(dir)?, ..cgroup::usage(clock::now().mono, |name| read(dir, name)) };
     Ok(PoolLook { id: found.ino(), usage, workers })
 }
 
@@ -58,6 +60,16 @@ fn below(dir: &Path) -> Known<Vec<PathBuf>> {
 
 fn populated(dir: &Path) -> bool {
     read(dir, "cgroup.events").is_ok_and(|text| cgroup::value(&text, "populated") == Ok(1))
+}
+
+/// The text of a file, if it is there.
+fn there(dir: &Path, name: &str) -> Known<Option<String>> {
+    let file = dir.join(name);
+    match std::fs::read_to_string(&file) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(format!("{}: {e}", file.display())),
+    }
 }
 
 fn read(dir: &Path, name: &str) -> Known<String> {
@@ -90,6 +102,9 @@ mod tests {
             assert!(seen.usage.memory.as_ref().is_err_and(|why| why.contains("memory.current")), "{:?}", seen.usage.memory);
             assert_eq!(seen.usage.limits, Amounts { cpu: Some(Cpu(3000)), ..Amounts::default() });
             assert_eq!(seen.workers, [Amounts { cpu: Some(Cpu(500)), memory: Some(Memory(4096)), tasks: None }]);
+            put(&pool, &[("memory.max", "?")]);
+            assert!(look(&pool, inside).is_err_and(|why| why.contains("memory.max: is no number")));
+            put(&pool, &[("memory.max", "max\n")]);
             let again = look(&pool, inside).expect("there");
             assert_eq!(again.id, seen.id);
             std::fs::rename(&pool, scratch.path().join("old")).expect("renamed");
