@@ -8,9 +8,10 @@ use crate::model::host::Budget;
 use crate::model::policy_plan::PoolSize;
 use crate::model::quantity::Memory;
 
-/// What a worker takes: what is expected of one, or, where those that run use more, their average.
-pub fn each(expected: Memory, used: Option<Memory>, running: u32) -> Memory {
-    let average = used.map_or(0, |used| used.0.checked_div(u64::from(running)).unwrap_or(0));
+/// What a worker takes: what is expected of one, or, where those that have processes, the stopping ones too, use more, their
+/// average.
+pub fn each(expected: Memory, used: Option<Memory>, populated: u32) -> Memory {
+    let average = used.map_or(0, |used| used.0.checked_div(u64::from(populated)).unwrap_or(0));
     Memory(expected.0.max(average).max(1))
 }
 

@@ -17,7 +17,7 @@ use crate::model::batch::Batch;
 use crate::model::catalogue::ObjectKey;
 use crate::model::host::Budget;
 use crate::model::limits::LimitOutcome;
-use crate::model::plan::{Happening, running};
+use crate::model::plan::{Happening, populated, running};
 use crate::model::policy::{Amounts, Mode, Resource, Target};
 use crate::model::policy_plan::{PolicyFacts, PolicyObservation, PolicyPlan, PoolSize, StoredPolicy};
 use crate::model::policy_status::PolicyObject;
@@ -158,7 +158,7 @@ impl<H: Host> Engine<H> {
             reserve: self.kept_for_host(),
             others: self.given_to_others(name),
             pool_idle: facts.spec.target.pool.as_deref().and_then(|pool| self.pool_idle(pool)),
-            size: facts.spec.target.pool.as_deref().and_then(|pool| self.size(pool, &policy.stored)),
+            size: facts.spec.target.pool.as_deref().and_then(|pool| self.size(pool, policy)),
             forecast: policy.forecast.as_ref(),
         };
         let planned = catch_unwind(AssertUnwindSafe(|| limits::policy(&observation, now)));
@@ -200,12 +200,13 @@ impl<H: Host> Engine<H> {
     }
 
     /// The size of a pool that follows something.
-    fn size(&self, name: &str, stored: &StoredPolicy) -> Option<PoolSize> {
+    fn size(&self, name: &str, policy: &Policy) -> Option<PoolSize> {
         let pool = self.pools.get(name)?;
         pool.facts.as_ref()?.spec.scale.as_ref()?;
         let (wanted, running) = (pool.stored.status.desired_replicas, running(&pool.slots));
-        let used = stored.status.usage.as_ref().and_then(|usage| usage.memory_bytes).map(Memory);
-        Some(PoolSize { wanted, running, each: joint::each(self.expected(name), used, running) })
+        let looked = policy.look.as_ref().and_then(|look| look.as_ref().ok()).or(policy.watching.last.as_ref());
+        let used = looked.and_then(|look| look.working.clone().ok());
+        Some(PoolSize { wanted, running, each: joint::each(self.expected(name), used, populated(&pool.slots)) })
     }
 
     /// The memory that the policy on this pool may give it. One that does not move limits gives what it gave.
@@ -223,7 +224,7 @@ impl<H: Host> Engine<H> {
             self.left_by_host(name).filter(|_| moves).map(|left| (left.max(held.unwrap_or_default()), "what the host has left"));
         let still = held.filter(|_| !moves).map(|held| (held, "its limit now"));
         let (memory, whose) = bound.into_iter().chain(left).chain(still).min_by_key(|(memory, _)| *memory)?;
-        let each = self.size(pool, stored)?.each;
+        let each = self.size(pool, self.policies.get(name)?)?.each;
         Some(Budget { policy: name.clone(), memory, each, whose: whose.into() })
     }
 

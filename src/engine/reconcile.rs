@@ -23,7 +23,7 @@ use crate::model::source::WorkerCount;
 use crate::model::status::{API_VERSION, EventObject, Kind, Meta, Object, PoolObject, PoolStatus, WorkerObject};
 use crate::model::task::Task;
 use crate::model::time::{Moment, Now, Span};
-use crate::model::worker::{Run, SlotId, SlotState, Stopping};
+use crate::model::worker::{ExitReason, Run, SlotId, SlotState, Stopping};
 
 /// A pool whose turn panicked is looked at again after this long.
 const PANIC_RETRY: Span = Span::secs(10);
@@ -274,11 +274,17 @@ impl<H: Host> Engine<H> {
     }
 }
 
-/// What a worker of this pool is expected to use: the most that one used of those that ended.
+/// What a worker of this pool is expected to use: the most that one used of those that ended, those that ended for using too
+/// much not counted, and no more than it may use.
 fn expected(pool: &Pool) -> Memory {
+    let template = pool.facts.as_ref().map(|facts| &facts.spec.template);
+    let limit = template.and_then(|template| template.resources?.limits.memory);
+    let worn = template.and_then(|template| template.recycle?.max_memory);
     let exits = pool.slots.values().filter_map(|slot| slot.record.last_exit.as_ref());
-    let most = exits.map(|exit| exit.max_rss_kib).max().unwrap_or(0);
-    if most == 0 { EXPECTED } else { Memory(most.saturating_mul(1024)) }
+    let exits = exits.filter(|exit| exit.reason != ExitReason::OOMKilled);
+    let used = exits.map(|exit| Memory(exit.max_rss_kib.saturating_mul(1024)));
+    let most = used.filter(|used| worn.is_none_or(|worn| *used <= worn)).max().filter(|most| most.0 > 0);
+    most.unwrap_or(EXPECTED).min(limit.unwrap_or(Memory(u64::MAX)))
 }
 
 /// Workers that are starting or have just been started.
@@ -395,4 +401,37 @@ fn worker_object((facts, line): (&PoolFacts, &Line), worker: &str, slot: &Slot, 
     status.tasks = line.held(worker, slot.record.incarnation).map(|task| task.id).collect();
     status.stats = line.workers.get(worker).map(Tally::stats);
     Object::Worker(Box::new(WorkerObject { api_version: API_VERSION.into(), kind: Kind::Worker.name().into(), metadata, status }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::template::{Limits, Recycle, Resources};
+    use crate::model::worker::Exit;
+
+    #[test]
+    fn who_used_too_much_is_no_measure_of_the_others() {
+        let mib = |n: u64| Memory(n << 20);
+        let mut facts = PoolFacts::orphan("p");
+        let mut of = |exits: &[(u64, ExitReason)], limit: Option<u64>, worn: Option<u64>| {
+            let limits = Limits { memory: limit.map(mib), ..Limits::default() };
+            facts.spec.template.resources = Some(Resources { limits });
+            let jitter = crate::model::quantity::Percent(0);
+            facts.spec.template.recycle =
+                worn.map(|worn| Recycle { max_lifetime: None, max_tasks: None, max_memory: Some(mib(worn)), jitter });
+            let slot = |(n, (used, reason)): (usize, &(u64, ExitReason))| {
+                let last_exit = Some(Exit { max_rss_kib: used << 10, reason: *reason, ..Exit::default() });
+                (n.to_string(), Slot { record: Record { last_exit, ..Record::default() }, ..Slot::default() })
+            };
+            let slots = exits.iter().enumerate().map(slot).collect();
+            expected(&Pool { facts: Some(Arc::new(facts.clone())), slots, ..Pool::default() })
+        };
+        let (error, oom) = (ExitReason::Error, ExitReason::OOMKilled);
+        assert_eq!(of(&[], None, None), EXPECTED);
+        assert_eq!(of(&[(100, error), (300, error), (900, oom)], None, None), mib(300));
+        assert_eq!(of(&[(300, error)], Some(200), None), mib(200), "it cannot use more");
+        assert_eq!(of(&[(100, error), (300, error)], None, Some(250)), mib(100), "that one was recycled");
+        assert_eq!(of(&[(900, oom)], None, None), EXPECTED);
+        assert_eq!(of(&[], Some(1), None), mib(1));
+    }
 }

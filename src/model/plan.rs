@@ -42,6 +42,12 @@ pub struct Observation<'a> {
     pub queues: &'a BTreeMap<String, QueueCounts>,
 }
 
+/// Workers that have processes: those that are told to stop have theirs still, and use memory.
+pub fn populated(slots: &BTreeMap<String, Slot>) -> u32 {
+    let runs = |slot: &&Slot| matches!(&slot.seen.state, SlotState::Running(_));
+    u32::try_from(slots.values().filter(runs).count()).unwrap_or(u32::MAX)
+}
+
 /// Workers that run, and are not told to stop.
 pub fn running(slots: &BTreeMap<String, Slot>) -> u32 {
     let runs = |slot: &&Slot| matches!(&slot.seen.state, SlotState::Running(run) if run.stop.is_none() && !run.clearing);

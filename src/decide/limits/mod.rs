@@ -218,8 +218,9 @@ impl<'a> Turn<'a> {
         if let Some(forecast) = self.o.forecast {
             ahead::breaches(&self.rules, forecast, look.limits, &self.about, &mut breaches);
         }
-        self.joint(look.limits, &mut breaches);
+        // What is needed for workers to come says nothing against taking away what nobody uses: memory itself is not lowered then.
         let calm = measure::calm(&self.rules, &usage, &self.about) && breaches.is_empty();
+        self.joint(look.limits, &mut breaches);
         self.held(look, &usage);
         let idle = self.idle();
         let enabled = self.spec().mode == Mode::Enabled;
@@ -237,12 +238,23 @@ impl<'a> Turn<'a> {
         (self.plan.watching.last, self.plan.watching.blind) = (Some(look.clone()), None);
         if self.plan.stored.failed.is_none() && self.plan.watching.ordered.is_none() {
             self.calm_conditions();
-            if let Some(wish) = self.wish(look.limits, &breaches, rests) {
-                self.order(wish, look.limits, &usage);
-            }
+            self.change(look.limits, &breaches, (&usage, rests));
         }
         let gauges = self.plan.stored.status.gauges.clone();
         self.plan.sample = Some(PolicySample { usage, limits: look.limits, gauges });
+    }
+
+    /// Order what is wanted. A raise for workers to come that cannot be given keeps nothing else from being lowered.
+    fn change(&mut self, limits: Amounts, breaches: &[Breach], (usage, rests): (&PolicyUsage, bool)) {
+        let Some(wish) = self.wish(limits, breaches, rests) else { return };
+        let raise = wish.action == ChangeAction::ScaleUp;
+        self.order(wish, limits, usage);
+        if raise
+            && self.plan.order.is_none()
+            && let Some(wish) = self.lower(limits)
+        {
+            self.order(wish, limits, usage);
+        }
     }
 
     /// A pool whose size follows needs room for all who are wanted; where they have it, a breach of memory is their own growth.

@@ -98,18 +98,28 @@ impl Turn<'_> {
         Some(Wish { action: ChangeAction::Bound, trigger: ChangeTrigger::Spec, reason, limits: wanted })
     }
 
-    /// Kills count at once, breaches when they came often enough in a row.
+    /// The memory that the workers who are wanted take together, and why the limit is too low for them, where it is.
+    fn short(&self, limits: Amounts) -> Option<(u64, String)> {
+        let (size, limit) = self.o.size.zip(limits.memory)?;
+        Some((joint::needed(size), joint::more(size, limit.0)?))
+    }
+
+    /// Kills count at once, and so do workers that have no room: they come whether there is or not. Breaches count when they came
+    /// often enough in a row.
     fn raise(&self, limits: Amounts, breaches: &[Breach]) -> Option<Wish> {
         let rules = self.rules;
         let killed = self.plan.stored.oom_owed;
         let often = self.plan.stored.status.checks.up >= rules.checks_up;
+        let short = self.short(limits);
         let up = |of: Resource| {
             let breached = often && breaches.iter().any(|breach| breach.of == of);
-            let limit = limits.of(of).filter(|_| breached || killed && of == Resource::Memory)?;
-            Some(rules.raised(limit, self.least(of)))
+            let needed = short.as_ref().filter(|_| of == Resource::Memory).map(|(needed, _)| *needed);
+            let limit = limits.of(of).filter(|_| breached || needed.is_some() || killed && of == Resource::Memory)?;
+            Some(rules.raised(limit, self.least(of)).max(needed.unwrap_or(0)))
         };
         let wanted = self.pick(up)?;
         let (trigger, reason) = match breaches.first() {
+            Some(_) if !killed && !often => (ChangeTrigger::Memory, short?.1),
             _ if killed => (ChangeTrigger::Oom, "the kernel killed in it for want of memory".into()),
             Some(first) => {
                 let all: Vec<&str> = breaches.iter().map(|breach| breach.why.as_str()).collect();
@@ -120,7 +130,7 @@ impl Turn<'_> {
         Some(Wish { action: ChangeAction::ScaleUp, trigger, reason, limits: wanted })
     }
 
-    fn lower(&self, limits: Amounts) -> Option<Wish> {
+    pub(super) fn lower(&self, limits: Amounts) -> Option<Wish> {
         let (rules, calm): (Rules, u32) = (self.rules, self.plan.stored.status.checks.down);
         if calm < rules.checks_down {
             return None;

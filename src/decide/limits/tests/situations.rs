@@ -299,8 +299,7 @@ fn a_pool_that_grows_is_given_room_for_more_and_keeps_it() {
     rest(&mut script);
     let held = script.limits.memory.expect("it has a limit").0;
     script.size = Some(PoolSize { wanted: 5, running: 2, each: Memory(held / 4) });
-    assert_eq!([script.look(CALM), script.look(CALM)], [None, None], "as many looks as for any breach");
-    let raised = script.look(CALM).expect("raised").memory.expect("of memory").0;
+    let raised = script.look(CALM).expect("raised at once: the workers come in any case").memory.expect("of memory").0;
     assert_eq!(raised, held * 3 / 2);
     let row = script.rows.last().expect("told");
     assert_eq!((row.action, row.trigger), (ChangeAction::ScaleUp, ChangeTrigger::Memory));
@@ -310,6 +309,20 @@ fn a_pool_that_grows_is_given_room_for_more_and_keeps_it() {
         let lowered = script.look(CALM).and_then(|all| all.memory);
         assert!(lowered.is_none_or(|memory| memory.0 >= held / 4 * 5), "{lowered:?}");
     }
+    let mut script = begun("");
+    rest(&mut script);
+    script.size = Some(PoolSize { wanted: 12, running: 2, each: Memory(held / 4) });
+    assert_eq!(script.look(CALM).and_then(|all| all.memory), Some(Memory(held * 3)), "what is needed, and not one step of it");
+    let mut script = begun("");
+    script.size = Some(PoolSize { wanted: 12, running: 2, each: Memory(held / 4) });
+    script.facts.spec.bounds.max.memory = Some(Memory(held));
+    let cpu = script.limits.cpu.expect("it has a limit");
+    rest(&mut script);
+    for _look in 0..40 {
+        script.look(CALM);
+    }
+    assert!(script.limits.cpu.is_some_and(|now| now < cpu), "what is wanted of memory keeps no CPU");
+    assert_eq!(script.limits.memory, Some(Memory(held)));
     let mut script = begun("");
     rest(&mut script);
     script.size = Some(PoolSize { wanted: 2, running: 2, each: Memory(held / 4) });
