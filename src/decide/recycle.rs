@@ -104,7 +104,8 @@ mod tests {
         let lifetime = template(Recycle { max_lifetime: Some(Span(500)), ..NOTHING });
         let tasks = template(Recycle { max_tasks: Some(3), ..NOTHING });
         let memory = template(Recycle { max_memory: Some(Memory(100)), ..NOTHING });
-        let unready = Template { readiness_probe: Some(Probe { notify: Some(NotifyProbe {}), ..Probe::default() }), ..memory.clone() };
+        let unready =
+            Template { readiness_probe: Some(Probe { notify: Some(NotifyProbe {}), ..Probe::default() }), ..memory.clone() };
         let cases = [
             ("young", &lifetime, slot(1, 99), run(1, Some(999)), 1499, None),
             ("old", &lifetime, slot(1, 0), run(1, None), 1500, Some(Worn::Lifetime)),

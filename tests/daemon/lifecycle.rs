@@ -211,7 +211,9 @@ fn notify_tells_readiness_and_busy_state() {
 fn a_worker_that_has_grown_too_large_is_replaced_and_a_small_one_is_not() {
     let mut scratch = Scratch::new();
     let worker = "[python3, -c, \"import sys, time; held = b'x' * (int(sys.argv[1]) << 20); time.sleep(100000)\", '";
-    let pool = |name, mib| scratch.pool(name, 1, &format!("{worker}{mib}']"), "    recycle: {maxMemory: 64Mi}\n    backoff: {resetAfter: 1s}\n");
+    let pool = |name, mib| {
+        scratch.pool(name, 1, &format!("{worker}{mib}']"), "    recycle: {maxMemory: 64Mi}\n    backoff: {resetAfter: 1s}\n")
+    };
     let (large, small) = (pool("large", 120), pool("small", 1));
     scratch.put("large.yaml", &large);
     scratch.put("small.yaml", &small);

@@ -59,7 +59,8 @@ mod tests {
     #[test]
     fn walks_over_a_tree_do_not_queue_up() {
         let at = |secs: u64| Some(Moment(secs * 1000));
-        let cases = [(None, None, true), (at(99), None, false), (None, at(99), false), (None, at(86), false), (None, at(85), true)];
+        let cases =
+            [(None, None, true), (at(99), None, false), (None, at(99), false), (None, at(86), false), (None, at(85), true)];
         for (asked, walked, expected) in cases {
             assert_eq!(due(asked, walked, Moment(100_000)), expected, "{asked:?} {walked:?}");
         }
