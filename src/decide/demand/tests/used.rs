@@ -117,6 +117,7 @@ fn what_a_start_takes_raises_nothing() {
     assert_eq!(told(&mut world, 60.0).wanted, 2);
     let now = world.now.mono;
     started(&mut world, "p-1", now.after(Span(1)));
+    world.pass(Span::secs(30));
     assert_eq!(told(&mut world, 90.0).wanted, 2, "one was started after the look before");
     assert_eq!(told(&mut world, 90.0).wanted, 3, "and before this one");
     let starting = SlotState::Starting { incarnation: 1, since: Moment(0) };
