@@ -133,7 +133,7 @@ pub fn answered(
             let believed = asked.good.as_ref().filter(|number| good && number.at == now.mono);
             if let Some(number) = believed {
                 // What a start takes is no load: more workers would only take more of it.
-                let starts = trigger.source.used() == Some(UsageOf::Cpu) && size.newest.is_some_and(|newest| newest > earlier);
+                let starts = trigger.source.used() == Some(UsageOf::Cpu) && size.newest.is_some_and(|newest| newest >= earlier);
                 let asks = rules::once(trigger, number.value, size);
                 asked.stepped = asks.map(|asks| if starts { asks.min(size.wanted) } else { asks });
             }
