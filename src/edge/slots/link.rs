@@ -7,6 +7,7 @@
 //! A slot that another daemon's shim holds is lost to us too, and left alone: it is looked at ever more slowly, and hunted
 //! only when told to. A shim whose other daemon has ended is met again.
 
+use std::fs::DirEntry;
 use std::os::fd::OwnedFd;
 use std::process::Child;
 use std::sync::Arc;
@@ -239,10 +240,10 @@ impl Link {
     }
 
     /// The cgroup for a run. To make one anew costs more than a short task: the next task goes where the one before ended by
-    /// itself, unless its limits are to be counted from zero.
+    /// itself and left it as it was, unless its limits are to be counted from zero.
     async fn place(&mut self, limits: Option<Limits>, (new, task): (bool, bool)) -> Result<String, String> {
         let again = task && !new && limits.is_none();
-        let cgroup = match self.clean.take().filter(|_| again) {
+        let cgroup = match self.clean.take().filter(|cgroup| again && is_untouched(cgroup)) {
             Some(cgroup) => cgroup,
             None => {
                 let pid = self.shim.as_ref().and_then(|shim| shim.pid);
@@ -291,7 +292,7 @@ impl Link {
         if state.phase == Phase::Held {
             return self.hold_off(state.pid);
         }
-        if state.phase == Phase::Clearing || state.stop > 0 {
+        if state.phase == Phase::Clearing || state.stop > 0 || was_cut_short(state) {
             self.clean = None;
         }
         if let Some(asked) = self.asked_at.take() {
@@ -459,6 +460,18 @@ impl Link {
         }
         true
     }
+}
+
+/// The run has ended in a way that its cgroup may have a part in: in a fresh one the next begins better.
+fn was_cut_short(state: &State) -> bool {
+    let own = state.exit.as_ref().filter(|exit| exit.incarnation == state.incarnation);
+    own.is_some_and(|exit| exit.signal.is_some() || exit.oom || !exit.failed.is_empty())
+}
+
+/// Nobody has removed a cgroup or made others below it; also so where there are none (empty).
+fn is_untouched(cgroup: &str) -> bool {
+    let is_file = |entry: std::io::Result<DirEntry>| entry.and_then(|entry| entry.file_type()).is_ok_and(|kind| !kind.is_dir());
+    cgroup.is_empty() || std::fs::read_dir(cgroup).is_ok_and(|mut all| all.all(is_file))
 }
 
 /// The process of a pidfd lives no more.
