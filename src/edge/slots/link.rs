@@ -58,6 +58,8 @@ struct Link {
     held: Option<Held>,
     /// The cgroup of the last run, as long as nothing was killed in it: the next task is born there too.
     clean: Option<String>,
+    /// The run that was told of as begun; 0 if none was. It outlives the state that a slot had before it was lost.
+    begun: u64,
     seen: Seen,
     cpu_ms: u64,
     cpu_at: Option<Moment>,
@@ -128,7 +130,7 @@ impl Link {
     fn new(shared: Arc<Shared>, slot: SlotId) -> Link {
         let (seen, cpu_at, refreshed, asked_at, memory) = (Seen::default(), None, None, None, None);
         let (shim, child, held, clean) = (None, None, None, None);
-        Link { shared, slot, shim, child, held, clean, seen, cpu_ms: 0, cpu_at, refreshed, asked_at, memory }
+        Link { shared, slot, shim, child, held, clean, begun: 0, seen, cpu_ms: 0, cpu_at, refreshed, asked_at, memory }
     }
 
     fn tell(&mut self, seen: Seen) {
@@ -235,6 +237,7 @@ impl Link {
         let command = Command::Go(Box::new(go)).encode();
         (self.cpu_ms, self.cpu_at, self.refreshed, self.asked_at, self.memory) = (0, None, None, None, None);
         self.seen.state = SlotState::Starting { incarnation, since: clock::now().mono };
+        self.begun = incarnation;
         self.send_bytes(&command).await;
         Ok(())
     }
@@ -295,6 +298,10 @@ impl Link {
         if state.phase == Phase::Clearing || state.stop > 0 || was_cut_short(state) {
             self.clean = None;
         }
+        self.begun = match state.phase {
+            Phase::Waiting | Phase::Held => 0,
+            Phase::Starting | Phase::Running | Phase::Clearing => state.incarnation,
+        };
         if let Some(asked) = self.asked_at.take() {
             // Ten milliseconds of CPU is what looking at the clock costs in a quiet program.
             if state.cpu_ms > self.cpu_ms.saturating_add(10) || self.refreshed.is_none() {
@@ -340,6 +347,7 @@ impl Link {
     /// Another holds the slot: a second shim was refused by the lock, or another daemon has taken over our shim.
     fn hold_off(&mut self, by: i32) {
         if let SlotState::Starting { incarnation, .. } = self.seen.state {
+            self.begun = 0;
             self.shared.tell(SlotEvent::StartFailed { slot: self.slot.clone(), incarnation, message: HELD.into() });
         }
         let by = Pid::from_raw(by).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
@@ -357,7 +365,7 @@ impl Link {
         let Some(mut held) = self.held.take() else { return };
         let dir = self.shared.dir(&self.slot);
         if hunt::is_free(&dir) {
-            let exit = self.last_end(&dir, self.begun());
+            let exit = self.last_end(&dir);
             self.tell(Seen { state: SlotState::Vacant, shim: None, exit });
         } else if held.by.as_ref().is_some_and(has_ended) {
             // The worker runs on for whoever comes: that is us again.
@@ -384,8 +392,7 @@ impl Link {
             tokio::time::sleep(pause(0)).await;
         }
         // What a run without a record left behind may have let go of the lock: it is looked for once in any case.
-        let begun = self.begun();
-        let mut found = usize::from(self.unrecorded(&dir, begun).is_some());
+        let mut found = usize::from(self.unrecorded(&dir).is_some());
         let mut looks = 0;
         while found > 0 || !hunt::is_free(&dir) {
             if looks == 0 {
@@ -402,29 +409,20 @@ impl Link {
             // It held the lock and does no more: it has ended, or does so at once.
             let _reaped = tokio::task::spawn_blocking(move || child.wait()).await;
         }
-        let exit = self.last_end(&dir, begun);
+        let exit = self.last_end(&dir);
         self.tell(Seen { state: SlotState::Vacant, shim: None, exit });
     }
 
-    /// The run that was told of as begun; 0 if none was. Whoever tells of a slot as lost has to ask before.
-    fn begun(&self) -> u64 {
-        match &self.seen.state {
-            SlotState::Running(run) => run.incarnation,
-            SlotState::Starting { incarnation, .. } => *incarnation,
-            SlotState::Unknown | SlotState::Vacant | SlotState::Lost { .. } => 0,
-        }
-    }
-
     /// The run that was started and left no record of its end.
-    fn unrecorded(&self, dir: &std::path::Path, begun: u64) -> Option<u64> {
-        let started = exits::last_started(dir).unwrap_or(0).max(begun);
+    fn unrecorded(&self, dir: &std::path::Path) -> Option<u64> {
+        let started = exits::last_started(dir).unwrap_or(0).max(self.begun);
         let known = exits::read(dir).map_or(0, |exit| exit.incarnation);
         (started > known.max(self.seen.exit.as_ref().map_or(0, |exit| exit.incarnation))).then_some(started)
     }
 
     /// How the last run ended: its record, or Unknown when it left none.
-    fn last_end(&self, dir: &std::path::Path, begun: u64) -> Option<Exit> {
-        let incarnation = self.unrecorded(dir, begun);
+    fn last_end(&self, dir: &std::path::Path) -> Option<Exit> {
+        let incarnation = self.unrecorded(dir);
         incarnation
             .map(|incarnation| Exit { incarnation, reason: ExitReason::Unknown, finished: clock::now().wall, ..Exit::default() })
             .or_else(|| {
