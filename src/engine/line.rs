@@ -204,7 +204,7 @@ impl<H: Host> Engine<H> {
                         pool.dealt = Some(workers.clone());
                     }
                 }
-                (_, QueueAnswer::Ticked { expired, gone, more }) => {
+                (work, QueueAnswer::Ticked { expired, gone, more }) => {
                     for task in &expired {
                         let note = format!("task {} expired: nobody took it within {}", task.id, task.ttl);
                         self.note(&ticket.pool, &about("TaskExpired", EventType::Warning, note), now);
@@ -212,9 +212,7 @@ impl<H: Host> Engine<H> {
                     if !gone.is_empty() {
                         self.host.forget_tasks(gone);
                     }
-                    if more {
-                        self.again(&ticket.pool, now);
-                    }
+                    self.swept(&ticket.pool, (work, more), now);
                 }
                 (QueueWork::Recur { schedule, .. }, QueueAnswer::Refused(refusal)) => {
                     let note = format!("the recurring task {schedule} was not taken in: {refusal}");
@@ -242,12 +240,14 @@ impl<H: Host> Engine<H> {
         started
     }
 
-    /// The clock's work was not done in one go.
-    fn again(&mut self, pool: &str, now: Now) {
-        if let Some(counts) = self.counts.get_mut(pool) {
-            counts.next = Some(counts.next.map_or(now.wall, |next| next.min(now.wall)));
+    /// Whether there is more of the clock's work is kept beside the counts: older ones may be told yet, and would undo it.
+    fn swept(&mut self, name: &str, (work, more): (&QueueWork, bool), now: Now) {
+        if let Some(pool) = self.pools.get_mut(name).filter(|_| matches!(work, QueueWork::Tick { .. })) {
+            pool.line.more = more;
         }
-        self.queue.add(Key::Pool(pool.to_owned()), now.mono);
+        if more {
+            self.queue.add(Key::Pool(name.to_owned()), now.mono);
+        }
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Line {
     pub leases: BTreeMap<u64, Task>,
     /// Recurring tasks by name.
     pub fired: BTreeMap<String, Fired>,
+    /// The clock's work was not done in one go: there is more of it at once.
+    pub more: bool,
     /// What came of the tasks of the pool.
     pub tally: Tally,
     /// What came of the tasks of each worker.

@@ -7,8 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-
+use super::sys;
 use super::wire::{Exit, State};
 
 /// Write `exit.json`, and give the file for [`sync`].
@@ -76,9 +75,7 @@ fn put(path: &str, text: &str) -> io::Result<File> {
         file.set_len(text.len() as u64)?;
     }
     // There is none yet, or the file system cannot do it: the name is taken over then.
-    renameat2(AT_FDCWD, aside.as_str(), AT_FDCWD, path, RenameFlags::RENAME_EXCHANGE)
-        .map_err(io::Error::from)
-        .or_else(|_| std::fs::rename(&aside, path))?;
+    sys::exchange(&aside, path).or_else(|_| std::fs::rename(&aside, path))?;
     Ok(file)
 }
 

@@ -87,8 +87,11 @@ def main():
         while not os.path.exists(path):
             time.sleep(0.01)
         api, pools = Local(path), "/apis/weir.dev/v1/workerpools"
-        while json.loads(api.ask("GET", f"{pools}/w")[1]).get("status", {}).get("readyReplicas") != given.workers:
+        ready = 0
+        while ready != given.workers:
             time.sleep(0.1)
+            code, pool = api.ask("GET", f"{pools}/w")
+            ready = json.loads(pool)["status"].get("readyReplicas") if code == 200 else 0
         print(f"{given.workers} workers ready after {time.monotonic() - began:.1f} s, {resident(daemon.pid):.0f} MiB")
         watchers = [Watcher(path) for _ in range(given.watchers)]
         for watcher in watchers:
@@ -102,7 +105,7 @@ def main():
                 status, body = api.ask("GET", path)
                 times.append(time.monotonic() - at)
                 assert status == 200
-            return f"{spread(times)}, {len(body) / 1024:.0f} KiB"
+            return f"{spread(times)}, {len(body) / 1024:.1f} KiB"
 
         print(f"list of {given.workers}: {timed('/apis/weir.dev/v1/workers', given.lists)}")
         print(f"one: {timed('/apis/weir.dev/v1/workers/w-7', given.lists * 5)}")

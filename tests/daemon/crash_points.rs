@@ -14,9 +14,12 @@ use super::harness::{Scratch, wait};
 use super::socket;
 
 /// Calls by which the store changes its files; how far apart the points are that are taken by default.
-const STORE: [(&str, usize); 4] = [("pwrite64", 41), ("fdatasync", 9), ("fsync", 9), ("ftruncate", 9)];
-/// Calls by which a shim leaves a record. The first are the daemon's own, who writes its status so.
-const SHIM: [&str; 2] = ["renameat2", "rename"];
+const STORE: [(&str, usize); 3] = [("pwrite64", 41), ("fdatasync", 9), ("ftruncate", 9)];
+/// Calls by which a shim leaves a record: its file is written aside, and put in its place. The first are the daemon's own, who
+/// writes its status so. No machine has them all.
+const SHIM: [&str; 2] = ["?renameat2", "?rename,?renameat"];
+/// The daemon's exit code where the state directory is taken.
+const TAKEN: i32 = 5;
 /// Tasks that are submitted on the way.
 const TASKS: usize = 6;
 
@@ -24,8 +27,17 @@ fn all() -> bool {
     std::env::var("WEIR_CRASH_POINTS").is_ok_and(|which| which == "all")
 }
 
-/// The daemon of a scratch directory, killed at the nth of these calls by any one of its threads or children.
-fn start_to_die(scratch: &mut Scratch, call: &str, nth: u32) {
+/// The nth of these calls by any one thread or child of the daemon.
+type Point<'a> = (&'a str, u32);
+
+/// Killing at a call needs ptrace, which not everybody may use everywhere.
+fn probe() {
+    let traced = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).status().expect("strace is installed");
+    assert!(traced.success(), "ptrace is not allowed here: strace ended with {traced}");
+}
+
+/// The daemon of a scratch directory, to be killed at this point.
+fn start_to_die(scratch: &mut Scratch, (call, nth): Point<'_>) {
     let daemon = scratch.weir();
     let log = std::fs::OpenOptions::new().create(true).append(true).open(scratch.dir.join("log")).expect("a log");
     let mut strace = Command::new("strace");
@@ -37,21 +49,28 @@ fn start_to_die(scratch: &mut Scratch, call: &str, nth: u32) {
     scratch.daemon = Some(strace.spawn().expect("strace is installed"));
 }
 
-/// It was killed, and not by us.
-fn died(scratch: &mut Scratch) -> bool {
+/// It was killed, and not by us. It ends in no other way; where it never began, it is started once more.
+fn died(scratch: &mut Scratch, point: Point<'_>) -> bool {
     let ended = scratch.daemon.as_mut().and_then(|daemon| daemon.try_wait().expect("waited"));
-    ended.is_some_and(|status| status.signal() == Some(9))
+    let Some(status) = ended else { return false };
+    // What strace starts waits three seconds to be traced, by alarm; and see `start_again`.
+    if status.signal() == Some(libc::SIGALRM) || status.code() == Some(TAKEN) {
+        start_to_die(scratch, point);
+        return false;
+    }
+    assert_eq!(status.signal(), Some(libc::SIGKILL), "the daemon ended with {status} at {point:?}\n{}", scratch.log());
+    true
 }
 
 /// Submit one after the other until all are answered or the daemon is dead; what was answered.
-fn submit_until_it_dies(scratch: &mut Scratch, round: &str) -> BTreeMap<String, u64> {
+fn submit_until_it_dies(scratch: &mut Scratch, round: &str, point: Point<'_>) -> BTreeMap<String, u64> {
     let (socket, mut answered) = (socket::of(&scratch.dir), BTreeMap::new());
     for n in 0..TASKS {
         let key = format!("{round}-{n}");
         let cell = std::cell::RefCell::new(&mut *scratch);
         let one = || match socket::submit_once(&socket, "work", std::slice::from_ref(&key)) {
             Some(ids) => Some(Some(ids[0])),
-            None => died(&mut cell.borrow_mut()).then_some(None),
+            None => died(&mut cell.borrow_mut(), point).then_some(None),
         };
         match wait("an answer, or the end of the daemon", one, || key.clone()) {
             Some(id) => answered.insert(key, id),
@@ -86,25 +105,25 @@ fn look(scratch: &mut Scratch, round: &str, answered: &BTreeMap<String, u64>, ov
 fn start_again(scratch: &mut Scratch) -> bool {
     let ended = scratch.daemon.as_mut().and_then(|daemon| daemon.try_wait().expect("waited"));
     if let Some(status) = ended {
-        assert_eq!(status.code(), Some(5), "{}", scratch.log());
+        assert_eq!(status.code(), Some(TAKEN), "{}", scratch.log());
         scratch.start();
     }
     false
 }
 
-/// Wait until the daemon is dead, or a task has been begun again, or all are done.
-fn until_hit(scratch: &mut Scratch, answered: &BTreeMap<String, u64>) {
+/// Wait until the daemon is dead, or a task has been begun again. Says whether that was before all were done.
+fn until_hit(scratch: &mut Scratch, answered: &BTreeMap<String, u64>, point: Point<'_>) -> bool {
     let socket = socket::of(&scratch.dir);
     let scratch = std::cell::RefCell::new(scratch);
     let hit = || {
         let task = |id: &u64| socket::ask(&socket, "GET", &format!("/v1/tasks/{id}"), &Value::Null).map(|(_, task)| task);
-        let tasks: Option<Vec<Value>> = answered.values().map(task).collect();
-        let again = tasks.is_some_and(|tasks| {
-            tasks.iter().any(|task| task["attempt"].as_u64() > Some(1)) || tasks.iter().all(|task| task["state"] == "Succeeded")
-        });
-        (again || died(&mut scratch.borrow_mut())).then_some(())
+        let tasks: Vec<Value> = answered.values().map(task).collect::<Option<_>>().unwrap_or_default();
+        if tasks.iter().any(|task| task["attempt"].as_u64() > Some(1)) || died(&mut scratch.borrow_mut(), point) {
+            return Some(true);
+        }
+        (!tasks.is_empty() && tasks.iter().all(|task| task["state"] == "Succeeded")).then_some(false)
     };
-    wait("a task to be begun again", hit, || scratch.borrow().log());
+    wait("a task to be begun again", hit, || scratch.borrow().log())
 }
 
 /// A scratch directory with a pool, and the rounds of submits it went through.
@@ -116,44 +135,47 @@ struct Points {
 
 impl Points {
     fn new() -> Points {
+        probe();
         let scratch = Scratch::new();
         let queue = "  queue: {retry: {maxAttempts: 90, backoff: {initial: 20ms, max: 50ms}}}\n";
         scratch.put("work.yaml", &scratch.pool("work", 2, "[\"true\"]", queue));
         Points { scratch, rounds: 0, killed: 0 }
     }
 
-    /// Kill at this point while tasks are submitted and run, start again, and look. Says whether the daemon was there to the end.
-    fn round(&mut self, call: &str, nth: u32) -> bool {
-        let (scratch, round) = (&mut self.scratch, format!("{call}-{nth}"));
-        start_to_die(scratch, call, nth);
-        let answered = submit_until_it_dies(scratch, &round);
-        if answered.len() == TASKS && SHIM.contains(&call) {
+    /// Kill at this point while tasks are submitted and run, start again, and look. Says whether anybody was killed there.
+    fn round(&mut self, point: Point<'_>) -> bool {
+        let (scratch, round) = (&mut self.scratch, format!("{}-{}", point.0.replace(['?', ','], ""), point.1));
+        start_to_die(scratch, point);
+        let answered = submit_until_it_dies(scratch, &round, point);
+        let mut shim = false;
+        if answered.len() == TASKS && SHIM.contains(&point.0) {
             // Each of its shims is killed at its nth: none may ever bring a task to its end.
-            until_hit(scratch, &answered);
+            shim = until_hit(scratch, &answered, point);
         } else if answered.len() == TASKS {
             // What its shims do goes on behind the last answer.
-            look(scratch, &round, &answered, died);
+            look(scratch, &round, &answered, |scratch| died(scratch, point));
         }
-        let hit = died(scratch);
+        let hit = died(scratch, point);
         scratch.kill();
         scratch.start();
         look(scratch, &round, &answered, start_again);
         scratch.kill();
         self.rounds += 1;
         self.killed += u32::from(hit);
-        !hit
+        hit || shim
     }
 
-    /// Each key has one row.
-    fn end(mut self) -> u32 {
+    /// Each key has one row. How often the daemon was killed, and how many tasks were begun more than once.
+    fn end(mut self) -> (u32, usize) {
         self.scratch.start();
         let socket = socket::of(&self.scratch.dir);
         let list = || socket::ask(&socket, "GET", "/v1/tasks?pool=work&limit=10000", &Value::Null);
         let (_, list) = wait("the list", || list().filter(|(status, _)| *status == 200), || self.scratch.log());
-        let keys: Vec<&Value> = list["items"].as_array().expect("a list").iter().map(|task| &task["idempotencyKey"]).collect();
+        let tasks = list["items"].as_array().expect("a list");
+        let keys: Vec<&Value> = tasks.iter().map(|task| &task["idempotencyKey"]).collect();
         let distinct: std::collections::BTreeSet<&str> = keys.iter().filter_map(|key| key.as_str()).collect();
         assert_eq!((keys.len(), distinct.len()), (self.rounds * TASKS, self.rounds * TASKS));
-        self.killed
+        (self.killed, tasks.iter().filter(|task| task["attempt"].as_u64() > Some(1)).count())
     }
 }
 
@@ -162,18 +184,23 @@ fn an_answered_submit_is_there_wherever_the_daemon_is_killed() {
     for (call, apart) in STORE {
         let mut points = Points::new();
         let step = if all() { 1 } else { apart };
-        let reached = (1..1000).step_by(step).find(|nth| points.round(call, *nth));
-        println!("{call}: killed at {} points, up to the {reached:?}th", points.end());
+        let reached = (1..1000).step_by(step).find(|nth| !points.round((call, *nth)));
+        let (killed, _) = points.end();
+        println!("{call}: killed at {killed} points, up to the {reached:?}th");
+        assert!(killed > 0, "nobody was killed at {call}");
     }
 }
 
 #[test]
 fn a_task_is_run_wherever_its_shim_is_killed() {
+    let mut again = 0;
     for call in SHIM {
         let mut points = Points::new();
         for nth in if all() { 1..=12 } else { 1..=2 } {
-            points.round(call, nth);
+            let hit = points.round((call, nth));
+            assert!(hit || nth > 2, "nobody was killed at the {nth}th {call}");
         }
-        points.end();
+        again += points.end().1;
     }
+    assert!(again > 0, "no shim was killed while it had a task");
 }

@@ -2,7 +2,10 @@
 
 use std::fs;
 
+use serde_json::json;
+
 use super::harness::{Scratch, alive, signal, wait};
+use super::tasks::{daemon, submit, until_state};
 
 #[test]
 fn ends_while_no_daemon_runs_are_reported_exactly() {
@@ -101,5 +104,32 @@ fn a_worker_whose_shim_is_killed_is_hunted_and_its_end_is_unknown() {
         for process in before {
             assert!(!alive(&scratch.mark).contains(&process), "{process:?} is gone");
         }
+    }
+}
+
+/// Finds its own cgroup, does to it what its payload says, and fails where one before it has left something there.
+const SPOIL: &str = r#"
+own=$(sed -n 's/^0:://p' /proc/self/cgroup)
+for mount in /sys/fs/cgroup/unified /sys/fs/cgroup; do
+    [ -e "$mount$own/cgroup.kill" ] || continue
+    [ ! -e "$mount$own/left" ] || exit 9
+    case "$2" in
+    child) mkdir "$mount$own/left" ;;
+    remove) echo $$ > "$mount/cgroup.procs" && rmdir "$mount$own" ;;
+    kill) [ "$WEIR_TASK_ATTEMPT" != 1 ] || echo 1 > "$mount$own/cgroup.kill" ;;
+    esac
+done
+exit 0
+"#;
+
+#[test]
+fn what_a_task_does_to_its_cgroup_is_not_handed_on_to_the_next() {
+    let scratch = daemon(1, "");
+    fs::write(scratch.dir.join("work.sh"), SPOIL).expect("written");
+    for what in ["no", "child", "no", "remove", "no", "kill", "no"] {
+        let id = submit(&scratch, (what, json!(0)), &[]);
+        let task = until_state(&scratch, id, "Succeeded");
+        let attempts = task["attempt"].as_u64();
+        assert!(attempts == Some(1) || what == "kill" && attempts == Some(2), "{what}: {task}");
     }
 }

@@ -205,10 +205,10 @@ fn no_task_is_lost_or_doubled_whoever_is_killed() {
     let (socket, ended) = (socket::of(&campaign.scratch.dir), AtomicUsize::new(0));
     let known = std::thread::scope(|scope| {
         let giver = scope.spawn(|| give(&socket, all, &ended));
-        let apart = (all / 6).min(100);
+        let apart = (all / 6).clamp(1, 100);
         for hit in 0..all / apart {
             // Spread over the work, the last of them near its end.
-            let off = usize::try_from(campaign.random.below(apart as u64 / 2)).expect("small");
+            let off = usize::try_from(campaign.random.below((apart as u64 / 2).max(1))).expect("small");
             campaign.wait_ends(hit * apart + off);
             ended.store(campaign.notes.ends, Ordering::Release);
             campaign.kill_daemon();
@@ -257,7 +257,8 @@ impl Campaign {
         let ids: std::collections::BTreeSet<&u64> = known.values().collect();
         assert_eq!(ids.len(), known.len(), "no two keys have one task");
         assert!(begun.keys().all(|id| ids.contains(id)), "no run of a task that nobody submitted");
-        assert!(again > 0, "somebody was hit");
+        // Among a few there may be none that takes a while.
+        assert!(again > 0 || known.len() < 16, "somebody was hit");
         println!("{again} tasks were run more than once");
     }
 }

@@ -31,6 +31,7 @@ pub fn look(observation: &Observation<'_>, plan: &mut Plan, now: Now) {
     }
     let Some(queue) = observation.pool.spec.queue.as_ref().filter(|_| observation.pool.ending.is_none()) else { return };
     let counts = observation.queues.get(&observation.pool.name);
+    plan.tick |= observation.line.more;
     match counts.and_then(|counts| due(queue, counts)) {
         Some(at) if at <= now.wall => plan.tick = true,
         Some(at) => plan.wake(moment(at, now)),

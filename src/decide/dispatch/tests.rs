@@ -1,11 +1,16 @@
 //! The life of a task, enumerated: every order of everything that can be done to it, as far as it leads to new situations.
 //! Nothing is simulated but time: the promises are looked for at each step.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::model::line::Line;
+use crate::model::plan::{Observation, Plan, PoolFacts};
+use crate::model::pool::PoolSpec;
 use crate::model::queue::{FailureAction, FailureRule};
 use crate::model::queue_work::QueueCounts;
+use crate::model::scaling::Scaling;
+use crate::model::status::PoolStatus;
 use crate::model::time::Moment;
 
 fn queue(delivery: Delivery) -> Queue {
@@ -272,4 +277,30 @@ fn ends_that_were_kept_long_enough_are_due_though_nothing_else_is() {
     assert_eq!(line::due(&queue, &QueueCounts { next: Some(Wall(5)), ..counts.clone() }), Some(Wall(5)));
     assert_eq!(line::due(&queue, &QueueCounts { succeeded: None, ..counts }), Some(Wall((7 * 24 * 60 + 1) * 60_000)));
     assert_eq!(line::due(&queue, &QueueCounts::default()), None);
+}
+
+#[test]
+fn what_is_left_of_the_clocks_work_comes_at_once_whatever_the_counts_say() {
+    let spec = PoolSpec { queue: Some(queue(Delivery::Process)), ..PoolSpec::default() };
+    let facts = PoolFacts { spec, generation: 1, ending: None, ..PoolFacts::orphan("p") };
+    let (slots, previous, scaling) = (BTreeMap::new(), PoolStatus::default(), Scaling::default());
+    let queues = BTreeMap::from([("p".to_owned(), QueueCounts { next: Some(now(60_000).wall), ..QueueCounts::default() })]);
+    let ticks = |more| {
+        let line = Line { more, ..Line::default() };
+        let observation = Observation {
+            pool: &facts,
+            slots: &slots,
+            allowance: 1,
+            previous: &previous,
+            runs: 0,
+            scaling: &scaling,
+            line: &line,
+            queues: &queues,
+            machine: None,
+        };
+        let mut plan = Plan::default();
+        line::look(&observation, &mut plan, now(0));
+        plan.tick
+    };
+    assert_eq!([ticks(true), ticks(false)], [true, false]);
 }

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::model::time::Wall;
 use crate::model::worker::{Exit, ExitReason};
@@ -36,8 +37,7 @@ struct Running {
 
 /// The record in a slot's directory; none if there is none that reads.
 pub(super) fn read(dir: &Path) -> Option<Exit> {
-    let text = std::fs::read(dir.join("exit.json")).ok()?;
-    let record: Record = serde_json::from_slice(&text).ok()?;
+    let record: Record = read_json(&dir.join("exit.json"))?;
     Some(model(&wire::Exit {
         incarnation: record.incarnation,
         code: record.code,
@@ -57,8 +57,18 @@ pub(super) fn read(dir: &Path) -> Option<Exit> {
 
 /// The run that `shim.json` tells of: the last one that was started, though its shim may be gone.
 pub(super) fn last_started(dir: &Path) -> Option<u64> {
-    let text = std::fs::read(dir.join("shim.json")).ok()?;
-    serde_json::from_slice::<Running>(&text).ok().map(|running| running.incarnation)
+    read_json::<Running>(&dir.join("shim.json")).map(|running| running.incarnation)
+}
+
+/// Two files change places at this name: whoever is slow enough reads from one that is being written for the next time, and
+/// finds a whole one at the second look.
+fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    read_twice(|| std::fs::read(path).ok())
+}
+
+fn read_twice<T: DeserializeOwned>(mut read: impl FnMut() -> Option<Vec<u8>>) -> Option<T> {
+    let mut look = || serde_json::from_slice(&read()?).ok();
+    look().or_else(look)
 }
 
 /// In the model's words.
@@ -93,8 +103,8 @@ type Extent = (Option<(u64, u64)>, Option<(u64, u64)>);
 
 /// Where the output of a slot's present or previous run is in its log; none if there was no such run.
 pub fn log_place(dir: &Path, previous: bool) -> Option<Extent> {
-    let running: Option<Running> = std::fs::read(dir.join("shim.json")).ok().and_then(|text| serde_json::from_slice(&text).ok());
-    let ended: Option<Record> = std::fs::read(dir.join("exit.json")).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let running: Option<Running> = read_json(&dir.join("shim.json"));
+    let ended: Option<Record> = read_json(&dir.join("exit.json"));
     match (running, ended) {
         (Some(running), Some(ended)) if running.incarnation > ended.incarnation => {
             Some(if previous { (Some(ended.log_start), Some(ended.log_end)) } else { (Some(running.log_start), None) })
@@ -103,5 +113,20 @@ pub fn log_place(dir: &Path, previous: bool) -> Option<Extent> {
         (_, Some(ended)) => Some((Some(ended.log_start), Some(ended.log_end))),
         (Some(running), None) if !previous => Some((Some(running.log_start), None)),
         (_, None) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_record_is_read_once_more() {
+        let whole = br#"{"incarnation": 7, "logStart": [1, 2]}"#;
+        let read = |texts: [&[u8]; 2]| {
+            let mut texts = texts.into_iter().map(<[u8]>::to_vec);
+            read_twice::<Running>(|| texts.next()).map(|running| running.incarnation)
+        };
+        assert_eq!([read([whole, b""]), read([&whole[..20], whole]), read([b"", b"{}"])], [Some(7), Some(7), None]);
     }
 }

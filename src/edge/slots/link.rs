@@ -7,6 +7,7 @@
 //! A slot that another daemon's shim holds is lost to us too, and left alone: it is looked at ever more slowly, and hunted
 //! only when told to. A shim whose other daemon has ended is met again.
 
+use std::fs::DirEntry;
 use std::os::fd::OwnedFd;
 use std::process::Child;
 use std::sync::Arc;
@@ -57,6 +58,8 @@ struct Link {
     held: Option<Held>,
     /// The cgroup of the last run, as long as nothing was killed in it: the next task is born there too.
     clean: Option<String>,
+    /// The run that was told of as begun; 0 if none was. It outlives the state that a slot had before it was lost.
+    begun: u64,
     seen: Seen,
     cpu_ms: u64,
     cpu_at: Option<Moment>,
@@ -127,7 +130,7 @@ impl Link {
     fn new(shared: Arc<Shared>, slot: SlotId) -> Link {
         let (seen, cpu_at, refreshed, asked_at, memory) = (Seen::default(), None, None, None, None);
         let (shim, child, held, clean) = (None, None, None, None);
-        Link { shared, slot, shim, child, held, clean, seen, cpu_ms: 0, cpu_at, refreshed, asked_at, memory }
+        Link { shared, slot, shim, child, held, clean, begun: 0, seen, cpu_ms: 0, cpu_at, refreshed, asked_at, memory }
     }
 
     fn tell(&mut self, seen: Seen) {
@@ -234,15 +237,16 @@ impl Link {
         let command = Command::Go(Box::new(go)).encode();
         (self.cpu_ms, self.cpu_at, self.refreshed, self.asked_at, self.memory) = (0, None, None, None, None);
         self.seen.state = SlotState::Starting { incarnation, since: clock::now().mono };
+        self.begun = incarnation;
         self.send_bytes(&command).await;
         Ok(())
     }
 
     /// The cgroup for a run. To make one anew costs more than a short task: the next task goes where the one before ended by
-    /// itself, unless its limits are to be counted from zero.
+    /// itself and left it as it was, unless its limits are to be counted from zero.
     async fn place(&mut self, limits: Option<Limits>, (new, task): (bool, bool)) -> Result<String, String> {
         let again = task && !new && limits.is_none();
-        let cgroup = match self.clean.take().filter(|_| again) {
+        let cgroup = match self.clean.take().filter(|cgroup| again && is_untouched(cgroup)) {
             Some(cgroup) => cgroup,
             None => {
                 let pid = self.shim.as_ref().and_then(|shim| shim.pid);
@@ -291,9 +295,13 @@ impl Link {
         if state.phase == Phase::Held {
             return self.hold_off(state.pid);
         }
-        if state.phase == Phase::Clearing || state.stop > 0 {
+        if state.phase == Phase::Clearing || state.stop > 0 || was_cut_short(state) {
             self.clean = None;
         }
+        self.begun = match state.phase {
+            Phase::Waiting | Phase::Held => 0,
+            Phase::Starting | Phase::Running | Phase::Clearing => state.incarnation,
+        };
         if let Some(asked) = self.asked_at.take() {
             // Ten milliseconds of CPU is what looking at the clock costs in a quiet program.
             if state.cpu_ms > self.cpu_ms.saturating_add(10) || self.refreshed.is_none() {
@@ -339,6 +347,7 @@ impl Link {
     /// Another holds the slot: a second shim was refused by the lock, or another daemon has taken over our shim.
     fn hold_off(&mut self, by: i32) {
         if let SlotState::Starting { incarnation, .. } = self.seen.state {
+            self.begun = 0;
             self.shared.tell(SlotEvent::StartFailed { slot: self.slot.clone(), incarnation, message: HELD.into() });
         }
         let by = Pid::from_raw(by).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
@@ -356,7 +365,7 @@ impl Link {
         let Some(mut held) = self.held.take() else { return };
         let dir = self.shared.dir(&self.slot);
         if hunt::is_free(&dir) {
-            let exit = self.last_end(&dir, self.begun());
+            let exit = self.last_end(&dir);
             self.tell(Seen { state: SlotState::Vacant, shim: None, exit });
         } else if held.by.as_ref().is_some_and(has_ended) {
             // The worker runs on for whoever comes: that is us again.
@@ -383,8 +392,7 @@ impl Link {
             tokio::time::sleep(pause(0)).await;
         }
         // What a run without a record left behind may have let go of the lock: it is looked for once in any case.
-        let begun = self.begun();
-        let mut found = usize::from(self.unrecorded(&dir, begun).is_some());
+        let mut found = usize::from(self.unrecorded(&dir).is_some());
         let mut looks = 0;
         while found > 0 || !hunt::is_free(&dir) {
             if looks == 0 {
@@ -401,29 +409,20 @@ impl Link {
             // It held the lock and does no more: it has ended, or does so at once.
             let _reaped = tokio::task::spawn_blocking(move || child.wait()).await;
         }
-        let exit = self.last_end(&dir, begun);
+        let exit = self.last_end(&dir);
         self.tell(Seen { state: SlotState::Vacant, shim: None, exit });
     }
 
-    /// The run that was told of as begun; 0 if none was. Whoever tells of a slot as lost has to ask before.
-    fn begun(&self) -> u64 {
-        match &self.seen.state {
-            SlotState::Running(run) => run.incarnation,
-            SlotState::Starting { incarnation, .. } => *incarnation,
-            SlotState::Unknown | SlotState::Vacant | SlotState::Lost { .. } => 0,
-        }
-    }
-
     /// The run that was started and left no record of its end.
-    fn unrecorded(&self, dir: &std::path::Path, begun: u64) -> Option<u64> {
-        let started = exits::last_started(dir).unwrap_or(0).max(begun);
+    fn unrecorded(&self, dir: &std::path::Path) -> Option<u64> {
+        let started = exits::last_started(dir).unwrap_or(0).max(self.begun);
         let known = exits::read(dir).map_or(0, |exit| exit.incarnation);
         (started > known.max(self.seen.exit.as_ref().map_or(0, |exit| exit.incarnation))).then_some(started)
     }
 
     /// How the last run ended: its record, or Unknown when it left none.
-    fn last_end(&self, dir: &std::path::Path, begun: u64) -> Option<Exit> {
-        let incarnation = self.unrecorded(dir, begun);
+    fn last_end(&self, dir: &std::path::Path) -> Option<Exit> {
+        let incarnation = self.unrecorded(dir);
         incarnation
             .map(|incarnation| Exit { incarnation, reason: ExitReason::Unknown, finished: clock::now().wall, ..Exit::default() })
             .or_else(|| {
@@ -459,6 +458,18 @@ impl Link {
         }
         true
     }
+}
+
+/// The run has ended in a way that its cgroup may have a part in: in a fresh one the next begins better.
+fn was_cut_short(state: &State) -> bool {
+    let own = state.exit.as_ref().filter(|exit| exit.incarnation == state.incarnation);
+    own.is_some_and(|exit| exit.signal.is_some() || exit.oom || !exit.failed.is_empty())
+}
+
+/// Nobody has removed a cgroup or made others below it; also so where there are none (empty).
+fn is_untouched(cgroup: &str) -> bool {
+    let is_file = |entry: std::io::Result<DirEntry>| entry.and_then(|entry| entry.file_type()).is_ok_and(|kind| !kind.is_dir());
+    cgroup.is_empty() || std::fs::read_dir(cgroup).is_ok_and(|mut all| all.all(is_file))
 }
 
 /// The process of a pidfd lives no more.
