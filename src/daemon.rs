@@ -177,7 +177,8 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
         specs,
         facts: facts.clone(),
         read_only: options.specs_read_only,
-        revisions: Recorder::new(Revisions::of(&state.path)),
+        revisions: Recorder::start(Revisions::of(&state.path), options.specs.clone())
+            .map_err(|e| failure(format!("cannot start a thread: {e}")))?,
         files: TaskFiles::open(&state.path).map_err(failure)?,
         readers: Default::default(),
         looks: Default::default(),

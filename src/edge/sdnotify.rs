@@ -40,7 +40,7 @@ impl ServiceManager {
     }
 
     fn new(socket: UnixDatagram, watchdog_micros: Option<u64>, now: Moment) -> ServiceManager {
-        let period = watchdog_micros.map(|micros| Span((micros / 2000).max(1)));
+        let period = watchdog_micros.filter(|micros| *micros > 0).map(|micros| Span((micros / 2000).max(1)));
         ServiceManager { socket: Some(socket), period, due: period.map(|_| now), reloading: false }
     }
 
@@ -120,7 +120,9 @@ mod tests {
     #[test]
     fn a_reload_ends_once_and_only_when_one_was_asked_for() {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
-        let mut manager = ServiceManager::new(ours, None, Moment(0));
+        let mut manager = ServiceManager::new(ours.try_clone().unwrap(), Some(0), Moment(0));
+        assert_eq!(manager.beat(Moment(9)), None, "0 is none");
+        manager = ServiceManager::new(ours, None, Moment(0));
         assert_eq!(manager.beat(Moment(9)), None, "no watchdog, no wake");
         manager.ready("specs /etc/weir\nX=1");
         manager.reloaded();

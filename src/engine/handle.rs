@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use futures_util::Stream;
 use hyper::body::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use super::board::{Board, Change, Gone, Subscription};
 pub use super::meters::{Labels, Meters};
@@ -238,12 +238,13 @@ pub struct Handle {
     logs: FindLog,
     tasks: Arc<TaskDoor>,
     measure: Measure,
+    measuring: Arc<Semaphore>,
 }
 
 impl Handle {
     /// A handle over a board, the controller's queue, the way to find a log, and the way to the queues.
     pub fn new(board: Arc<Board>, asks: mpsc::Sender<Ask>, logs: FindLog, tasks: Arc<TaskDoor>) -> Handle {
-        Handle { board, asks, logs, tasks, measure: Arc::new(|_| Vec::new()) }
+        Handle { board, asks, logs, tasks, measure: Arc::new(|_| Vec::new()), measuring: Arc::new(Semaphore::new(1)) }
     }
 
     /// With a way to measure workers; without one nothing is known of what they use.
@@ -251,11 +252,12 @@ impl Handle {
         Handle { measure, ..self }
     }
 
-    /// What the workers that run use now. Nothing is measured but by this call.
+    /// What the workers that run use now. Nothing is measured but by this call, and by one at a time: the others wait in turn.
     ///
     /// # Errors
     /// [`Denied::Internal`] when whoever measures has failed.
     pub async fn usage(&self) -> Result<Vec<(SlotId, i32, Usage)>, Denied> {
+        let turn = self.measuring.clone().acquire_owned().await.map_err(|_| Denied::Ending)?;
         let of = |object: &Arc<Object>| match &**object {
             Object::Worker(worker) => {
                 let slot = SlotId { pool: worker.metadata.owner.clone()?, worker: worker.metadata.name.clone() };
@@ -266,6 +268,8 @@ impl Handle {
         let workers: Vec<(SlotId, i32)> = self.board.list(Kind::Worker).1.iter().filter_map(of).collect();
         let measure = self.measure.clone();
         let measured = tokio::task::spawn_blocking(move || {
+            // Whoever asked may have gone: the turn lasts as long as the measuring itself.
+            let _turn = turn;
             let usages = measure(&workers);
             workers.into_iter().zip(usages).map(|((slot, pid), usage)| (slot, pid, usage)).collect()
         });

@@ -256,7 +256,7 @@ impl Host for RealHost {
             Some(object) => {
                 if let Object::Pool(pool) = &object {
                     self.board.meters.published(pool);
-                    self.revisions.published(pool, &self.specs);
+                    self.revisions.published(pool);
                 }
                 self.board.put(object)
             }
@@ -303,7 +303,9 @@ impl Host for RealHost {
 
     fn edit(&mut self, ask: Ask) {
         let (facts, specs, read_only) = (self.facts.clone(), self.specs.clone(), self.read_only);
-        let revisions = self.revisions.kept.clone();
+        if let Ask::Revisions { pool, reply } = ask {
+            return self.revisions.list(pool, reply);
+        }
         tokio::task::spawn_blocking(move || match ask {
             Ask::Edit { edit, dry_run, reply } => {
                 let answer = super::edit::apply(&specs, &edit, dry_run, read_only);
@@ -314,10 +316,12 @@ impl Host for RealHost {
             Ask::Text { kind, name, reply } => {
                 let _heard = reply.send(super::edit::text(&specs, kind, &name));
             }
-            Ask::Revisions { pool, reply } => {
-                let _heard = reply.send(Ok(revisions.list(&pool)));
-            }
-            Ask::Restart { .. } | Ask::Drain { .. } | Ask::Prune { .. } | Ask::Wake { .. } | Ask::ResetPolicy { .. } => {}
+            Ask::Revisions { .. }
+            | Ask::Restart { .. }
+            | Ask::Drain { .. }
+            | Ask::Prune { .. }
+            | Ask::Wake { .. }
+            | Ask::ResetPolicy { .. } => {}
         });
     }
 

@@ -22,10 +22,12 @@ impl Places {
     /// For the user, or for the system.
     ///
     /// # Errors
-    /// No home directory; not root for the system.
+    /// No home directory, or somebody else's; not root for the system.
     pub(super) fn find(user: bool) -> Result<Places, String> {
         if user {
-            return Places::of_user(|name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from));
+            let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+            own_home(nix::unistd::geteuid().as_raw(), variable("HOME").as_deref())?;
+            return Places::of_user(variable);
         }
         if !nix::unistd::geteuid().is_root() {
             return Err("only root may install for the whole system: say `weir install --user`, or use sudo".into());
@@ -40,8 +42,12 @@ impl Places {
 
     fn of_user(variable: impl Fn(&str) -> Option<PathBuf>) -> Result<Places, String> {
         let home = variable("HOME");
-        let below =
-            |name: &str, usual: &str| variable(name).or_else(|| Some(home.as_ref()?.join(usual))).ok_or("$HOME is not set");
+        let below = |name: &str, usual: &str| {
+            let path = variable(name).or_else(|| Some(home.as_ref()?.join(usual))).ok_or("$HOME is not set")?;
+            // It would depend on where we are, and the manager is elsewhere.
+            let relative = || format!("{}: $HOME and ${name} must be absolute paths", path.display());
+            if path.is_absolute() { Ok(path) } else { Err(relative()) }
+        };
         let config = below("XDG_CONFIG_HOME", ".config")?;
         Ok(Places {
             units: config.join("systemd/user"),
@@ -49,6 +55,18 @@ impl Places {
             specs: config.join("weir"),
             state: below("XDG_STATE_HOME", ".local/state")?.join("weir"),
         })
+    }
+}
+
+/// As root nothing is put into somebody else's home, as after `sudo` with `HOME` kept: it would be root's there.
+fn own_home(euid: u32, home: Option<&Path>) -> Result<(), String> {
+    let owner = home.and_then(|home| std::fs::metadata(home).ok()).map(|meta| meta.uid());
+    match (euid, owner, home) {
+        (0, Some(owner), Some(home)) if owner != 0 => Err(format!(
+            "{}: $HOME is of user {owner}, and this is root: run `weir install --user` as that user, or `weir install` for the system",
+            home.display()
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -105,6 +123,24 @@ mod tests {
         let told = Places::of_user(|name| Some(Path::new("/x").join(name))).unwrap();
         assert_eq!(told.units, Path::new("/x/XDG_CONFIG_HOME/systemd/user"));
         assert_eq!(Places::of_user(|_| None).unwrap_err(), "$HOME is not set");
+        for odd in ["HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"] {
+            let odd = |name: &str| {
+                Some(PathBuf::from(if name == odd { "x/y" } else { "/x" })).filter(|_| name == odd || name == "HOME")
+            };
+            assert!(Places::of_user(odd).unwrap_err().contains("absolute"));
+        }
+    }
+
+    #[test]
+    fn root_puts_nothing_into_the_home_of_another() {
+        let home = tempfile::tempdir().unwrap();
+        assert_eq!(own_home(0, Some(Path::new("/"))), Ok(()));
+        assert_eq!(own_home(1000, Some(home.path())), Ok(()));
+        assert_eq!(own_home(0, None), Ok(()));
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::chown(home.path(), Some(12345), None).unwrap();
+        }
+        assert!(own_home(0, Some(home.path())).unwrap_err().contains("as that user"));
     }
 
     #[test]

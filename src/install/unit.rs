@@ -43,8 +43,11 @@ StartLimitIntervalSec=0
 Type=notify
 ExecStart={program} run --specs {specs} --state {state} --on-exit leave
 ExecReload=/bin/kill -HUP $MAINPID
-Restart=on-failure
+# Whoever ends it but systemd: workers run on, and nobody would look after them.
+Restart=always
 RestartSec=1
+# A command line that is wrong, and a state that another daemon holds: trying again would not help.
+RestartPreventExitStatus=2 5
 # The loop itself beats: one that hangs is ended and started again. No worker notices.
 WatchdogSec=60
 # Only the daemon is ended, never what it started.
@@ -86,7 +89,8 @@ mod tests {
     #[test]
     fn a_restart_of_either_unit_leaves_the_workers() {
         for unit in [text(false, "/var/lib/weir"), text(true, "/home/ann/.local/state/weir")] {
-            for line in ["Type=notify", "KillMode=process", "Delegate=yes", "Restart=on-failure", "WatchdogSec=60"] {
+            let restarts = ["Restart=always", "RestartPreventExitStatus=2 5", "WatchdogSec=60"];
+            for line in ["Type=notify", "KillMode=process", "Delegate=yes"].into_iter().chain(restarts) {
                 assert!(unit.lines().any(|l| l == line), "{line}: {unit}");
             }
             assert!(unit.contains("ExecStart=/usr/local/bin/weir run --specs \"/etc/we ir\" --state /"), "{unit}");

@@ -3,15 +3,17 @@
 //! Weaker than a cgroup's numbers: memory that processes share is counted for each of them, and a tree is what hangs together by
 //! parents at one look.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::host::Known;
 
 /// One process, as `/proc/PID/stat` has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
     /// Its pid.
     pub pid: i32,
+    /// Its program's name, cut off after 15 bytes. Anybody may choose it.
+    pub name: String,
     /// Its parent's pid.
     pub parent: i32,
     /// CPU time that it used itself, in ticks.
@@ -32,7 +34,8 @@ impl Process {
     pub fn parse(text: &str) -> Known<Process> {
         // The second field is the program's name, which may hold anything, parentheses too.
         let (head, tail) = text.rsplit_once(')').ok_or("a process's line has no name")?;
-        let pid = head.split_once(' ').and_then(|(pid, _)| pid.parse().ok()).ok_or("a process's line has no pid")?;
+        let (pid, name) = head.split_once(" (").ok_or("a process's line has no pid")?;
+        let pid = pid.parse().map_err(|_| "a process's line has no pid")?;
         let fields: Vec<&str> = tail.split_ascii_whitespace().collect();
         // Numbered from 1 in proc(5), with the state, the first after the name, as 3.
         let field = |number: usize| {
@@ -42,6 +45,7 @@ impl Process {
         let positive = |number: usize| field(number).map(|n| u64::try_from(n).unwrap_or(0));
         Ok(Process {
             pid,
+            name: name.into(),
             parent: i32::try_from(field(4)?).unwrap_or(0),
             own_ticks: positive(14)? + positive(15)?,
             ended_ticks: positive(16)? + positive(17)?,
@@ -73,8 +77,8 @@ impl FromIterator<Process> for Processes {
     fn from_iter<I: IntoIterator<Item = Process>>(all: I) -> Processes {
         let mut processes = Processes::default();
         for process in all {
-            processes.by_pid.insert(process.pid, process);
             processes.children.entry(process.parent).or_default().push(process.pid);
+            processes.by_pid.insert(process.pid, process);
         }
         processes
     }
@@ -83,12 +87,20 @@ impl FromIterator<Process> for Processes {
 impl Processes {
     /// The tree of a worker by its main process: everything below the parent of that, which is its shim and no part of it.
     /// What ended below the shim is counted: its CPU time must not vanish between two looks.
-    pub fn worker(&self, main: i32) -> Option<Tree> {
-        let shim = self.by_pid.get(&main)?.parent;
-        let ended = self.by_pid.get(&shim).map_or(0, |shim| shim.ended_ticks);
-        let mut tree = Tree { ticks: ended, ..Tree::default() };
-        let mut left: Vec<i32> = self.children.get(&shim).cloned().unwrap_or_default();
+    ///
+    /// None where the parent is not called `shim`: a main process whose shim has died was taken in by another, below which there
+    /// may be anything, the whole machine too.
+    pub fn worker(&self, main: i32, shim: &str) -> Option<Tree> {
+        let parent = self.by_pid.get(&main)?.parent;
+        let parent = self.by_pid.get(&parent).filter(|parent| parent.pid > 1 && parent.name == shim)?;
+        let mut tree = Tree { ticks: parent.ended_ticks, ..Tree::default() };
+        // Lines are read one after another: with a pid that was given anew meanwhile, parents may go round in a circle.
+        let mut seen = BTreeSet::from([parent.pid]);
+        let mut left: Vec<i32> = self.children.get(&parent.pid).cloned().unwrap_or_default();
         while let Some(process) = left.pop().and_then(|pid| self.by_pid.get(&pid)) {
+            if !seen.insert(process.pid) {
+                continue;
+            }
             tree.ticks += process.own_ticks + process.ended_ticks;
             tree.threads += process.threads;
             tree.pages += process.pages;
@@ -104,14 +116,15 @@ mod tests {
 
     fn line(pid: i32, parent: i32, own: u64, ended: u64) -> Process {
         let text = format!(
-            "{pid} (a ) b) S {parent} 1 1 0 -1 4194304 1 2 3 4 {own} 1 {ended} 2 20 0 3 0 99 1000 50 18446744073709551615"
+            "{pid} (a ) (b) S {parent} 1 1 0 -1 4194304 1 2 3 4 {own} 1 {ended} 2 20 0 3 0 99 1000 50 18446744073709551615"
         );
         Process::parse(&text).unwrap()
     }
 
     #[test]
     fn a_line_is_read_whatever_the_name_is() {
-        let expected = Process { pid: 7, parent: 5, own_ticks: 11, ended_ticks: 22, threads: 3, pages: 50 };
+        let expected =
+            Process { pid: 7, name: "a ) (b".into(), parent: 5, own_ticks: 11, ended_ticks: 22, threads: 3, pages: 50 };
         assert_eq!(line(7, 5, 10, 20), expected);
         for bad in ["", "7", "7 (x", "7 (x) S", "x (y) S 1 1 1 0 -1 4 1 2 3 4 5 6 7 8 20 0 3 0 9 10 50"] {
             assert!(Process::parse(bad).is_err(), "{bad}");
@@ -125,7 +138,17 @@ mod tests {
         let others = [line(10, 5, 0, 0), line(11, 1, 500, 500)];
         let all: Processes = world.into_iter().chain(others).collect();
         let ticks = 42 + (11 + 2) + (21 + 7) + (31 + 2) + (1 + 2);
-        assert_eq!(all.worker(7), Some(Tree { ticks, threads: 12, pages: 200 }));
-        assert_eq!(all.worker(99), None);
+        assert_eq!(all.worker(7, "a ) (b"), Some(Tree { ticks, threads: 12, pages: 200 }));
+        assert_eq!(all.worker(99, "a ) (b"), None);
+    }
+
+    #[test]
+    fn a_tree_without_its_shim_is_not_the_whole_machine() {
+        let all: Processes =
+            [line(1, 0, 0, 0), line(7, 1, 10, 0), line(11, 1, 500, 500), line(20, 11, 1, 1)].into_iter().collect();
+        assert_eq!(all.worker(7, "a ) (b"), None, "taken in by the first process");
+        assert_eq!(all.worker(20, "weir-shim"), None, "taken in by another");
+        let circle: Processes = [line(5, 8, 0, 0), line(7, 5, 0, 0), line(8, 7, 0, 0)].into_iter().collect();
+        assert_eq!(circle.worker(7, "a ) (b").map(|tree| tree.threads), Some(6));
     }
 }

@@ -59,7 +59,9 @@ fn an_undo_brings_back_the_text_with_its_comments() {
     scratch.put("web.yaml", &first.replace("replicas:", "replica:"));
     let refused = "jsonpath={.status.conditions[?(@.type==\"Accepted\")].status}";
     wait("a refusal", || (said(&scratch, &["get", "pool/web", "-o", refused]) == "False").then_some(()), || scratch.log());
-    assert_eq!(said(&scratch, &["rollout", "undo", "pool/web"]), "pool/web rolled back to revision 3\n");
+    let lost = ctl(&scratch, &["rollout", "undo", "pool/web"]);
+    assert!(lost.status.code() == Some(1) && String::from_utf8_lossy(&lost.stderr).contains("web.yaml:1 "), "{lost:?}");
+    assert_eq!(said(&scratch, &["rollout", "undo", "pool/web", "--force"]), "pool/web rolled back to revision 3\n");
     assert_eq!(fs::read_to_string(scratch.spec("web.yaml")).expect("there"), first);
     let none = ctl(&scratch, &["rollout", "undo", "pool/web", "--to-revision", "9"]);
     assert!(none.status.code() == Some(1) && String::from_utf8_lossy(&none.stderr).contains("kept are: 1, 2, 3"), "{none:?}");

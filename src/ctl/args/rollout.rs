@@ -58,6 +58,9 @@ pub struct Undo {
     /// Only show what would change
     #[arg(long)]
     pub dry_run: bool,
+    /// Write over a text that no revision holds: it is lost then
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// `drain`

@@ -14,7 +14,9 @@ use crate::ctl::error::Failure;
 use crate::ctl::print::emit;
 use crate::ctl::resource::{Target, targets};
 use crate::ctl::text::tame;
+use crate::ctl::time::now;
 use crate::model::status::Kind;
+use crate::model::time::Wall;
 use crate::serve::wire::columns::{number, text};
 use crate::serve::wire::tasks::PauseQueue;
 use crate::serve::wire::{Drained, Status};
@@ -50,11 +52,19 @@ async fn pool(context: &Context, name: &str, args: &Drain) -> Result<(), Failure
     let at = format!("/v1/pools/{}/queue/pause", encoded(name));
     let _: Status = context.client.ask(Method::POST, &at, Sent::json(&pause)).await?;
     emit(&format!("pool/{} gets no more tasks; `ctl resume queue/{}` ends that\n", tame(name), tame(name)))?;
-    until(context, (Kind::Pool, name), args, |pool| match number(pool, "/status/queue/running") {
+    until(context, (Kind::Pool, name), args, in_use).await
+}
+
+/// Why a pool is not drained yet. Only a status that shows the rest says how many tasks there are: one from before it may show
+/// none while one is being given.
+fn in_use(pool: &Value) -> Option<String> {
+    if !text(pool, "/status/queue/pausedUntil").parse().is_ok_and(|until: Wall| until > now()) {
+        return Some("its queue does not show yet that it rests".into());
+    }
+    match number(pool, "/status/queue/running") {
         0 => None,
         n => Some(format!("{n} tasks run")),
-    })
-    .await
+    }
 }
 
 async fn worker(context: &Context, name: &str, args: &Drain) -> Result<(), Failure> {
@@ -94,4 +104,22 @@ async fn until(
         return Err(Failure::No(format!("timed out waiting for {of} to be drained: {what}; it goes on draining")));
     }
     emit(&format!("{of} drained\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pool_is_drained_when_its_queue_rests_and_no_task_runs() {
+        let pool = |queue: Value| in_use(&json!({"status": {"queue": queue}}));
+        let until = "2286-11-20T17:46:39Z";
+        assert!(pool(json!({"running": 0})).is_some_and(|why| why.contains("rests")), "from before the rest");
+        let over = pool(json!({"running": 0, "pausedUntil": "2001-01-01T00:00:00Z"}));
+        assert!(over.is_some_and(|why| why.contains("rests")), "an earlier rest");
+        assert_eq!(pool(json!({"running": 2, "pausedUntil": until})).as_deref(), Some("2 tasks run"));
+        assert_eq!(pool(json!({"running": 0, "pausedUntil": until})), None);
+    }
 }

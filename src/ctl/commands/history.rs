@@ -50,9 +50,10 @@ pub(super) async fn history(context: &Context, args: &History) -> Result<(), Fai
 /// `ctl rollout undo`
 pub(super) async fn undo(context: &Context, args: &Undo) -> Result<(), Failure> {
     let name = one(&args.names, Kind::Pool)?;
-    let (kept, current) = kept(context, &name).await?;
     let at = format!("{}/document", path(Kind::Pool, &name));
+    // The text before the list: one that is accepted between the two is in the list then. One that comes later is a conflict.
     let standing: DocumentText = context.client.ask(Method::GET, &at, Sent::nothing()).await?;
+    let (kept, current) = kept(context, &name).await?;
     let to = target(&kept, &name, (current, &standing.text), args.to_revision)?;
     if to.text == standing.text {
         return emit(&format!("pool/{} unchanged: its document says what revision {} said\n", tame(&name), to.revision));
@@ -62,6 +63,9 @@ pub(super) async fn undo(context: &Context, args: &Undo) -> Result<(), Failure> 
         let heads = (tame(&standing.file), format!("revision {}", to.revision));
         let diff = diff.unified_diff().context_radius(3).header(&heads.0, &heads.1).to_string();
         return emit(&format!("{}pool/{} rolled back to revision {} (dry run)\n", tame_block(&diff), tame(&name), to.revision));
+    }
+    if !args.force {
+        held(&kept, &name, &standing)?;
     }
     let new = DocumentText { text: to.text.clone(), version: standing.version, ..DocumentText::default() };
     let new = serde_json::to_value(new).expect("plain data");
@@ -99,6 +103,18 @@ fn target<'a>(
     let before = kept.iter().rev().find(|revision| revision.revision < current || (broken && revision.revision == current));
     let none = || Failure::No(format!("pool/{name} has no revision before {current} that is kept: nothing to go back to"));
     before.ok_or_else(none)
+}
+
+/// What stands now must be kept, or nobody could go back to it.
+fn held(kept: &[RevisionView], name: &str, standing: &DocumentText) -> Result<(), Failure> {
+    if kept.iter().any(|revision| revision.text == standing.text) {
+        return Ok(());
+    }
+    Err(Failure::No(format!(
+        "pool/{name}: no revision holds what stands in {}:{} now (an edit that is not accepted, or of comments alone), and it would be \
+         lost; --dry-run shows it, --force writes over it",
+        standing.file, standing.line
+    )))
 }
 
 /// The spec and the labels of a text; nothing where it does not read.
@@ -154,6 +170,19 @@ mod tests {
         assert_eq!(changes(&spec(GOOD), &spec(&format!("# x\n{GOOD}"))), "comments");
         let many = GOOD.replace("replicas: 2", "a: 1, b: 2, c: 3, d: 4");
         assert!(changes(&spec(GOOD), &spec(&many)).ends_with(", 2 more"));
+    }
+
+    #[test]
+    fn what_no_revision_holds_is_not_written_over() {
+        let kept = [RevisionView { revision: 1, text: GOOD.into(), ..RevisionView::default() }];
+        let held = |text: &str| {
+            held(&kept, "web", &DocumentText { file: "web.yaml".into(), line: 3, text: text.into(), ..DocumentText::default() })
+        };
+        held(GOOD).unwrap();
+        for lost in [format!("# why\n{GOOD}"), GOOD.replace("replicas", "replica"), GOOD.replace('2', "3")] {
+            let why = held(&lost).unwrap_err().text();
+            assert!(why.contains("web.yaml:3 ") && why.contains("--force"), "{why}");
+        }
     }
 
     #[test]

@@ -20,6 +20,9 @@ impl Slots {
     /// What each of these workers uses, by its slot and its main process. Reads files: waiting must be allowed.
     pub fn usage(&self, workers: &[(SlotId, i32)]) -> Vec<Usage> {
         let processes = OnceCell::new();
+        let shim = self.shared.config.shim_program.file_name().unwrap_or_default().to_string_lossy();
+        // The kernel keeps no more of it.
+        let shim: String = shim.chars().take(15).collect();
         let one = |(slot, pid): &(SlotId, i32)| {
             let dir = self.shared.config.driver.worker_dir(slot);
             let read = |name: &str| {
@@ -28,7 +31,7 @@ impl Slots {
             };
             let mut usage = cgroup::usage(clock::now().mono, read);
             if usage.cpu_micros.is_err() || usage.memory.is_err() || usage.tasks.is_err() {
-                let tree = processes.get_or_init(look).worker(*pid);
+                let tree = processes.get_or_init(look).worker(*pid, &shim);
                 tree.into_iter().for_each(|tree| fill(&mut usage, tree));
             }
             usage
@@ -73,11 +76,13 @@ mod tests {
     fn a_living_tree_has_numbers() {
         let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
+        // The name of the process, not of this thread.
+        let own = std::fs::read_to_string(format!("/proc/{}/comm", std::process::id())).unwrap();
         // This test stands where a shim would: its other children are in the tree too. A program that was just begun has no memory
         // for a moment.
         let measured = (0..1000).find_map(|_| {
             let mut usage = cgroup::usage(clock::now().mono, |name| Err(format!("no {name}")));
-            fill(&mut usage, look().worker(pid)?);
+            fill(&mut usage, look().worker(pid, own.trim_end())?);
             std::thread::sleep(std::time::Duration::from_millis(2));
             usage.memory.as_ref().is_ok_and(|memory| *memory > Memory(4096)).then_some(usage)
         });
@@ -85,6 +90,6 @@ mod tests {
         child.wait().unwrap();
         let usage = measured.expect("its memory shows");
         assert!(usage.tasks.is_ok_and(|tasks| tasks >= 1) && usage.cpu_micros.is_ok());
-        assert_eq!(look().worker(pid), None);
+        assert_eq!(look().worker(pid, own.trim_end()), None);
     }
 }

@@ -30,6 +30,11 @@ impl Standing<'_> {
     }
 }
 
+/// All documents of a text, as they stand.
+pub fn each(text: &str) -> impl Iterator<Item = Standing<'_>> {
+    documents(text).into_iter().map(move |part| own(text, &part))
+}
+
 /// A document's own text, good or not, as long as it can be told which one it is.
 ///
 /// # Errors
