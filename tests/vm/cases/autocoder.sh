@@ -18,7 +18,8 @@ wait_for 40 memory 160
 said Initial
 
 echo "135 25" >features/login
-wait_for 60 is policy/autocoder .status.gauges.agents 1
+agents() { [ "$(field policy/autocoder .status.gauges.agents | cut -d. -f1)" = "$1" ]; }
+wait_for 60 agents 1
 wait_for 60 memory 260
 said 'ScaleUp.*3 times in a row'
 is policy/autocoder .status.idle false || fail "it is idle with an agent"
