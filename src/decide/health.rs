@@ -3,7 +3,6 @@
 //! A probe is sent when due and never twice at once. Until the startup probe has passed the others rest. A stall needs two
 //! agreeing signs: no output for the time, and no CPU used (or, where it pets a watchdog, no heartbeat) in it.
 
-use super::recycle;
 use crate::model::plan::{Action, Health, ProbeKind, ProbeState};
 use crate::model::reading::times;
 use crate::model::template::{Probe, StallAction, Template};
@@ -12,6 +11,8 @@ use crate::model::worker::Run;
 
 /// How long to wait for fresh counters before asking again.
 const REFRESH_PATIENCE: Span = Span::secs(2);
+/// How often the memory of a worker is looked at, where it is bounded.
+const LOOK_EVERY: Span = Span::secs(30);
 
 /// What the signs say.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -143,9 +144,15 @@ fn stall(check: &mut Check, worker: &str, run: &Run, template: &Template, now: N
     }
 }
 
+/// When the memory of a run is to be looked at again; absent: nobody asks for it.
+pub fn look_due(template: &Template, run: &Run) -> Option<Moment> {
+    template.recycle.as_ref()?.max_memory?;
+    Some(run.refreshed.unwrap_or(run.started).max(run.started).after(LOOK_EVERY))
+}
+
 /// Look at the memory of a worker that is replaced when it has grown too large.
 fn grown(check: &mut Check, worker: &str, run: &Run, template: &Template, now: Now) {
-    match recycle::look_due(template, run) {
+    match look_due(template, run) {
         Some(due) if due > now.mono => check.wake(due),
         Some(_) => {
             check.actions.push(Action::Refresh { worker: worker.into() });

@@ -9,9 +9,6 @@ use crate::model::template::{Recycle, Template};
 use crate::model::time::{Moment, Now, Span};
 use crate::model::worker::Run;
 
-/// How often the memory of a worker is looked at, where it is bounded.
-pub const LOOK_EVERY: Span = Span::secs(30);
-
 /// Why a worker is worn out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Worn {
@@ -57,12 +54,6 @@ pub fn lifetime_ends(template: &Template, run: &Run) -> Option<Moment> {
     let recycle = template.recycle.as_ref()?;
     let lifetime = recycle.max_lifetime?;
     Some(run.started.after(Span(shortened(recycle, lifetime.0, run))))
-}
-
-/// When the memory of a run is to be looked at again; absent: nobody asks for it.
-pub fn look_due(template: &Template, run: &Run) -> Option<Moment> {
-    template.recycle.as_ref()?.max_memory?;
-    Some(run.refreshed.unwrap_or(run.started).max(run.started).after(LOOK_EVERY))
 }
 
 /// What is left of a bound when this run has lost its part of the jitter.
@@ -127,10 +118,10 @@ mod tests {
     #[test]
     fn memory_is_looked_at_only_where_it_is_bounded() {
         let memory = template(Recycle { max_memory: Some(Memory(100)), ..NOTHING });
-        assert_eq!(look_due(&template(Recycle { max_tasks: Some(1), ..NOTHING }), &run(1, None)), None);
-        assert_eq!(look_due(&Template::default(), &run(1, None)), None);
-        assert_eq!(look_due(&memory, &run(1, None)), Some(Moment(31_000)));
-        assert_eq!(look_due(&memory, &Run { refreshed: Some(Moment(40_000)), ..run(1, None) }), Some(Moment(70_000)));
+        assert_eq!(health::look_due(&template(Recycle { max_tasks: Some(1), ..NOTHING }), &run(1, None)), None);
+        assert_eq!(health::look_due(&Template::default(), &run(1, None)), None);
+        assert_eq!(health::look_due(&memory, &run(1, None)), Some(Moment(31_000)));
+        assert_eq!(health::look_due(&memory, &Run { refreshed: Some(Moment(40_000)), ..run(1, None) }), Some(Moment(70_000)));
     }
 
     #[test]
