@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::extract::Query as FromQuery;
 use axum::extract::rejection::QueryRejection;
 use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watch};
 
 use super::refusal::{Refusal, bad, nowhere, too_many};
 use crate::engine::handle::Handle;
@@ -23,12 +23,18 @@ pub struct App {
     /// True when the daemon ends: streams end too.
     pub ending: watch::Receiver<bool>,
     streams: Arc<Semaphore>,
+    edits: Arc<Mutex<()>>,
 }
 
 impl App {
     /// With room for so many streams.
     pub fn new(handle: Handle, streams: usize, ending: watch::Receiver<bool>) -> App {
-        App { handle, ending, streams: Arc::new(Semaphore::new(streams)) }
+        App { handle, ending, streams: Arc::new(Semaphore::new(streams)), edits: Arc::default() }
+    }
+
+    /// The turn of one edit that is made from what is shown: the next begins when what is shown follows from this one.
+    pub async fn turn(&self) -> OwnedMutexGuard<()> {
+        self.edits.clone().lock_owned().await
     }
 
     /// A place for one more stream, as long as it is held.

@@ -17,6 +17,12 @@ use crate::model::status::Kind;
 pub struct Refusal(Box<Status>);
 
 impl Refusal {
+    /// Something else was changed first: the same may be granted to whoever looks again.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        self.0.code == 409
+    }
+
     /// With the name of the object that it is about, where it says that it is about one.
     #[must_use]
     pub fn naming(mut self, kind: meta::Kind, name: &str) -> Refusal {

@@ -3,8 +3,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
+use std::thread;
+
+use serde_json::json;
 
 use crate::harness::Scratch;
+use crate::socket;
 
 /// Run the client against the daemon of a scratch directory.
 fn ctl(scratch: &Scratch, editor: &str, words: &[&str]) -> (i32, String, String) {
@@ -183,4 +187,28 @@ fn a_pause_leaves_nothing_behind() {
     let (code, _, err) = ctl("resume pool/s");
     assert!(code == 1 && err.contains("spec.scale.paused: true"), "{err}");
     assert_eq!(file(&scratch, "shop.yaml"), text);
+}
+
+#[test]
+fn patches_of_many_at_once_all_hold() {
+    let (scratch, _) = furnished();
+    let door = socket::of(&scratch.dir);
+    // Nobody says which version is meant: each change is of whatever stands there, like those of an API server.
+    let patch = &|hand: usize, n: usize| {
+        let body = json!({"metadata": {"annotations": {format!("hand-{hand}"): n.to_string()}}, "spec": {"replicas": 1 + n % 3}});
+        let (code, answer) = socket::ask(&door, "PATCH", "/apis/weir.dev/v1/workerpools/a", &body).expect("an answer");
+        assert_eq!(code, 200, "hand {hand}, patch {n}: {answer}");
+    };
+    thread::scope(|scope| {
+        for hand in 0..4 {
+            scope.spawn(move || (0..25).for_each(|n| patch(hand, n)));
+        }
+    });
+    let pool = scratch
+        .wait_status("workerpools", "a", |pool| pool["metadata"]["annotations"].as_object().is_some_and(|all| all.len() == 4));
+    assert!(
+        (0..4).all(|hand| file(&scratch, "shop.yaml").contains(&format!("hand-{hand}: \"24\""))),
+        "{pool}\n{}",
+        file(&scratch, "shop.yaml")
+    );
 }

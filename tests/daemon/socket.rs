@@ -21,8 +21,9 @@ pub fn ask(socket: &Path, verb: &str, path: &str, body: &Value) -> Option<(u16, 
     stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
     let body = body.to_string();
     let length = body.len();
-    let head = format!("{verb} {path} HTTP/1.1\r\nhost: weir\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
-    stream.write_all((head + &body).as_bytes()).ok()?;
+    let kind = if verb == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+    let head = format!("{verb} {path} HTTP/1.1\r\nhost: weir\r\nconnection: close\r\ncontent-type: {kind}\r\n");
+    stream.write_all(format!("{head}content-length: {length}\r\n\r\n{body}").as_bytes()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;

@@ -20,6 +20,9 @@ use crate::serve::auth::Peer;
 use crate::serve::refusal::{Refusal, bad};
 use crate::serve::wire::{Details, GROUP, Status};
 
+/// How often a patch is made anew because its file was changed by somebody else meanwhile, as an API server does.
+const TRIES: usize = 5;
+
 /// Where kubectl keeps what was last applied. The file is what was last applied: it is shown here and never written.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -95,12 +98,21 @@ fn patched(shown: &Value, kind: PatchKind, patch: &Value) -> Result<Value, Refus
 /// # Errors
 /// Those of [`patched`], [`replace`] and [`create`].
 pub async fn patch(app: &App, change: &Change<'_>, kind: PatchKind, patch: Value) -> Result<Response, Refusal> {
-    let shown = match app.handle.get(change.kind.into(), change.name) {
-        Ok(shown) => value(&shown),
-        Err(_) if kind == PatchKind::Apply => return create(app, change, patch).await,
-        Err(denied) => return Err(denied.into()),
-    };
-    replace(app, change, patched(&shown, kind, &patch)?).await
+    let _turn = app.turn().await;
+    let mut tries = 1..=TRIES;
+    loop {
+        let shown = match app.handle.get(change.kind.into(), change.name) {
+            Ok(shown) => value(&shown),
+            Err(_) if kind == PatchKind::Apply => return create(app, change, patch).await,
+            Err(denied) => return Err(denied.into()),
+        };
+        let wanted = patched(&shown, kind, &patch)?;
+        match make(app, change, shown, wanted).await {
+            // What the patch itself says of a version has not become truer: then this is refused again, and told at the end.
+            Err(refusal) if refusal.is_conflict() && tries.next().is_some() => {}
+            done => return done,
+        }
+    }
 }
 
 /// An applied document says what is to be there; kubectl writes times that are not known as null.
@@ -118,7 +130,13 @@ fn without_null(value: &Value) -> Value {
 /// # Errors
 /// 403, 404, 409, 422: nothing was written then.
 pub async fn replace(app: &App, change: &Change<'_>, wanted: Value) -> Result<Response, Refusal> {
+    let _turn = app.turn().await;
     let shown = value(&*app.handle.get(change.kind.into(), change.name)?);
+    make(app, change, shown, wanted).await
+}
+
+/// Make what is shown what is wanted.
+async fn make(app: &App, change: &Change<'_>, shown: Value, wanted: Value) -> Result<Response, Refusal> {
     agrees(change, &shown, &wanted)?;
     let (before, after) = (essence(&shown), essence(&wanted));
     if before == after {
