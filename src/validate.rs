@@ -2,6 +2,7 @@
 //!
 //! Reads the same types with the same reader as the daemon, so what passes here is accepted there.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -141,13 +142,18 @@ fn strangers(files: &[Read]) -> Vec<Problem> {
     problems
 }
 
+/// A line, or several. Whoever closed the pipe has read enough: the exit code tells the rest.
+fn tell(text: impl std::fmt::Display) {
+    let _read = writeln!(std::io::stdout(), "{text}");
+}
+
 fn print(problems: &[Problem], output: Output) {
     match output {
-        Output::Text => problems.iter().for_each(|p| println!("{}", refusal::with_source(&p.file, &p.text, &p.violation))),
-        Output::Github => problems.iter().for_each(|p| println!("{}", refusal::for_forge(&p.file, &p.violation))),
+        Output::Text => problems.iter().for_each(|p| tell(refusal::with_source(&p.file, &p.text, &p.violation))),
+        Output::Github => problems.iter().for_each(|p| tell(refusal::for_forge(&p.file, &p.violation))),
         Output::Json => {
             let all: Vec<serde_json::Value> = problems.iter().map(|p| refusal::as_json(&p.file, &p.violation)).collect();
-            println!("{}", serde_json::to_string_pretty(&all).expect("problems are plain data"));
+            tell(serde_json::to_string_pretty(&all).expect("problems are plain data"));
         }
     }
 }
@@ -165,6 +171,6 @@ pub fn schema(kind: Option<&str>) -> ExitCode {
         [one] => document::schema::schema(*one).clone(),
         many => many.iter().map(|kind| (kind.name().to_owned(), document::schema::schema(*kind).clone())).collect(),
     };
-    println!("{}", serde_json::to_string_pretty(&value).expect("a schema is plain data"));
+    tell(serde_json::to_string_pretty(&value).expect("a schema is plain data"));
     ExitCode::SUCCESS
 }

@@ -41,7 +41,7 @@ pub fn kind(word: &str) -> Result<Kind, Failure> {
         return Ok(kind);
     }
     let all = Kind::ALL.into_iter().flat_map(|kind| words(kind).iter().copied());
-    let hint = nearest(word, all).map_or_else(String::new, |name| format!(", did you mean \"{name}\"?"));
+    let hint = nearest(word, all).map_or_else(|| ".".to_owned(), |name| format!(", did you mean \"{name}\"?"));
     Err(Failure::Usage(format!("there is no resource type {}{hint} There are: pools, workers, policies, events.", quoted(word))))
 }
 

@@ -8,6 +8,7 @@ mod pages;
 mod places;
 mod unit;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -69,7 +70,7 @@ fn install(weir: &Command, ctl: &Command, options: &Options) -> Result<bool, Str
     }
     make_specs(&specs, options.dry_run)?;
     let all_ours = write(&files, options)?;
-    print!("{}", next(options.user));
+    tell(next(options.user));
     Ok(all_ours)
 }
 
@@ -83,14 +84,14 @@ fn write(files: &[File], options: &Options) -> Result<bool, String> {
         } else if file.path.extension().is_some_and(|section| section == "1") {
             pages.push((done, file));
         } else {
-            println!("{:<12}{}", done.word(options.dry_run), file.path.display());
+            tell(&format!("{:<12}{}\n", done.word(options.dry_run), file.path.display()));
         }
     }
     for done in [Done::Written, Done::Same] {
         let of: Vec<&&File> = pages.iter().filter(|(page, _)| *page == done).map(|(_, file)| file).collect();
         if let Some(first) = of.first() {
             let dir = first.path.parent().unwrap_or(Path::new(".")).display();
-            println!("{:<12}{dir}: {} man pages, weir(1) and ctl(1) first", done.word(options.dry_run), of.len());
+            tell(&format!("{:<12}{dir}: {} man pages, weir(1) and ctl(1) first\n", done.word(options.dry_run), of.len()));
         }
     }
     for path in &kept {
@@ -99,12 +100,17 @@ fn write(files: &[File], options: &Options) -> Result<bool, String> {
     Ok(kept.is_empty())
 }
 
+fn tell(text: &str) {
+    // Whoever closed the pipe has read enough; what is to be written is written all the same.
+    let _read = std::io::stdout().write_all(text.as_bytes());
+}
+
 /// A daemon without a specs directory would run and say so for ever.
 fn make_specs(specs: &Path, dry_run: bool) -> Result<(), String> {
     if specs.is_dir() {
         return Ok(());
     }
-    println!("{:<12}{}/, for your documents", Done::Written.word(dry_run), specs.display());
+    tell(&format!("{:<12}{}/, for your documents\n", Done::Written.word(dry_run), specs.display()));
     if dry_run { Ok(()) } else { std::fs::create_dir_all(specs).map_err(|error| format!("{}: {error}", specs.display())) }
 }
 

@@ -7,6 +7,7 @@ mod compare;
 mod print;
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -49,7 +50,8 @@ pub fn run(paths: &[PathBuf], state: &State, json: bool) -> ExitCode {
     match plan(paths, state) {
         Ok(planned) => {
             let text = if json { print::json(&planned) } else { print::text(&planned) };
-            print!("{text}");
+            // Whoever closed the pipe has read enough.
+            let _read = std::io::stdout().write_all(text.as_bytes());
             let good = planned.refused.is_empty() && planned.conflicts.is_empty();
             if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }

@@ -4,25 +4,13 @@ use std::time::Duration;
 
 use super::harness::Scratch;
 use super::observer::Observer;
+use super::random::Random;
 
 /// Workers below this ordinal are wanted all the time.
 const STAYING: u32 = 3;
 
 fn rounds() -> u32 {
     std::env::var("WEIR_CAMPAIGN").ok().and_then(|n| n.parse().ok()).unwrap_or(15)
-}
-
-/// SplitMix64: the same moments for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % n
-    }
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod notify;
 mod observer;
 mod output;
 mod policies;
+mod random;
 mod rollback;
 mod scaling;
 mod service;

@@ -126,3 +126,27 @@ fn install_writes_for_a_user_and_changes_nothing_twice() {
     assert!(install(&home, &["--force"]).status.success());
     assert_eq!(files(&home), written);
 }
+
+#[test]
+fn who_closes_the_pipe_has_read_enough() {
+    let scratch = Scratch::new();
+    scratch.put("web.yaml", "kind: WorkerPool\n");
+    let specs = scratch.dir.join("specs");
+    let specs = specs.to_str().expect("UTF-8");
+    for words in [
+        &["schema"][..],
+        &["crds"],
+        &["validate", specs],
+        &["validate", "-o", "json", specs],
+        &["plan", specs],
+        &["install", "--user", "--dry-run"],
+    ] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut weir = Command::new(env!("CARGO_BIN_EXE_weir"));
+        weir.args(words).env_clear().env("HOME", &scratch.dir).current_dir(&scratch.dir).stdout(writer);
+        let ran = weir.output().expect("weir runs");
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(matches!(ran.status.code(), Some(0 | 1)) && !said.contains("panicked"), "{words:?}: {} {said}", ran.status);
+    }
+}

@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::harness::{Process, Scratch, alive, signal, wait};
+use super::random::Random;
 use super::socket;
 
 /// Tasks of one submit.
@@ -30,19 +31,6 @@ echo "end $WEIR_TASK_ID $$" >> "$1/notes"
 
 fn wanted() -> usize {
     std::env::var("WEIR_TASKS").ok().and_then(|n| n.parse().ok()).unwrap_or(300)
-}
-
-/// SplitMix64: the same moments for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % n
-    }
 }
 
 /// What the tasks have written, as far as it was read.

@@ -11,7 +11,7 @@ pub struct SetArgs {
     #[arg(value_enum)]
     pub field: SetField,
     /// policy/NAME, and the mode, the profile, or KEY=VALUE for each limit or threshold
-    #[arg(required = true, num_args = 2.., value_name = "policy/NAME VALUE")]
+    #[arg(required = true, num_args = 1.., value_name = "policy/NAME VALUE")]
     pub words: Vec<String>,
 }
 

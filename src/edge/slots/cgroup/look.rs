@@ -28,16 +28,10 @@ impl Driver {
             Driver::None => Err("its workers have no cgroup (driver none)".into()),
         }
     }
-}
 
-impl Driver {
     /// The memory that a slot's worker uses; absent: nobody counts it.
     pub(in crate::edge::slots) fn memory(&self, slot: &SlotId) -> Option<Memory> {
-        let dir = match self {
-            Driver::Systemd(systemd) => systemd.worker_dir(slot),
-            Driver::Cgroupfs(root) => root.join(&slot.pool).join(&slot.worker),
-            Driver::None => return None,
-        };
+        let dir = self.worker_dir(slot)?;
         cgroup::working(|name| read(&dir, name)).ok()
     }
 }
