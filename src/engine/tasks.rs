@@ -235,6 +235,11 @@ impl Handle {
         })
     }
 
+    /// The number of the last change of any task, and the next ones: larger with each, also over restarts.
+    pub fn task_changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.tasks_door().hub.changes()
+    }
+
     /// One task.
     ///
     /// # Errors
