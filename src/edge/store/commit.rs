@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use rusqlite::{Connection, Transaction, params};
 
 use super::tasks::{self, Tasks};
-use super::{Queues, policies};
+use super::{Queues, json, policies};
 use crate::edge::clock;
 use crate::model::batch::{Batch, Reading};
 use crate::model::queue_work::QueueAnswer;
@@ -196,6 +196,45 @@ fn keep(turn: &Transaction<'_>, readings: &[Reading]) -> rusqlite::Result<()> {
     Ok(())
 }
 
-pub(super) fn json(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).expect("rows are plain data with string keys")
+#[cfg(test)]
+mod tests {
+    use std::thread::{self, ThreadId};
+
+    use super::super::Queues;
+    use super::*;
+
+    fn store(dir: &tempfile::TempDir) -> Store {
+        let queues = Queues { work: |_, _, _| Ok(QueueAnswer::Done), changed: Box::new(|_, _| {}) };
+        Store::open(&dir.path().join("weir.db"), "a boot", queues).expect("opens").0
+    }
+
+    /// Commit something, and tell which thread did.
+    fn here(store: &Store) -> mpsc::Receiver<ThreadId> {
+        let (tell, told) = mpsc::channel();
+        store.commit_here(Batch::default(), move |result| {
+            result.expect("committed");
+            tell.send(thread::current().id()).expect("the test waits");
+        });
+        told
+    }
+
+    #[test]
+    fn whoever_asks_commits_only_while_nothing_else_waits_and_the_disk_is_quick() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = store(&dir);
+        let (mine, quick) = (thread::current().id(), |is: bool| store.shared.writer.lock().expect("whole").quick = is);
+        quick(true);
+        assert_eq!(here(&store).try_recv(), Ok(mine), "before the call returns");
+        quick(false);
+        assert_ne!(here(&store).recv(), Ok(mine), "the last commit was slow");
+        quick(true);
+        store.shared.waiting.fetch_add(1, Ordering::AcqRel);
+        assert_ne!(here(&store).recv(), Ok(mine), "something waits and is not overtaken");
+        store.shared.waiting.fetch_sub(1, Ordering::AcqRel);
+        let held = store.shared.writer.lock().expect("whole");
+        let told = here(&store);
+        assert!(told.try_recv().is_err(), "the writer is at work: nobody is held up");
+        drop(held);
+        assert_ne!(told.recv(), Ok(mine));
+    }
 }

@@ -80,6 +80,10 @@ fn private(path: &Path) -> std::io::Result<()> {
     file.set_permissions(std::fs::Permissions::from_mode(0o600))
 }
 
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("rows are plain data with string keys")
+}
+
 fn load(db: &Connection, boot: &str) -> rusqlite::Result<Stored> {
     let meta = |key: &str| db.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get::<_, String>(0)).ok();
     let same_boot = meta("boot").as_deref() == Some(boot);

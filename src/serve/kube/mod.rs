@@ -16,6 +16,7 @@ mod review;
 pub mod routes;
 mod splice;
 mod table;
+mod task_view;
 mod tasks;
 mod top;
 pub mod view;

@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch as number};
 use tokio::time::Instant;
 
 use super::table::{Shape, metadata_of};
-use super::tasks::{Shown, Wanted, table};
+use super::task_view::{Shown, Wanted, table};
 use super::watch::{BOOKMARK, at, ends, line};
 use crate::model::status::API_VERSION;
 use crate::model::time::Span;
