@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something fails")]
 
 mod served;
+#[path = "served/sockets.rs"]
+mod sockets;
 #[path = "served/watches.rs"]
 mod watches;
 
