@@ -18,9 +18,11 @@ struct Pace {
     ping: Duration,
     /// It has so long to make room for one message.
     send: Duration,
+    /// It has so long to answer a close: less than the daemon has for its end.
+    close: Duration,
 }
 
-const PACE: Pace = Pace { ping: Duration::from_secs(20), send: Duration::from_secs(10) };
+const PACE: Pace = Pace { ping: Duration::from_secs(20), send: Duration::from_secs(10), close: Duration::from_secs(1) };
 
 /// So many pings without a word of the client's, and it is gone.
 const UNANSWERED_MAX: u32 = 2;
@@ -73,7 +75,12 @@ where
             }
         };
         let last = matches!(message, Message::Close(_));
-        if !matches!(timeout(pace.send, socket.send(message)).await, Ok(Ok(()))) || last {
+        if !matches!(timeout(pace.send, socket.send(message)).await, Ok(Ok(()))) {
+            return;
+        }
+        if last {
+            // A socket that is closed under what the client still sends takes the close away from it unread.
+            let _ = timeout(pace.close, async { while let Some(Ok(_)) = socket.next().await {} }).await;
             return;
         }
     }
@@ -93,7 +100,8 @@ mod tests {
     use futures_util::stream;
     use tokio::sync::mpsc;
 
-    const QUICK: Pace = Pace { ping: Duration::from_millis(2), send: Duration::from_millis(20) };
+    const QUICK: Pace =
+        Pace { ping: Duration::from_millis(2), send: Duration::from_millis(20), close: Duration::from_millis(20) };
     const PATIENCE: Duration = Duration::from_secs(20);
 
     /// A client that has room for so many messages, and may answer pings.

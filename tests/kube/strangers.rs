@@ -159,7 +159,7 @@ fn websockets_pass_the_same_gate() {
         assert_eq!(answered(none, &[("host", &host), ("authorization", &bearer)]), 400, "{}", role.name());
     }
     // A route that has no socket opens none.
-    assert_eq!(answered("GET /v1/pools/web/capacity", &[("host", &host), good]), 200);
+    assert_eq!(answered("GET /v1/usage", &[("host", &host), good]), 200);
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(opened(&served, &tokens[0].1));
 }
 
