@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something fails")]
 
 mod served;
+#[path = "served/shells.rs"]
+mod shells;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
