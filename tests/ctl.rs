@@ -7,6 +7,8 @@
 mod served;
 #[path = "served/shells.rs"]
 mod shells;
+#[path = "served/top.rs"]
+mod top;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
