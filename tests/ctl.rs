@@ -5,6 +5,10 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something fails")]
 
 mod served;
+#[path = "served/shells.rs"]
+mod shells;
+#[path = "served/top.rs"]
+mod top;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

@@ -6,15 +6,19 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something fails")]
 
 mod served;
+#[path = "served/sockets.rs"]
+mod sockets;
 #[path = "served/watches.rs"]
 mod watches;
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use serde_json::{Value, json};
 use served::{PATIENCE, WEB, World, pool, until, worker};
 use weir::model::status::{Kind, Phase};
+use weir::serve::auth::TABLE;
 
 fn get(world: &World, path: &str) -> (u16, Value) {
     let (code, body) = world.request(&format!("GET {path}"), b"");
@@ -52,6 +56,22 @@ fn discovery_says_what_there_is() {
     for path in ["/version", "/api", "/apis", "/apis/weir.dev"] {
         assert_eq!(get(&world, path).0, 200, "{path}");
     }
+}
+
+/// The endpoints that are not Kubernetes', with their roles: as they are told to people, and as they are.
+#[test]
+fn each_endpoint_of_our_own_is_told_of() {
+    let plain = |segment: &str| segment.is_empty() || segment.chars().any(|c| !c.is_ascii_uppercase());
+    let told = include_str!("../docs/http.md").lines().filter_map(|line| {
+        let (endpoint, rest) = line.strip_prefix("| `")?.split_once("` | `")?;
+        let (method, path) = endpoint.split_once(' ')?;
+        let path: Vec<&str> = path.split('/').map(|segment| if plain(segment) { segment } else { "{}" }).collect();
+        Some((method.to_owned(), path.join("/"), rest.split('`').next()?.to_owned()))
+    });
+    let own = |path: &str| path.starts_with("/v1/") || ["/healthz", "/livez", "/readyz", "/version", "/metrics"].contains(&path);
+    let there = TABLE.iter().filter(|(_, path, _)| own(path));
+    let there = there.map(|(method, path, role)| ((*method).to_owned(), (*path).to_owned(), role.name().to_owned()));
+    assert_eq!(told.collect::<BTreeSet<_>>(), there.collect::<BTreeSet<_>>());
 }
 
 #[test]

@@ -343,12 +343,13 @@ fn simulate(flags: Simulate) -> ExitCode {
 }
 
 fn run(flags: Run) -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .without_time()
-        .with_max_level(tracing::Level::INFO)
-        .init();
+    let end_log = match begin_log() {
+        Ok(end) => end,
+        Err(why) => {
+            eprintln!("weir: {why}");
+            return ExitCode::FAILURE;
+        }
+    };
     let specs = flags.specs.unwrap_or_else(daemon::default_specs);
     let state = flags.state.unwrap_or_else(|| daemon::default_state(&specs));
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
@@ -367,11 +368,41 @@ fn run(flags: Run) -> ExitCode {
         listen_beyond_loopback: flags.listen_beyond_loopback,
         specs_read_only: flags.specs_read_only,
     };
-    match daemon::run(&options) {
+    let ended = daemon::run(&options);
+    end_log();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("weir: {}", failure.message);
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// Lines for people. What comes back is to be called at the end.
+#[cfg(not(feature = "otel"))]
+fn begin_log() -> Result<impl FnOnce(), String> {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .with_max_level(tracing::Level::INFO)
+        .init();
+    Ok(|| {})
+}
+
+/// Lines for people, and spans for a collector where the environment names one. What comes back is to be called at the end.
+#[cfg(feature = "otel")]
+fn begin_log() -> Result<impl FnOnce(), String> {
+    use tracing_subscriber::prelude::*;
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).without_time();
+    let traces = weir::edge::traces::Traces::of_environment()?;
+    let spans = traces.as_ref().map(weir::edge::traces::Traces::layer);
+    let lines = lines.with_filter(tracing_subscriber::filter::LevelFilter::INFO);
+    tracing_subscriber::registry().with(lines).with(spans).init();
+    Ok(|| {
+        if let Some(traces) = traces {
+            traces.end();
+        }
+    })
 }

@@ -22,4 +22,6 @@ pub mod statusdir;
 pub mod store;
 pub mod systemd;
 pub mod taskfiles;
+#[cfg(feature = "otel")]
+pub mod traces;
 pub mod web;

@@ -226,8 +226,8 @@ impl<H: Host> Engine<H> {
                     self.queue_all(now);
                     self.sum_up(now);
                 }
-                Key::Pool(name) => self.pool_turn(&name.clone(), now),
-                Key::Policy(name) => self.policy_turn(&name.clone(), now),
+                Key::Pool(name) => tracing::debug_span!("turn", pool = name).in_scope(|| self.pool_turn(name, now)),
+                Key::Policy(name) => tracing::debug_span!("turn", policy = name).in_scope(|| self.policy_turn(name, now)),
             }
             for (pool, question, answer) in std::mem::take(&mut self.questions_answered) {
                 self.answered(&pool, (&question.asker, &question.source), answer, now);

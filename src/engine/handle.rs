@@ -170,10 +170,12 @@ pub enum Ask {
         /// Answered when the file was read.
         reply: oneshot::Sender<Result<DocumentText, Denied>>,
     },
-    /// Show what a pool's document said before.
+    /// Show what an object's document said before.
     Revisions {
-        /// The pool.
-        pool: String,
+        /// Its kind.
+        kind: meta::Kind,
+        /// Its name.
+        name: String,
         /// Answered when the files were read; the oldest first.
         reply: oneshot::Sender<Result<Vec<Revision>, Denied>>,
     },
@@ -368,13 +370,13 @@ impl Handle {
         self.ask(|reply| Ask::Text { kind, name: name.into(), reply }).await
     }
 
-    /// What a pool's document said before and says now, the oldest first; not all of it is kept.
+    /// What an object's document said before and says now, the oldest first; not all of it is kept.
     ///
     /// # Errors
     /// [`Denied::NotFound`].
-    pub async fn revisions(&self, pool: &str) -> Result<Vec<Revision>, Denied> {
-        self.get(Kind::Pool, pool)?;
-        self.ask(|reply| Ask::Revisions { pool: pool.into(), reply }).await
+    pub async fn revisions(&self, kind: meta::Kind, name: &str) -> Result<Vec<Revision>, Denied> {
+        self.get(kind.into(), name)?;
+        self.ask(|reply| Ask::Revisions { kind, name: name.into(), reply }).await
     }
 
     /// Change the specs on disk, and wait until what is shown follows (a moment; at most [`FOLLOWS`]).

@@ -256,8 +256,8 @@ impl Host for RealHost {
             Some(object) => {
                 if let Object::Pool(pool) = &object {
                     self.board.meters.published(pool);
-                    self.revisions.published(pool);
                 }
+                self.revisions.published(&object);
                 self.board.put(object)
             }
             None => {
@@ -266,8 +266,8 @@ impl Host for RealHost {
                     self.looks.forget(name);
                     self.notifier.keep(name, 0);
                     self.board.meters.gone(name);
-                    self.revisions.gone(name);
                 }
+                self.revisions.gone(kind, name);
                 if kind == Kind::Policy {
                     let asker = super::policies::asker(name);
                     self.readers.retain(|(who, _), _| *who != asker);
@@ -303,8 +303,8 @@ impl Host for RealHost {
 
     fn edit(&mut self, ask: Ask) {
         let (facts, specs, read_only) = (self.facts.clone(), self.specs.clone(), self.read_only);
-        if let Ask::Revisions { pool, reply } = ask {
-            return self.revisions.list(pool, reply);
+        if let Ask::Revisions { kind, name, reply } = ask {
+            return self.revisions.list(kind, name, reply);
         }
         tokio::task::spawn_blocking(move || match ask {
             Ask::Edit { edit, dry_run, reply } => {

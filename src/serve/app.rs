@@ -23,13 +23,14 @@ pub struct App {
     /// True when the daemon ends: streams end too.
     pub ending: watch::Receiver<bool>,
     streams: Arc<Semaphore>,
+    most: u32,
     edits: Arc<Mutex<()>>,
 }
 
 impl App {
     /// With room for so many streams.
-    pub fn new(handle: Handle, streams: usize, ending: watch::Receiver<bool>) -> App {
-        App { handle, ending, streams: Arc::new(Semaphore::new(streams)), edits: Arc::default() }
+    pub fn new(handle: Handle, streams: u32, ending: watch::Receiver<bool>) -> App {
+        App { handle, ending, streams: Arc::new(Semaphore::new(streams as usize)), most: streams, edits: Arc::default() }
     }
 
     /// The turn of one edit that is made from what is shown: the next begins when what is shown follows from this one.
@@ -44,6 +45,11 @@ impl App {
     pub fn stream_slot(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         let taken = "too many watches and followed logs are open: close some, or try again later";
         self.streams.clone().try_acquire_owned().map_err(|_| too_many(taken))
+    }
+
+    /// Done when no place is held any more.
+    pub async fn streams_ended(&self) {
+        let _all = self.streams.acquire_many(self.most).await;
     }
 }
 

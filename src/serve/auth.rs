@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
+use tracing::Instrument;
 
 use super::refusal::{Refusal, not_allowed, nowhere};
 use super::wire::Status;
@@ -211,7 +212,18 @@ pub async fn gate(peer: Peer, request: Request, next: Next) -> Result<Response, 
             request.uri().path()
         )));
     }
-    Ok(next.run(request).await)
+    let (method, path) = (request.method().as_str(), request.uri().path());
+    let span = tracing::debug_span!(
+        "request",
+        otel.kind = "server",
+        http.request.method = method,
+        url.path = path,
+        weir.role = peer.role.name(),
+        http.response.status_code = tracing::field::Empty
+    );
+    let answer = next.run(request).instrument(span.clone()).await;
+    span.record("http.response.status_code", answer.status().as_u16());
+    Ok(answer)
 }
 
 /// A refusal of somebody who is known.

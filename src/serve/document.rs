@@ -30,8 +30,8 @@ pub async fn show(app: &App, kind: meta::Kind, name: &str) -> Result<Json<Docume
 ///
 /// # Errors
 /// 404.
-pub async fn revisions(app: &App, pool: &str) -> Result<Json<RevisionList>, Refusal> {
-    let kept = app.handle.revisions(pool).await?.into_iter();
+pub async fn revisions(app: &App, kind: meta::Kind, name: &str) -> Result<Json<RevisionList>, Refusal> {
+    let kept = app.handle.revisions(kind, name).await?.into_iter();
     let items = kept.map(|Revision { number, time, text }| RevisionView { revision: number, time, text }).collect();
     Ok(Json(RevisionList { kind: "RevisionList".into(), items }))
 }

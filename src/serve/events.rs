@@ -1,41 +1,82 @@
-//! `GET /v1/events`: what happens, as server-sent events; resumed where a client left off.
+//! `GET /v1/events`: what happens, as server-sent events or, when a client asks for one, on a WebSocket; resumed where it left off.
 //!
 //! Whoever comes back with the `Last-Event-ID` of what it was told last is told first what happened since, as far as events are
 //! shown, and that some may be missing (`event: gap`) where they are not. An id names its event, since each daemon counts versions
 //! anew. A client holds one of a bounded number of places and is sent to no faster than it reads; one that falls behind is told
-//! from the events that are shown, and makes nobody wait.
+//! from the events that are shown, and makes nobody wait. How a WebSocket is kept is elsewhere.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::http::{HeaderMap, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream::unfold;
+use futures_util::{Stream, StreamExt, stream};
+use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::app::{App, Filter, Params, Query, params, until_true, value};
 use super::refusal::{Refusal, bad};
+use super::sockets;
 use crate::engine::handle::{Change, Subscription};
 use crate::model::status::{Kind, Object};
 
 /// Fields that can be selected by.
 const FIELDS: &[&str] = &["metadata.name", "type", "reason", "regarding"];
 
+/// What is told when some may be missing.
+const GAP: &str = "some events are shown no more";
+
 /// `GET /v1/events?fieldSelector=&lastEventId=`; without an id from now on, with 0 all that are kept come first.
-pub async fn events(State(app): State<App>, headers: HeaderMap, query: Params) -> Result<Response, Refusal> {
+pub async fn events(
+    State(app): State<App>,
+    socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    headers: HeaderMap,
+    query: Params,
+) -> Result<Response, Refusal> {
     let query = params(query)?;
     let filter = Filter::new(&query, FIELDS)?;
+    let asked = last(&headers, &query)?;
+    // Whoever asks for another protocol must not be given a stream that it cannot read.
+    let socket = headers.contains_key(header::UPGRADE).then_some(socket).transpose().map_err(|why| bad(why.body_text()))?;
     let slot = app.stream_slot()?;
-    let after = last(&headers, &query)?.unwrap_or_else(|| {
+    let after = asked.unwrap_or_else(|| {
         let (version, objects) = app.handle.list(Kind::Event);
         Place { version, event: objects.iter().max_by_key(|object| version_of(object)).and_then(|object| named(object)) }
     });
     let teller = Teller { app, filter, after, gap: false, ready: VecDeque::new(), changes: None, _slot: slot };
-    let stream = unfold(teller, |mut teller| async move { Some((Ok::<_, Infallible>(teller.next().await?), teller)) });
-    Ok(Sse::new(stream).keep_alive(KeepAlive::default()).into_response())
+    Ok(match socket {
+        Some(socket) => sockets::answer(socket, teller.told().map(|told| told.frame().to_string())),
+        None => Sse::new(teller.told().map(Told::sent)).keep_alive(KeepAlive::default()).into_response(),
+    })
+}
+
+/// One message, whatever carries it.
+enum Told {
+    /// Some may be missing here.
+    Gap,
+    /// What happened, and the id to come back with.
+    Event { id: String, data: Value },
+}
+
+impl Told {
+    fn sent(self) -> Result<Event, axum::Error> {
+        match self {
+            Told::Gap => Ok(Event::default().event("gap").data(GAP)),
+            Told::Event { id, data } => Event::default().id(id).json_data(data),
+        }
+    }
+
+    /// The same fields under the same names, as JSON.
+    fn frame(self) -> Value {
+        match self {
+            Told::Gap => json!({"event": "gap", "data": GAP}),
+            Told::Event { id, data } => json!({"id": id, "data": data}),
+        }
+    }
 }
 
 /// The last one that the client has: from the header that browsers send by themselves, or from the query.
@@ -100,14 +141,19 @@ struct Teller {
 }
 
 impl Teller {
-    async fn next(&mut self) -> Option<Event> {
+    /// All of it, until the daemon ends. The place is held as long as the stream.
+    fn told(self) -> impl Stream<Item = Told> + Send + 'static {
+        stream::unfold(self, |mut teller| async move { Some((teller.next().await?, teller)) })
+    }
+
+    async fn next(&mut self) -> Option<Told> {
         loop {
             if std::mem::take(&mut self.gap) {
-                return Some(Event::default().event("gap").data("some events are shown no more"));
+                return Some(Told::Gap);
             }
             while let Some(object) = self.ready.pop_front() {
-                if let Some(event) = self.shown(&object) {
-                    return Some(event);
+                if let Some(told) = self.shown(&object) {
+                    return Some(told);
                 }
             }
             if self.changes.is_none() {
@@ -152,11 +198,11 @@ impl Teller {
         }
     }
 
-    fn shown(&self, object: &Object) -> Option<Event> {
-        let shown = value(object);
+    fn shown(&self, object: &Object) -> Option<Told> {
+        let data = value(object);
         let (ms, name) = named(object)?;
-        let event = Event::default().id(format!("{}-{ms}-{name}", version_of(object)));
-        self.filter.wants(&shown).then(|| event.json_data(shown).ok()).flatten()
+        let id = format!("{}-{ms}-{name}", version_of(object));
+        self.filter.wants(&data).then_some(Told::Event { id, data })
     }
 }
 

@@ -16,6 +16,7 @@ mod page;
 mod policies;
 mod refusal;
 mod routes;
+mod sockets;
 mod streams;
 mod tasks;
 mod tcp;
@@ -49,7 +50,7 @@ const CONNECTIONS_MAX: usize = 256;
 const HOOK_CONNECTIONS_MAX: usize = 256;
 
 /// Watches and followed logs at once, so that they can never use up all connections.
-const STREAMS_MAX: usize = 128;
+const STREAMS_MAX: u32 = 128;
 
 /// A request's head must be there after this time.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -74,7 +75,8 @@ pub fn router(handle: Handle) -> Router {
 /// removes it.
 pub async fn serve_unix(listener: UnixListener, handle: Handle, shutdown: impl Future<Output = ()>) {
     let ending = watch::Sender::new(false);
-    let ours = tcp::owned(routes::router(App::new(handle, STREAMS_MAX, ending.subscribe())));
+    let app = App::new(handle, STREAMS_MAX, ending.subscribe());
+    let ours = tcp::owned(routes::router(app.clone()));
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
@@ -90,7 +92,15 @@ pub async fn serve_unix(listener: UnixListener, handle: Handle, shutdown: impl F
     }
     drop(listener);
     ending.send_replace(true);
-    let drained = async { while connections.join_next().await.is_some() {} };
+    drained(connections, app.streams_ended()).await;
+}
+
+/// What is still going on is given a moment to finish.
+async fn drained(mut connections: JoinSet<()>, streams_ended: impl Future<Output = ()>) {
+    let drained = async {
+        while connections.join_next().await.is_some() {}
+        streams_ended.await;
+    };
     // What is still open then is a client that does not read: dropping the set ends it.
     let _ = tokio::time::timeout(ENDING_TIMEOUT, drained).await;
 }
@@ -100,7 +110,9 @@ pub async fn serve_hooks(listener: TcpListener, receive: hooks::Receive, shutdow
     let ending = watch::Sender::new(false);
     let router = hooks::router(receive).fallback(|| async { nowhere(": only /hooks/{pool}/{index} is served here") });
     let greet = |stream, slot| connection(stream, router.clone(), slot, ending.subscribe());
-    tcp::accept(listener, HOOK_CONNECTIONS_MAX, shutdown, greet).await.end(&ending).await;
+    let open = tcp::accept(listener, HOOK_CONNECTIONS_MAX, shutdown, greet).await;
+    ending.send_replace(true);
+    drained(open, std::future::ready(())).await;
 }
 
 /// The next connection, when there is room for one.
@@ -133,6 +145,8 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
     let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    // A WebSocket goes on when this one is done. It holds one of the places for streams then, and none of those for connections.
+    let serving = serving.with_upgrades();
     tokio::pin!(serving);
     tokio::select! {
         // A client that breaks off is its own affair.

@@ -56,12 +56,13 @@ async fn subresource(
     query: Params,
 ) -> Result<Response, Refusal> {
     let kind = kind_of(&plural)?;
-    if let Some(kind) = kind.document().filter(|_| sub == "document") {
-        return Ok(document::show(&app, kind, &name).await?.into_response());
+    match (kind.document(), sub.as_str()) {
+        (Some(kind), "document") => return Ok(document::show(&app, kind, &name).await?.into_response()),
+        (Some(kind), "revisions") => return Ok(document::revisions(&app, kind, &name).await?.into_response()),
+        (_, _) => {}
     }
     match (kind, sub.as_str()) {
         (Kind::Pool, "scale") => Ok(Json(write::scale_of(&app, &name)?).into_response()),
-        (Kind::Pool, "revisions") => Ok(document::revisions(&app, &name).await?.into_response()),
         (Kind::Pool | Kind::Worker | Kind::Policy, "status") => Ok(Json(value(&*app.handle.get(kind, &name)?)).into_response()),
         (Kind::Worker, "log") => streams::log(&app, &name, &params(query)?),
         (_, _) => Err(nowhere("")),

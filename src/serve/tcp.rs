@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::app::App;
 use super::auth::{self, Grants, Network};
-use super::{ACCEPT_PAUSE, CONNECTIONS_MAX, ENDING_TIMEOUT, HEAD_TIMEOUT, STREAMS_MAX, connection, routes};
+use super::{ACCEPT_PAUSE, CONNECTIONS_MAX, HEAD_TIMEOUT, STREAMS_MAX, connection, drained, routes};
 use crate::engine::handle::Handle;
 
 /// The first byte of every TLS connection.
@@ -38,39 +38,29 @@ pub async fn serve_tcp(listen: Listen, handle: Handle, shutdown: impl Future<Out
     let ending = watch::Sender::new(false);
     let app = App::new(handle, STREAMS_MAX, ending.subscribe());
     let own = listener.local_addr().map_or(IpAddr::from([127, 0, 0, 1]), |at| at.ip());
-    let router = guarded(routes::router(app), Network { grants, own });
+    let router = guarded(routes::router(app.clone()), Network { grants, own });
     let acceptor = TlsAcceptor::from(tls);
     let greet = |stream, slot| greet(stream, acceptor.clone(), router.clone(), (slot, ending.subscribe()));
-    accept(listener, CONNECTIONS_MAX, shutdown, greet).await.end(&ending).await;
+    let open = accept(listener, CONNECTIONS_MAX, shutdown, greet).await;
+    ending.send_replace(true);
+    drained(open, app.streams_ended()).await;
 }
 
-/// Connections that are still open when no more are taken.
-pub struct Open(JoinSet<()>);
-
-impl Open {
-    /// Tell them to end, and let answers finish for a moment.
-    pub async fn end(mut self, ending: &watch::Sender<bool>) {
-        ending.send_replace(true);
-        let drained = async { while self.0.join_next().await.is_some() {} };
-        // What is still open then is a client that does not read: dropping the set ends it.
-        let _ = tokio::time::timeout(ENDING_TIMEOUT, drained).await;
-    }
-}
-
-/// Take connections until `shutdown` is done, at most so many at once; each is served by what `greet` makes of it.
+/// Take connections until `shutdown` is done, at most so many at once; each is served by what `greet` makes of it. Given back are
+/// those that are still open then.
 pub async fn accept<F: Future<Output = ()> + Send + 'static>(
     listener: TcpListener,
     most: usize,
     shutdown: impl Future<Output = ()>,
     greet: impl Fn(TcpStream, OwnedSemaphorePermit) -> F,
-) -> Open {
+) -> JoinSet<()> {
     let slots = Arc::new(Semaphore::new(most));
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
     loop {
         let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
         let stream = tokio::select! {
-            () = &mut shutdown => return Open(connections),
+            () = &mut shutdown => return connections,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
                 Err(_) => {

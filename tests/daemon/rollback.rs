@@ -23,8 +23,12 @@ fn said(scratch: &Scratch, words: &[&str]) -> String {
 
 /// Until so many revisions are kept: they are written behind what is shown.
 fn kept(scratch: &Scratch, wanted: usize) {
+    kept_of(scratch, "pool/web", wanted);
+}
+
+fn kept_of(scratch: &Scratch, whose: &str, wanted: usize) {
     // A daemon that was just started may not listen yet.
-    let rows = || String::from_utf8_lossy(&ctl(scratch, &["rollout", "history", "pool/web"]).stdout).lines().skip(2).count();
+    let rows = || String::from_utf8_lossy(&ctl(scratch, &["rollout", "history", whose]).stdout).lines().skip(2).count();
     wait("revisions", || (rows() == wanted).then_some(()), || format!("{} of {wanted}", rows()));
 }
 
@@ -65,6 +69,33 @@ fn an_undo_brings_back_the_text_with_its_comments() {
     assert_eq!(fs::read_to_string(scratch.spec("web.yaml")).expect("there"), first);
     let none = ctl(&scratch, &["rollout", "undo", "pool/web", "--to-revision", "9"]);
     assert!(none.status.code() == Some(1) && String::from_utf8_lossy(&none.stderr).contains("kept are: 1, 2, 3"), "{none:?}");
+}
+
+#[test]
+fn a_policy_goes_back_as_a_pool_does() {
+    let mut scratch = Scratch::new();
+    let first = "apiVersion: weir.dev/v1\nkind: ResourcePolicy\nmetadata: {name: web}   # as it was first\nspec:\n  \
+        target: {unit: {name: weir-test-no-such.service}}\n  bounds: {min: {cpu: 1}, max: {cpu: 4}}\n";
+    let second = first.replace("max: {cpu: 4}", "max: {cpu: 2}").replace("   # as it was first", "");
+    scratch.put("guard.yaml", first);
+    scratch.put("web.yaml", &scratch.pool("web", 1, "", ""));
+    scratch.start();
+    kept_of(&scratch, "policy/web", 1);
+    scratch.put("guard.yaml", &second);
+    kept_of(&scratch, "policy/web", 2);
+    let history = said(&scratch, &["rollout", "history", "policy", "web"]);
+    assert!(history.starts_with("policy/web\n") && history.contains("spec.bounds.max.cpu 4 → 2"), "{history}");
+    scratch.kill();
+    scratch.start();
+    kept_of(&scratch, "policy/web", 2);
+    assert_eq!(said(&scratch, &["rollout", "undo", "policy/web"]), "policy/web rolled back to revision 1\n");
+    assert_eq!(fs::read_to_string(scratch.spec("guard.yaml")).expect("there"), first);
+    kept_of(&scratch, "policy/web", 3);
+    kept(&scratch, 1);
+    fs::remove_file(scratch.spec("guard.yaml")).expect("removed");
+    let gone = || !scratch.dir.join("state/policy-revisions/web").exists();
+    wait("what was kept is gone", || gone().then_some(()), || scratch.log());
+    kept(&scratch, 1);
 }
 
 #[test]

@@ -127,6 +127,63 @@ fn sixty_combinations_of_headers_get_nothing() {
     assert_eq!(served.web(), super::WEB.replace("@@", &served.scratch.mark));
 }
 
+const HANDSHAKE: [(&str, &str); 4] = [
+    ("connection", "Upgrade"),
+    ("upgrade", "websocket"),
+    ("sec-websocket-version", "13"),
+    ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+];
+
+/// No page is asked before it opens a WebSocket to anywhere: host, origin and token are all that is between.
+#[test]
+fn websockets_pass_the_same_gate() {
+    let (served, tokens) = with_tokens();
+    let (host, bearer) = (served.address.clone(), format!("Bearer {}", served.token()));
+    let port = host.rsplit_once(':').unwrap().1.to_owned();
+    let answered = |path: &str, headers: &[(&str, &str)]| served.raw(path, &[HANDSHAKE.as_slice(), headers].concat(), "").0;
+    let (all, none) = ("GET /v1/events?lastEventId=0", "GET /v1/events?lastEventId=none");
+    let good = ("authorization", bearer.as_str());
+    for foreign in &foreign_hosts(&port) {
+        assert_eq!(answered(all, &[("host", foreign), good]), 403, "{foreign}");
+    }
+    for page in &foreign_pages(&host, &port) {
+        assert_eq!(answered(all, &[("host", &host), ("origin", page), good]), 403, "{page}");
+    }
+    for wrong in &wrong_words(&served.token()) {
+        assert_eq!(answered(all, &[("host", &host), ("authorization", wrong)]), 401, "{wrong}");
+    }
+    assert_eq!(answered(all, &[("host", &host), ("sec-websocket-protocol", &served.token())]), 401);
+    // Every role may look: each comes as far as the query, which is then refused.
+    for (role, token) in &tokens {
+        let bearer = format!("Bearer {token}");
+        assert_eq!(answered(none, &[("host", &host), ("authorization", &bearer)]), 400, "{}", role.name());
+    }
+    // A route that has no socket opens none.
+    assert_eq!(answered("GET /v1/usage", &[("host", &host), good]), 200);
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(opened(&served, &tokens[0].1));
+}
+
+async fn opened(served: &Served, token: &str) {
+    use futures_util::StreamExt;
+    use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+    let stream = tokio::net::TcpStream::connect(&served.address).await.unwrap();
+    let mut request = format!("ws://{}/v1/events?lastEventId=0", served.address).into_client_request().unwrap();
+    let headers = request.headers_mut();
+    headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
+    headers.insert("origin", format!("http://{}", served.address).parse().unwrap());
+    let (mut socket, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
+    let first = async {
+        loop {
+            let next = socket.next().await.unwrap().unwrap();
+            if next.is_text() {
+                return next.into_text().unwrap();
+            }
+        }
+    };
+    let first = tokio::time::timeout(super::PATIENCE, first).await.unwrap();
+    assert!(first.starts_with("{\"id\":") && first.contains("\"kind\":\"Event\""), "{first}");
+}
+
 fn with_tokens() -> (Served, Vec<(Role, String)>) {
     let served = Served::start(&[]);
     let tokens: Vec<(Role, String)> =

@@ -26,17 +26,19 @@ pub enum Rollout {
     /// Show what the document said before, the newest last
     History(History),
     /// Let the document say again what it said before
-    #[command(after_help = "Examples:\n  ctl rollout undo pool/web\n  ctl rollout undo pool/web --to-revision 3 --dry-run\n\n\
-        The document's text is put back into its file as it was, comments and number of workers too. Where the document is refused \
-        now, its last good text comes back.")]
+    #[command(
+        after_help = "Examples:\n  ctl rollout undo pool/web\n  ctl rollout undo pool/web --to-revision 3 --dry-run\n  ctl rollout undo policy/guard\n\n\
+        The document's text is put back into its file as it was, comments too, and of a pool the number of workers. Where the document is refused \
+        now, its last good text comes back."
+    )]
     Undo(Undo),
 }
 
 /// `rollout history`
 #[derive(Debug, Args)]
 pub struct History {
-    /// pool/NAME
-    #[arg(required = true, value_name = "POOL")]
+    /// pool/NAME or policy/NAME
+    #[arg(required = true, value_name = "TYPE/NAME")]
     pub names: Vec<String>,
     /// Show the whole text of this one
     #[arg(long, value_name = "N")]
@@ -49,8 +51,8 @@ pub struct History {
 /// `rollout undo`
 #[derive(Debug, Args)]
 pub struct Undo {
-    /// pool/NAME
-    #[arg(required = true, value_name = "POOL")]
+    /// pool/NAME or policy/NAME
+    #[arg(required = true, value_name = "TYPE/NAME")]
     pub names: Vec<String>,
     /// The revision to go back to [default: the one before the present one]
     #[arg(long, value_name = "N")]

@@ -9,7 +9,7 @@ pub struct Top {
     /// pools or workers, with names; or TYPE/NAME
     #[arg(required = true, value_name = "TYPE[/NAME]")]
     pub what: Vec<String>,
-    /// Show it again every two seconds, until ended
+    /// Show it again until ended: rows as they come and go, figures every two seconds
     #[arg(short, long)]
     pub watch: bool,
     /// Label selector: app=web,tier!=back,env in (a,b)

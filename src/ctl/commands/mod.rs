@@ -21,6 +21,7 @@ mod rollout;
 mod simulate;
 mod submit;
 mod tasks;
+mod there;
 mod top;
 mod wait;
 mod why;

@@ -1,4 +1,5 @@
-//! `top`: what pools and workers use now, as `kubectl top` prints it; with `-w` shown again until it is ended.
+//! `top`: what pools and workers use now, as `kubectl top` prints it; with `-w` shown again until it is ended: at once when a row
+//! comes or goes, with new figures every two seconds.
 //!
 //! The daemon tells CPU time used so far; the rate is made here of two looks. It measures for these requests and at no other
 //! time. What is not known is `<unknown>`, never 0.
@@ -9,8 +10,10 @@ use std::time::Duration;
 
 use hyper::Method;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::Context;
+use super::there::{There, kept};
 use crate::ctl::args::{Top, TopBy};
 use crate::ctl::client::Sent;
 use crate::ctl::error::Failure;
@@ -25,6 +28,8 @@ use crate::serve::wire::usage::{UsageList, WorkerUsage};
 const FIRST: Duration = Duration::from_millis(500);
 /// Between the looks of `-w`.
 const NEXT: Duration = Duration::from_secs(2);
+/// What comes and goes together is shown at once.
+const BURST: Duration = Duration::from_millis(50);
 /// To the terminal's upper left corner, and nothing below what is written.
 const HOME: &str = "\x1b[H";
 const REST: &str = "\x1b[J";
@@ -47,28 +52,90 @@ struct Row {
 /// `ctl top`
 pub(super) async fn run(context: &Context, args: &Top) -> Result<(), Failure> {
     let target = target(&args.what)?;
-    let mut before = look(context).await?;
-    let redraw = args.watch && std::io::stdout().is_terminal();
-    let mut wait = FIRST;
-    loop {
-        tokio::time::sleep(wait).await;
-        let now = look(context).await?;
-        let objects = context.client.list(target.kind, &args.selector).await?.items;
-        let rows = rows(&target, args.sort_by, &objects, (&before.items, &now.items))?;
-        let shown =
-            if args.json() { as_json(&as_value(target.kind, &rows)) } else { table(target.kind, &rows, !args.no_headers) };
-        if redraw {
-            let first = if wait == FIRST { CLEAR } else { "" };
-            emit(&format!("{first}{HOME}{}{REST}", shown.replace('\n', "\x1b[K\n")))?;
-        } else {
-            emit(&shown)?;
-        }
-        if !args.watch {
-            explain(&now);
-            return Ok(());
-        }
-        (before, wait) = (now, NEXT);
+    let mut view = View { target, args, before: look(context).await?.items, drawn: false };
+    tokio::time::sleep(FIRST).await;
+    let now = look(context).await?;
+    if args.watch {
+        return follow(context, &mut view, now.items).await;
     }
+    let objects = context.client.list(view.target.kind, &args.selector).await?.items;
+    let names: Vec<&str> = objects.iter().map(|object| text(object, "/metadata/name")).collect();
+    view.draw(&names, &now.items)?;
+    explain(&now);
+    Ok(())
+}
+
+/// What is shown, and how.
+struct View<'a> {
+    target: Target,
+    args: &'a Top,
+    /// The look that rates begin at.
+    before: Vec<WorkerUsage>,
+    drawn: bool,
+}
+
+impl View<'_> {
+    fn draw(&mut self, names: &[&str], now: &[WorkerUsage]) -> Result<(), Failure> {
+        let (kind, args) = (self.target.kind, self.args);
+        let rows = rows(&self.target, args.sort_by, names, (&self.before, now))?;
+        let shown = if args.json() { as_json(&as_value(kind, &rows)) } else { table(kind, &rows, !args.no_headers) };
+        let first = !std::mem::replace(&mut self.drawn, true);
+        if args.watch && std::io::stdout().is_terminal() {
+            let first = if first { CLEAR } else { "" };
+            return emit(&format!("{first}{HOME}{}{REST}", shown.replace('\n', "\x1b[K\n")));
+        }
+        emit(&shown)
+    }
+}
+
+/// Rows come and go as the daemon tells; figures are looked at in between.
+async fn follow(context: &Context, view: &mut View<'_>, now: Vec<WorkerUsage>) -> Result<(), Failure> {
+    let (shown, running) = (watch::Sender::new(None), watch::Sender::new(None));
+    let (kind, selector) = (view.target.kind, &view.args.selector);
+    tokio::select! {
+        failure = kept(context, kind, selector, &shown) => Err(failure),
+        // A pool's row is the sum of workers that come and go, too.
+        failure = kept(context, Kind::Worker, "", &running) => Err(failure),
+        ended = draw(context, view, now, (shown.subscribe(), running.subscribe())) => ended,
+    }
+}
+
+async fn draw(
+    context: &Context,
+    view: &mut View<'_>,
+    mut now: Vec<WorkerUsage>,
+    (mut shown, mut running): (watch::Receiver<There>, watch::Receiver<There>),
+) -> Result<(), Failure> {
+    let mut next = std::pin::pin!(tokio::time::sleep(NEXT));
+    // What changed before the first lists is in them.
+    let _listed = running.wait_for(Option::is_some).await.is_ok();
+    now = joined(now, look(context).await?.items);
+    loop {
+        // Both senders live as long as this does.
+        let names = shown.wait_for(Option::is_some).await.map(|there| there.clone().unwrap_or_default()).unwrap_or_default();
+        view.draw(&names.keys().map(String::as_str).collect::<Vec<_>>(), &now)?;
+        tokio::select! {
+            () = &mut next => {
+                view.before = std::mem::replace(&mut now, look(context).await?.items);
+                next.set(tokio::time::sleep(NEXT));
+                continue;
+            }
+            _ = shown.changed() => {}
+            _ = running.changed() => {}
+        }
+        tokio::time::sleep(BURST).await;
+        shown.mark_unchanged();
+        running.mark_unchanged();
+        now = joined(now, look(context).await?.items);
+    }
+}
+
+/// Those that run now. Figures of runs that were looked at already stay until it is time for them: a rate over a few
+/// milliseconds is none.
+fn joined(before: Vec<WorkerUsage>, now: Vec<WorkerUsage>) -> Vec<WorkerUsage> {
+    let mut before: BTreeMap<(String, i32), WorkerUsage> =
+        before.into_iter().map(|usage| ((usage.worker.clone(), usage.pid), usage)).collect();
+    now.into_iter().map(|usage| before.remove(&(usage.worker.clone(), usage.pid)).unwrap_or(usage)).collect()
 }
 
 fn target(words: &[String]) -> Result<Target, Failure> {
@@ -102,10 +169,9 @@ fn explain(list: &UsageList) {
 fn rows(
     target: &Target,
     by: Option<TopBy>,
-    objects: &[Value],
+    names: &[&str],
     (before, now): (&[WorkerUsage], &[WorkerUsage]),
 ) -> Result<Vec<Row>, Failure> {
-    let names: Vec<&str> = objects.iter().map(|object| text(object, "/metadata/name")).collect();
     if let Some(missing) = target.names.iter().find(|name| !names.contains(&name.as_str())) {
         let of = short(target.kind);
         return Err(Failure::No(format!("there is no {of} {}: see `ctl get {of}s`", quoted(missing))));
@@ -180,10 +246,6 @@ mod tests {
         WorkerUsage { worker: worker.into(), pool, pid, at_millis: at, cpu_micros: Some(cpu), memory_bytes, tasks, unknown }
     }
 
-    fn named(names: &[&str]) -> Vec<Value> {
-        names.iter().map(|name| json!({"metadata": {"name": name}})).collect()
-    }
-
     fn words(text: &str) -> Target {
         target(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).unwrap()
     }
@@ -193,10 +255,10 @@ mod tests {
         let before = [usage("web-0", 7, 1000, 10_000), usage("web-1", 8, 1000, 0), usage("web-2", 9, 1000, 5)];
         // web-1 was started again; web-2 did nothing.
         let now = [usage("web-0", 7, 1500, 260_000), usage("web-1", 18, 1500, 90_000), usage("web-2", 9, 1500, 5)];
-        let workers = named(&["web-0", "web-1", "web-2"]);
+        let workers = ["web-0", "web-1", "web-2"];
         let all = rows(&words("workers"), None, &workers, (&before, &now)).unwrap();
         assert_eq!(all.iter().map(|row| row.cpu).collect::<Vec<_>>(), [Some(500), None, Some(0)]);
-        let pools = named(&["idle", "web"]);
+        let pools = ["idle", "web"];
         let text = table(Kind::Pool, &rows(&words("pools"), None, &pools, (&before, &now)).unwrap(), true);
         let expected = "\
 NAME   CPU(cores)   MEMORY(bytes)   TASKS   WORKERS
@@ -207,10 +269,19 @@ web    <unknown>    15Mi            9       3
     }
 
     #[test]
+    fn a_run_keeps_its_figures_until_it_is_time_and_another_run_has_its_own() {
+        let old = vec![usage("a-0", 1, 1000, 5), usage("a-1", 2, 1000, 5), usage("a-2", 3, 1000, 5)];
+        let new = vec![usage("a-0", 1, 1001, 9), usage("a-1", 22, 1001, 9), usage("a-3", 4, 1001, 9)];
+        let all = joined(old, new);
+        let shown: Vec<(&str, i32, u64)> = all.iter().map(|usage| (usage.worker.as_str(), usage.pid, usage.at_millis)).collect();
+        assert_eq!(shown, [("a-0", 1, 1000), ("a-1", 22, 1001), ("a-3", 4, 1001)]);
+    }
+
+    #[test]
     fn names_and_orders() {
         let before = [usage("a-0", 1, 0, 0), usage("a-1", 2, 0, 0)];
         let now = [usage("a-0", 1, 1000, 5_000), usage("a-1", 2, 1000, 900_000)];
-        let objects = named(&["a-0", "a-1"]);
+        let objects = ["a-0", "a-1"];
         let first = |text: &str, by| rows(&words(text), by, &objects, (&before, &now)).map(|rows| rows[0].name.clone());
         assert_eq!(first("workers", None).unwrap(), "a-0");
         assert_eq!(first("workers", Some(TopBy::Cpu)).unwrap(), "a-1");

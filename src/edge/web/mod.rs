@@ -39,6 +39,15 @@ pub fn client(reach: Reach, tls: bool) -> Result<&'static Client, String> {
     }
 }
 
+/// A client whose connections belong to whichever runtime uses it: not the daemon's.
+///
+/// # Errors
+/// That it cannot be made.
+#[cfg(feature = "otel")]
+pub fn fresh(tls: bool) -> Result<Client, String> {
+    build(Reach::Anywhere, tls).map_err(|e| cause(&e))
+}
+
 fn build(reach: Reach, tls: bool) -> reqwest::Result<Client> {
     // It refuses only if there is one already, which is as good.
     let _already = rustls::crypto::ring::default_provider().install_default();
