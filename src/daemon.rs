@@ -149,6 +149,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let queues = queue_door::queues(hub.clone(), telling(facts.clone()));
     let db = state.path.join("weir.db");
     let (store, stored) = Store::open(&db, &clock::boot_id(), queues).map_err(failure)?;
+    hub.start_at(stored.version);
     stored.counts.iter().for_each(|(pool, counts)| hub.put(pool, counts.clone()));
     let status =
         StatusDir::open(&state.path.join("status")).map_err(|e| failure(format!("{}/status: {e}", state.path.display())))?;

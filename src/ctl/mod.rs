@@ -17,7 +17,6 @@ mod offline;
 mod print;
 mod resource;
 mod state;
-mod task_columns;
 mod text;
 mod time;
 

@@ -18,11 +18,24 @@ use crate::model::time::{Span, Wall};
 
 /// What stands in each queue, for whoever waits for a change.
 #[derive(Default)]
-pub struct Hub(Mutex<BTreeMap<String, watch::Sender<QueueCounts>>>);
+pub struct Hub {
+    pools: Mutex<BTreeMap<String, watch::Sender<QueueCounts>>>,
+    number: watch::Sender<u64>,
+}
 
 impl Hub {
+    /// Changes of tasks are numbered from here on.
+    pub fn start_at(&self, number: u64) {
+        self.number.send_replace(number);
+    }
+
+    /// The number of the last change of any task, and the next ones.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.number.subscribe()
+    }
+
     pub(super) fn of(&self, pool: &str) -> watch::Sender<QueueCounts> {
-        let mut pools = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         pools.entry(pool.to_owned()).or_insert_with(|| watch::Sender::new(QueueCounts::default())).clone()
     }
 
@@ -30,6 +43,7 @@ impl Hub {
     pub fn put(&self, pool: &str, counts: QueueCounts) {
         // Also when nothing differs: an end and the next submit may leave the counts as they were.
         self.of(pool).send_replace(counts);
+        self.number.send_modify(|number| *number += 1);
     }
 }
 

@@ -25,6 +25,8 @@ use crate::model::time::{Span, Wall};
 
 /// Tasks of a line that are looked at one by one; those behind them wait as if it went on like that.
 const WALKED: u32 = 256;
+/// A submit of this many tasks is small.
+const SMALL: usize = 8;
 /// A daemon that has just started shows its pools within this.
 const SHOWN: Duration = Duration::from_secs(5);
 
@@ -39,6 +41,21 @@ fn refused(refusal: QueueRefusal) -> Denied {
 
 pub(super) fn unexpected<T>() -> Result<T, Denied> {
     Err(Denied::Internal("the store gave an answer to another question".into()))
+}
+
+/// It touches a few rows, whatever stands in the queue.
+fn is_small(work: &QueueWork) -> bool {
+    match work {
+        QueueWork::Submit { tasks, .. } => tasks.len() <= SMALL,
+        QueueWork::Lease { .. } | QueueWork::End { .. } | QueueWork::Heartbeat { .. } => true,
+        QueueWork::Cancel { .. }
+        | QueueWork::Release { .. }
+        | QueueWork::Redrive { .. }
+        | QueueWork::Tick { .. }
+        | QueueWork::Recur { .. }
+        | QueueWork::Deal { .. }
+        | QueueWork::Pause { .. } => false,
+    }
 }
 
 /// What is known of a pool that says how long its tasks wait.
@@ -149,14 +166,20 @@ impl Handle {
         let door = self.tasks_door();
         let (reply, answer) = oneshot::channel();
         let tell = door.tell.clone();
+        let small = is_small(&work);
         let batch = Batch { queue: vec![work], at: clock::now(), ..Batch::default() };
-        door.store.commit(batch, move |result| {
+        let done = move |result: Result<Vec<QueueAnswer>, String>| {
             if let Ok(answers) = &result {
                 answers.iter().flat_map(changed).for_each(|task| tell(task));
             }
             // Whoever asked may have hung up.
             let _heard = reply.send(result);
-        });
+        };
+        if small {
+            door.store.commit_here(batch, done);
+        } else {
+            door.store.commit(batch, done);
+        }
         let mut answers = answer.await.map_err(|_| Denied::Ending)?.map_err(Denied::Internal)?;
         match answers.pop() {
             Some(QueueAnswer::Refused(refusal)) => Err(refused(refusal)),
@@ -255,6 +278,11 @@ impl Handle {
             estimated_from: waits.how(),
             paused_until: counts.paused_until,
         })
+    }
+
+    /// The number of the last change of any task, and the next ones: larger with each, also over restarts.
+    pub fn task_changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.tasks_door().hub.changes()
     }
 
     /// One task.

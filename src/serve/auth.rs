@@ -123,6 +123,7 @@ pub const TABLE: &[(&str, &str, Role)] = &[
     ("GET", "/apis/weir.dev/v1/{}", Role::View),
     ("GET", "/apis/weir.dev/v1/{}/{}", Role::View),
     ("GET", "/apis/weir.dev/v1/{}/{}/{}", Role::View),
+    ("POST", "/apis/weir.dev/v1/tasks", Role::Submit),
     ("POST", "/apis/weir.dev/v1/{}", Role::Operate),
     ("PUT", "/apis/weir.dev/v1/{}/{}", Role::Operate),
     ("PATCH", "/apis/weir.dev/v1/{}/{}", Role::Operate),

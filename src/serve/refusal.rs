@@ -17,6 +17,12 @@ use crate::model::status::Kind;
 pub struct Refusal(Box<Status>);
 
 impl Refusal {
+    /// What is sent.
+    #[must_use]
+    pub fn status(&self) -> &Status {
+        &self.0
+    }
+
     /// Something else was changed first: the same may be granted to whoever looks again.
     #[must_use]
     pub fn is_conflict(&self) -> bool {

@@ -17,19 +17,30 @@ pub fn of(scratch: &Path) -> PathBuf {
 
 /// One request on a connection of its own: status and body; none when no daemon answered it whole.
 pub fn ask(socket: &Path, verb: &str, path: &str, body: &Value) -> Option<(u16, Value)> {
-    let mut stream = UnixStream::connect(socket).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
+    answer(socket, verb, path, body).ok()
+}
+
+/// As [`ask`], with why there is no answer.
+pub fn answer(socket: &Path, verb: &str, path: &str, body: &Value) -> Result<(u16, Value), String> {
+    let cut = |text: &str| format!("cut short: {text:?}");
+    let text = exchange(socket, verb, path, body).map_err(|error| error.to_string())?;
+    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| cut(&text))?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(|| cut(&text))?;
+    // Cut short, it is no answer.
+    Ok((status, serde_json::from_str(body).map_err(|_| cut(&text))?))
+}
+
+fn exchange(socket: &Path, verb: &str, path: &str, body: &Value) -> std::io::Result<String> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     let body = body.to_string();
     let length = body.len();
     let kind = if verb == "PATCH" { "application/merge-patch+json" } else { "application/json" };
     let head = format!("{verb} {path} HTTP/1.1\r\nhost: weir\r\nconnection: close\r\ncontent-type: {kind}\r\n");
-    stream.write_all(format!("{head}content-length: {length}\r\n\r\n{body}").as_bytes()).ok()?;
+    stream.write_all(format!("{head}content-length: {length}\r\n\r\n{body}").as_bytes())?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    let status = head.split(' ').nth(1)?.parse().ok()?;
-    // Cut short, it is no answer.
-    Some((status, serde_json::from_str(body).ok()?))
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// One submit of tasks with these idempotency keys; their numbers, once they are on disk.

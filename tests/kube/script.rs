@@ -271,6 +271,66 @@ fn kubectl_changes_policies() {
     assert!(!k.served.scratch.spec("guard.yaml").exists());
 }
 
+/// A pool that runs a process for each task.
+const JOBS: &str = "apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {name: jobs}\nspec:\n  scale: {minReplicas: 0, maxReplicas: 1}\n  \
+    queue: {delivery: Process, retry: {maxAttempts: 1}}\n  template:\n    command: [sh, -c, 'echo \"$0\"; sleep \"$1\"', $(payload.say), $(payload.for)]\n    \
+    terminationGracePeriod: 1s\n    env:\n    - {name: OBSERVER_MARK, value: @@}\n";
+
+fn task(more: &str) -> String {
+    format!(
+        "apiVersion: weir.dev/v1\nkind: Task\nmetadata: {{generateName: t-}}\nspec: {{pool: jobs, payload: {{say: hi, for: '0'}}{more}}}\n"
+    )
+}
+
+#[test]
+fn kubectl_gives_tasks() {
+    let k = Script::start();
+    k.served.scratch.put("jobs.yaml", &JOBS.replace("@@", &k.served.scratch.mark));
+    k.ok("wait pool/jobs --for=condition=Accepted --timeout=20s");
+    k.ok("api-resources --api-group=weir.dev -o wide").has(&["tasks", "Task", "create,delete,get,list,watch"]);
+    k.ok("explain task.spec.payload").has(&["KIND:       Task", "What it carries"]);
+    k.ok("get tasks").has(&["No resources found"]);
+    let first = k.given(&["create", "-f", "-", "-o", "name"], &task("")).out.trim().to_owned();
+    k.ok(&format!("wait {first} --for=jsonpath={{.status.state}}=Succeeded --timeout=60s")).has(&["condition met"]);
+    let id = first.rsplit('/').next().unwrap();
+    k.ok(&format!("get task {id} -o jsonpath={{.spec.pool}}/{{.spec.payload.say}}/{{.status.end.reason}}")).is("jobs/hi/Done");
+    k.ok("get tasks").has(&["NAME", "POOL", "STATE", "Succeeded"]).lacks(&["PAYLOAD"]);
+    k.ok("get tasks -o wide").has(&["PAYLOAD", "submit"]);
+    k.ok("get tasks -l weir.dev/pool=web").has(&["No resources found"]);
+    k.ok("get tasks --field-selector spec.pool=jobs,status.state=Succeeded -o name").is(&first);
+    k.ok(&format!("describe task {id}")).has(&["Kind:         Task", "Succeeded"]);
+    // Submitted twice, it is one.
+    let twice = task(", idempotencyKey: nightly, hold: true");
+    let held = k.given(&["create", "-f", "-", "-o", "name"], &twice).out;
+    assert_eq!(k.given(&["create", "-f", "-", "-o", "name"], &twice).out, held);
+    let mut watch = k.served.kubectl();
+    let mut watch = watch
+        .args(["get", "tasks", "-w", "-o", "jsonpath={.metadata.name} {.status.state}{\"\\n\"}"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut rows = BufReader::new(watch.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let number = held.trim().rsplit('/').next().unwrap().to_owned();
+    assert!(rows.any(|row| row == format!("{number} Held")));
+    // It waits until what it deleted is gone.
+    k.ok(&format!("delete task {number} --timeout=30s")).has(&["deleted"]);
+    assert!(rows.any(|row| row == format!("{number} Cancelled")));
+    k.no(&["delete", "task", &number], "").has(&["Conflict"]);
+    let long = k.given(&["create", "-f", "-", "-o", "name"], &task("").replace("'0'", "'1000'")).out.trim().to_owned();
+    assert!(rows.any(|row| row.ends_with(" Leased")));
+    k.ok(&format!("delete {long} --timeout=30s")).has(&["deleted"]);
+    assert!(rows.any(|row| row.ends_with(" Cancelled")));
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    k.no(&["create", "-f", "-"], &task("").replace("generateName: t-", "name: mine")).has(&["metadata.name", "idempotencyKey"]);
+    k.no(&["create", "-f", "-"], &task("").replace("pool: jobs", "pool: web")).has(&["web"]);
+    k.no(&["create", "-f", "-"], &task(", colour: red")).has(&["colour"]);
+    k.no(&["patch", "task", id, "--type=merge", "-p", "{}"], "").has(&["cannot be changed"]);
+    k.no(&["get", "task", "nosuch"], "").has(&["NotFound"]);
+    k.no(&["get", "task", "999999"], "").has(&["NotFound"]);
+    k.ok("auth can-i create tasks.weir.dev").has(&["yes"]);
+}
+
 #[test]
 fn kubectl_follows() {
     let k = Script::start();

@@ -12,13 +12,13 @@ use crate::ctl::client::{Sent, encoded};
 use crate::ctl::error::Failure;
 use crate::ctl::print::{Table, emit};
 use crate::ctl::resource::many;
-use crate::ctl::task_columns::{queue_heads, queue_row, rough};
 use crate::ctl::text::tame;
 use crate::ctl::time::{age, now};
 use crate::model::status::{Kind, MEMORY_PRESSED};
 use crate::model::time::Wall;
 use crate::serve::wire::Status;
 use crate::serve::wire::columns::{number, text};
+use crate::serve::wire::task_columns::{queue_heads, queue_row, rough};
 use crate::serve::wire::tasks::{CapacityView, PauseQueue};
 
 /// Tasks of a queue that are shown.

@@ -15,11 +15,11 @@ use crate::ctl::args::Submit;
 use crate::ctl::client::{Sent, encoded};
 use crate::ctl::error::Failure;
 use crate::ctl::print::{Format, emit, note};
-use crate::ctl::task_columns::standing;
 use crate::ctl::text::tame;
 use crate::ctl::time::now;
 use crate::model::task::{NewTask, PAYLOAD_BYTES_MAX, TaskState};
 use crate::model::time::Span;
+use crate::serve::wire::task_columns::standing;
 use crate::serve::wire::tasks::{TaskList, TaskView};
 
 /// One request of a wait.

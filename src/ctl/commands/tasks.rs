@@ -12,12 +12,12 @@ use crate::ctl::args::{Cancel, Get};
 use crate::ctl::client::{Sent, encoded};
 use crate::ctl::error::Failure;
 use crate::ctl::print::{Format, Table, as_json, as_yaml, custom_row, emit, list_of, note};
-use crate::ctl::task_columns::{ended, heads, message, row, standing, state};
 use crate::ctl::text::{tame, tame_block};
 use crate::ctl::time::{age, now};
 use crate::model::meta::quoted;
 use crate::model::task::{Task, TaskState};
 use crate::model::time::Wall;
+use crate::serve::wire::task_columns::{ended, heads, message, row, standing, state};
 use crate::serve::wire::tasks::{TaskList, TaskView};
 
 /// What tasks are called.

@@ -1,9 +1,10 @@
-//! SQLite on a thread of its own: the one writer, with group commit.
+//! SQLite with one writer and group commit.
 //!
-//! Whatever is queued when the thread is free is committed in one transaction (WAL, `synchronous=FULL`), and only then is
-//! each part told so. Nobody else writes the file. A commit that fails changes nothing and is told as failed; what to do then
-//! is not decided here.
+//! Whatever waits when the writer is free is committed in one transaction (WAL, `synchronous=FULL`), and only then is each
+//! part told so. Nobody else writes the file. A commit that fails changes nothing and is told as failed; what to do then is
+//! not decided here.
 
+mod commit;
 mod list;
 mod place;
 mod policies;
@@ -12,15 +13,14 @@ mod row;
 mod schema;
 pub mod tasks;
 
-use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::mpsc;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, params};
 
+pub use self::commit::Store;
 use self::tasks::Tasks;
-use crate::model::batch::{Batch, Reading, Stored};
+use crate::model::batch::Stored;
 use crate::model::plan::Record;
 use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueWork};
 use crate::model::task::Task;
@@ -29,36 +29,17 @@ use crate::model::worker::SlotId;
 
 /// The oldest SQLite without the WAL-reset corruption.
 const SQLITE_MIN: i32 = 3_051_003;
-/// Events kept; older ones are removed as new ones come.
-const EVENTS_KEPT: i64 = 10_000;
-/// Readings kept; older ones are removed as new ones come.
-const READINGS_KEPT: i64 = 500_000;
-/// Readings older than this are removed as new ones come, in milliseconds.
-const READINGS_AGE: i64 = 7 * 86_400_000;
-/// Old readings looked at for one new transaction: more than any transaction adds on average, so that the file stays bounded.
-const READINGS_SWEPT: i64 = 200;
 /// Statements kept ready: more than there are, or each would be read and planned again for every task.
 const STATEMENTS: usize = 128;
-/// Batches joined in one transaction at most.
-const GROUP_MAX: usize = 512;
-
-type Done = Box<dyn FnOnce(Result<Vec<QueueAnswer>, String>) + Send>;
-
 /// Told a pool's name, and what stands in its queue.
 pub type Changed = Box<dyn Fn(&str, QueueCounts) + Send>;
 
-/// What is done with the queues: given by whoever decides, done inside the transactions of this thread.
+/// What is done with the queues: given by whoever decides, done inside the writer's transactions.
 pub struct Queues {
     /// Does one piece of work.
     pub work: fn(&Tasks<'_>, &QueueWork, Now) -> rusqlite::Result<QueueAnswer>,
     /// Told what stands in a queue that changed, after the transaction and before its answers.
     pub changed: Changed,
-}
-
-/// A handle on the store's thread.
-#[derive(Clone)]
-pub struct Store {
-    work: mpsc::Sender<(Batch, Done)>,
 }
 
 impl Store {
@@ -81,16 +62,8 @@ impl Store {
         plan_once(&db).map_err(said)?;
         schema::migrate(&mut db).map_err(|e| format!("{}: {e}", path.display()))?;
         let stored = load(&db, boot).map_err(said)?;
-        let (work, inbox) = mpsc::channel();
-        std::thread::Builder::new().name("store".into()).spawn(move || run(db, &queues, &inbox)).map_err(|e| e.to_string())?;
-        Ok((Store { work }, stored))
-    }
-
-    /// Commit `batch`, then call `done` on the store's thread.
-    pub fn commit(&self, batch: Batch, done: impl FnOnce(Result<Vec<QueueAnswer>, String>) + Send + 'static) {
-        if let Err(mpsc::SendError((_, done))) = self.work.send((batch, Box::new(done))) {
-            done(Err("the store has ended".into()));
-        }
+        let store = Store::over(db, queues).map_err(|e| e.to_string())?;
+        Ok((store, stored))
     }
 }
 
@@ -105,104 +78,6 @@ fn private(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
     let file = std::fs::OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
     file.set_permissions(std::fs::Permissions::from_mode(0o600))
-}
-
-fn run(mut db: Connection, queues: &Queues, inbox: &mpsc::Receiver<(Batch, Done)>) {
-    while let Ok(first) = inbox.recv() {
-        let mut group = vec![first];
-        while group.len() < GROUP_MAX
-            && let Ok(next) = inbox.try_recv()
-        {
-            group.push(next);
-        }
-        match write(&mut db, queues, group.iter().map(|(batch, _)| batch)) {
-            Ok((answers, touched)) => {
-                tell(&db, queues, &touched);
-                group.into_iter().zip(answers).for_each(|((_, done), answers)| done(Ok(answers)));
-            }
-            Err(error) => group.into_iter().for_each(|(_, done)| done(Err(error.to_string()))),
-        }
-    }
-}
-
-/// Tell what stands in the queues that changed.
-fn tell(db: &Connection, queues: &Queues, touched: &BTreeSet<String>) {
-    for pool in touched {
-        match tasks::counts(db, pool) {
-            Ok(counts) => (queues.changed)(pool, counts),
-            Err(error) => tracing::warn!(pool, %error, "a queue cannot be counted"),
-        }
-    }
-}
-
-type Written = (Vec<Vec<QueueAnswer>>, BTreeSet<String>);
-
-fn write<'a>(db: &mut Connection, queues: &Queues, batches: impl Iterator<Item = &'a Batch>) -> rusqlite::Result<Written> {
-    let turn = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let tables = Tasks::new(&turn);
-    let mut answers = Vec::new();
-    for batch in batches {
-        one(&turn, batch)?;
-        answers.push(batch.queue.iter().map(|work| (queues.work)(&tables, work, batch.at)).collect::<rusqlite::Result<_>>()?);
-    }
-    let touched = tables.finish()?;
-    turn.commit()?;
-    Ok((answers, touched))
-}
-
-fn one(turn: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
-    for (slot, record) in &batch.slots {
-        match record {
-            Some(record) => turn.prepare_cached("INSERT OR REPLACE INTO slots VALUES (?1, ?2, ?3)")?.execute(params![
-                slot.pool,
-                slot.worker,
-                json(record)
-            ])?,
-            None => turn
-                .prepare_cached("DELETE FROM slots WHERE pool = ?1 AND worker = ?2")?
-                .execute(params![slot.pool, slot.worker])?,
-        };
-    }
-    for (name, pool) in &batch.pools {
-        match pool {
-            Some(pool) => {
-                turn.prepare_cached("INSERT OR REPLACE INTO pools VALUES (?1, ?2)")?.execute(params![name, json(pool)])?
-            }
-            None => turn.prepare_cached("DELETE FROM pools WHERE name = ?1")?.execute(params![name])?,
-        };
-    }
-    if let Some(catalogue) = &batch.catalogue {
-        turn.prepare_cached("INSERT OR REPLACE INTO meta VALUES ('catalogue', ?1)")?.execute(params![catalogue])?;
-    }
-    for event in &batch.events {
-        // The name says which end, start or change it tells of: told once, however often it is handed in.
-        turn.prepare_cached("INSERT OR IGNORE INTO events (name, body) VALUES (?1, ?2)")?
-            .execute(params![event.metadata.name, json(event)])?;
-    }
-    if !batch.events.is_empty() {
-        turn.prepare_cached("DELETE FROM events WHERE serial <= (SELECT max(serial) FROM events) - ?1")?
-            .execute(params![EVENTS_KEPT])?;
-    }
-    policies::write(turn, batch)?;
-    keep(turn, &batch.readings)
-}
-
-/// Add readings, and remove some of those that are too many or too old.
-fn keep(turn: &Transaction<'_>, readings: &[Reading]) -> rusqlite::Result<()> {
-    let Some(newest) = readings.iter().map(|reading| reading.at.0).max() else { return Ok(()) };
-    for reading in readings {
-        turn.prepare_cached("INSERT INTO readings (pool, \"trigger\", at_ms, value) VALUES (?1, ?2, ?3, ?4)")?
-            .execute(params![reading.pool, reading.trigger, reading.at.0, reading.value])?;
-    }
-    turn.prepare_cached("DELETE FROM readings WHERE serial <= (SELECT max(serial) FROM readings) - ?1")?
-        .execute(params![READINGS_KEPT])?;
-    turn.prepare_cached("DELETE FROM readings WHERE at_ms < ?1 AND serial < (SELECT min(serial) FROM readings) + ?2")?
-        .execute(params![newest - READINGS_AGE, READINGS_SWEPT])?;
-    Ok(())
-}
-
-fn json(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).expect("rows are plain data with string keys")
 }
 
 fn load(db: &Connection, boot: &str) -> rusqlite::Result<Stored> {
@@ -281,7 +156,10 @@ fn rows<K, V: serde::de::DeserializeOwned>(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
+    use crate::model::batch::{Batch, Reading};
     use crate::model::time::Moment;
 
     fn commit(store: &Store, batch: Batch) -> Result<Vec<QueueAnswer>, String> {

@@ -5,7 +5,7 @@
 use rusqlite::{Connection, Transaction, params};
 use serde::Deserialize;
 
-use super::json;
+use super::commit::json;
 use super::read::Reader;
 use crate::model::batch::Batch;
 use crate::model::limits::LimitChange;

@@ -66,6 +66,10 @@ fn resources() -> Vec<Resource> {
     all.push(fixed(GROUP, "resourcepolicies/document", "ResourcePolicy", (false, &["get", "update"])));
     all.push(fixed(GROUP, "resourcepolicies/status", "ResourcePolicy", (false, &["get"])));
     all.push(fixed(GROUP, "workerpools/revisions", "WorkerPool", (false, &["get"])));
+    all.push(Resource {
+        singular: "task",
+        ..fixed(GROUP, "tasks", "Task", (false, &["create", "delete", "get", "list", "watch"]))
+    });
     all.push(fixed(GROUP, "workers/log", "Worker", (false, &["get"])));
     all
 }

@@ -16,6 +16,8 @@ mod review;
 pub mod routes;
 mod splice;
 mod table;
+mod tasks;
 mod top;
 pub mod view;
 mod watch;
+mod watch_tasks;

@@ -16,6 +16,7 @@ use crate::model::status::{EventObject, PoolObject, WorkerObject};
 use crate::serve::refusal::{Refusal, nowhere};
 use crate::serve::wire::GROUP;
 use crate::serve::wire::NAMESPACE;
+use crate::serve::wire::tasks::TaskObject;
 
 /// The names of components begin so.
 const PREFIX: &str = "dev.weir.v1.";
@@ -44,6 +45,9 @@ pub async fn group(Path((group, version)): Path<(String, String)>) -> Result<Jso
             format!("/apis/{GROUP}/v1/workers"): {"get": list("Worker")},
             format!("/apis/{GROUP}/v1/workers/{{name}}"): {"get": operation("get", "Worker"), "delete": operation("delete", "Worker")},
             format!("/apis/{GROUP}/v1/events"): {"get": list("Event")},
+            format!("/apis/{GROUP}/v1/tasks"): documents("Task"),
+            // The patch is refused; kubectl looks there whether the server checks fields, and sends no task otherwise.
+            format!("/apis/{GROUP}/v1/tasks/{{id}}"): document("Task"),
         });
         json!({"openapi": "3.0.0", "info": info(), "paths": paths, "components": {"schemas": schemas("#/components/schemas/")}})
     })))
@@ -74,6 +78,7 @@ pub async fn old() -> Json<&'static Value> {
         let paths = json!({
             format!("/apis/{GROUP}/v1/workerpools"): post("WorkerPool"),
             format!("/apis/{GROUP}/v1/resourcepolicies"): post("ResourcePolicy"),
+            format!("/apis/{GROUP}/v1/tasks"): post("Task"),
         });
         json!({"swagger": "2.0", "info": info(), "paths": paths, "definitions": schemas("#/definitions/")})
     }))
@@ -120,6 +125,7 @@ fn schemas(root: &str) -> Value {
     add::<PolicyObject>("ResourcePolicy", root, &mut all);
     add::<WorkerObject>("Worker", root, &mut all);
     add::<EventObject>("Event", root, &mut all);
+    add::<TaskObject>("Task", root, &mut all);
     Value::Object(all)
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::edit::{self, Change, PatchKind};
 use super::read::{list, missing, one};
 use super::view::{Place, View};
-use super::{delete, discovery, openapi, review, top};
+use super::{delete, discovery, openapi, review, tasks, top};
 use crate::model::meta;
 use crate::model::status::Kind;
 use crate::serve::app::{App, Params, Query, kind_of, params, value};
@@ -52,6 +52,8 @@ pub fn router() -> Router<App> {
         .route("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", post(review::access))
         .route("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", post(review::rules))
         .route("/apis/authentication.k8s.io/v1/selfsubjectreviews", post(review::whoami))
+        .route("/apis/weir.dev/v1/tasks", get(tasks::list).post(tasks::create))
+        .route("/apis/weir.dev/v1/tasks/{id}", get(tasks::one).put(tasks::fixed).patch(tasks::fixed).delete(tasks::delete))
         .route("/apis/weir.dev/v1/{plural}", get(our_list).post(create))
         .route("/apis/weir.dev/v1/{plural}/{name}", object)
 }

@@ -77,17 +77,22 @@ pub fn metadata_of(rendered: &Value) -> Value {
 
 /// A table without rows.
 pub fn table(view: View, version: &str) -> Value {
-    json!({
-        "apiVersion": "meta.k8s.io/v1", "kind": "Table", "metadata": {"resourceVersion": version},
-        "columnDefinitions": columns(view), "rows": [],
-    })
-}
-
-fn columns(view: View) -> Vec<Value> {
     let (all, narrow): (Vec<String>, usize) = match view {
         View::Pod => (pods::HEADS.0.iter().chain(&pods::HEADS.1).map(|head| (*head).to_owned()).collect(), pods::HEADS.0.len()),
         View::Plain(_) | View::Event { .. } => (heads(view.kind(), true), heads(view.kind(), false).len()),
     };
+    headed((all, narrow), version)
+}
+
+/// A table of these columns without rows; those after so many are for who wants it wide.
+pub fn headed((all, narrow): (Vec<String>, usize), version: &str) -> Value {
+    json!({
+        "apiVersion": "meta.k8s.io/v1", "kind": "Table", "metadata": {"resourceVersion": version},
+        "columnDefinitions": columns(all, narrow), "rows": [],
+    })
+}
+
+fn columns(all: Vec<String>, narrow: usize) -> Vec<Value> {
     let column = |(n, name): (usize, String)| {
         let format = if name == "NAME" { "name" } else { "" };
         json!({"name": name, "type": "string", "format": format, "description": "", "priority": usize::from(n >= narrow)})
@@ -102,6 +107,11 @@ pub fn row_of(view: View, object: &Object, rendered: &Value, (include, now): (In
         View::Pod => pods::row(&ours, now),
         View::Plain(_) | View::Event { .. } => row(view.kind(), true, &ours, now),
     };
+    with_cells(&cells, rendered, include)
+}
+
+/// A row, with as much of its object as is wanted.
+pub fn with_cells(cells: &[String], rendered: &Value, include: Include) -> Value {
     match include {
         Include::None => json!({"cells": cells}),
         Include::Metadata => json!({"cells": cells, "object": metadata_of(rendered)}),

@@ -25,7 +25,7 @@ use crate::serve::refusal::Refusal;
 use crate::serve::wire::{Status, WatchEvent};
 
 /// A quiet watcher that wants bookmarks gets one this often.
-const BOOKMARK: Duration = Duration::from_secs(60);
+pub(super) const BOOKMARK: Duration = Duration::from_secs(60);
 
 /// Longest watch, in seconds: whoever wants more begins anew from where it was.
 const WATCH_SECONDS_MAX: u64 = 7 * 86_400;
@@ -65,8 +65,7 @@ pub fn watch(app: &App, place: Place, filter: Filter, (shape, query): (Shape, &Q
     if seen == from || !place.is_there() {
         objects.clear();
     }
-    let ends = number(query, "timeoutSeconds")?.filter(|seconds| *seconds > 0);
-    let ends = ends.map(|seconds| Instant::now() + Duration::from_secs(seconds.min(WATCH_SECONDS_MAX)));
+    let ends = ends(query)?;
     let bookmarks = flag(query, "allowWatchBookmarks")?;
     let (ready, known) = (VecDeque::new(), BTreeSet::new());
     let mut watcher = Watcher {
@@ -92,6 +91,12 @@ pub fn watch(app: &App, place: Place, filter: Filter, (shape, query): (Shape, &Q
     let stream = unfold(watcher, |mut watcher| async move { watcher.next().await.map(|bytes| (bytes, watcher)) });
     let body = Body::from_stream(stream.map(Ok::<Bytes, std::convert::Infallible>));
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// When a watch is to end.
+pub(super) fn ends(query: &Query) -> Result<Option<Instant>, Refusal> {
+    let seconds = number(query, "timeoutSeconds")?.filter(|seconds| *seconds > 0);
+    Ok(seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds.min(WATCH_SECONDS_MAX))))
 }
 
 /// What woke a watcher.
@@ -218,14 +223,14 @@ impl Watcher {
 }
 
 /// Done at that moment; never when there is none.
-async fn at(moment: Option<Instant>) {
+pub(super) async fn at(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment).await,
         None => std::future::pending().await,
     }
 }
 
-fn line(verb: &str, object: Value) -> Bytes {
+pub(super) fn line(verb: &str, object: Value) -> Bytes {
     let mut line = serde_json::to_vec(&WatchEvent { verb: verb.into(), object }).unwrap_or_default();
     line.push(b'\n');
     line.into()

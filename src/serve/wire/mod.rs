@@ -9,6 +9,7 @@ pub mod fields;
 pub mod mcp;
 pub mod policy_columns;
 pub mod revisions;
+pub mod task_columns;
 pub mod tasks;
 pub mod usage;
 

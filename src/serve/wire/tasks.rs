@@ -2,10 +2,12 @@
 //!
 //! Plain data that server and client share. A token is only in the answer to whoever leased the task.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::model::task::Task;
+use crate::model::status::{API_VERSION, Meta};
+use crate::model::task::{End, NewTask, Task, TaskState};
 use crate::model::time::{Span, Wall};
 
 /// Most tasks in one submit.
@@ -49,6 +51,130 @@ impl TaskList {
     /// A list.
     pub fn new(items: Vec<TaskView>) -> TaskList {
         TaskList { kind: "TaskList".into(), items }
+    }
+}
+
+/// A task as an object of Kubernetes' shape.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TaskObject {
+    /// `weir.dev/v1`
+    pub api_version: String,
+    /// `Task`
+    pub kind: String,
+    /// Its number is its name.
+    pub metadata: Meta,
+    /// What was asked for.
+    pub spec: TaskSpec,
+    /// How it stands.
+    pub status: TaskStatus,
+}
+
+/// What was asked for with a task.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TaskSpec {
+    /// The pool whose queue it is in.
+    pub pool: String,
+    /// The task.
+    #[serde(flatten)]
+    pub task: NewTask,
+}
+
+/// How a task stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TaskStatus {
+    /// Where it is in its life.
+    pub state: TaskState,
+    /// Its place among those that wait, 1 being the next. Absent: it cannot be taken now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<u64>,
+    /// How long it will wait, as far as the last tasks tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimated_wait: Option<Span>,
+    /// The worker that has it, or that it waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
+    /// Attempts begun that count.
+    pub attempt: u32,
+    /// How often it was leased.
+    pub epoch: u64,
+    /// Not to be leased before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Wall>,
+    /// If nobody has taken it by then, it expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Wall>,
+    /// When the present or last attempt began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started: Option<Wall>,
+    /// When it came to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished: Option<Wall>,
+    /// Its worker has been told to stop it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cancelling: bool,
+    /// What the holder last said of its progress.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub progress: String,
+    /// How the last attempt ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<End>,
+    /// What it gave back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<Value>,
+    /// Where it came from: a submit, `schedule/<name>`, `webhook/<index>`.
+    pub source: String,
+}
+
+impl From<TaskView> for TaskObject {
+    fn from(view: TaskView) -> TaskObject {
+        let TaskView { task, position, estimated_wait, .. } = view;
+        let labels = [("weir.dev/pool", Some(task.pool.clone())), ("weir.dev/worker", task.worker.clone())];
+        let labels = labels.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+        // One that was taken back is another object to whoever waits until the one that they deleted is gone.
+        let over = if task.state == TaskState::Cancelled { "-cancelled" } else { "" };
+        let metadata = Meta {
+            name: task.id.to_string(),
+            uid: format!("task-{}{over}", task.id),
+            generation: 1,
+            creation_timestamp: task.created,
+            labels,
+            ..Meta::default()
+        };
+        let spec = TaskSpec {
+            pool: task.pool,
+            task: NewTask {
+                payload: task.payload,
+                priority: task.priority,
+                key: task.key,
+                idempotency_key: task.idempotency_key,
+                ttl: Some(task.ttl),
+                timeout: Some(task.timeout),
+                max_attempts: Some(task.max_attempts),
+                hold: task.state == TaskState::Held,
+                ..NewTask::default()
+            },
+        };
+        let status = TaskStatus {
+            state: task.state,
+            position,
+            estimated_wait,
+            worker: task.worker,
+            attempt: task.attempt,
+            epoch: task.epoch,
+            not_before: task.not_before,
+            expires: task.expires,
+            started: task.started,
+            finished: task.finished,
+            cancelling: task.cancelling,
+            progress: task.progress,
+            end: task.end,
+            result: task.result,
+            source: task.source,
+        };
+        TaskObject { api_version: API_VERSION.into(), kind: "Task".into(), metadata, spec, status }
     }
 }
 

@@ -5,7 +5,7 @@
 //! request has a place for them.
 
 mod args;
-mod outside;
+pub mod outside;
 mod pace;
 pub mod plan;
 mod tools;

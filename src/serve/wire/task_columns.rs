@@ -2,10 +2,10 @@
 //!
 //! Pure: the time is an argument. Text of a task is not made harmless here: that is for whoever prints it.
 
-use super::time::age;
+use super::age::age;
+use super::tasks::TaskView;
 use crate::model::task::{EndReason, Task, TaskState};
 use crate::model::time::{Span, Wall};
-use crate::serve::wire::tasks::TaskView;
 
 /// Characters of a payload that a table shows.
 const SHOWN: usize = 60;

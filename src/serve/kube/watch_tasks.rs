@@ -1,0 +1,228 @@
+//! Watches of tasks: the queue is looked at again when any task has changed, and what is different is told.
+//!
+//! No change of a task is kept for watchers, so one that comes back from an older version is told of every task that it wants
+//! as it is now. Of a crowd of changes that come close together a watcher sees what they left. Where there are more tasks than
+//! a list holds, one that leaves it is followed to its end and then forgotten.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
+use futures_util::stream::unfold;
+use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, watch as number};
+use tokio::time::Instant;
+
+use super::table::{Shape, metadata_of};
+use super::tasks::{Shown, Wanted, table};
+use super::watch::{BOOKMARK, at, ends, line};
+use crate::model::status::API_VERSION;
+use crate::model::time::Span;
+use crate::serve::app::{App, Query, flag, number as asked, until_true};
+use crate::serve::refusal::Refusal;
+use crate::serve::wire::tasks::TaskView;
+
+/// The queue is looked at no more often than this; and no more than a tenth of the time.
+const PACE: Duration = Duration::from_millis(50);
+
+struct Watcher {
+    app: App,
+    wanted: Wanted,
+    shape: Shape,
+    changes: number::Receiver<u64>,
+    ready: VecDeque<Bytes>,
+    known: BTreeMap<u64, Known>,
+    /// Not to look again before.
+    rests: Instant,
+    headed: bool,
+    bookmarks: bool,
+    ends: Option<Instant>,
+    over: bool,
+    _slot: OwnedSemaphorePermit,
+}
+
+/// What a watcher was told of a task: enough to see a change, and to tell of its end.
+struct Known {
+    /// All but its place, which changes with every other one's.
+    told: Value,
+    view: TaskView,
+}
+
+impl Known {
+    fn of(shown: &Shown) -> Known {
+        let TaskView { task, .. } = &shown.view;
+        // Large things that do not change are not kept.
+        let task = crate::model::task::Task { payload: Value::Null, result: None, ..task.clone() };
+        let view = TaskView { task, ..TaskView::default() };
+        Known { told: json!(view), view }
+    }
+}
+
+/// Watch from the query's version on; without one, all that is there comes first.
+///
+/// # Errors
+/// 400, 429 when too many watch, 500 when the queue cannot be read.
+pub async fn watch(app: &App, wanted: Wanted, (shape, query): (Shape, &Query)) -> Result<Response, Refusal> {
+    let slot = app.stream_slot()?;
+    let mut changes = app.handle.task_changes();
+    let now = *changes.borrow_and_update();
+    let (from, initial) = (asked(query, "resourceVersion")?.unwrap_or(0), flag(query, "sendInitialEvents")?);
+    let bookmarks = flag(query, "allowWatchBookmarks")?;
+    let mut watcher = Watcher {
+        app: app.clone(),
+        wanted,
+        shape,
+        changes,
+        ready: VecDeque::new(),
+        known: BTreeMap::new(),
+        rests: Instant::now(),
+        headed: false,
+        bookmarks,
+        ends: ends(query)?,
+        over: false,
+        _slot: slot,
+    };
+    let (shown, _) = watcher.wanted.look(app, now).await?;
+    for one in shown {
+        watcher.known.insert(one.view.task.id, Known::of(&one));
+        if from == 0 || initial {
+            watcher.tell("ADDED", one);
+        } else if from != now {
+            watcher.tell("MODIFIED", one);
+        }
+    }
+    if initial && bookmarks {
+        watcher.bookmark(true);
+    }
+    let stream = unfold(watcher, |mut watcher| async move { watcher.next().await.map(|bytes| (bytes, watcher)) });
+    let body = Body::from_stream(stream.map(Ok::<Bytes, std::convert::Infallible>));
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+impl Watcher {
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(line) = self.ready.pop_front() {
+                return Some(line);
+            }
+            if self.over {
+                return None;
+            }
+            let (rests, bookmarks, over, ending) = (self.rests, self.bookmarks, self.ends, self.app.ending.clone());
+            tokio::select! {
+                changed = changed(&mut self.changes, rests) => match changed {
+                    true => self.look().await,
+                    false => return None,
+                },
+                () = until_true(ending) => return None,
+                () = tokio::time::sleep(BOOKMARK), if bookmarks => self.bookmark(false),
+                () = at(over) => {
+                    if bookmarks {
+                        self.bookmark(false);
+                    }
+                    self.over = true;
+                }
+            }
+        }
+    }
+
+    async fn look(&mut self) {
+        let begun = Instant::now();
+        let number = *self.changes.borrow_and_update();
+        match self.wanted.look(&self.app, number).await {
+            Ok((shown, more)) => self.compare(shown, more, number).await,
+            Err(refusal) => {
+                self.over = true;
+                self.ready.push_back(line("ERROR", json!(refusal.status())));
+            }
+        }
+        let now = Instant::now();
+        self.rests = now + PACE.max((now - begun) * 10);
+    }
+
+    /// Tell what is different from what was told.
+    async fn compare(&mut self, shown: Vec<Shown>, more: bool, number: u64) {
+        let there: BTreeSet<u64> = shown.iter().map(|one| one.view.task.id).collect();
+        for one in shown {
+            self.now(one);
+        }
+        let gone: Vec<u64> = self.known.keys().filter(|id| !there.contains(id)).copied().collect();
+        for id in gone {
+            let Some(known) = self.known.remove(&id) else { continue };
+            let moved = more && !known.view.task.state.is_final();
+            let found = if moved { self.app.handle.task(id).await.ok() } else { None };
+            match found {
+                // Only crowded out of the list.
+                Some(task) if self.wanted.wants(&task.task, number) => {
+                    self.known.insert(id, known);
+                    self.now(Shown::new(task.into(), number));
+                }
+                Some(task) => self.tell("DELETED", Shown::new(task.into(), number)),
+                None if more => {}
+                None => self.tell("DELETED", Shown::new(known.view, number)),
+            }
+        }
+    }
+
+    /// A task as it is now.
+    fn now(&mut self, one: Shown) {
+        let (id, known) = (one.view.task.id, Known::of(&one));
+        let before = self.known.insert(id, known);
+        let Some(before) = before else { return self.tell("ADDED", one) };
+        if self.known.get(&id).is_some_and(|now| now.told == before.told) {
+            return;
+        }
+        let number = one.object.pointer("/metadata/resourceVersion").and_then(Value::as_str).and_then(|text| text.parse().ok());
+        let old = Shown::new(before.view, number.unwrap_or_default());
+        if old.object.pointer("/metadata/uid") == one.object.pointer("/metadata/uid") {
+            return self.tell("MODIFIED", one);
+        }
+        // For whoever deleted it and waits until it is gone.
+        self.tell("DELETED", old);
+        self.tell("ADDED", one);
+    }
+
+    fn tell(&mut self, verb: &'static str, one: Shown) {
+        let object = match self.shape {
+            Shape::Whole => one.object,
+            Shape::Metadata => metadata_of(&one.object),
+            Shape::Table(include) => {
+                let mut all = table("");
+                if std::mem::replace(&mut self.headed, true) {
+                    all["columnDefinitions"] = Value::Null;
+                }
+                all["rows"] = json!([one.row(include, self.app.handle.later(Span::default()))]);
+                all
+            }
+        };
+        self.ready.push_back(line(verb, object));
+    }
+
+    fn bookmark(&mut self, initial: bool) {
+        let mut metadata = json!({"resourceVersion": self.changes.borrow().to_string()});
+        if initial {
+            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let object = match self.shape {
+            Shape::Table(_) => {
+                let mut all = table("");
+                all["rows"] = json!([{"cells": [], "object": {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}}]);
+                all
+            }
+            Shape::Whole | Shape::Metadata => json!({"kind": "Task", "apiVersion": API_VERSION, "metadata": metadata}),
+        };
+        self.ready.push_back(line("BOOKMARK", object));
+    }
+}
+
+/// When there is something to look for and it is time to: true; false when nobody tells any more.
+async fn changed(changes: &mut number::Receiver<u64>, rests: Instant) -> bool {
+    let told = changes.changed().await.is_ok();
+    // Seen when it is looked for: this may be given up for a bookmark while it rests. What is told meanwhile is looked for together.
+    changes.mark_changed();
+    tokio::time::sleep_until(rests).await;
+    told
+}
