@@ -5,7 +5,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something fails")]
 
+#[path = "tasks/pressed.rs"]
+mod pressed;
 mod served;
+#[path = "tasks/waits.rs"]
+mod waits;
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -294,22 +298,6 @@ fn a_task_is_taken_back_let_go_and_tried_again() {
     assert_eq!((&cancelled["state"], &cancelled["cancelling"]), (&json!("Leased"), &json!(true)));
     assert_eq!(on_lease(&world, &leased["token"], "heartbeat", &json!({})).1["cancelling"], true);
     assert_eq!(on_lease(&world, &leased["token"], "fail", &json!({})).1["task"]["state"], "Cancelled");
-}
-
-#[test]
-fn a_queue_rests_and_goes_on() {
-    let world = world();
-    submit(&world, "takes", &json!({}));
-    let queue = |verb: &str, body: &Value| ask(&world, &format!("POST /v1/pools/takes/queue/{verb}"), body).0;
-    assert_eq!(queue("pause", &json!({"for": "1h", "until": "2030-01-01T00:00:00Z"})), 400);
-    assert_eq!(queue("pause", &json!({"for": "1h", "reason": "limit"})), 200);
-    assert!(ask(&world, "GET /v1/pools/takes/capacity", &Value::Null).1["pausedUntil"].is_string());
-    assert_eq!(lease(&world), Value::Null);
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| ask(&world, "POST /v1/pools/takes/lease", &wish("30s")).1["task"].clone());
-        assert_eq!(queue("resume", &Value::Null), 200);
-        assert!(waiting.join().unwrap()["token"].is_string(), "a resume wakes who waits");
-    });
 }
 
 #[test]

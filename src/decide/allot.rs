@@ -4,7 +4,7 @@
 //! taken, or a burst of starts would pass one after the other. What is asked for by name and cannot be read holds starts too:
 //! nobody looked whether there is room.
 
-use crate::model::host::{Known, Look, Room};
+use crate::model::host::{Expected, Known, Look, Room};
 use crate::model::quantity::{Cpu, Memory};
 use crate::model::scale::{Headroom, Pressure};
 use crate::model::time::Span;
@@ -12,7 +12,7 @@ use crate::model::time::Span;
 /// How long a worker's memory is expected to grow after its start.
 pub const RESIDENT_AFTER: Span = Span::secs(30);
 /// What a worker is expected to use of which nothing is known.
-pub const EXPECTED: Memory = Memory(64 << 20);
+pub const EXPECTED: Expected = Expected { memory: Memory(64 << 20), how: "nothing is known of its workers" };
 /// When a machine without room is looked at again.
 pub const LOOK_AGAIN: Span = Span::secs(2);
 
@@ -59,7 +59,7 @@ fn memory(least: Memory, look: &Look) -> Option<Room> {
         Err(why) => return Some(Room { starts: 0, why: format!("the available memory is not known: {why}") }),
     };
     let left = available.0.saturating_sub(look.reserved.0).saturating_sub(least.0);
-    let starts = u32::try_from(left / look.expected.0.max(1)).unwrap_or(u32::MAX);
+    let starts = u32::try_from(left / look.expected.memory.0.max(1)).unwrap_or(u32::MAX);
     let why = format!(
         "{available} of memory is available, {} of it for workers just started; headroom asks for {least}, a worker for {}",
         look.reserved, look.expected
@@ -77,7 +77,8 @@ mod tests {
         let pressure = Pressures { cpu: Ok(50.0), memory: Ok(1.0), io: Err("no /proc/pressure".into()) };
         let sample = Sample { at: Moment(0), idle: Ok(Cpu(1500)), memory: Ok(Memory(available << 20)), pressure };
         let disk = Some(Ok(Memory(1 << 30)));
-        Look { sample, disk, expected: Memory(100 << 20), reserved: Memory(reserved << 20), budget: None }
+        let expected = Expected { memory: Memory(100 << 20), how: "its limit" };
+        Look { sample, disk, expected, reserved: Memory(reserved << 20), budget: None }
     }
 
     fn starts(headroom: Headroom, look: &Look) -> u32 {

@@ -4,26 +4,34 @@
 //! use, and the policy then raises the limit for it. "Bigger" is what is left when workers need more than was expected of them:
 //! then fewer fit. Neither stops a worker that runs.
 
-use crate::model::host::Budget;
+use crate::model::host::{Budget, Expected};
 use crate::model::policy_plan::PoolSize;
 use crate::model::quantity::Memory;
 
 /// What a worker takes: what is expected of one, or, where those that have processes, the stopping ones too, use more, their
 /// average.
-pub fn each(expected: Memory, used: Option<Memory>, populated: u32) -> Memory {
+pub fn each(expected: Expected, used: Option<Memory>, populated: u32) -> Expected {
     let average = used.map_or(0, |used| used.0.checked_div(u64::from(populated)).unwrap_or(0));
-    Memory(expected.0.max(average).max(1))
+    if average > expected.memory.0 {
+        return Expected { memory: Memory(average), how: "what those that run use on average" };
+    }
+    Expected { memory: expected.memory.max(Memory(1)), ..expected }
 }
 
 /// How many workers fit in what the pool may be given.
 pub fn most(budget: &Budget) -> u32 {
-    u32::try_from(budget.memory.0 / budget.each.0.max(1)).unwrap_or(u32::MAX)
+    u32::try_from(budget.memory.0 / budget.each.memory.0.max(1)).unwrap_or(u32::MAX)
 }
 
 /// Why no more fit, in words.
 pub fn why(budget: &Budget) -> String {
     let Budget { policy, memory, each, whose } = budget;
-    format!("policy/{policy} may give the pool {}, {whose}, and a worker takes {}", rough(memory.0), rough(each.0))
+    format!(
+        "policy/{policy} may give the pool {}, {whose}, and a worker takes {} ({})",
+        rough(memory.0),
+        rough(each.memory.0),
+        each.how
+    )
 }
 
 /// What the workers that are wanted take together, in bytes.
@@ -54,7 +62,12 @@ mod tests {
     use super::*;
 
     fn budget(memory: u64, each: u64) -> Budget {
-        Budget { policy: "web".into(), memory: Memory(memory << 20), each: Memory(each << 20), whose: "its bound".into() }
+        let each = expected(Memory(each << 20));
+        Budget { policy: "web".into(), memory: Memory(memory << 20), each, whose: "its bound".into() }
+    }
+
+    fn expected(memory: Memory) -> Expected {
+        Expected { memory, how: "its limit" }
     }
 
     #[test]
@@ -62,18 +75,20 @@ mod tests {
         for (memory, each, expected) in [(4096, 1024, 4), (4095, 1024, 3), (1, 1024, 0), (0, 1, 0)] {
             assert_eq!(most(&budget(memory, each)), expected, "{memory} {each}");
         }
-        assert_eq!(most(&Budget { each: Memory(0), ..budget(1 << 40, 0) }), u32::MAX, "nothing panics");
-        assert_eq!(why(&budget(4096, 1024)), "policy/web may give the pool 4Gi, its bound, and a worker takes 1Gi");
+        assert_eq!(most(&budget(1 << 40, 0)), u32::MAX, "nothing panics");
+        assert_eq!(why(&budget(4096, 1024)), "policy/web may give the pool 4Gi, its bound, and a worker takes 1Gi (its limit)");
     }
 
     #[test]
     fn a_worker_takes_what_is_expected_or_what_others_use() {
         let mib = |n: u64| Memory(n << 20);
-        assert_eq!(each(mib(64), None, 3), mib(64));
-        assert_eq!(each(mib(64), Some(mib(900)), 3), mib(300));
-        assert_eq!(each(mib(64), Some(mib(90)), 3), mib(64));
-        assert_eq!(each(mib(64), Some(mib(90)), 0), mib(64), "none runs: what is used is nobody's");
-        assert_eq!(each(Memory(0), None, 0), Memory(1));
+        let takes = |expects, used, populated| each(expected(expects), used, populated);
+        assert_eq!(takes(mib(64), None, 3), expected(mib(64)));
+        let average = Expected { memory: mib(300), how: "what those that run use on average" };
+        assert_eq!(takes(mib(64), Some(mib(900)), 3), average);
+        assert_eq!(takes(mib(64), Some(mib(90)), 3), expected(mib(64)));
+        assert_eq!(takes(mib(64), Some(mib(90)), 0).memory, mib(64), "none runs: what is used is nobody's");
+        assert_eq!(takes(Memory(0), None, 0).memory, Memory(1));
     }
 
     #[test]

@@ -197,11 +197,12 @@ fn starts(observation: &Observation<'_>, plan: &mut Plan, (names, demand): (&wor
     }
 }
 
-/// How many workers there is work for: where each run is for one task, as many as there are tasks.
+/// How many workers there is work for: where each run is for one task, as many as there are tasks that may be begun.
 fn work_for(observation: &Observation<'_>, now: Now) -> usize {
     let counts = observation.queues.get(&observation.pool.name);
     match counts {
         _ if !observation.pool.per_task() => usize::MAX,
+        _ if observation.squeeze.is_some() => 0,
         Some(counts) if !counts.paused(now.wall) => usize::try_from(counts.ready).unwrap_or(usize::MAX),
         Some(_) | None => 0,
     }

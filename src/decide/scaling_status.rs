@@ -4,10 +4,11 @@
 
 use super::demand::Demand;
 use super::workers::Assignment;
+use crate::model::host::Squeeze;
 use crate::model::plan::PoolFacts;
 use crate::model::reading::shown;
 use crate::model::scaling::{Clamp, Explanation, SignalState};
-use crate::model::status::{Backlog, EventType, PoolStatus, Truth};
+use crate::model::status::{Backlog, EventType, MEMORY_PRESSED, PoolStatus, Truth};
 
 /// A condition before it is dated: its kind, whether it holds, a word and a sentence.
 pub type Said = (&'static str, Truth, &'static str, String);
@@ -54,6 +55,28 @@ pub fn conditions(pool: &PoolFacts, demand: &Demand) -> Vec<Said> {
     all
 }
 
+/// Memory is short, and no more can be given. Said of a pool of a fixed size too.
+pub fn pressed(squeeze: Option<&Squeeze>) -> Option<Said> {
+    let Squeeze { draining, why } = squeeze?;
+    let reason = if *draining { "Draining" } else { "AdmissionStopped" };
+    Some((MEMORY_PRESSED, Truth::True, reason, why.clone()))
+}
+
+/// What to tell of a shortage of memory that begins, gets worse or ends.
+fn shortage(before: &PoolStatus, after: &PoolStatus) -> Option<(EventType, &'static str, String)> {
+    let of = |status: &'_ PoolStatus| status.conditions.iter().find(|condition| condition.kind == MEMORY_PRESSED).cloned();
+    match (of(before), of(after)) {
+        (Some(before), Some(after)) if before.reason == after.reason => None,
+        (_, Some(after)) => Some((EventType::Warning, "MemoryPressed", after.message)),
+        (Some(_), None) => Some((
+            EventType::Normal,
+            "MemoryRelieved",
+            "its memory is not short any more: it takes tasks and workers again".into(),
+        )),
+        (None, None) => None,
+    }
+}
+
 /// Whether there are numbers to scale on.
 fn active(why: &Explanation) -> Said {
     let bad = why.signals.iter().find(|signal| signal.state != SignalState::Fresh);
@@ -71,7 +94,14 @@ fn able(why: &Explanation, demand: &Demand) -> Said {
     let holds = |clamp: &&Clamp| {
         matches!(
             clamp.name.as_str(),
-            "paused" | "scaleUp.cooldown" | "scaleDown.cooldown" | "stabilizationWindow" | "quota" | "headroom" | "poolBudget"
+            "paused"
+                | "scaleUp.cooldown"
+                | "scaleDown.cooldown"
+                | "stabilizationWindow"
+                | "quota"
+                | "headroom"
+                | "poolBudget"
+                | "memoryPressure"
         )
     };
     match (why.clamps.iter().find(holds), &demand.gate) {
@@ -124,5 +154,6 @@ pub fn changes(before: &PoolStatus, after: &PoolStatus) -> Vec<(EventType, &'sta
         }
         (Some(_) | None, Some(_) | None) => {}
     }
+    told.extend(shortage(before, after));
     told
 }

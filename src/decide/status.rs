@@ -104,6 +104,7 @@ fn conditions(observation: &Observation<'_>, status: &PoolStatus, demand: &Deman
     let done = u32::try_from(done.count()).unwrap_or(u32::MAX);
     let mut all = vec![accepted(facts), ready(status, done), progressing(status, done), crash_loop(&looping)];
     all.extend(scaling_status::conditions(observation.pool, demand));
+    all.extend(scaling_status::pressed(observation.squeeze));
     if facts.ending == Some(Ending::Removed) {
         all.push(("Terminating", Truth::True, "SpecRemoved", format!("{} workers left to end", status.replicas)));
     }

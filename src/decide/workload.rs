@@ -4,16 +4,11 @@
 //! nothing is known: a guess from nothing would look like knowledge.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use crate::model::quantity::Memory;
 use crate::model::time::Span;
-use crate::model::workload::{Class, Figures, Needs, Recent};
-
-/// Fewer finished tasks than this let the wider class answer, if it knows more.
-const ENOUGH: usize = 10;
-/// Waiting tasks that are dealt one by one; those behind them wait as if each were like the last of these.
-const DEALT_MAX: usize = 10_000;
+use crate::model::workload::{Class, ENOUGH, Figures, Needs, Recent};
 
 /// A task that has a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,26 +41,51 @@ pub fn expected_memory(needs: &Needs, class: &Class) -> Option<Memory> {
     memory(needs, class).map(|figures| Memory(figures.p95))
 }
 
-/// How long a task waits that comes behind these. Nothing is known: none. No slot: nobody can say.
+/// What a new worker should be expected to use of which it is not known what it will do: the same of all tasks of its pool.
+pub fn expected_of_any(recent: &Recent) -> Option<Memory> {
+    figures(&recent.memory()).map(|figures| Memory(figures.p95))
+}
+
+/// How long each of these that wait will wait, in milliseconds, in their order, and then one that comes behind all of them.
+/// Nothing is known: none. No slot: nobody can say.
 ///
 /// A walk through what would happen if each task took the median of its class: whoever is free first takes the next. A running
 /// task is expected to go on as those did that ran as long already.
-pub fn wait(needs: &Needs, running: &[Running], ahead: &[Class], slots: usize) -> Option<Span> {
+pub fn starts(needs: &Needs, running: &[Running], waiting: &[Class], slots: usize) -> Option<Vec<u64>> {
     let slots = slots.max(running.len());
     let mut free: BinaryHeap<Reverse<u64>> = BinaryHeap::new();
     for task in running {
         free.push(Reverse(remaining(needs, task)?));
     }
-    free.extend((running.len()..slots.min(running.len() + ahead.len() + 1)).map(|_| Reverse(0)));
-    let mut longest = 0;
-    for class in ahead.iter().take(DEALT_MAX) {
+    free.extend((running.len()..slots.min(running.len() + waiting.len() + 1)).map(|_| Reverse(0)));
+    let mut medians: BTreeMap<&Class, u64> = BTreeMap::new();
+    let mut all = Vec::with_capacity(waiting.len() + 1);
+    for class in waiting {
+        let median = match medians.get(class) {
+            Some(median) => *median,
+            None => duration(needs, class)?.p50,
+        };
+        medians.insert(class, median);
         let Reverse(at) = free.pop()?;
-        longest = duration(needs, class)?.p50;
-        free.push(Reverse(at.saturating_add(longest)));
+        all.push(at);
+        free.push(Reverse(at.saturating_add(median)));
     }
-    let Reverse(first) = free.pop()?;
-    let rest = ahead.len().saturating_sub(DEALT_MAX) as u64 / slots.max(1) as u64;
-    Some(Span::millis(first.saturating_add(rest.saturating_mul(longest))))
+    let Reverse(behind) = free.pop()?;
+    all.push(behind);
+    Some(all)
+}
+
+/// How long the task at this place waits, 1 being the next, where it is known how long the first of them do. Those behind them
+/// wait as if what comes before them went on like that.
+pub fn at(starts: &[u64], position: u64) -> Option<Span> {
+    let place = position.saturating_sub(1);
+    let behind = starts.len().checked_sub(1)? as u64;
+    if let Some(start) = usize::try_from(place).ok().and_then(|place| starts.get(place)) {
+        return Some(Span::millis(*start));
+    }
+    let last = *starts.last()?;
+    let more = u128::from(last) * u128::from(place - behind) / u128::from(behind.max(1));
+    Some(Span::millis(last.saturating_add(u64::try_from(more).unwrap_or(u64::MAX))))
 }
 
 /// The median of what was left to those that ran as long already, in milliseconds. None did: it may end at any moment, zero.
@@ -76,7 +96,7 @@ fn remaining(needs: &Needs, task: &Running) -> Option<u64> {
     Some(figures(longer).map_or(0, |figures| figures.p50 - task.since.0))
 }
 
-/// The numbers of the nearest class that knows enough, or else of the widest.
+/// The numbers of the nearest class that knows [`ENOUGH`], or else of the widest.
 fn known(needs: &Needs, class: &Class, of: fn(&Recent) -> Vec<u64>) -> Vec<u64> {
     let mut widest = Vec::new();
     for recent in needs.nearest(class) {
@@ -160,7 +180,7 @@ mod tests {
     fn who_comes_first_is_dealt_first() {
         let needs = learnt(&[("short", "", 1000, 10), ("long", "", 60_000, 10)]);
         let (short, long) = (class("short", ""), class("long", ""));
-        let at = |running: &[Running], ahead: &[Class], slots| wait(&needs, running, ahead, slots).map(|span| span.0);
+        let at = |running: &[Running], ahead: &[Class], slots| starts(&needs, running, ahead, slots)?.pop();
         let run = |class: &Class, since| Running { class: class.clone(), since: Span::millis(since) };
         assert_eq!(at(&[], &[], 1), Some(0));
         assert_eq!(at(&[], &[], 0), None, "no slot, no answer");
@@ -169,7 +189,25 @@ mod tests {
         assert_eq!(at(&[run(&long, 90_000)], &[], 1), Some(0), "longer than any other: it may end at once");
         assert_eq!(at(&[run(&long, 0)], &[short.clone(), short.clone()], 2), Some(2000));
         assert_eq!(at(&[], &[long.clone(), short.clone(), short.clone()], 2), Some(2000));
-        assert_eq!(at(&[], &vec![short.clone(); 2 * DEALT_MAX], 10), Some(2_000_000));
-        assert_eq!(wait(&Needs::default(), &[], std::slice::from_ref(&short), 1), None, "nothing is known of it");
+        let all = starts(&needs, &[run(&long, 20_000)], &[short.clone(), long.clone(), short.clone()], 1);
+        assert_eq!(all, Some(vec![40_000, 41_000, 101_000, 102_000]), "each of them, and who comes behind");
+        assert_eq!(starts(&Needs::default(), &[], std::slice::from_ref(&short), 1), None, "nothing is known of it");
+    }
+
+    #[test]
+    fn those_that_were_not_looked_at_wait_as_if_it_went_on_like_that() {
+        let starts = [0, 0, 1000, 1000, 2000];
+        let waits: Vec<_> = [0, 1, 3, 5, 9, 401].map(|position| at(&starts, position).map(|span| span.0)).into();
+        assert_eq!(waits, [Some(0), Some(0), Some(1000), Some(2000), Some(4000), Some(200_000)]);
+        assert_eq!(at(&[], 1), None);
+        assert_eq!(at(&[u64::MAX], u64::MAX), Some(Span::millis(u64::MAX)), "nothing overflows");
+        assert_eq!(at(&[7], 1), Some(Span::millis(7)));
+    }
+
+    #[test]
+    fn a_task_is_of_where_it_came_from_and_of_what_its_key_begins_with() {
+        let class = |key| Class::of("submit", key);
+        assert_eq!(class(Some("fix:org/repo:12")), Class { class: "submit".into(), label: Some("fix:org/repo".into()) });
+        assert_eq!((class(Some("plain")).label, class(None).label), (None, None));
     }
 }

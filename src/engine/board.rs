@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::learnt::Learnt;
 use super::meters::Meters;
 use crate::model::policy_status::ForecastStatus;
 use crate::model::status::{Kind, Object};
@@ -46,13 +47,21 @@ pub struct Board {
     versions: watch::Sender<u64>,
     /// What was counted beside them.
     pub meters: Meters,
+    /// What tasks needed, and how long those wait that wait.
+    pub learnt: Learnt,
     /// What is expected of each policy's target, with the way there, which is too long for the object.
     forecasts: Mutex<BTreeMap<String, ForecastStatus>>,
 }
 
 impl Default for Board {
     fn default() -> Board {
-        Board { state: Mutex::default(), versions: watch::Sender::new(0), meters: Meters::default(), forecasts: Mutex::default() }
+        Board {
+            state: Mutex::default(),
+            versions: watch::Sender::new(0),
+            meters: Meters::default(),
+            learnt: Learnt::default(),
+            forecasts: Mutex::default(),
+        }
     }
 }
 
@@ -116,8 +125,10 @@ impl Board {
 
     /// Take an object away.
     pub fn remove(&self, kind: Kind, name: &str) -> bool {
-        if kind == Kind::Policy {
-            self.forecasts().remove(name);
+        match kind {
+            Kind::Policy => drop(self.forecasts().remove(name)),
+            Kind::Pool => self.learnt.forget(name),
+            Kind::Worker | Kind::Event => {}
         }
         let mut state = self.state();
         let Some(object) = state.objects.remove(&(kind, name.to_owned())) else { return false };

@@ -47,6 +47,12 @@ impl Handle {
         loop {
             changes.mark_unchanged();
             self.may_take(name, worker, run).yes()?;
+            if self.begins_nothing(name) {
+                tokio::select! {
+                    () = &mut end => return Ok(None),
+                    () = self.has_room(name) => continue,
+                }
+            }
             if let Some(task) = self.claim(name, worker, run).await? {
                 return Ok(Some(task));
             }
@@ -55,6 +61,17 @@ impl Handle {
                 changed = some_ready(&mut changes) => changed.map_err(|_| Denied::Ending)?,
             }
         }
+    }
+
+    /// No task of the pool is begun now, because its memory is short.
+    fn begins_nothing(&self, pool: &str) -> bool {
+        self.pool(pool, |pool| pool.status.begins_nothing()).unwrap_or(false)
+    }
+
+    /// Wait until tasks of the pool are begun again, or nothing is told of it any more.
+    async fn has_room(&self, pool: &str) {
+        let Ok(mut changes) = self.watch(Kind::Pool, 0) else { return };
+        while self.begins_nothing(pool) && matches!(changes.next().await, Some(Ok(_))) {}
     }
 
     /// Take the next task, if there is one. Whoever hangs up meanwhile has none.
@@ -145,7 +162,8 @@ impl Handle {
             )));
         }
         // The end of a task counts also when its worker is to take no more.
-        let next = next.filter(|(worker, run)| matches!(self.may_take(&token.pool, worker, *run), May::Yes));
+        let may = |worker: &str, run| matches!(self.may_take(&token.pool, worker, run), May::Yes);
+        let next = next.filter(|(worker, run)| may(worker, *run) && !self.begins_nothing(&token.pool));
         let next = next.map(|(worker, run)| Taker { worker, run, nonce: order::random_number() });
         let output = end.message.clone();
         let work = QueueWork::End { token, end, result, output, queue, next };

@@ -97,7 +97,7 @@ impl Meters {
     /// Count something that has happened.
     pub(super) fn count(&self, what: &Metered) {
         match what {
-            Metered::Attempt { pool, end, waited, ran } => {
+            Metered::Attempt { pool, end, waited, ran, .. } => {
                 self.attempts.get_or_create(&labels([("pool", pool), ("end", &format!("{end:?}"))])).inc();
                 self.waited.get_or_create(&labels([("pool", pool)])).observe(seconds(*waited));
                 self.ran.get_or_create(&labels([("pool", pool)])).observe(seconds(*ran));

@@ -15,6 +15,7 @@ mod hook_queue;
 pub mod hooks;
 pub mod host;
 mod keep;
+pub mod learnt;
 mod leasing;
 pub mod limits;
 mod line;

@@ -4,6 +4,7 @@
 //! dies in between finds its own intent. A policy whose document is gone leaves the limits as they are. Nothing here knows how
 //! limits are set.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -15,11 +16,11 @@ use super::policy_state::{Policy, PolicyTicket};
 use crate::decide::{joint, limits};
 use crate::model::batch::Batch;
 use crate::model::catalogue::ObjectKey;
-use crate::model::host::Budget;
+use crate::model::host::{Budget, Expected, Squeeze};
 use crate::model::limits::LimitOutcome;
 use crate::model::plan::{Happening, populated, running};
 use crate::model::policy::{Amounts, Mode, Resource, Target};
-use crate::model::policy_plan::{PolicyFacts, PolicyObservation, PolicyPlan, PoolSize, StoredPolicy};
+use crate::model::policy_plan::{PolicyFacts, PolicyObservation, PolicyPlan, PoolSize, Rung, StoredPolicy};
 use crate::model::policy_status::PolicyObject;
 use crate::model::quantity::Memory;
 use crate::model::reading::{Failure, Number};
@@ -54,6 +55,7 @@ impl<H: Host> Engine<H> {
         let created = |name: &str| self.policies.get(name).map(|policy| policy.stored.created).filter(|at| at.0 > 0);
         let mut all = super::catalogue::policies(&self.admission.catalogue);
         super::catalogue::rivals(&mut all, |name| created(name).unwrap_or(now.wall));
+        let (before, mut changed) = (self.target_pools(), false);
         for (name, facts) in all {
             let uid = self.host.uid();
             let policy = self.policies.entry(name.clone()).or_default();
@@ -63,8 +65,13 @@ impl<H: Host> Engine<H> {
             if policy.facts.as_deref() != Some(&facts) {
                 policy.facts = Some(Arc::new(facts));
                 policy.forecast_at = None;
+                changed = true;
                 self.queue.add(Key::Policy(name), now.mono);
             }
+        }
+        if changed {
+            // What its policy may give is part of a pool's size, also for one that was its target until now.
+            self.hint_pools(before, now);
         }
     }
 
@@ -204,9 +211,14 @@ impl<H: Host> Engine<H> {
         let pool = self.pools.get(name)?;
         pool.facts.as_ref()?.spec.scale.as_ref()?;
         let (wanted, running) = (pool.stored.status.desired_replicas, running(&pool.slots));
+        Some(PoolSize { wanted, running, each: self.each(name, policy)?.memory })
+    }
+
+    /// What a worker of a pool takes.
+    fn each(&self, name: &str, policy: &Policy) -> Option<Expected> {
         let looked = policy.look.as_ref().and_then(|look| look.as_ref().ok()).or(policy.watching.last.as_ref());
         let used = looked.and_then(|look| look.working.clone().ok());
-        Some(PoolSize { wanted, running, each: joint::each(self.expected(name), used, populated(&pool.slots)) })
+        Some(joint::each(self.expected(name), used, populated(&self.pools.get(name)?.slots)))
     }
 
     /// The memory that the policy on this pool may give it. One that does not move limits gives what it gave.
@@ -224,8 +236,27 @@ impl<H: Host> Engine<H> {
             self.left_by_host(name).filter(|_| moves).map(|left| (left.max(held.unwrap_or_default()), "what the host has left"));
         let still = held.filter(|_| !moves).map(|held| (held, "its limit now"));
         let (memory, whose) = bound.into_iter().chain(left).chain(still).min_by_key(|(memory, _)| *memory)?;
-        let each = self.size(pool, self.policies.get(name)?)?.each;
+        let each = self.each(pool, self.policies.get(name)?)?;
         Some(Budget { policy: name.clone(), memory, each, whose: whose.into() })
+    }
+
+    /// How the policy on this pool holds it back, because memory is short and no more can be given.
+    pub(super) fn squeeze(&self, pool: &str) -> Option<Squeeze> {
+        let on = |facts: &PolicyFacts| facts.spec.target.pool.as_deref() == Some(pool) && facts.spec.mode != Mode::Disabled;
+        let (name, _, stored) = self.at_work().find(|(_, facts, _)| on(facts))?;
+        limits::squeeze(name, &stored.shortage)
+    }
+
+    /// Every pool that a policy has as its target.
+    fn target_pools(&self) -> BTreeSet<String> {
+        let targets = self.policies.values().filter_map(|policy| policy.facts.as_ref()?.spec.target.pool.as_ref());
+        targets.filter(|pool| self.pools.contains_key(*pool)).cloned().collect()
+    }
+
+    /// Look at these pools and at every one that a policy has as its target: what one policy is given is not there for the others.
+    fn hint_pools(&mut self, mut pools: BTreeSet<String>, now: Now) {
+        pools.extend(self.target_pools());
+        pools.into_iter().for_each(|pool| self.queue.add(Key::Pool(pool), now.mono));
     }
 
     /// The memory that this policy may give, where a reserve is to be kept.
@@ -275,7 +306,11 @@ impl<H: Host> Engine<H> {
         if policy.stored != plan.stored || gone || !batch.policies.is_empty() {
             batch.policies = vec![(name.to_owned(), (!gone).then(|| plan.stored.clone()))];
         }
+        let concerns = concerns(&policy.stored) != concerns(&plan.stored);
         (policy.stored, policy.watching) = (plan.stored.clone(), plan.watching.clone());
+        if concerns {
+            self.hint_pools(BTreeSet::new(), now);
+        }
         batch
     }
 
@@ -330,6 +365,11 @@ impl<H: Host> Engine<H> {
         self.admission.forget(&ObjectKey::policy(name));
         self.keep();
     }
+}
+
+/// What of a policy its pool, and those of other policies, have to hear of at once.
+fn concerns(stored: &StoredPolicy) -> (Rung, Amounts, Option<Amounts>, bool) {
+    (stored.shortage.rung, stored.status.limits, stored.pending.as_ref().map(|change| change.new), stored.failed.is_some())
 }
 
 /// Its document is gone, and nothing of it is under way.

@@ -56,7 +56,7 @@ impl Handle {
         self.ask(|reply| Ask::ResetPolicy { policy: name.into(), reply }).await
     }
 
-    async fn read_store<T: Send + 'static>(
+    pub(super) async fn read_store<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Reader) -> Result<T, String> + Send + 'static,
     ) -> Result<T, Denied> {

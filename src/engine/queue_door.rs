@@ -138,6 +138,8 @@ pub struct Capacity {
     pub capacity: u32,
     /// How long a task submitted now would wait.
     pub estimated_wait: Option<Span>,
+    /// Where that number comes from, in words.
+    pub estimated_from: &'static str,
     /// The queue rests until then.
     pub paused_until: Option<Wall>,
 }

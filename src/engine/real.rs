@@ -291,6 +291,9 @@ impl Host for RealHost {
 
     fn meter(&mut self, what: &Metered) {
         self.board.meters.count(what);
+        if let Metered::Attempt { pool, class, needed: Some(needed), .. } = what {
+            self.board.learnt.add(pool, class, *needed);
+        }
     }
 
     fn notify(&mut self, pool: &Arc<PoolFacts>, entry: usize, event: &EventObject) {

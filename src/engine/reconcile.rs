@@ -11,8 +11,9 @@ use super::controller::{EVENTS_SHOWN, Engine, Key, Pool, Ticket};
 use super::host::Host;
 use crate::decide;
 use crate::decide::allot::{EXPECTED, RESIDENT_AFTER};
+use crate::decide::workload;
 use crate::model::batch::Batch;
-use crate::model::host::Look;
+use crate::model::host::{Expected, Look};
 use crate::model::line::{Line, Tally};
 use crate::model::plan::{Action, Observation, Plan, PoolFacts, PreStopState, Record, Slot};
 use crate::model::quantity::Memory;
@@ -66,7 +67,7 @@ impl<H: Host> Engine<H> {
         let facts = pool.facts.clone().filter(|_| ready)?;
         let allowance = self.settings.starts_in_flight_max.saturating_sub(self.starting.len());
         let allowance = u32::try_from(allowance).unwrap_or(u32::MAX);
-        let look = self.look(&facts, now);
+        let (look, squeeze) = (self.look(&facts, now), self.squeeze(name));
         let pool = self.pools.get(name)?;
         let observation = Observation {
             pool: &facts,
@@ -78,6 +79,7 @@ impl<H: Host> Engine<H> {
             machine: look.as_ref(),
             line: &pool.line,
             queues: &self.counts,
+            squeeze: squeeze.as_ref(),
         };
         let planned = catch_unwind(AssertUnwindSafe(|| {
             let plan = decide::pool(&observation, now);
@@ -96,14 +98,14 @@ impl<H: Host> Engine<H> {
         let scale = facts.spec.scale.as_ref().filter(|_| facts.ending.is_none())?;
         let dir = facts.spec.template.working_dir.as_deref().unwrap_or(".");
         let (sample, disk) = self.host.machine(scale.headroom.disk.map(|_| dir));
-        let reserved = self.pools.values().map(|pool| expected(pool).0.saturating_mul(growing(pool, now)));
+        let reserved = self.pools.values().map(|pool| expected(pool).memory.0.saturating_mul(growing(pool, now)));
         let reserved = Memory(reserved.fold(0, u64::saturating_add));
         let expected = self.expected(&facts.name);
         Some(Look { sample, disk, expected, reserved, budget: self.budget(&facts.name) })
     }
 
     /// What a worker of this pool is expected to use.
-    pub(super) fn expected(&self, name: &str) -> Memory {
+    pub(super) fn expected(&self, name: &str) -> Expected {
         self.pools.get(name).map_or(EXPECTED, expected)
     }
 
@@ -275,8 +277,8 @@ impl<H: Host> Engine<H> {
 }
 
 /// What a worker of this pool is expected to use: the most that one used of those that ended, those that ended for using too
-/// much not counted, and no more than it may use.
-fn expected(pool: &Pool) -> Memory {
+/// much not counted; where none is known any more what its tasks needed; and no more than it may use.
+fn expected(pool: &Pool) -> Expected {
     let template = pool.facts.as_ref().map(|facts| &facts.spec.template);
     let limit = template.and_then(|template| template.resources?.limits.memory);
     let worn = template.and_then(|template| template.recycle?.max_memory);
@@ -284,7 +286,16 @@ fn expected(pool: &Pool) -> Memory {
     let exits = exits.filter(|exit| exit.reason != ExitReason::OOMKilled);
     let used = exits.map(|exit| Memory(exit.max_rss_kib.saturating_mul(1024)));
     let most = used.filter(|used| worn.is_none_or(|worn| *used <= worn)).max().filter(|most| most.0 > 0);
-    most.unwrap_or(EXPECTED).min(limit.unwrap_or(Memory(u64::MAX)))
+    let most = most.map(|memory| Expected { memory, how: "the most that one that ended used" });
+    let tasks = || {
+        let memory = workload::expected_of_any(&pool.line.needs)?;
+        Some(Expected { memory, how: "95 of 100 tasks took no more" })
+    };
+    let known = most.or_else(tasks).unwrap_or(EXPECTED);
+    match limit.filter(|limit| *limit < known.memory) {
+        Some(memory) => Expected { memory, how: "its limit" },
+        None => known,
+    }
 }
 
 /// Workers that are starting or have just been started.
@@ -408,6 +419,7 @@ mod tests {
     use super::*;
     use crate::model::template::{Limits, Recycle, Resources};
     use crate::model::worker::Exit;
+    use crate::model::workload::Needed;
 
     #[test]
     fn who_used_too_much_is_no_measure_of_the_others() {
@@ -424,14 +436,26 @@ mod tests {
                 (n.to_string(), Slot { record: Record { last_exit, ..Record::default() }, ..Slot::default() })
             };
             let slots = exits.iter().enumerate().map(slot).collect();
-            expected(&Pool { facts: Some(Arc::new(facts.clone())), slots, ..Pool::default() })
+            expected(&Pool { facts: Some(Arc::new(facts.clone())), slots, ..Pool::default() }).memory
         };
         let (error, oom) = (ExitReason::Error, ExitReason::OOMKilled);
-        assert_eq!(of(&[], None, None), EXPECTED);
+        assert_eq!(of(&[], None, None), EXPECTED.memory);
         assert_eq!(of(&[(100, error), (300, error), (900, oom)], None, None), mib(300));
         assert_eq!(of(&[(300, error)], Some(200), None), mib(200), "it cannot use more");
         assert_eq!(of(&[(100, error), (300, error)], None, Some(250)), mib(100), "that one was recycled");
-        assert_eq!(of(&[(900, oom)], None, None), EXPECTED);
+        assert_eq!(of(&[(900, oom)], None, None), EXPECTED.memory);
         assert_eq!(of(&[], Some(1), None), mib(1));
+    }
+
+    #[test]
+    fn what_tasks_needed_counts_where_no_worker_that_ended_is_known() {
+        let mib = |n: u64| Memory(n << 20);
+        let mut pool = Pool::default();
+        (1..=20).for_each(|n| pool.line.needs.add(Needed { ran_ms: 1, memory: Some(mib(n * 10)) }));
+        assert_eq!(expected(&pool), Expected { memory: mib(190), how: "95 of 100 tasks took no more" });
+        let last_exit = Some(Exit { max_rss_kib: 30 << 10, reason: ExitReason::Completed, ..Exit::default() });
+        let slot = Slot { record: Record { last_exit, ..Record::default() }, ..Slot::default() };
+        pool.slots.insert("p-0".into(), slot);
+        assert_eq!(expected(&pool), Expected { memory: mib(30), how: "the most that one that ended used" });
     }
 }

@@ -3,24 +3,28 @@
 //! A submit that is answered is on disk. The rules come from what was last published of the pool; the controller hears of each
 //! change from the store itself, in the order of the transactions. Lists are read by a connection of their own, beside the writer.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::handle::{Board, Denied, Handle, LogPlace};
+use super::learnt::{Starts, Waits as Walk};
 use super::queue_door::{Accepted, Capacity, TaskFilter};
-use crate::decide::{dispatch, roster};
+use crate::decide::{dispatch, roster, workload};
 use crate::edge::clock;
-use crate::edge::store::read::Reader;
 use crate::model::batch::Batch;
 use crate::model::queue::{Dispatch, Queue};
 use crate::model::queue_work::{QueueAnswer, QueueRefusal, QueueWork, Submitted};
+use crate::model::scaling::Clamp;
 use crate::model::status::{Kind, Object, PoolObject};
 use crate::model::task::{NewTask, Task, TaskState};
 use crate::model::time::{Span, Wall};
 
+/// Tasks of a line that are looked at one by one; those behind them wait as if it went on like that.
+const WALKED: u32 = 256;
 /// A submit of this many tasks is small.
 const SMALL: usize = 8;
 /// A daemon that has just started shows its pools within this.
@@ -54,29 +58,49 @@ fn is_small(work: &QueueWork) -> bool {
     }
 }
 
-/// What is shown of a pool that says how long its tasks wait.
-#[derive(Clone, Copy, Debug, Default)]
+/// What is known of a pool that says how long its tasks wait.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Waits {
     /// Half of the last tasks took at most so long, in milliseconds.
     each: Option<u64>,
     /// Workers there can be.
     most: u32,
+    /// The same, where there is room for them.
+    slots: u32,
     /// Workers that have nothing to do.
     free: u32,
+    /// How long the first of them wait, by what tasks of their classes took; none: that is not known.
+    starts: Option<Starts>,
 }
 
 impl Waits {
     fn of(pool: &PoolObject) -> Waits {
         let queue = pool.status.queue.as_ref();
         let most = pool.spec.scale.as_ref().map_or(pool.status.desired_replicas, |scale| scale.max_replicas);
-        Waits { each: queue.and_then(|queue| queue.stats.p50_ms), most, free: queue.map_or(0, |queue| queue.free_slots) }
+        // Where there is no room for more of them, those that are wanted now are all.
+        let full = |clamp: &Clamp| clamp.to < clamp.from && ["headroom", "poolBudget", "quota"].contains(&clamp.name.as_str());
+        let held = pool.status.scaling.as_ref().is_some_and(|why| why.clamps.iter().any(full));
+        let slots = if held { pool.status.desired_replicas } else { most };
+        // When tasks are begun again nobody knows.
+        let each = queue.and_then(|queue| queue.stats.p50_ms).filter(|_| !pool.status.begins_nothing());
+        Waits { each, most, slots, free: queue.map_or(0, |queue| queue.free_slots), starts: None }
     }
 
-    /// How long the task at this place waits: as many rounds of the workers as are before it, each as long as half of the last tasks.
-    fn at(self, position: u64) -> Option<Span> {
+    /// Where the numbers come from, in words.
+    fn how(&self) -> &'static str {
+        if self.starts.is_some() { "what tasks of each class took" } else { "what the last tasks took" }
+    }
+
+    /// How long the task at this place waits: what the walk says, or as many rounds of the workers as are before it, each as long
+    /// as half of the last tasks.
+    fn at(&self, position: u64) -> Option<Span> {
+        let each = self.each?;
+        if let Some(wait) = self.starts.as_ref().and_then(|starts| workload::at(starts, position)) {
+            return Some(wait);
+        }
         let ahead = position.saturating_sub(1).saturating_sub(u64::from(self.free));
         let rounds = if position <= u64::from(self.free) { 0 } else { ahead / u64::from(self.most.max(1)) + 1 };
-        Some(Span(rounds.saturating_mul(self.each?)))
+        Some(Span(rounds.saturating_mul(each)))
     }
 }
 
@@ -91,7 +115,7 @@ pub(super) struct Rules {
 
 impl Handle {
     /// Look at a pool. What is shown of it may be large: it is looked at where it is, for every task.
-    fn pool<T>(&self, name: &str, look: impl FnOnce(&PoolObject) -> T) -> Result<T, Denied> {
+    pub(super) fn pool<T>(&self, name: &str, look: impl FnOnce(&PoolObject) -> T) -> Result<T, Denied> {
         let board: &Board = self.board();
         match board.get(Kind::Pool, name).as_deref() {
             Some(Object::Pool(pool)) => Ok(look(pool)),
@@ -172,7 +196,8 @@ impl Handle {
         let Rules { queue, workers, waits } = self.rules(name).await?;
         let work = QueueWork::Submit { pool: name.into(), queue, tasks, workers };
         let QueueAnswer::Submitted(all) = self.work(work).await? else { return unexpected() };
-        Ok(all.into_iter().map(|submitted| accepted(waits, submitted)).collect())
+        let waits = if all.iter().any(|one| one.position.is_some()) { self.walked(name, waits).await } else { waits };
+        Ok(all.into_iter().map(|submitted| accepted(&waits, submitted)).collect())
     }
 
     /// Take a task back; one that runs is over when its worker's attempt has ended.
@@ -218,12 +243,31 @@ impl Handle {
         self.work(QueueWork::Pause { pool: name.into(), until, why: why.into() }).await.map(drop)
     }
 
+    /// What is known of the waits of a pool, with a walk through its line, if enough of its tasks have ended to tell their classes
+    /// apart. Without one what was known before stays.
+    async fn walked(&self, name: &str, mut waits: Waits) -> Waits {
+        let (now, learnt) = (clock::now(), &self.board().learnt);
+        let divided = self.pool(name, |pool| pool.spec.queue.as_ref().is_some_and(|queue| queue.dispatch == Dispatch::PerWorker));
+        waits.starts = match learnt.waits(name, now) {
+            _ if divided.unwrap_or(true) || waits.slots == 0 => None,
+            Walk::Unknown => None,
+            Walk::Known(starts) => Some(starts),
+            Walk::Due => {
+                let pool = name.to_owned();
+                let line = self.read_store(move |reader| reader.line(&pool, WALKED)).await.ok();
+                line.and_then(|(running, waiting)| learnt.work_out(name, (&running, &waiting), waits.slots, now))
+            }
+        };
+        waits
+    }
+
     /// What a dispatcher that wants to hold back needs to know.
     ///
     /// # Errors
     /// [`Denied::NotFound`].
     pub async fn capacity(&self, name: &str) -> Result<Capacity, Denied> {
         let Rules { queue, waits, .. } = self.rules(name).await?;
+        let waits = self.walked(name, waits).await;
         let counts = self.tasks_door().hub.of(name).borrow().clone();
         Ok(Capacity {
             free_slots: u32::try_from(u64::from(waits.free).saturating_sub(counts.ready)).unwrap_or(0),
@@ -231,6 +275,7 @@ impl Handle {
             running: counts.leased,
             capacity: queue.capacity,
             estimated_wait: waits.at(counts.ready + 1),
+            estimated_from: waits.how(),
             paused_until: counts.paused_until,
         })
     }
@@ -255,21 +300,20 @@ impl Handle {
     /// # Errors
     /// [`Denied::Internal`] when the file cannot be read.
     pub async fn tasks(&self, filter: TaskFilter) -> Result<Vec<Accepted>, Denied> {
-        let (reader, path) = (self.tasks_door().reader.clone(), self.tasks_door().path.clone());
-        let listed = tokio::task::spawn_blocking(move || {
-            let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
-            if reader.is_none() {
-                *reader = Some(Reader::open(&path)?);
+        let listed = self.read_store(move |reader| reader.tasks(&filter)).await?;
+        let mut waits: BTreeMap<String, Waits> = BTreeMap::new();
+        for (task, _) in listed.iter().filter(|(_, position)| position.is_some()) {
+            if !waits.contains_key(&task.pool)
+                && let Ok(known) = self.pool(&task.pool, Waits::of)
+            {
+                waits.insert(task.pool.clone(), self.walked(&task.pool, known).await);
             }
-            reader.as_ref().map_or_else(|| Ok(Vec::new()), |reader| reader.tasks(&filter))
-        });
-        let listed = listed.await.map_err(|e| Denied::Internal(e.to_string()))?.map_err(Denied::Internal)?;
-        Ok(listed.into_iter().map(|(task, position)| self.listed(task, position)).collect())
-    }
-
-    fn listed(&self, task: Task, position: Option<u64>) -> Accepted {
-        let estimated_wait = position.and_then(|position| self.pool(&task.pool, Waits::of).ok()?.at(position));
-        Accepted { task, known: false, position, estimated_wait }
+        }
+        let shown = |(task, position): (Task, Option<u64>)| {
+            let estimated_wait = position.and_then(|position| waits.get(&task.pool)?.at(position));
+            Accepted { task, known: false, position, estimated_wait }
+        };
+        Ok(listed.into_iter().map(shown).collect())
     }
 
     /// Where the log of a task is: the output of all its attempts.
@@ -305,7 +349,7 @@ impl Handle {
     }
 }
 
-fn accepted(waits: Waits, submitted: Submitted) -> Accepted {
+fn accepted(waits: &Waits, submitted: Submitted) -> Accepted {
     let Submitted { task, known, position } = submitted;
     let estimated_wait = position.filter(|_| task.state == TaskState::Queued).and_then(|position| waits.at(position));
     Accepted { task, known, position, estimated_wait }

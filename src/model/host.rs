@@ -44,11 +44,26 @@ pub struct Look {
     /// Free space of the file system of the working directory; absent: nobody asks.
     pub disk: Option<Known<Memory>>,
     /// What one more worker is expected to use.
-    pub expected: Memory,
+    pub expected: Expected,
     /// What workers of all pools that were just started are still expected to take.
     pub reserved: Memory,
     /// What the policy on the pool's memory may give it; absent: there is none.
     pub budget: Option<Budget>,
+}
+
+/// The memory that a worker is expected to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// How much.
+    pub memory: Memory,
+    /// Where the number comes from, in words.
+    pub how: &'static str,
+}
+
+impl std::fmt::Display for Expected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.memory, self.how)
+    }
 }
 
 /// The memory that a pool may be given in all.
@@ -59,9 +74,18 @@ pub struct Budget {
     /// How much.
     pub memory: Memory,
     /// What one worker takes of it.
-    pub each: Memory,
+    pub each: Expected,
     /// What sets it, in words.
     pub whose: String,
+}
+
+/// How a pool is held back because its memory is short.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Squeeze {
+    /// Idle workers go as well.
+    pub draining: bool,
+    /// By which policy and why, in words.
+    pub why: String,
 }
 
 /// How many workers may be started.

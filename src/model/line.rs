@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::status::TaskStats;
 use super::task::Task;
 use super::time::Wall;
+use super::workload::Recent;
 
 /// Durations that a tally remembers.
 const RECENT: usize = 100;
@@ -33,6 +34,8 @@ pub struct Line {
     pub tally: Tally,
     /// What came of the tasks of each worker.
     pub workers: BTreeMap<String, Tally>,
+    /// What its last tasks needed, of whatever class.
+    pub needs: Recent,
     /// What the summaries have told of: attempts that succeeded, and those that did not.
     pub told: (u64, u64),
 }

@@ -4,6 +4,7 @@
 use super::task::EndReason;
 use super::time::Span;
 use super::worker::ExitReason;
+use super::workload::{Class, Needed};
 
 /// Something that has happened and is counted.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +19,10 @@ pub enum Metered {
         waited: Span,
         /// From its start to its end.
         ran: Span,
+        /// What kind of task it was.
+        class: Class,
+        /// What it needed; absent: it says nothing of what such tasks need.
+        needed: Option<Needed>,
     },
     /// A worker has ended.
     Exit {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::host::Look;
+use super::host::{Look, Squeeze};
 use super::line::{Fired, Line};
 use super::pool::PoolSpec;
 use super::queue::Delivery;
@@ -40,6 +40,8 @@ pub struct Observation<'a> {
     pub line: &'a Line,
     /// What stands in the queues of all pools that have one.
     pub queues: &'a BTreeMap<String, QueueCounts>,
+    /// Its memory is short, and its policy can give no more; absent: it has room.
+    pub squeeze: Option<&'a Squeeze>,
 }
 
 /// Workers that have processes: those that are told to stop have theirs still, and use memory.

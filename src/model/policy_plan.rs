@@ -69,6 +69,34 @@ pub struct StoredPolicy {
     pub oom_owed: bool,
     /// Since when it has this target: what was used before was another's.
     pub since: Wall,
+    /// How short of memory its pool is, where no more can be given.
+    pub shortage: Shortage,
+}
+
+/// A pool whose memory is short and whose limit is raised no more, look after look.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Shortage {
+    /// What is done about it.
+    pub rung: Rung,
+    /// Looks in a row that are a reason to do more.
+    pub pressed: u32,
+    /// Looks in a row that are a reason to let the pool go on as ever.
+    pub calm: u32,
+    /// The last reason, in words.
+    pub why: String,
+}
+
+/// What is done about a shortage of memory, the mildest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Rung {
+    /// Nothing but raising the limit.
+    #[default]
+    Free,
+    /// No worker is added, and no task is begun.
+    Closed,
+    /// Idle workers go as well, as far as the pool can do without them.
+    Draining,
 }
 
 /// A change that failed.

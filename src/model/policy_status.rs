@@ -98,7 +98,7 @@ pub struct PolicyUsage {
     /// CPU since the look before, in cores.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_cores: Option<f64>,
-    /// Memory.
+    /// Memory that is not given back just so: without the file pages that nobody has used lately.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
     /// Memory, in percent of its limit.

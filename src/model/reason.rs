@@ -55,6 +55,10 @@ pub enum Reason {
     QuotaUsedUp,
     /// The quotas allow new workers again.
     QuotaAvailable,
+    /// The pool's memory is short and no more can be given: it begins no task, adds no worker, or idle workers go.
+    MemoryPressed,
+    /// The pool's memory is not short any more.
+    MemoryRelieved,
     /// A task was queued for too long.
     TaskExpired,
     /// A task has failed for the last time.
@@ -79,7 +83,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them but [`Reason::All`].
-    pub const EACH: [Reason; 32] = [
+    pub const EACH: [Reason; 34] = [
         Reason::Accepted,
         Reason::Updated,
         Reason::Refused,
@@ -102,6 +106,8 @@ impl Reason {
         Reason::BacklogAvailable,
         Reason::QuotaUsedUp,
         Reason::QuotaAvailable,
+        Reason::MemoryPressed,
+        Reason::MemoryRelieved,
         Reason::TaskExpired,
         Reason::TaskDead,
         Reason::TaskDone,
@@ -140,6 +146,8 @@ impl Reason {
             Reason::BacklogAvailable => "BacklogAvailable",
             Reason::QuotaUsedUp => "QuotaUsedUp",
             Reason::QuotaAvailable => "QuotaAvailable",
+            Reason::MemoryPressed => "MemoryPressed",
+            Reason::MemoryRelieved => "MemoryRelieved",
             Reason::TaskExpired => "TaskExpired",
             Reason::TaskDead => "TaskDead",
             Reason::TaskDone => "TaskDone",

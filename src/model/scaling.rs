@@ -75,6 +75,8 @@ pub struct Asked {
     pub alone: Option<Wall>,
     /// What a `step` rule made of the last number: it acts once on each number.
     pub stepped: Option<u32>,
+    /// The size that a rule would have made of the last number, had no worker just been started.
+    pub starting: Option<u32>,
 }
 
 /// A number that is believed.

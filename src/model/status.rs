@@ -14,6 +14,9 @@ use super::scaling::{Explanation, SignalState};
 use super::time::Wall;
 use super::worker::Exit;
 
+/// The condition of a pool and of its policy that memory is short and no more can be given.
+pub const MEMORY_PRESSED: &str = "MemoryPressed";
+
 /// A pool with its status, as served and written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -28,6 +31,13 @@ pub struct PoolObject {
     pub spec: PoolSpec,
     /// The status.
     pub status: PoolStatus,
+}
+
+impl PoolStatus {
+    /// No task of the pool is begun, because its memory is short.
+    pub fn begins_nothing(&self) -> bool {
+        self.conditions.iter().any(|condition| condition.kind == MEMORY_PRESSED && condition.status == Truth::True)
+    }
 }
 
 /// A pool's status.

@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::quantity::Memory;
 
+/// Fewer finished tasks than this say little.
+pub const ENOUGH: usize = 10;
 /// Tasks that are remembered of each class.
 pub const RECENT: usize = 200;
 /// Classes that are remembered of a pool; of more, those that were not seen for the longest time are forgotten.
 pub const CLASSES_MAX: usize = 200;
 
-/// What kind of task it is. Both are free words: of where it came from, and of what it carries.
+/// What kind of task it is. Both are free words: of where it came from, and of its key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Class {
     /// Its class, like `schedule/nightly`.
@@ -22,6 +24,13 @@ pub struct Class {
 }
 
 impl Class {
+    /// The class of a task: where it came from (`submit`, `schedule/nightly`), and its key without the last part, which is that of
+    /// the one thing that it is about: `fix:org/repo` of `fix:org/repo:12`.
+    pub fn of(source: &str, key: Option<&str>) -> Class {
+        let label = key.and_then(|key| key.rsplit_once(':')).map(|(label, _)| label.to_owned());
+        Class { class: source.to_owned(), label }
+    }
+
     /// The class without the label.
     pub fn whole(&self) -> Class {
         Class { class: self.class.clone(), label: None }
@@ -46,12 +55,12 @@ pub struct Recent {
 }
 
 impl Recent {
-    fn add(&mut self, needed: Needed, number: u64) {
+    /// One more task has finished.
+    pub fn add(&mut self, needed: Needed) {
         if self.needed.len() >= RECENT {
             self.needed.pop_front();
         }
         self.needed.push_back(needed);
-        self.last = number;
     }
 
     /// Durations in milliseconds, sorted.
@@ -83,9 +92,11 @@ impl Needs {
     /// A task of this class has finished.
     pub fn add(&mut self, class: &Class, needed: Needed) {
         self.count += 1;
-        self.all.add(needed, self.count);
+        self.all.add(needed);
         for class in [Some(class.whole()), class.label.is_some().then(|| class.clone())].into_iter().flatten() {
-            self.classes.entry(class).or_default().add(needed, self.count);
+            let recent = self.classes.entry(class).or_default();
+            recent.add(needed);
+            recent.last = self.count;
         }
         while self.classes.len() > CLASSES_MAX {
             let oldest = self.classes.iter().min_by_key(|(_, recent)| recent.last).map(|(class, _)| class.clone());
@@ -98,6 +109,11 @@ impl Needs {
         let own = self.classes.get(class);
         let whole = class.label.is_some().then(|| self.classes.get(&class.whole())).flatten();
         own.into_iter().chain(whole).chain([&self.all])
+    }
+
+    /// Tasks of the pool that are remembered.
+    pub fn count(&self) -> usize {
+        self.all.needed.len()
     }
 
     /// Each class that is remembered.

@@ -12,6 +12,7 @@ use crate::engine::catalogue;
 use crate::model::batch::StoredPool;
 use crate::model::catalogue::{Catalogue, ObjectKey};
 use crate::model::plan::{Ending, PoolFacts, Record, Slot};
+use crate::model::policy_plan::StoredPolicy;
 use crate::model::pool::{PoolSpec, UpdateType};
 use crate::model::time::{Moment, Now};
 use crate::model::worker::{Run, Seen, SlotId, SlotState};
@@ -25,6 +26,10 @@ pub struct Before {
     pub pools: BTreeMap<String, StoredPool>,
     /// Their slots.
     pub slots: Vec<(SlotId, Record)>,
+    /// What is kept of the policies.
+    pub policies: BTreeMap<String, StoredPolicy>,
+    /// Pools that there are and that are not looked at.
+    pub other_pools: BTreeSet<String>,
 }
 
 /// What becomes of a pool.
@@ -212,7 +217,7 @@ fn strategy(spec: &PoolSpec) -> String {
 }
 
 /// The fields in which two versions of a document differ.
-fn fields(before: &Catalogue, after: &Catalogue, key: &ObjectKey) -> Vec<Field> {
+pub fn fields(before: &Catalogue, after: &Catalogue, key: &ObjectKey) -> Vec<Field> {
     let value = |catalogue: &Catalogue| {
         catalogue.objects.get(key).map(|object| serde_json::to_value(&object.document).expect("documents are plain data"))
     };

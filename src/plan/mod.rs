@@ -4,6 +4,7 @@
 //! with what was accepted ([`compare`]). Nothing is written and nobody is asked: the state is read from its file.
 
 mod compare;
+mod policies;
 mod print;
 
 use std::collections::BTreeSet;
@@ -38,6 +39,7 @@ pub enum State {
 /// What would change.
 struct Planned {
     pools: Vec<compare::PoolChange>,
+    policies: Vec<policies::PolicyChange>,
     refused: Vec<RefusedDocument>,
     conflicts: Vec<(ObjectKey, Vec<Source>)>,
     /// What a refused document is, or may be, about: it keeps its last good version.
@@ -72,17 +74,18 @@ fn plan(paths: &[PathBuf], state: &State) -> Result<Planned, String> {
     let mut held = BTreeSet::new();
     if !paths.iter().any(|path| path.is_dir()) {
         let all = before.catalogue.objects.len();
+        before.other_pools = crate::engine::catalogue::pools(&before.catalogue).into_keys().collect();
         held = kept_by_files(&mut before.catalogue, &whole);
         if before.catalogue.objects.len() + held.len() < all {
             notes.push("only files were given: what they do not name is left as it is".into());
         }
     }
     let catalogue = admitted(&before.catalogue, whole);
-    let pools = compare::pools(&before, &catalogue);
+    let (pools, policies) = (compare::pools(&before, &catalogue), policies::policies(&before, &catalogue));
     let broken = |object: &Object| matches!(object.standing, Standing::Held { .. });
     held.extend(catalogue.objects.iter().filter(|(_, object)| broken(object)).map(|(key, _)| key.clone()));
     let conflicts = catalogue.conflicts.into_iter().collect();
-    Ok(Planned { pools, refused: catalogue.refused, conflicts, held, notes })
+    Ok(Planned { pools, policies, refused: catalogue.refused, conflicts, held, notes })
 }
 
 /// Leave in the catalogue only what a good document of these files names. Whatever else was accepted from a file of this
@@ -123,7 +126,8 @@ fn before(state: &State, notes: &mut Vec<String>) -> Result<Before, String> {
         }
         None => Catalogue::default(),
     };
-    Ok(Before { catalogue, pools: reader.pools()?.into_iter().collect(), slots: reader.slots()? })
+    let (pools, policies) = (reader.pools()?.into_iter().collect(), reader.policies()?.into_iter().collect());
+    Ok(Before { catalogue, pools, slots: reader.slots()?, policies, other_pools: BTreeSet::new() })
 }
 
 fn read(path: &Path, whole: &mut Whole) -> Result<(), String> {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::Planned;
 use super::compare::{Field, Kind, PoolChange};
+use super::policies::PolicyChange;
 use crate::model::catalogue::ObjectKey;
 use crate::model::document::refusal;
 
@@ -20,6 +21,9 @@ pub fn text(planned: &Planned) -> String {
     let mut line = |text: String| writeln!(out, "{text}").expect("writing to a string cannot fail");
     for pool in &planned.pools {
         block(pool).into_iter().for_each(&mut line);
+    }
+    for policy in &planned.policies {
+        of_policy(policy).into_iter().for_each(&mut line);
     }
     for refused in &planned.refused {
         for violation in &refused.violations {
@@ -49,13 +53,28 @@ fn refused(planned: &Planned) -> String {
     }
 }
 
-fn block(pool: &PoolChange) -> Vec<String> {
-    let sign = match pool.kind {
+fn sign(kind: Kind) -> char {
+    match kind {
         Kind::Added => '+',
         Kind::Changed => '~',
         Kind::Removed => '-',
         Kind::Blocked => '!',
-    };
+    }
+}
+
+fn of_policy(policy: &PolicyChange) -> Vec<String> {
+    let mut lines = vec![format!("{} policy/{}  {}:{}", sign(policy.kind), policy.name, policy.file, policy.line)];
+    lines.extend(policy.fields.iter().map(|field| format!("    {}", difference(field))));
+    if policy.kind == Kind::Blocked {
+        lines.push("    gone with many others at once: it stays until `ctl prune --confirm`".into());
+    }
+    // A reason that a person gave may stand in it.
+    lines.extend(policy.effects.iter().map(|effect| format!("    {}", effect.escape_debug())));
+    lines
+}
+
+fn block(pool: &PoolChange) -> Vec<String> {
+    let sign = sign(pool.kind);
     let mut lines = vec![format!("{sign} pool/{}  {}:{}", pool.name, pool.file, pool.line)];
     lines.extend(pool.fields.iter().map(|field| format!("    {}", difference(field))));
     if pool.kind == Kind::Blocked {
@@ -106,11 +125,13 @@ fn refusals(planned: &Planned) -> usize {
 }
 
 fn summary(planned: &Planned) -> String {
-    if planned.pools.is_empty() && refusals(planned) == 0 {
+    if planned.pools.is_empty() && planned.policies.is_empty() && refusals(planned) == 0 {
         return "nothing would change".into();
     }
+    let differ = planned.policies.len();
+    let policies = if differ > 0 { format!("; policies: {differ} differ") } else { String::new() };
     format!(
-        "pools: {} added, {} changed, {} removed, {} blocked, {} refused; workers: {} started, {} stopped, {} replaced",
+        "pools: {} added, {} changed, {} removed, {} blocked, {} refused; workers: {} started, {} stopped, {} replaced{policies}",
         count(planned, Kind::Added),
         count(planned, Kind::Changed),
         count(planned, Kind::Removed),
@@ -122,21 +143,32 @@ fn summary(planned: &Planned) -> String {
     )
 }
 
+fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Added => "added",
+        Kind::Changed => "changed",
+        Kind::Removed => "removed",
+        Kind::Blocked => "blocked",
+    }
+}
+
 /// For programs.
 pub fn json(planned: &Planned) -> String {
     let pools = planned.pools.iter().map(|pool| {
         let fields = pool.fields.iter().map(|f| json!({"path": f.path, "before": f.before, "after": f.after}));
         json!({
             "name": pool.name,
-            "change": match pool.kind {
-                Kind::Added => "added",
-                Kind::Changed => "changed",
-                Kind::Removed => "removed",
-                Kind::Blocked => "blocked",
-            },
+            "change": word(pool.kind),
             "file": pool.file, "line": pool.line, "fields": fields.collect::<Vec<_>>(),
             "started": pool.started, "stopped": pool.stopped, "replaced": pool.replaced,
             "sizeReason": pool.size, "replacedHow": pool.how,
+        })
+    });
+    let policies = planned.policies.iter().map(|policy| {
+        let fields = policy.fields.iter().map(|f| json!({"path": f.path, "before": f.before, "after": f.after}));
+        json!({
+            "name": policy.name, "change": word(policy.kind), "file": policy.file, "line": policy.line,
+            "fields": fields.collect::<Vec<_>>(), "effects": policy.effects,
         })
     });
     let refused = planned
@@ -146,6 +178,7 @@ pub fn json(planned: &Planned) -> String {
     let conflicts = planned.conflicts.iter().map(|(key, sources)| json!({"object": key.to_string(), "sources": sources}));
     let value = json!({
         "pools": pools.collect::<Vec<_>>(),
+        "policies": policies.collect::<Vec<_>>(),
         "refused": refused.collect::<Vec<_>>(),
         "held": planned.held.iter().map(ObjectKey::to_string).collect::<Vec<_>>(),
         "conflicts": conflicts.collect::<Vec<_>>(),

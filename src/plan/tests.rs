@@ -4,6 +4,10 @@
 use super::compare::{Before, Kind, PoolChange};
 use super::*;
 use crate::model::plan::Record;
+use crate::model::policy_plan::StoredPolicy;
+use crate::model::policy_status::PolicyUsage;
+use crate::model::quantity::Memory;
+use crate::model::time::Wall;
 use crate::model::worker::SlotId;
 
 fn document(name: &str, spec: &str) -> String {
@@ -85,4 +89,108 @@ fn a_refused_document_keeps_what_runs() {
     let after = admitted(&now.catalogue, bad);
     assert_eq!(compare::pools(&now, &after), []);
     assert_eq!(after.refused.len(), 1);
+}
+
+fn policy(name: &str, spec: &str) -> String {
+    format!("---\napiVersion: weir.dev/v1\nkind: ResourcePolicy\nmetadata: {{name: {name}}}\nspec: {{{spec}}}\n")
+}
+
+const LIMITED: &str = "target: {unit: {name: a.service}}, bounds: {min: {memory: 1Gi}, max: {memory: 8Gi}}";
+
+/// A policy that has looked at its target, which may use 4Gi and uses 2.
+fn looked_at(files: &[(&str, String)]) -> Before {
+    let mut before = before(files, &[]);
+    let mut stored = StoredPolicy { created: Wall(1), since: Wall(1), ..StoredPolicy::default() };
+    stored.status.target = "unit/a.service".into();
+    stored.status.limits.memory = Some(Memory(4 << 30));
+    let time = Wall(1_700_000_000_000);
+    stored.status.usage = Some(PolicyUsage { time, memory_bytes: Some(2 << 30), ..PolicyUsage::default() });
+    before.policies.insert("p".into(), stored);
+    before
+}
+
+#[test]
+fn what_an_edit_of_a_policy_does_is_what_its_first_look_would_do() {
+    let now = looked_at(&[("a.yaml", policy("p", LIMITED))]);
+    let unit = |bounds: &str, more: &str| format!("target: {{unit: {{name: a.service}}}}, bounds: {{{bounds}}}{more}");
+    let memory = |min: &str, max: &str| format!("min: {{memory: {min}}}, max: {{memory: {max}}}");
+    let cases = [
+        (unit(&memory("1Gi", "16Gi"), ""), vec!["no limit is changed at its first look: memory 4Gi hold"]),
+        (unit(&memory("6Gi", "8Gi"), ""), vec!["limits: memory 4Gi -> memory 6Gi (it was outside the bounds)"]),
+        (
+            unit(&memory("1Gi", "3Gi"), ", apply: Restart"),
+            vec!["limits: memory 4Gi -> memory 3Gi (it was outside the bounds), and it is restarted for that"],
+        ),
+        (
+            unit(&memory("1Gi", "1536Mi"), ""),
+            vec![
+                "no limit is changed at its first look: memory 4Gi hold",
+                "memory is not lowered to 1536Mi while more is used, or while that is not known",
+            ],
+        ),
+        (
+            unit(&memory("1Gi", "8Gi"), ", mode: Manual, manual: {memory: 5Gi, reason: a test}"),
+            vec!["limits: memory 4Gi -> memory 5Gi (a test)"],
+        ),
+        (
+            unit(&memory("1Gi", "8Gi"), ", mode: Disabled"),
+            vec!["unit/a.service is looked at, and its limits are left as they are"],
+        ),
+        (
+            LIMITED.replace("a.service", "b.service"),
+            vec!["what unit/b.service uses and may use is not known yet: its first look decides"],
+        ),
+        (LIMITED.replace("unit: {name: a.service}", "pool: none"), vec!["it does nothing: there is no pool/none"]),
+    ];
+    for (spec, effects) in cases {
+        let after = admitted(&now.catalogue, whole(&[("a.yaml", policy("p", &spec))]));
+        let changes = policies::policies(&now, &after);
+        let [change] = changes.as_slice() else { panic!("{spec}: {changes:?}") };
+        assert_eq!(
+            (change.kind, change.fields.is_empty(), &change.effects),
+            (Kind::Changed, false, &effects.iter().map(|e| (*e).to_owned()).collect()),
+            "{spec}"
+        );
+    }
+}
+
+#[test]
+fn policies_come_and_go_and_two_are_not_for_one_target() {
+    let now = looked_at(&[("a.yaml", policy("p", LIMITED))]);
+    let told = |documents: String| {
+        let changes = policies::policies(&now, &admitted(&now.catalogue, whole(&[("a.yaml", documents)])));
+        changes.into_iter().map(|change| (change.name, change.kind, change.effects.concat())).collect::<Vec<_>>()
+    };
+    assert_eq!(told(policy("p", LIMITED)), []);
+    let gone = "the limits of unit/a.service stay as they are: memory 4Gi".to_owned();
+    let new = "what unit/b.service uses and may use is not known yet: its first look decides".to_owned();
+    let other = policy("q", &LIMITED.replace("a.service", "b.service"));
+    assert_eq!(told(other), [("p".into(), Kind::Removed, gone), ("q".into(), Kind::Added, new)]);
+    let rival = "it does nothing: policy/p has the same target, unit/a.service".to_owned();
+    assert_eq!(told(policy("p", LIMITED) + &policy("a", LIMITED)), [("a".into(), Kind::Added, rival)]);
+}
+
+#[test]
+fn a_plan_of_a_policy_reads_so() {
+    let now = looked_at(&[("a.yaml", policy("p", LIMITED))]);
+    let after =
+        admitted(&now.catalogue, whole(&[("a.yaml", policy("p", &LIMITED.replace("min: {memory: 1Gi}", "min: {memory: 6Gi}")))]));
+    let policies = policies::policies(&now, &after);
+    let planned = Planned {
+        pools: Vec::new(),
+        policies,
+        refused: Vec::new(),
+        conflicts: Vec::new(),
+        held: BTreeSet::new(),
+        notes: Vec::new(),
+    };
+    let expected = "\
+~ policy/p  a.yaml:2
+    spec.bounds.min.memory: \"1Gi\" -> \"6Gi\"
+    limits: memory 4Gi -> memory 6Gi (it was outside the bounds)
+pools: 0 added, 0 changed, 0 removed, 0 blocked, 0 refused; workers: 0 started, 0 stopped, 0 replaced; policies: 1 differ
+";
+    assert_eq!(print::text(&planned), expected);
+    let json: serde_json::Value = serde_json::from_str(&print::json(&planned)).unwrap();
+    assert_eq!(json["policies"][0]["change"], "changed");
 }

@@ -321,6 +321,7 @@ impl World<'_> {
                 line: &self.line,
                 queues: &self.queues,
                 machine: None,
+                squeeze: None,
             };
             let plan = decide::pool(&observation, now);
             debug_assert_eq!(decide::check::check(&observation, &plan), Vec::<String>::new(), "the plan breaks an invariant");

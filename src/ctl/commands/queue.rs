@@ -14,7 +14,7 @@ use crate::ctl::print::{Table, emit};
 use crate::ctl::resource::many;
 use crate::ctl::text::tame;
 use crate::ctl::time::{age, now};
-use crate::model::status::Kind;
+use crate::model::status::{Kind, MEMORY_PRESSED};
 use crate::model::time::Wall;
 use crate::serve::wire::Status;
 use crate::serve::wire::columns::{number, text};
@@ -71,6 +71,9 @@ fn summary(room: &CapacityView, pool: &Value, shown: usize, now: Wall) -> String
     );
     if let Some(wait) = room.estimated_wait {
         out += &format!("; a new task starts in about {}", rough(wait));
+        if !room.estimated_from.is_empty() {
+            out += &format!(" (by {})", room.estimated_from);
+        }
     }
     if let Some(until) = room.paused_until.filter(|until| *until > now) {
         let when = if until.0 > now.0.saturating_add(1000 * 365 * 86_400_000) {
@@ -79,6 +82,10 @@ fn summary(room: &CapacityView, pool: &Value, shown: usize, now: Wall) -> String
             format!("until {until} (for {})", age(now, until))
         };
         out += &format!("; paused {when}: {}", text(pool, "/status/queue/pausedWhy"));
+    }
+    let conditions = pool.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
+    for pressed in conditions.filter(|said| text(said, "/type") == MEMORY_PRESSED && text(said, "/status") == "True") {
+        out += &format!("; nothing is begun: {}", text(pressed, "/message"));
     }
     if shown >= SHOWN {
         out += &format!("; the first {SHOWN} are shown");

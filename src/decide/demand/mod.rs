@@ -4,7 +4,7 @@
 //! with a name, in one order, and leaves a [`crate::model::scaling::Clamp`]: the plan can say why this many, and the history keeps it.
 //!
 //! ```text
-//! readings -> rules -> largest -> fallback -> minIdle -> pause -> stabilizationWindow -> bounds -> policies -> cooldown -> quota -> headroom -> poolBudget -> bounds
+//! readings -> rules -> largest -> fallback -> minIdle -> pause -> stabilizationWindow -> bounds -> policies -> cooldown -> quota -> headroom -> poolBudget -> memoryPressure -> bounds
 //! ```
 //! Only a fresh number lowers: an old one or none holds or raises (unless a `Static` fallback was asked for by name).
 
@@ -136,6 +136,7 @@ pub fn answered(
                 let starts = trigger.source.used() == Some(UsageOf::Cpu) && size.newest.is_some_and(|newest| newest >= earlier);
                 let asks = rules::once(trigger, number.value, size);
                 asked.stepped = asks.map(|asks| if starts { asks.min(size.wanted) } else { asks });
+                asked.starting = asks.filter(|asks| starts && *asks > size.wanted);
             }
         }
         // A policy's, not a pool's.

@@ -10,7 +10,7 @@ use super::rules::{self, Wants};
 use super::{Demand, PAUSED_UNTIL, QUOTA, behavior, poll};
 use crate::decide::{allot, joint};
 use crate::model::cron::Window;
-use crate::model::host::Budget;
+use crate::model::host::{Budget, Squeeze};
 use crate::model::plan::{Observation, PoolFacts, running};
 use crate::model::queue_work::QueueCounts;
 use crate::model::scale::{FallbackBehavior, Scale, Trigger};
@@ -38,6 +38,10 @@ pub(super) struct Scaler<'a> {
     running: u32,
     /// The memory that the pool may be given, if a policy says so.
     budget: Option<&'a Budget>,
+    /// Its memory is short, and no more can be given.
+    squeeze: Option<&'a Squeeze>,
+    /// Workers that live, and are not on their way out.
+    live: u32,
     size: u32,
     /// Every number is fresh: the size may get smaller.
     may_lower: bool,
@@ -74,6 +78,8 @@ impl<'a> Scaler<'a> {
             busy: observation.busy(),
             running: running(observation.slots),
             budget: observation.machine.and_then(|look| look.budget.as_ref()),
+            squeeze: observation.squeeze,
+            live: observation.live(),
             size: current,
             may_lower: true,
             reason: String::new(),
@@ -106,6 +112,7 @@ impl<'a> Scaler<'a> {
         self.quotas();
         self.headroom();
         self.pool_budget();
+        self.memory_pressure();
         self.bound();
         self.done(raw)
     }
@@ -204,6 +211,9 @@ impl<'a> Scaler<'a> {
         } else if let Some(good) = asked.good.as_ref().filter(|_| trigger.source.used().is_some()) {
             // A percent says little without the whole.
             says = format!("{says} ({})", good.raw);
+            if let Some(more) = asked.starting {
+                says = format!("{says}; {more} are not asked for while workers are starting: what a start takes is no load");
+            }
         }
         let (value, state) = match reading {
             Reading::Fresh(value) => (Some(value), SignalState::Fresh),
@@ -356,6 +366,17 @@ impl<'a> Scaler<'a> {
         }
     }
 
+    /// No worker more than there are while memory is short, none in the place of one that ended either; and when it stays so only
+    /// those that are always there, and those at work.
+    fn memory_pressure(&mut self) {
+        let Some(squeeze) = self.squeeze else { return };
+        let most = if squeeze.draining { self.busy } else { self.live };
+        let to = self.size.min(most.max(self.min));
+        // Told also when nothing would change: whoever asks wants to know that it cannot.
+        self.clamps.push(Clamp { name: "memoryPressure".into(), from: self.size, to, why: squeeze.why.clone(), until: None });
+        self.size = to;
+    }
+
     fn bound(&mut self) {
         if self.size < self.min {
             self.clamp("minReplicas", self.min, format!("never fewer than {}", self.min), None);
@@ -385,7 +406,7 @@ impl<'a> Scaler<'a> {
             behavior::changed(&mut self.out.scaling.changes, change, &self.scale.behavior);
             // Rules speak of the size there is: a number may be within the tolerance of the new one. That counts from now on.
             self.out.wake(Some(self.now.mono.after(Span(1))));
-            if let Some(clamp) = self.clamps.last() {
+            if let Some(clamp) = self.clamps.iter().rev().find(|clamp| clamp.from != clamp.to) {
                 self.reason = format!("{}; {}: {}", self.reason, clamp.name, clamp.why);
             }
         }

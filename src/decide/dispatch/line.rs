@@ -41,6 +41,9 @@ pub fn look(observation: &Observation<'_>, plan: &mut Plan, now: Now) {
         let until = counts.paused_until.unwrap_or_default();
         plan.waiting_on.push(format!("its queue, which rests until {until}: {}", counts.paused_why));
     }
+    if let Some(squeeze) = observation.squeeze.filter(|_| counts.is_some_and(|counts| counts.ready > 0)) {
+        plan.waiting_on.push(format!("memory, as no task is begun: {}", squeeze.why));
+    }
     recur(observation, queue, plan, now);
 }
 

@@ -297,6 +297,7 @@ fn what_is_left_of_the_clocks_work_comes_at_once_whatever_the_counts_say() {
             line: &line,
             queues: &queues,
             machine: None,
+            squeeze: None,
         };
         let mut plan = Plan::default();
         line::look(&observation, &mut plan, now(0));

@@ -1,6 +1,6 @@
 //! The last function before an order: whatever was wanted, this is what may be written.
 //!
-//! Called at one place. A value that comes out lies inside the bounds, can be set exactly, is not below what is used now when
+//! Called at one place, for an order and for the question whether one could be given. A value that comes out lies inside the bounds, can be set exactly, is not below what is used now when
 //! it lowers, and leaves the host's reserve when it raises. Where there is no such value nothing is written, and why is said.
 
 use crate::model::limits::{CPU_STEP, PAGE};

@@ -23,11 +23,12 @@ fn cores(before: Option<&Usage>, look: &Usage) -> Known<f64> {
     Ok((used - then) as f64 / 1000.0 / passed.0 as f64)
 }
 
-/// What a target uses, and its shares of the limits that hold.
+/// What a target uses, and its shares of the limits that hold. Of memory only what is not given back just so: the kernel fills
+/// with files of no use to anybody whatever a limit leaves, and more would be filled the same.
 pub fn usage(before: Option<&Usage>, look: &Usage, now: Now) -> PolicyUsage {
     let mut unknown = Vec::new();
     let cpu_cores = known("cpu", cores(before, look), &mut unknown);
-    let memory_bytes = known("memory", look.memory.clone(), &mut unknown).map(|memory| memory.0);
+    let memory_bytes = known("memory", look.working.clone(), &mut unknown).map(|memory| memory.0);
     let tasks = known("tasks", look.tasks.clone(), &mut unknown);
     let share = |used: Option<f64>, limit: Option<u64>| used.zip(limit.filter(|limit| *limit > 0));
     let percent = |(used, limit): (f64, u64)| (used * 1000.0 / limit as f64).round() / 10.0;

@@ -2,11 +2,13 @@
 //!
 //! One turn takes in what came of the last order and what the last look showed, decides on at most one change, and says all of
 //! it. [`rules`] fills in the profile, [`measure`] turns counters into shares, [`step`] says which change is wanted, [`clamp`]
-//! how much of it may be written, [`ahead`] what is expected, [`said`] what is told. Only what is known lowers a limit, and a change that failed ends all
+//! how much of it may be written, [`ahead`] what is expected, [`ladder`] what is done where memory is short and no more may be given,
+//! [`said`] what is told. Only what is known lowers a limit, and a change that failed ends all
 //! others until somebody looks.
 
 mod ahead;
 pub mod clamp;
+mod ladder;
 pub mod measure;
 pub mod rules;
 mod said;
@@ -16,6 +18,7 @@ mod tests;
 
 pub use self::ahead::expected;
 use self::clamp::{Kept, Room};
+pub use self::ladder::squeeze;
 use self::measure::Breach;
 use self::rules::Rules;
 use self::step::Wish;
@@ -203,6 +206,7 @@ impl<'a> Turn<'a> {
         match look {
             Err(why) => {
                 (self.plan.watching.last, self.plan.watching.blind) = (None, Some(why.clone()));
+                self.ladder(ladder::unseen(why));
                 let status = &mut self.plan.stored.status;
                 (status.usage, status.checks) = (None, Checks::default());
             }
@@ -213,7 +217,7 @@ impl<'a> Turn<'a> {
     fn seen(&mut self, look: &Usage) {
         let usage = measure::usage(self.plan.watching.last.as_ref(), look, self.now);
         self.left_over(look.limits);
-        self.killed(look);
+        let killed = self.killed(look);
         let mut breaches = measure::breaches(&self.rules, &self.spec().pressure, &usage, &self.about);
         if let Some(forecast) = self.o.forecast {
             ahead::breaches(&self.rules, forecast, look.limits, &self.about, &mut breaches);
@@ -222,6 +226,8 @@ impl<'a> Turn<'a> {
         let calm = measure::calm(&self.rules, &usage, &self.about) && breaches.is_empty();
         self.joint(look.limits, &mut breaches);
         self.held(look, &usage);
+        let sign = self.sign(look.limits, &usage, killed);
+        self.ladder(sign);
         let idle = self.idle();
         let enabled = self.spec().mode == Mode::Enabled;
         let rests = self.now.mono < self.plan.watching.rests_until;
@@ -282,8 +288,8 @@ impl<'a> Turn<'a> {
         self.row(LimitChange { time: self.now.wall, status: ChangeStatus::Failed, error, ..change });
     }
 
-    /// Kills since the last look are owed more memory until it is given.
-    fn killed(&mut self, look: &Usage) {
+    /// Kills since the last look are owed more memory until it is given. Says whether there were any.
+    fn killed(&mut self, look: &Usage) -> bool {
         let before = self.plan.watching.last.as_ref().and_then(|last| last.oom_kills.clone().ok());
         if let (Some(before), Ok(kills)) = (before, &look.oom_kills)
             && *kills > before
@@ -291,7 +297,9 @@ impl<'a> Turn<'a> {
             self.plan.stored.oom_owed = self.spec().mode == Mode::Enabled && self.about.contains(&Resource::Memory);
             let note = format!("the kernel killed {} in it for want of memory", crate::model::reading::times(kills - before));
             self.tell(EventType::Warning, "OOMKilled", note);
+            return true;
         }
+        false
     }
 
     /// Whether the target does nothing. An unknown gauge is not idle.
@@ -327,12 +335,17 @@ impl<'a> Turn<'a> {
         Room { min, max, budget: self.o.reserve.of(of).map(left), used: measure::used(usage, of) }
     }
 
+    /// As much of an amount as may be written.
+    fn allowed(&self, (of, amount): (Resource, u64), limits: Amounts, usage: &PolicyUsage) -> Result<u64, Kept> {
+        clamp::clamp(of, amount, limits.of(of), self.room(of, usage))
+    }
+
     /// Order as much of a wish as may be written.
     fn order(&mut self, wish: Wish, limits: Amounts, usage: &PolicyUsage) {
         let (mut wanted, mut kept) = (Amounts::default(), Vec::new());
         for of in self.about.clone() {
             let Some(amount) = wish.limits.of(of) else { continue };
-            match clamp::clamp(of, amount, limits.of(of), self.room(of, usage)) {
+            match self.allowed((of, amount), limits, usage) {
                 Ok(value) => wanted = wanted.with(of, Some(value)),
                 Err(Kept::Same) => {}
                 Err(why) => kept.push((of, why)),

@@ -12,7 +12,7 @@ use crate::model::status::{Condition, EventType, Truth};
 use crate::model::usage::Usage;
 
 /// Conditions in the order in which they are shown; those that a look alone can show stay until the next one.
-const ORDER: [&str; 12] = [
+const ORDER: [&str; 13] = [
     "Accepted",
     "TargetFound",
     "LimitsEnforced",
@@ -22,12 +22,13 @@ const ORDER: [&str; 12] = [
     "ForeignWriter",
     "ScalingLimited",
     "MemoryHeldBack",
+    "MemoryPressed",
     "Terminating",
     "SpecsReadable",
     "PruneBlocked",
 ];
 /// Those of [`ORDER`] that a look alone can show.
-const SEEN: [&str; 4] = ["ShrinkDeferred", "ForeignWriter", "ScalingLimited", "MemoryHeldBack"];
+const SEEN: [&str; 5] = ["ShrinkDeferred", "ForeignWriter", "ScalingLimited", "MemoryHeldBack", "MemoryPressed"];
 
 /// The word of an event.
 pub fn word(action: ChangeAction) -> &'static str {
@@ -48,7 +49,7 @@ impl Turn<'_> {
         self.put(("ScalingLimited", Truth::False, "Room", String::new()));
     }
 
-    fn put(&mut self, said: Said) {
+    pub(super) fn put(&mut self, said: Said) {
         self.said.retain(|(kind, ..)| *kind != said.0);
         self.said.push(said);
     }

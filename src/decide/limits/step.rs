@@ -145,7 +145,7 @@ impl Turn<'_> {
     }
 
     /// The smallest step.
-    fn least(&self, of: Resource) -> u64 {
+    pub(super) fn least(&self, of: Resource) -> u64 {
         self.spec().min_step.of(of).unwrap_or(0).max(clamp::step(of))
     }
 

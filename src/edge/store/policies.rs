@@ -91,6 +91,14 @@ pub fn used(db: &Connection, policies: &[(String, StoredPolicy)]) -> rusqlite::R
 }
 
 impl Reader {
+    /// What is kept of each policy, by name; one whose row does not read is left out.
+    ///
+    /// # Errors
+    /// A text with the path.
+    pub fn policies(&self) -> Result<Vec<(String, StoredPolicy)>, String> {
+        self.loaded(load)
+    }
+
     /// The last changes of a policy, the oldest first; of one that is gone too.
     ///
     /// # Errors

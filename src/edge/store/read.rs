@@ -87,10 +87,26 @@ impl Reader {
         self.found(filter).map_err(|e| self.said(&e))
     }
 
+    /// The tasks that a worker has, and the first of those that could be taken, in their order; without what they carry. Of a queue
+    /// that is divided among workers none wait here.
+    ///
+    /// # Errors
+    /// A text with the path.
+    pub fn line(&self, pool: &str, most: u32) -> Result<(Vec<Task>, Vec<Task>), String> {
+        let leased = self.bodies("SELECT body FROM tasks WHERE phase = 4 AND pool = ?1", params![pool])?;
+        const READY: &str = "SELECT body FROM tasks WHERE phase = 1 AND worker = '' AND pool = ?1 ORDER BY rank, id LIMIT ?2";
+        Ok((leased, self.bodies(READY, params![pool, most])?))
+    }
+
     fn found(&self, filter: &TaskFilter) -> rusqlite::Result<Vec<(Task, Option<u64>)>> {
         // One snapshot for all questions: the tasks, and how many stand before the first of them.
         let _turn = self.db.unchecked_transaction()?;
         super::list::tasks(&self.db, filter)
+    }
+
+    /// What this reads of the file.
+    pub(super) fn loaded<T>(&self, load: fn(&Connection) -> rusqlite::Result<T>) -> Result<T, String> {
+        load(&self.db).map_err(|e| self.said(&e))
     }
 
     /// Rows whose body still reads.

@@ -93,7 +93,10 @@ impl AllUnits {
             let file = dir.join(name);
             std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))
         };
-        Ok(cgroup::usage(clock::now().mono, read))
+        let limits = cgroup::known_limits(|name| there(&dir.join(name)))?;
+        let usage = Usage { limits, ..cgroup::usage(clock::now().mono, read) };
+        // One that went while it was looked at has files no more, and no limits for that.
+        if dir.is_dir() { Ok(usage) } else { Err(format!("{}: not found: it has just ended", place.unit)) }
     }
 
     async fn change(&self, target: &Target, limits: Amounts, persist: bool) -> Result<(), String> {
@@ -205,6 +208,15 @@ impl Place<'_> {
             None => remove(&here)?,
         }
         self.manager.call(RELOAD, &()).await.map(drop).map_err(String::from)
+    }
+}
+
+/// The text of a file of the kernel; absent: there is no such file, as of a controller that is not there.
+fn there(file: &Path) -> Result<Option<String>, String> {
+    match std::fs::read_to_string(file) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("{}: {error}", file.display())),
     }
 }
 

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod joint;
+
 use super::*;
 use crate::decide::admit;
 use crate::engine::controller::Settings;
@@ -32,6 +34,8 @@ struct UnitHost {
     /// Cores, memory and tasks in use.
     used: (f64, u64, u64),
     looked: Moment,
+    /// How much of the time it waits for memory, in percent.
+    waits: f64,
     agents: f64,
     refuses: bool,
     unable: Option<String>,
@@ -76,7 +80,7 @@ impl Host for UnitHost {
             memory: Ok(Memory(self.used.1)),
             working: Ok(Memory(self.used.1)),
             tasks: Ok(self.used.2),
-            pressure: Pressures { cpu: calm(), memory: calm(), io: calm() },
+            pressure: Pressures { cpu: calm(), memory: Ok(self.waits), io: calm() },
             oom_kills: Ok(0),
             held_back: Ok(0),
             limits: self.limits,
@@ -148,6 +152,7 @@ fn run(stored: Stored) -> Run {
         micros: 0,
         used: CALM,
         looked: Moment(1_000_000),
+        waits: 0.0,
         agents: 0.0,
         refuses: false,
         unable: None,
@@ -428,36 +433,4 @@ fn a_forecast_that_knows_too_little_says_so_and_the_next_daemon_knows_what_this_
     second.look((0.2, 4_000_000_000, 20));
     let known = second.status().forecast.expect("it is said");
     assert!(known.memory.as_ref().is_some_and(|memory| (memory.value - 4e9).abs() < 1.0), "{:?}", known);
-}
-
-#[test]
-fn a_pool_grows_as_far_as_its_policy_may_give_memory_which_is_given() {
-    let mut run = run(Stored::default());
-    let pool = "
-  scale: {minReplicas: 1, maxReplicas: 50, triggers: [{exec: {command: [backlog]}, pollingInterval: 30s, exact: {}}]}
-  template: {command: [run]}
-";
-    let policy = "
-  target: {pool: web}
-  cooldown: 1s
-  initial: {memory: 256Mi}
-  bounds: {min: {memory: 64Mi}, max: {memory: 1Gi}}
-";
-    run.engine.host().agents = 40.0;
-    run.documents(&[("web", pool), ("memory", policy)]);
-    for _look in 0..40 {
-        run.look((0.1, 128 << 20, 5));
-    }
-    let status = match run.engine.host().shown.get(&(Kind::Pool, "web".into())) {
-        Some(Object::Pool(pool)) => pool.status.clone(),
-        other => panic!("it is shown: {other:?}"),
-    };
-    // Nothing is known of a worker: 64Mi are expected of each.
-    let clamps = status.scaling.expect("explained").clamps;
-    assert_eq!(status.desired_replicas, 16, "{clamps:?}");
-    let budget = clamps.iter().find(|clamp| clamp.name == "poolBudget").expect("it is said");
-    assert_eq!(budget.why, "policy/memory may give the pool 1Gi, its bound, and a worker takes 64Mi");
-    let more = run.engine.host().rows.iter().filter(|row| row.reason.starts_with("more workers: ")).count();
-    assert!(more > 0, "{:?}", run.engine.host().rows);
-    assert_eq!(run.engine.host().limits.memory, Some(Memory(GI)), "room for all of them");
 }

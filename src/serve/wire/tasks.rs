@@ -288,6 +288,9 @@ pub struct CapacityView {
     /// How long a task submitted now would wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimated_wait: Option<Span>,
+    /// Where that number comes from, in words.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub estimated_from: String,
     /// The queue rests until then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused_until: Option<Wall>,

@@ -6,12 +6,14 @@
 mod edits;
 mod hpa;
 mod joint;
+mod pressed;
 mod properties;
 mod situations;
 mod used;
 
 use super::*;
 use crate::model::host::Look;
+use crate::model::host::Squeeze;
 use crate::model::line::Line;
 use crate::model::plan::Slot;
 use crate::model::pool::PoolSpec;
@@ -37,6 +39,7 @@ struct World {
     line: Line,
     queues: BTreeMap<String, QueueCounts>,
     machine: Option<Look>,
+    squeeze: Option<Squeeze>,
     now: Now,
 }
 
@@ -54,6 +57,7 @@ impl World {
             line: Line::default(),
             queues: BTreeMap::new(),
             machine: None,
+            squeeze: None,
             now: start(),
         }
     }
@@ -87,6 +91,7 @@ impl World {
             line: &self.line,
             queues: &self.queues,
             machine: self.machine.as_ref(),
+            squeeze: self.squeeze.as_ref(),
             scaling: &self.scaling,
         }
     }

@@ -406,7 +406,7 @@ fn the_tolerance_is_explained() {
 }
 
 /// A worker that runs since so long, and is idle since so long, or busy.
-fn worker(n: usize, runs: u64, idle: Option<u64>) -> (String, Slot) {
+pub(super) fn worker(n: usize, runs: u64, idle: Option<u64>) -> (String, Slot) {
     let ago = |secs: u64| Moment(start().mono.0 - secs * 1000);
     let run = Run { incarnation: 1, pid: 1, started: ago(runs), busy: idle.is_none(), ..Run::default() };
     let seen = Seen { state: SlotState::Running(run), ..Seen::default() };

@@ -118,8 +118,14 @@ fn what_a_start_takes_raises_nothing() {
     let now = world.now.mono;
     started(&mut world, "p-1", now.after(Span(1)));
     world.pass(Span::secs(30));
-    assert_eq!(told(&mut world, 90.0).wanted, 2, "one was started after the look before");
-    assert_eq!(told(&mut world, 90.0).wanted, 3, "and before this one");
+    let says = |demand: Demand| demand.why.expect("explained").signals.remove(0).says;
+    let held = told(&mut world, 90.0);
+    assert_eq!(held.wanted, 2, "one was started after the look before");
+    let why = "90 % used at 60 % for each worker: 2 (90); 3 are not asked for while workers are starting: what a start takes is no load";
+    assert_eq!(says(held), why);
+    let raised = told(&mut world, 90.0);
+    assert_eq!(raised.wanted, 3, "and before this one");
+    assert_eq!(says(raised), "90 % used at 60 % for each worker: 3 (90)");
     let starting = SlotState::Starting { incarnation: 1, since: Moment(0) };
     world.slots.entry("p-2".into()).or_default().seen.state = starting;
     assert_eq!(told(&mut world, 190.0).wanted, 3, "one is being started");

@@ -117,6 +117,16 @@ fn a_random_walk_is_forecast() {
     holds(Shape::Walk);
 }
 
+#[test]
+fn the_taxis_of_a_city_are_forecast() {
+    holds(Shape::Taxi);
+}
+
+#[test]
+fn a_shared_cluster_is_forecast() {
+    holds(Shape::Cluster);
+}
+
 /// Days that the figures are of: `FORECAST_DAYS=16` in release mode for those of docs/forecast.md, one where nobody asks.
 fn figured() -> std::ops::Range<u64> {
     let days = std::env::var("FORECAST_DAYS").ok().and_then(|days| days.parse::<u64>().ok()).unwrap_or(1);

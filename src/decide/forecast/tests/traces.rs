@@ -49,6 +49,12 @@ pub(super) enum Shape {
     Heavy,
     /// A random walk: nobody can say more than "as now".
     Walk,
+    /// The half-hourly count of taxi rides in New York (TLC, as in the Numenta benchmark), a sample for each: a low at 5, a rise
+    /// until 9, the peak at 19, late nights on Friday and Saturday, late mornings after them. A day of it lasts 24 minutes here.
+    Taxi,
+    /// A cell of a shared cluster (Google's traces of 2011 and 2019, Azure's of 2017): a flat day, 10 to 20 % from low to high, with
+    /// a slow wander of its own, noise between two samples, and now and then a batch that ends within minutes.
+    Cluster,
 }
 
 impl Shape {
@@ -110,6 +116,39 @@ fn walk(state: &mut State, chance: &mut Chance) -> f64 {
     60.0 + state.level
 }
 
+/// Thousands of rides in half an hour, for each hour of a day between Monday and Friday, and of one of the weekend.
+const RIDES: [[f64; 24]; 2] = [
+    [
+        9.5, 6.5, 4.5, 3.2, 3.0, 3.4, 7.5, 13.5, 17.0, 16.8, 16.0, 16.2, 17.0, 16.8, 17.4, 16.4, 14.6, 17.6, 21.6, 23.0, 22.0,
+        21.6, 19.6, 15.0,
+    ],
+    [
+        21.5, 19.6, 16.4, 12.4, 7.4, 4.0, 3.9, 5.2, 7.6, 10.8, 13.8, 15.2, 16.4, 16.2, 15.8, 15.6, 15.4, 16.8, 19.0, 19.8, 18.2,
+        18.0, 18.8, 19.6,
+    ],
+];
+
+fn taxi(state: &mut State, number: i64, chance: &mut Chance) -> f64 {
+    let (day, half) = (number / 48 % 7, number % 48);
+    let hour = |at: i64| {
+        let weekend = (number + at - half) / 48 % 7 >= 5 || day == 4 && half >= 44;
+        RIDES[usize::from(weekend)][usize::try_from(at / 2 % 24).expect("an hour")]
+    };
+    let now = if half % 2 == 0 { hour(half) } else { (hour(half) + hour((half + 1) % 48)) / 2.0 };
+    state.slow = 0.9 * state.slow + 0.02 * chance.normal();
+    now * (1.0 + state.slow + 0.03 * chance.normal())
+}
+
+fn cluster(state: &mut State, hours: f64, chance: &mut Chance) -> f64 {
+    if chance.next() < 0.004 {
+        state.level += 3.0 + 4.0 * chance.next();
+    }
+    state.level *= 0.9;
+    state.slow = 0.995 * state.slow + 0.15 * chance.normal();
+    let angle = TAU * hours / 24.0;
+    50.0 + 4.0 * (angle - 2.2).sin() + 1.5 * (2.0 * angle).sin() + state.slow + state.level + 0.8 * chance.normal()
+}
+
 /// Samples of so many hours.
 pub(super) fn trace(shape: Shape, seed: u64, hours: u32) -> Vec<(Wall, f64)> {
     let mut chance = Chance::new(seed * 64 + shape as u64);
@@ -124,6 +163,8 @@ pub(super) fn trace(shape: Shape, seed: u64, hours: u32) -> Vec<(Wall, f64)> {
             Shape::Steps => levels(&mut state, &mut chance),
             Shape::Heavy => heavy(&mut state, &mut chance),
             Shape::Walk => walk(&mut state, &mut chance),
+            Shape::Taxi => taxi(&mut state, number, &mut chance),
+            Shape::Cluster => cluster(&mut state, at, &mut chance),
         };
         let mut stamp = BEGIN + number * 30_000;
         if shape == Shape::Gaps {

@@ -3,6 +3,7 @@
 //! The target here is honest: what is ordered holds at once, unless the script says otherwise.
 
 mod properties;
+mod shortage;
 mod situations;
 
 use super::*;
@@ -58,6 +59,8 @@ pub(super) struct Script {
     pub micros: u64,
     pub kills: u64,
     pub held_back: u64,
+    /// How much of the time it waits for memory, in percent.
+    pub waits: f64,
     pub agents: Option<f64>,
     pub capacity: Amounts,
     pub reserve: Amounts,
@@ -85,6 +88,7 @@ impl Script {
             micros: 0,
             kills: 0,
             held_back: 0,
+            waits: 0.0,
             agents: Some(0.0),
             capacity: amounts(64_000, 512 * GI, 100_000),
             reserve: Amounts::default(),
@@ -142,7 +146,7 @@ impl Script {
             memory: Ok(Memory(memory)),
             working: Ok(Memory(memory)),
             tasks: Ok(tasks),
-            pressure: Pressures { cpu: none(), memory: none(), io: none() },
+            pressure: Pressures { cpu: none(), memory: Ok(self.waits), io: none() },
             oom_kills: Ok(self.kills),
             held_back: Ok(self.held_back),
             limits: self.limits,

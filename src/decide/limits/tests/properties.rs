@@ -70,6 +70,7 @@ fn whatever_is_written_may_be() {
             script.capacity = chance.amounts([32_000, 128 * GI, 8000], 90);
             script.reserve = chance.amounts([2000, 4 * GI, 100], 60);
             script.others = chance.amounts([16_000, 64 * GI, 4000], 60);
+            script.size = chance.often(50).then(|| size(&mut chance));
             // CPU is known from the second look on.
             let usage = script.usage((0.1, GI, 5));
             script.watching.last = Some(usage);
@@ -100,10 +101,25 @@ fn judge(script: &Script, (of, value, before): (Resource, u64, Option<u64>), use
     if before.is_none_or(|before| value < before) {
         assert!(used.is_some_and(|used| value >= used), "below what is used: {}", why());
     }
+    let lowers = script.stored.pending.as_ref().is_some_and(|change| change.action == ChangeAction::ScaleDown);
+    if let Some(size) = script.size.filter(|_| lowers && of == Resource::Memory) {
+        let needed = joint::needed(size).min(before.unwrap_or(0));
+        assert!(
+            value + step(of) > needed.min(bounds.max.of(of).unwrap_or(u64::MAX)),
+            "no room for the workers that are wanted: {}",
+            why()
+        );
+    }
     if let Some(reserve) = script.reserve.of(of).filter(|_| before.is_none_or(|before| value > before)) {
         let sum = value + script.others.of(of).unwrap_or(0) + reserve;
         assert!(script.capacity.of(of).is_some_and(|all| sum <= all), "the reserve is touched: {}", why());
     }
+}
+
+/// A pool that follows.
+fn size(chance: &mut Chance) -> PoolSize {
+    let (wanted, running) = (chance.below(40) as u32, chance.below(40) as u32);
+    PoolSize { wanted, running, each: Memory(chance.below(2 * GI) + 1) }
 }
 
 fn usage(chance: &mut Chance, script: &mut Script) -> Usage {
@@ -114,7 +130,7 @@ fn usage(chance: &mut Chance, script: &mut Script) -> Usage {
     let mut usage = script.usage(used);
     script.kills += u64::from(chance.often(3));
     if chance.often(5) {
-        usage.memory = Err("unknown".into());
+        (usage.memory, usage.working) = (Err("unknown".into()), Err("unknown".into()));
     }
     if chance.often(5) {
         usage.tasks = Err("unknown".into());

@@ -331,3 +331,18 @@ fn a_pool_that_grows_is_given_room_for_more_and_keeps_it() {
     assert_eq!(raised, 1);
     assert!(row.reason.contains("; bigger workers: no more than the 2 that are wanted, at "), "{}", row.reason);
 }
+
+/// A file that was read once stays in memory until somebody needs the room: it is no reason for more of it.
+#[test]
+fn what_the_kernel_gives_back_at_once_is_not_used() {
+    let mut script = begun("  scaleDown: {consecutiveChecks: 3}");
+    rest(&mut script);
+    let mut orders = Vec::new();
+    for _ in 0..4 {
+        let mut usage = script.usage(CALM);
+        usage.memory = Ok(Memory(32 * GI - 1));
+        orders.extend(script.seen(usage));
+    }
+    assert_eq!(orders.iter().map(|order| order.memory).collect::<Vec<_>>(), [Some(Memory(20_615_839_744))], "0.6 × 32Gi");
+    assert_eq!(script.stored.status.usage.as_ref().and_then(|usage| usage.memory_bytes), Some(4 * GI));
+}

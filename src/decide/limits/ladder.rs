@@ -1,0 +1,146 @@
+//! What is done where a pool's memory is short and its limit cannot be raised: first nothing new is begun, then who is idle goes,
+//! and what is left the kernel decides at the limit.
+//!
+//! ```text
+//! raise, as far as bounds and host allow -> no task and no worker more -> idle workers go -> MemoryMax
+//! ```
+//! Up by one rung for as many looks in a row as a raise takes, at once for a kill; down to the ground when it was calm for as many
+//! as a lowering takes. Calm is less than half of what is pressure, so that a pool that has just got rid of it does not swing.
+//! No worker at work is ended here, and nothing here changes a limit.
+
+use super::Turn;
+use super::clamp::Kept;
+use super::rules::Rules;
+use crate::model::host::Squeeze;
+use crate::model::policy::{Amounts, Mode, Resource};
+use crate::model::policy_plan::{Rung, Shortage};
+use crate::model::policy_status::PolicyUsage;
+use crate::model::reading::shown;
+use crate::model::status::{MEMORY_PRESSED, Truth};
+
+/// What one look says about the shortage of memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// It is short, and no more can be given.
+    Pressed {
+        /// The kernel has killed for it.
+        killed: bool,
+        /// In words.
+        why: String,
+    },
+    /// It is not short.
+    Calm,
+    /// It is not known, or between the two, or more can be given.
+    Neither,
+    /// The policy says nothing of this.
+    Apart,
+}
+
+/// What a look that failed says: where nothing runs, nothing is short.
+pub(super) fn unseen(why: &str) -> Sign {
+    if why.contains("not found") { Sign::Calm } else { Sign::Neither }
+}
+
+/// How short memory is after this look.
+pub(super) fn after(before: &Shortage, sign: &Sign, rules: &Rules) -> Shortage {
+    match sign {
+        Sign::Apart => Shortage::default(),
+        Sign::Neither => Shortage { pressed: 0, calm: 0, ..before.clone() },
+        Sign::Calm if before.rung == Rung::Free || before.calm.saturating_add(1) >= rules.checks_down => Shortage::default(),
+        Sign::Calm => Shortage { pressed: 0, calm: before.calm.saturating_add(1), ..before.clone() },
+        Sign::Pressed { killed, why } => {
+            let pressed = before.pressed.saturating_add(1);
+            let more = *killed || pressed >= rules.checks_up;
+            let rung = if more { next(before.rung) } else { before.rung };
+            let pressed = if more { 0 } else { pressed };
+            Shortage { rung, pressed, calm: 0, why: why.clone() }
+        }
+    }
+}
+
+fn next(rung: Rung) -> Rung {
+    match rung {
+        Rung::Free => Rung::Closed,
+        Rung::Closed | Rung::Draining => Rung::Draining,
+    }
+}
+
+impl Turn<'_> {
+    /// What this look says; to be asked when it is known whether the target is held back.
+    pub(super) fn sign(&self, limits: Amounts, usage: &PolicyUsage, killed: bool) -> Sign {
+        let pool = self.spec().target.pool.is_some();
+        let counts = pool && self.spec().mode != Mode::Disabled && self.about.contains(&Resource::Memory);
+        let Some(limit) = limits.memory.filter(|_| counts) else { return Sign::Apart };
+        let waits = usage.pressure.memory.zip(self.spec().pressure.memory.map(f64::from));
+        let held = self.plan.watching.held > 0;
+        let mut signs = Vec::new();
+        if killed {
+            signs.push("the kernel killed in it for want of memory".to_owned());
+        }
+        if held {
+            signs.push("it is held back at MemoryHigh".to_owned());
+        }
+        if let Some((waited, most)) = waits.filter(|(waited, most)| waited >= most) {
+            signs.push(format!("it waits for memory {}% of the time, {}% is too much", shown(waited), shown(most)));
+        }
+        if signs.is_empty() {
+            return if waits.is_none_or(|(waited, most)| waited * 2.0 < most) { Sign::Calm } else { Sign::Neither };
+        }
+        match self.end(limit.0, limits, usage) {
+            Some(end) => {
+                let why = format!("{}, and it has {limit}, {end}", signs.join(", "));
+                Sign::Pressed { killed, why }
+            }
+            None => Sign::Neither,
+        }
+    }
+
+    /// Why no more memory can be given, if so.
+    fn end(&self, limit: u64, limits: Amounts, usage: &PolicyUsage) -> Option<&'static str> {
+        if self.plan.stored.failed.is_some() {
+            return Some("which is not changed any more since a change failed");
+        }
+        if self.spec().mode == Mode::Manual {
+            return Some("which a person set");
+        }
+        let raised = self.rules.raised(limit, self.least(Resource::Memory));
+        match self.allowed((Resource::Memory, raised), limits, usage) {
+            Err(Kept::Bound) => Some("its bound"),
+            Err(Kept::Budget) => Some("all that the host has left"),
+            Ok(_) | Err(Kept::Same | Kept::Used) => None,
+        }
+    }
+
+    /// Take in what a look says, and say what is done about it.
+    pub(super) fn ladder(&mut self, sign: Sign) {
+        let shortage = after(&self.plan.stored.shortage, &sign, &self.rules);
+        let reason = match shortage.rung {
+            Rung::Free => "Free",
+            Rung::Closed => "AdmissionStopped",
+            Rung::Draining => "Draining",
+        };
+        // Of a unit, and of one that is only looked at, nothing of the kind is said, unless it was.
+        if shortage.rung != Rung::Free {
+            self.put((MEMORY_PRESSED, Truth::True, reason, words(&shortage)));
+        } else if sign != Sign::Apart || self.o.stored.shortage.rung != Rung::Free {
+            self.put((MEMORY_PRESSED, Truth::False, reason, String::new()));
+        }
+        self.plan.stored.shortage = shortage;
+    }
+}
+
+/// How a policy holds its pool back, if it does.
+pub fn squeeze(policy: &str, shortage: &Shortage) -> Option<Squeeze> {
+    let why = || format!("policy/{policy}: {}", words(shortage));
+    (shortage.rung != Rung::Free).then(|| Squeeze { draining: shortage.rung == Rung::Draining, why: why() })
+}
+
+/// A shortage in words, with what is done about it.
+fn words(shortage: &Shortage) -> String {
+    let what = match shortage.rung {
+        Rung::Free => return String::new(),
+        Rung::Closed => "no task is begun and no worker added until it has room",
+        Rung::Draining => "no task is begun, and idle workers go, until it has room",
+    };
+    format!("memory is short: {}; {what}", shortage.why)
+}

@@ -1,0 +1,177 @@
+//! A pool that is short of memory and may be given no more: what is done about it, in which order, and when it ends.
+//! What the pool makes of it is tested where its size is decided on.
+
+use super::*;
+use crate::decide::limits::ladder::{Sign, after};
+use crate::model::policy_plan::{Rung, Shortage};
+
+/// A policy on a pool whose limit is at its bound from the beginning.
+fn at_its_bound(more: &str) -> Script {
+    let mut script = Script::new(facts(&format!(
+        "  target: {{pool: web}}\n  cooldown: 0s\n  bounds: {{min: {{memory: 1Gi}}, max: {{memory: 4Gi}}}}\n{more}"
+    )));
+    script.limits.memory = Some(Memory(4 * GI));
+    script
+}
+
+/// A look at which it waits so much for memory. Says what is done then.
+fn waits(script: &mut Script, percent: f64) -> Rung {
+    script.waits = percent;
+    script.look((0.1, 3 * GI, 5));
+    script.stored.shortage.rung
+}
+
+use Rung::{Closed, Draining, Free};
+
+#[test]
+fn nothing_new_is_begun_after_three_looks_and_idle_workers_go_after_three_more() {
+    let mut script = at_its_bound("");
+    let rungs: Vec<Rung> = (0..8).map(|_| waits(&mut script, 10.0)).collect();
+    assert_eq!(rungs, [Free, Free, Closed, Closed, Closed, Draining, Draining, Draining]);
+    assert_eq!(script.condition("MemoryPressed"), (Truth::True, "Draining"));
+    let said = squeeze("web", &script.stored.shortage).expect("it is held back");
+    let why = "policy/web: memory is short: it waits for memory 10% of the time, 10% is too much, and it has 4Gi, its bound; \
+               no task is begun, and idle workers go, until it has room";
+    assert_eq!((said.draining, said.why.as_str()), (true, why));
+    assert_eq!(script.limits.memory, Some(Memory(4 * GI)), "no limit is touched for it");
+}
+
+#[test]
+fn it_ends_after_as_many_calm_looks_as_a_lowering_takes_and_not_before() {
+    let mut script = at_its_bound("  scaleDown: {onlyWhenIdle: true}");
+    (0..3).for_each(|_| {
+        waits(&mut script, 50.0);
+    });
+    // Less than the threshold is not calm yet; one look that is not begins anew.
+    for percent in [0.0, 0.0, 5.0, 9.9] {
+        assert_eq!(waits(&mut script, percent), Closed, "{percent}");
+    }
+    (1..10).for_each(|n| assert_eq!(waits(&mut script, 4.9), Closed, "{n}"));
+    assert_eq!(waits(&mut script, 4.9), Free);
+    assert_eq!(script.condition("MemoryPressed"), (Truth::False, "Free"));
+    assert_eq!((waits(&mut script, 50.0), waits(&mut script, 50.0)), (Free, Free), "from the beginning");
+}
+
+#[test]
+fn as_long_as_more_can_be_given_that_is_what_is_done() {
+    let mut script = at_its_bound("  minStep: {memory: 1Gi}");
+    script.limits.memory = Some(Memory(GI));
+    let mut given = Vec::new();
+    let rungs: Vec<Rung> = (0..9)
+        .map(|_| {
+            let rung = waits(&mut script, 50.0);
+            given.push(script.limits.memory.map(|limit| limit.0 / GI));
+            rung
+        })
+        .collect();
+    // 1, 2, 3 and 4Gi, each after three breaches; short is what it then still is.
+    assert_eq!(given.iter().flatten().copied().collect::<Vec<u64>>(), [1, 1, 2, 2, 2, 3, 3, 3, 4]);
+    assert_eq!(rungs, [Free; 9]);
+    assert_eq!([(); 3].map(|()| waits(&mut script, 50.0)), [Free, Free, Closed]);
+}
+
+#[test]
+fn a_host_without_more_memory_is_an_end_too() {
+    let mut script = at_its_bound("");
+    script.limits.memory = Some(Memory(2 * GI));
+    (script.reserve, script.others) = (amounts(0, 8 * GI, 0), amounts(0, 502 * GI, 0));
+    assert_eq!([(); 3].map(|()| waits(&mut script, 50.0)), [Free, Free, Closed]);
+    assert!(script.stored.shortage.why.ends_with("and it has 2Gi, all that the host has left"), "{:?}", script.stored.shortage);
+}
+
+#[test]
+fn a_kill_counts_at_once() {
+    let mut script = at_its_bound("");
+    assert_eq!(waits(&mut script, 0.0), Free);
+    script.kills = 1;
+    assert_eq!(waits(&mut script, 0.0), Closed);
+    assert_eq!(waits(&mut script, 0.0), Closed, "each once");
+    script.kills = 3;
+    assert_eq!(waits(&mut script, 0.0), Draining);
+    assert!(script.stored.shortage.why.starts_with("the kernel killed in it"), "{:?}", script.stored.shortage);
+}
+
+#[test]
+fn being_held_back_at_memory_high_counts_where_the_kernel_tells_no_pressure() {
+    let mut script = at_its_bound("");
+    let mut rungs = Vec::new();
+    for held_back in [0, 1, 2, 3] {
+        script.held_back = held_back;
+        let mut usage = script.usage((0.1, 4 * GI - 1, 5));
+        usage.pressure.memory = Err("no PSI".into());
+        script.seen(usage);
+        rungs.push(script.stored.shortage.rung);
+    }
+    assert_eq!(rungs, [Free, Free, Free, Closed]);
+}
+
+#[test]
+fn a_pool_without_processes_is_not_short_and_one_that_cannot_be_read_stays_as_it_is() {
+    let mut script = at_its_bound("");
+    (0..3).for_each(|_| {
+        waits(&mut script, 50.0);
+    });
+    let blind = |script: &mut Script, why: &str| {
+        script.turn(Some(Err(why.to_owned())), None, false);
+        script.stored.shortage.rung
+    };
+    (0..30).for_each(|_| assert_eq!(blind(&mut script, "no answer"), Closed));
+    (1..10).for_each(|n| assert_eq!(blind(&mut script, "slice not found"), Closed, "{n}"));
+    assert_eq!(blind(&mut script, "slice not found"), Free);
+}
+
+#[test]
+fn only_a_policy_that_rules_over_the_memory_of_a_pool_holds_it_back() {
+    let mut unit = Script::new(founding(""));
+    unit.limits = amounts(2000, 192 * GI, 250);
+    let mut looked_at = at_its_bound("  mode: Disabled");
+    let mut other = Script::new(facts("  target: {pool: web}\n  bounds: {min: {tasks: 1}, max: {tasks: 9}}"));
+    (other.limits.memory, other.limits.tasks) = (Some(Memory(4 * GI)), Some(9));
+    for script in [&mut unit, &mut looked_at, &mut other] {
+        (0..9).for_each(|_| assert_eq!(waits(script, 90.0), Free));
+        assert!(script.stored.status.conditions.iter().all(|condition| condition.kind != "MemoryPressed"));
+    }
+    let mut manual = at_its_bound("  mode: Manual\n  manual: {memory: 2Gi}");
+    manual.look((0.1, GI, 5));
+    assert_eq!([(); 3].map(|()| waits(&mut manual, 50.0)), [Free, Free, Closed], "nobody raises it");
+    manual.facts.spec.mode = Mode::Disabled;
+    assert_eq!((waits(&mut manual, 50.0), manual.condition("MemoryPressed")), (Free, (Truth::False, "Free")));
+}
+
+#[test]
+fn a_failed_change_is_the_end_of_raising_and_the_next_daemon_knows_what_this_one_did() {
+    let mut script = at_its_bound("");
+    script.limits.memory = Some(Memory(2 * GI));
+    script.fails = Some(LimitFailure { error: "refused".into(), restored: Ok(()) });
+    let rungs: Vec<Rung> = (0..6).map(|_| waits(&mut script, 50.0)).collect();
+    assert_eq!(rungs, [Free, Free, Free, Free, Free, Closed], "three until it is tried, three until it is given up");
+    script.watching = Watching::default();
+    assert_eq!(waits(&mut script, 0.0), Closed);
+    let kept: StoredPolicy = serde_json::from_str(&serde_json::to_string(&script.stored).unwrap()).unwrap();
+    assert_eq!(kept.shortage, script.stored.shortage);
+}
+
+/// Over any looks: it is never let go at a look that is not calm, and never held back more without one that is pressed.
+#[test]
+fn it_goes_up_by_one_and_down_to_the_ground() {
+    let rules = Rules::of(&founding("").spec);
+    let pressed = |killed| Sign::Pressed { killed, why: "w".into() };
+    let all = [Sign::Calm, Sign::Neither, pressed(false), pressed(true)];
+    let (mut shortage, mut seed, mut seen) = (Shortage::default(), 1u64, [0u32; 3]);
+    for _ in 0..200_000 {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // Mostly calm or pressed: else no row would be long enough for anything.
+        let sign = if seed >> 60 == 0 { &all[(seed >> 40) as usize % 4] } else { &all[usize::from(seed >> 62 == 3) * 2] };
+        let next = after(&shortage, sign, &rules);
+        seen[next.rung as usize] += 1;
+        match sign {
+            Sign::Pressed { .. } => {
+                assert!(next.rung >= shortage.rung && next.rung as u8 <= shortage.rung as u8 + 1 && next.calm == 0);
+            }
+            Sign::Calm => assert!(next.rung == shortage.rung || next.rung == Free && shortage.calm + 1 == rules.checks_down),
+            Sign::Neither | Sign::Apart => assert_eq!((next.rung, next.calm, next.pressed), (shortage.rung, 0, 0)),
+        }
+        shortage = next;
+    }
+    assert!(seen.iter().all(|times| *times > 1000), "each was come to: {seen:?}");
+}

@@ -1,0 +1,119 @@
+//! What the last tasks of each pool needed, and from that how long those wait that wait now.
+//!
+//! Fed by the controller as tasks end, asked by whoever answers submits and lists. A walk through a line costs a look into the
+//! store, so what came of one counts for a moment: in a flood of submits it is made once and not for each. It begins anew with
+//! each daemon.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::decide::workload;
+use crate::model::task::Task;
+use crate::model::time::{Now, Span};
+use crate::model::workload::{Class, ENOUGH, Needed, Needs};
+
+/// How long the answer to one question counts.
+const COUNTS_FOR: Span = Span::secs(1);
+
+/// How long those of a line wait, in milliseconds, the first of them first; last one that comes behind them.
+pub type Starts = Arc<[u64]>;
+
+#[derive(Default)]
+struct OfPool {
+    needs: Needs,
+    starts: Option<(Now, Starts)>,
+}
+
+/// What is known of the tasks of all pools.
+#[derive(Default)]
+pub struct Learnt(Mutex<BTreeMap<String, OfPool>>);
+
+/// What is known of how long tasks wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// Too few have ended to tell one class from another.
+    Unknown,
+    /// This, a moment ago.
+    Known(Starts),
+    /// It has to be worked out anew.
+    Due,
+}
+
+impl Learnt {
+    fn pools(&self) -> MutexGuard<'_, BTreeMap<String, OfPool>> {
+        // A panic while the lock was held can only have been in a clone: what is there is whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A task of this pool has ended.
+    pub fn add(&self, pool: &str, class: &Class, needed: Needed) {
+        self.pools().entry(pool.to_owned()).or_default().needs.add(class, needed);
+    }
+
+    /// The pool is gone.
+    pub fn forget(&self, pool: &str) {
+        self.pools().remove(pool);
+    }
+
+    /// How long tasks of this pool wait, as far as it is known without a look into the store.
+    pub fn waits(&self, pool: &str, now: Now) -> Waits {
+        match self.pools().get(pool) {
+            Some(known) if known.needs.count() >= ENOUGH => match &known.starts {
+                Some((at, starts)) if now.mono.since(at.mono) < COUNTS_FOR => Waits::Known(starts.clone()),
+                Some(_) | None => Waits::Due,
+            },
+            Some(_) | None => Waits::Unknown,
+        }
+    }
+
+    /// The same from those that run and those that wait, in their order, with so many workers.
+    pub fn work_out(&self, pool: &str, (running, waiting): (&[Task], &[Task]), slots: u32, now: Now) -> Option<Starts> {
+        let class = |task: &Task| Class::of(&task.source, task.key.as_deref());
+        let since =
+            |task: &Task| Span(u64::try_from(now.wall.0.saturating_sub(task.started.map_or(now.wall.0, |at| at.0))).unwrap_or(0));
+        let running: Vec<_> = running.iter().map(|task| workload::Running { class: class(task), since: since(task) }).collect();
+        let waiting: Vec<Class> = waiting.iter().map(class).collect();
+        let mut pools = self.pools();
+        let known = pools.get_mut(pool)?;
+        let starts: Starts = workload::starts(&known.needs, &running, &waiting, slots as usize)?.into();
+        known.starts = Some((now, starts.clone()));
+        Some(starts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::time::{Moment, Wall};
+
+    fn at(ms: u64) -> Now {
+        Now { mono: Moment(ms), wall: Wall(ms.cast_signed()) }
+    }
+
+    fn task(source: &str, started: Option<i64>) -> Task {
+        Task { source: source.into(), started: started.map(Wall), ..Task::default() }
+    }
+
+    #[test]
+    fn what_was_worked_out_counts_for_a_moment() {
+        let learnt = Learnt::default();
+        assert_eq!(learnt.waits("p", at(0)), Waits::Unknown);
+        for (source, ran_ms) in [("schedule/nightly", 60_000), ("submit", 1000)] {
+            assert_eq!(learnt.waits("p", at(0)), Waits::Unknown);
+            let class = Class::of(source, None);
+            (0..ENOUGH / 2).for_each(|_| learnt.add("p", &class, Needed { ran_ms, memory: None }));
+        }
+        assert_eq!((learnt.waits("p", at(0)), learnt.waits("other", at(0))), (Waits::Due, Waits::Unknown));
+        (0..ENOUGH).for_each(|_| learnt.add("p", &Class::of("submit", None), Needed { ran_ms: 1000, memory: None }));
+        (0..ENOUGH).for_each(|_| learnt.add("p", &Class::of("schedule/nightly", None), Needed { ran_ms: 60_000, memory: None }));
+        let (running, waiting) = (
+            [task("schedule/nightly", Some(-20_000)), task("submit", Some(0))],
+            [task("submit", None), task("schedule/nightly", None), task("submit", None)],
+        );
+        let starts = learnt.work_out("p", (&running, &waiting), 2, at(0)).expect("it is known");
+        assert_eq!(*starts, [1000, 2000, 40_000, 41_000]);
+        assert_eq!((learnt.waits("p", at(999)), learnt.waits("p", at(1000))), (Waits::Known(starts), Waits::Due));
+        learnt.forget("p");
+        assert_eq!(learnt.waits("p", at(0)), Waits::Unknown);
+    }
+}

@@ -1,0 +1,39 @@
+//! How long a task is told to wait, by what tasks of its class and of those before it took.
+
+use serde_json::{Value, json};
+use weir::model::status::{Kind, Object};
+use weir::model::time::Span;
+use weir::model::workload::{Class, Needed};
+
+use super::served::World;
+use super::{ask, queued};
+
+fn wait(answer: &Value) -> Option<Span> {
+    answer["estimatedWait"].as_str().map(|text| text.parse().unwrap())
+}
+
+#[test]
+fn a_wait_is_as_long_as_tasks_of_the_classes_before_it_took() {
+    let world = World::new();
+    queued(&world, "mixed", "{delivery: Lease, concurrencyKey: true}");
+    let object = world.board.get(Kind::Pool, "mixed").unwrap();
+    let Object::Pool(mut pool) = (*object).clone() else { panic!("a pool") };
+    let queue = pool.status.queue.as_mut().unwrap();
+    (queue.stats.p50_ms, queue.free_slots) = (Some(5000), 0);
+    world.board.put(Object::Pool(pool));
+    let submit = |task: &Value| ask(&world, "POST /v1/pools/mixed/tasks", task).1;
+    let capacity = || ask(&world, "GET /v1/pools/mixed/capacity", &Value::Null).1;
+    let first = submit(&json!({"key": "slow:repo:1"}));
+    assert_eq!(wait(&first), Some(Span::secs(5)), "too little is known of any class: a round of half of the last: {first}");
+    assert_eq!(capacity()["estimatedFrom"], "what the last tasks took");
+    for _ in 0..10 {
+        world.board.learnt.add("mixed", &Class::of("submit", Some("slow:repo:0")), Needed { ran_ms: 60_000, memory: None });
+        world.board.learnt.add("mixed", &Class::of("submit", Some("fast:repo:0")), Needed { ran_ms: 1000, memory: None });
+    }
+    let second = submit(&json!({"key": "fast:repo:1"}));
+    assert_eq!((&second["position"], wait(&second)), (&json!(2), Some(Span::secs(60))), "a slow one goes before it: {second}");
+    assert_eq!(capacity()["estimatedFrom"], "what tasks of each class took");
+    let (_, all) = ask(&world, "GET /v1/tasks?pool=mixed", &Value::Null);
+    let waits: Vec<Option<Span>> = all["items"].as_array().unwrap().iter().map(wait).collect();
+    assert_eq!(waits, [Some(Span(0)), Some(Span::secs(60))], "{all}");
+}
