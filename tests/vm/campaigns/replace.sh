@@ -8,6 +8,7 @@ if [ "$(id -u)" = 0 ]; then flags=() config=/etc unit=/etc/systemd/system/weir.s
 fi
 removed() {
   local code=$?
+  set +e
   [ $code = 0 ] || journalctl "${flags[@]}" --no-pager -q -n 60 -u weir
   ctl delete pool/eight && for _ in $(seq 100); do ctl get worker/eight-0 2>/dev/null || break; sleep 0.2; done
   "${systemctl[@]}" disable --now weir
