@@ -22,7 +22,7 @@ const CALL_MAX: Duration = Duration::from_secs(10);
 const RELOAD_MAX: Duration = Duration::from_secs(180);
 /// How long whoever does not answer is asked again: a manager that executes itself anew, or a bus that is restarted, is back
 /// by then.
-const AGAIN_MAX: Duration = Duration::from_secs(30);
+const AGAIN_MAX: Duration = Duration::from_secs(60);
 /// How soon at first; each time twice as late.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 const NAME: &str = "org.freedesktop.systemd1";
@@ -164,19 +164,23 @@ impl Manager {
         if let Some(connection) = kept.as_ref().filter(|connection| !connection.is_closed()) {
             return Ok(connection.clone());
         }
-        let connection = tokio::time::timeout(CALL_MAX, self.connect()).await;
+        let connection = tokio::time::timeout(CALL_MAX, self.subscribed()).await;
         let connection = connection.unwrap_or_else(|_| Err("nobody answers".into()));
         let connection =
             connection.map_err(|why| Refused { name: String::new(), words: format!("no connection to systemd: {why}") })?;
-        // Asked once for each connection, so that the end of jobs is told of. Having asked before is no failure.
-        let asked = connection.call_method(Some(NAME), PATH, Some(MANAGER), "Subscribe", &()).await;
-        if let Err(error) = asked.map_err(|error| refused("Subscribe", error))
-            && error.name.is_empty()
-        {
-            return Err(error);
-        }
         *kept = Some(connection.clone());
         Ok(connection)
+    }
+
+    /// A connection on which the ends of jobs are told of.
+    async fn subscribed(&self) -> Result<Connection, String> {
+        let connection = self.connect().await?;
+        let asked = connection.call_method(Some(NAME), PATH, Some(MANAGER), "Subscribe", &()).await;
+        // Having asked before is no failure.
+        match asked.map_err(|error| refused("Subscribe", error)) {
+            Err(error) if error.name.is_empty() => Err(error.words),
+            Ok(_) | Err(_) => Ok(connection),
+        }
     }
 
     /// By the bus, else by the manager's own socket, which is there without a bus.

@@ -1,6 +1,6 @@
 # as: root ann
-# A worker that wants more memory than its pool may ever have is killed for it 20 times: each of its ends is OOMKilled, it is started again after
-# a back-off, and the pool's policy gives it more at most one step a look, until the bounds end and it says so.
+# A worker that wants more memory than its pool may ever have is killed for it 20 times: each of its ends is OOMKilled, it is
+# started again after a back-off, and the pool's policy gives it more at most one step a look, until the bounds end and it says so.
 # seconds: 900
 . /payload/lib.sh
 times=${rounds:-20}

@@ -3,8 +3,8 @@
 # seconds: 3600
 . /payload/lib.sh
 times=${rounds:-20}
-if [ "$(id -u)" = 0 ]; then flags=() config=/etc unit=/etc/systemd/system/weir.service WEIR_STATE=/var/lib/weir; else
-  flags=(--user) config=$HOME/.config unit=$HOME/.config/systemd/user/weir.service WEIR_STATE=$HOME/.local/state/weir
+if [ "$(id -u)" = 0 ]; then flags=() config=/etc unit=/etc/systemd/system/weir.service bin=/usr/local/bin WEIR_STATE=/var/lib/weir; else
+  flags=(--user) config=$HOME/.config unit=$HOME/.config/systemd/user/weir.service bin=$HOME/bin WEIR_STATE=$HOME/.local/state/weir
 fi
 removed() {
   local code=$?
@@ -12,18 +12,18 @@ removed() {
   [ $code = 0 ] || journalctl "${flags[@]}" --no-pager -q -n 60 -u weir
   ctl delete pool/eight && for _ in $(seq 100); do ctl get worker/eight-0 2>/dev/null || break; sleep 0.2; done
   "${systemctl[@]}" disable --now weir
-  rm -f "$unit"
+  rm -f "$unit" "$bin"/{weir,ctl,weir-shim}
   "${systemctl[@]}" daemon-reload
   (exit $code)
   ended
 }
 trap removed EXIT
 
-# Two binaries that are not the same file, nor the same bytes: the service runs whichever is at the path it was installed from.
-mkdir "$home/bin"
-cp /payload/bin/{weir,ctl,weir-shim} "$home/bin/"
-"$home/bin/weir" install "${flags[@]}" >/dev/null
-has "ExecStart=.*$home/bin/weir" "$unit"
+# The service runs whatever is at the path that it was installed from.
+mkdir -p "$bin"
+cp /payload/bin/{weir,ctl,weir-shim} "$bin/"
+"$bin/weir" install "${flags[@]}" >/dev/null
+has "ExecStart=.*$bin/weir" "$unit"
 cat >"$config/weir/eight.yaml" <<'YAML'
 apiVersion: weir.dev/v1
 kind: WorkerPool
@@ -39,7 +39,10 @@ pids() { ctl get workers -l weir.dev/pool=eight -o 'jsonpath={.items[*].status.p
 born() { for p in "$@"; do echo "$p $(cut -d' ' -f22 "/proc/$p/stat")"; done; }
 before=$(pids) births=$(born $(pids))
 equal "$(wc -w <<<"$before")" 8 "the number of pids"
-replaced() { [ "$(show ActiveState)" = active ] && [ "$(show MainPID)" != "$old" ] && [ "$(show MainPID)" != 0 ] && [ "$(pids)" = "$before" ] && is pool/eight .status.readyReplicas 8; }
+replaced() {
+  case $(show MainPID) in 0 | "$old") return 1 ;; esac
+  [ "$(show ActiveState)" = active ] && [ "$(pids)" = "$before" ] && is pool/eight .status.readyReplicas 8
+}
 
 each() { # each NAME COMMAND…
   local began=$SECONDS n
@@ -54,11 +57,11 @@ each() { # each NAME COMMAND…
 restart() { "${systemctl[@]}" restart weir; }
 killed() { "${systemctl[@]}" kill -s KILL weir; }
 swapped() {
-  cp "$home/bin/weir" "$home/bin/weir.new"
-  echo "$1" >>"$home/bin/weir.new"
-  mv "$home/bin/weir.new" "$home/bin/weir"
+  cp "$bin/weir" "$bin/weir.new"
+  echo "$1" >>"$bin/weir.new"
+  mv "$bin/weir.new" "$bin/weir"
   "${systemctl[@]}" restart weir
-  cmp "/proc/$(show MainPID)/exe" "$home/bin/weir"
+  cmp "/proc/$(show MainPID)/exe" "$bin/weir"
 }
 each restart restart
 each SIGKILL killed

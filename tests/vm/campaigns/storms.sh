@@ -1,6 +1,6 @@
 # as: root ann
-# While limits of a unit are changed 200 times, systemd reads its units again 100 times, is executed again 50 times, and the bus is
-# started anew 20 times. All changes are made in the end, and no worker notices.
+# While limits of a unit are changed 200 times, systemd reads its units again 100 times, is executed again 50 times, and the bus
+# is started anew 20 times. All changes are made in the end, and no worker notices.
 # seconds: 3600
 . /payload/lib.sh
 patches=${rounds:-200}
@@ -57,36 +57,25 @@ workers() { ctl get workers -l weir.dev/pool=workers -o 'jsonpath={.items[*].sta
 before=$(born $pid $(workers))
 equal "$(wc -l <<<"$before")" 4 "the number of processes"
 
-storm() { # storm TIMES NAME COMMAND…: so many times within the patches; a time at which it is refused itself does not count
-  local name=$2 n=0 tries=0
-  local times=$(($1 * patches / 200))
-  shift 2
-  echo 0 >"$home/$name"
-  while [ $n -lt $times ] && [ $tries -lt $((3 * times)) ]; do
-    tries=$((tries + 1))
-    "$@" || continue
-    n=$((n + 1))
-    echo $n >"$home/$name"
-  done
-}
-# Between them systemd has to come up, or what they meet is a manager that is never there.
-bus() { sleep 3; "${systemctl[@]}" restart dbus; }
-reexec() { sleep 1; "${systemctl[@]}" daemon-reexec; }
-reload() { sleep 0.5; "${systemctl[@]}" daemon-reload; }
+declare -A blown=([daemon-reexec]=0 [daemon-reload]=0 ["restart dbus"]=0) refused=()
 began=$SECONDS
-storm 50 reexec reexec & storms=($!)
-storm 100 reload reload & storms+=($!)
-storm 20 bus bus & storms+=($!)
-patched=0
 for n in $(seq "$patches"); do
-  ctl set manual policy/storm "memory=$((64 + n))Mi" "tasks=$((20 + n))" >/dev/null
-  patched=$n
+  # With every second change, every fourth, and every tenth on average; a storm is over before the next
+  # one begins, or there would be no manager at all.
+  what=""
+  if [ $((n % 2)) = 1 ]; then what=daemon-reload; fi
+  if [ $((n % 4)) = 2 ]; then what=daemon-reexec; fi
+  case $((n % 20)) in 0 | 8) what="restart dbus" ;; esac
+  ctl set manual policy/storm "memory=$((64 + n))Mi" "tasks=$((20 + n))" >/dev/null & patch=$!
+  if [ -n "$what" ]; then
+    sleep 0.$((RANDOM % 10))
+    # Its own connection may be lost with what it began.
+    if "${systemctl[@]}" $what; then blown[$what]=$((blown[$what] + 1)); else refused[$what]=$((${refused[$what]:-0} + 1)); fi
+  fi
+  wait $patch
   # Some are waited for, most meet the one before them.
   if [ $((n % 10)) = 0 ]; then waited $((64 + n)) $((20 + n)); fi
 done
-meanwhile=$(for name in reexec reload bus; do echo "$name $(cat "$home/$name")"; done)
-echo "after the patches:" $meanwhile
-wait "${storms[@]}"
 waited $((64 + patches)) $((20 + patches))
 # And one more in the calm.
 ctl set manual policy/storm memory=50Mi tasks=15 >/dev/null
@@ -94,7 +83,8 @@ waited 50 15
 equal "$(born $pid $(workers))" "$before" "the processes"
 wait_for 60 is pool/workers .status.readyReplicas 3
 ctl policy history storm --limit 10000 >"$home/history"
-echo "measured: $patched patches, $(cat "$home/reexec") daemon-reexec, $(cat "$home/reload") daemon-reload, $(cat "$home/bus") bus restarts in" \
+echo "measured: $patches patches, ${blown[daemon-reexec]} daemon-reexec, ${blown[daemon-reload]} daemon-reload, ${blown[restart dbus]} bus restarts (and" \
+  "${refused[daemon-reexec]:-0}, ${refused[daemon-reload]:-0}, ${refused[restart dbus]:-0} of which systemctl did not hear the end) in" \
   "$((SECONDS - began)) s; history: $(grep -c Manual "$home/history") changes made, $(grep -c Rollback "$home/history" || true) rolled back;" \
   "$(wc -l <<<"$before") processes unchanged"
 weir_down
