@@ -32,8 +32,9 @@ async fn live(units: &dyn Units, order: &LimitOrder) -> Result<Amounts, LimitFai
 
 async fn put_back(units: &dyn Units, order: &LimitOrder) -> Result<(), String> {
     let before = before(order);
-    units.set(&order.target, settable(before), order.persist).await?;
-    proved(units, &order.target, before).await.map(drop)
+    let put = units.set(&order.target, settable(before), order.persist).await;
+    // Where nothing was changed it holds, although putting it back was refused as well.
+    proved(units, &order.target, before).await.map(drop).map_err(|error| put.err().unwrap_or(error))
 }
 
 async fn restart(units: &dyn Units, order: &LimitOrder) -> Result<Amounts, LimitFailure> {

@@ -13,6 +13,8 @@ fi
 daemon="" service=""
 # So many times the seconds of a quiet machine are waited before something counts as not happening. Only failures wait.
 patience=$(cat /payload/patience)
+# How often a campaign does its thing; none: as often as it says itself.
+rounds=$(cat /payload/rounds)
 
 fail() { echo "FAILED: $*"; exit 1; }
 

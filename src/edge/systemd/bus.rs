@@ -1,15 +1,18 @@
 //! One connection to a manager of systemd, made when it is needed and made again when it was lost.
 //!
-//! The bus may be restarted and the manager may execute itself anew at any moment: a call in flight then fails, and is for its
-//! caller to try again. Nothing is heard between calls, so an idle daemon is not woken by what else a machine's manager does.
-//! Every call ends within [`CALL_MAX`], a reload within [`RELOAD_MAX`], with an answer or with words.
+//! The bus may be restarted and the manager may execute itself anew at any moment: a call in flight then fails. What may be done
+//! twice is then asked again, for a while; all else is for its caller to try again. Nothing is heard between calls, so an idle daemon is not woken by what else a machine's manager does.
+//! Every call ends within [`CALL_MAX`], a reload within [`RELOAD_MAX`], with an answer or with words; one that is made again
+//! [`AGAIN_MAX`] later.
 
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use zbus::{Connection, DynamicType, Message, OwnedVariant};
 
 /// How long an answer is waited for.
@@ -17,8 +20,14 @@ const CALL_MAX: Duration = Duration::from_secs(10);
 /// The same where the manager reads all its files and runs its generators first, and answers nobody meanwhile. `systemctl`
 /// itself waits for minutes.
 const RELOAD_MAX: Duration = Duration::from_secs(180);
+/// How long whoever does not answer is asked again: a manager that executes itself anew, or a bus that is restarted, is back
+/// by then.
+const AGAIN_MAX: Duration = Duration::from_secs(60);
+/// How soon at first; each time twice as late.
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
 const NAME: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 /// The manager's method that has it read its files again.
 pub(super) const RELOAD: &str = "Reload";
 /// The manager's own interface.
@@ -53,6 +62,8 @@ impl From<Refused> for String {
 pub struct Manager {
     which: Which,
     connection: Mutex<Option<Connection>>,
+    /// It has answered once: that it does not now is worth waiting for.
+    met: AtomicBool,
 }
 
 impl Manager {
@@ -62,13 +73,13 @@ impl Manager {
     /// In words: no such manager, or it does not answer.
     pub async fn open(which: Which) -> Result<Manager, String> {
         let manager = Manager::closed(which);
-        manager.control_group().await?;
+        manager.ask(PATH, PROPERTIES, "Get", &(MANAGER, "ControlGroup")).await?;
         Ok(manager)
     }
 
     /// The manager; nobody is spoken to before the first call.
     pub fn closed(which: Which) -> Manager {
-        Manager { which, connection: Mutex::new(None) }
+        Manager { which, connection: Mutex::new(None), met: AtomicBool::new(false) }
     }
 
     /// Whose manager this is.
@@ -88,13 +99,37 @@ impl Manager {
 
     /// A property of an object.
     pub(super) async fn property(&self, path: &str, interface: &str, name: &str) -> Result<OwnedVariant, Refused> {
-        let answer = self.ask(path, "org.freedesktop.DBus.Properties", "Get", &(interface, name)).await?;
-        body(&answer)
+        body(&self.insist_on(path, PROPERTIES, "Get", &(interface, name)).await?)
     }
 
     /// Call a method of the manager.
     pub(super) async fn call<B: Serialize + DynamicType>(&self, method: &str, arguments: &B) -> Result<Message, Refused> {
         self.ask(PATH, MANAGER, method, arguments).await
+    }
+
+    /// The same for what may be done twice: a manager that has answered before is asked again while nobody answers. Its own
+    /// refusal is an answer.
+    pub(super) async fn insist<B: Serialize + DynamicType>(&self, method: &str, arguments: &B) -> Result<Message, Refused> {
+        self.insist_on(PATH, MANAGER, method, arguments).await
+    }
+
+    async fn insist_on<B: Serialize + DynamicType>(
+        &self,
+        path: &str,
+        interface: &str,
+        method: &str,
+        arguments: &B,
+    ) -> Result<Message, Refused> {
+        let (until, mut pause) = (Instant::now() + AGAIN_MAX, AGAIN_AFTER);
+        loop {
+            let answer = self.ask(path, interface, method, arguments).await;
+            let lost = answer.as_ref().is_err_and(|refused| refused.name.is_empty());
+            if !lost || !self.met.load(Ordering::Relaxed) || Instant::now() >= until {
+                return answer;
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
     }
 
     async fn ask<B: Serialize + DynamicType>(
@@ -108,7 +143,10 @@ impl Manager {
         let call = connection.call_method(Some(NAME), path, Some(interface), method, arguments);
         let most = if method == RELOAD { RELOAD_MAX } else { CALL_MAX };
         let refused = match tokio::time::timeout(most, call).await {
-            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Ok(answer)) => {
+                self.met.store(true, Ordering::Relaxed);
+                return Ok(answer);
+            }
             Ok(Err(error)) => refused(method, error),
             Err(_) => {
                 Refused { name: String::new(), words: format!("systemd did not answer {method} within {} s", most.as_secs()) }
@@ -126,19 +164,23 @@ impl Manager {
         if let Some(connection) = kept.as_ref().filter(|connection| !connection.is_closed()) {
             return Ok(connection.clone());
         }
-        let connection = tokio::time::timeout(CALL_MAX, self.connect()).await;
+        let connection = tokio::time::timeout(CALL_MAX, self.subscribed()).await;
         let connection = connection.unwrap_or_else(|_| Err("nobody answers".into()));
         let connection =
             connection.map_err(|why| Refused { name: String::new(), words: format!("no connection to systemd: {why}") })?;
-        // Asked once for each connection, so that the end of jobs is told of. Having asked before is no failure.
-        let asked = connection.call_method(Some(NAME), PATH, Some(MANAGER), "Subscribe", &()).await;
-        if let Err(error) = asked.map_err(|error| refused("Subscribe", error))
-            && error.name.is_empty()
-        {
-            return Err(error);
-        }
         *kept = Some(connection.clone());
         Ok(connection)
+    }
+
+    /// A connection on which the ends of jobs are told of.
+    async fn subscribed(&self) -> Result<Connection, String> {
+        let connection = self.connect().await?;
+        let asked = connection.call_method(Some(NAME), PATH, Some(MANAGER), "Subscribe", &()).await;
+        // Having asked before is no failure.
+        match asked.map_err(|error| refused("Subscribe", error)) {
+            Err(error) if error.name.is_empty() => Err(error.words),
+            Ok(_) | Err(_) => Ok(connection),
+        }
     }
 
     /// By the bus, else by the manager's own socket, which is there without a bus.

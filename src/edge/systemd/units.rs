@@ -102,7 +102,7 @@ impl AllUnits {
     async fn change(&self, target: &Target, limits: Amounts, persist: bool) -> Result<(), String> {
         let place = self.place(target)?;
         let arguments = (place.unit.as_str(), !persist, properties(limits));
-        place.manager.call("SetUnitProperties", &arguments).await?;
+        place.manager.insist("SetUnitProperties", &arguments).await?;
         if place.drop_in()?.is_some() {
             // It would take their place at the next reload.
             place.put_drop_in(None, persist).await?;
@@ -114,15 +114,18 @@ impl AllUnits {
     async fn start_again(&self, target: &Target) -> Result<(), String> {
         let place = self.place(target)?;
         let mut ends = place.manager.ends_of_jobs().await?;
-        let answer = place.manager.call("RestartUnit", &(place.unit.as_str(), "replace")).await?;
+        let answer = place.manager.insist("RestartUnit", &(place.unit.as_str(), "replace")).await?;
         let job: OwnedObjectPath = body(&answer)?;
         let until = Instant::now() + RESTART_MAX;
         while Instant::now() < until {
-            if let Ok(Some(Ok(message))) = tokio::time::timeout(LOOK_AGAIN, ends.next()).await {
-                match body::<(u32, OwnedObjectPath, String, String)>(&message) {
+            match tokio::time::timeout(LOOK_AGAIN, ends.next()).await {
+                Ok(Some(Ok(message))) => match body::<(u32, OwnedObjectPath, String, String)>(&message) {
                     Ok((_, path, _, result)) if path == job => return place.is_up(&result).await,
                     Ok(_) | Err(_) => continue,
-                }
+                },
+                // Nothing will be heard on a connection that is lost.
+                Ok(Some(Err(_)) | None) => tokio::time::sleep(LOOK_AGAIN).await,
+                Err(_) => {}
             }
             // Silence: its signal may have gone with a connection.
             if !place.busy().await? {
@@ -145,7 +148,7 @@ impl Place<'_> {
     }
 
     async fn object(&self) -> Result<OwnedObjectPath, String> {
-        match self.manager.call("GetUnit", &(self.unit.as_str(),)).await {
+        match self.manager.insist("GetUnit", &(self.unit.as_str(),)).await {
             Ok(answer) => Ok(body(&answer)?),
             Err(Refused { name, .. }) if name == NO_SUCH_UNIT => Err(format!("{}: not found", self.unit)),
             Err(refused) => Err(refused.words),
@@ -207,7 +210,7 @@ impl Place<'_> {
             Some(text) => write(&here, &text)?,
             None => remove(&here)?,
         }
-        self.manager.call(RELOAD, &()).await.map(drop).map_err(String::from)
+        self.manager.insist(RELOAD, &()).await.map(drop).map_err(String::from)
     }
 }
 

@@ -21,6 +21,8 @@ enum Fault {
     Lost(usize),
     /// The unit goes away with this call and does not come back.
     Gone(usize),
+    /// Nothing may ever be set.
+    Forbidden,
     /// From this call on the limits that are read are of somebody else, while they are not the first ones.
     Differs(usize),
 }
@@ -58,7 +60,10 @@ impl Sim {
             _ if state.gone => Err("Unit web.service not found".into()),
             Fault::Refused(at) if at == number => Err("refused".into()),
             Fault::Lost(at) if at == number => act(state).and(Err("the connection was closed".into())),
-            Fault::None | Fault::Refused(_) | Fault::Lost(_) | Fault::Gone(_) | Fault::Differs(_) => act(state),
+            Fault::Forbidden if name == "set" => Err("access denied".into()),
+            Fault::None | Fault::Refused(_) | Fault::Lost(_) | Fault::Gone(_) | Fault::Forbidden | Fault::Differs(_) => {
+                act(state)
+            }
         };
         Box::pin(std::future::ready(answer))
     }
@@ -165,6 +170,14 @@ fn a_unit_that_goes_away_meanwhile_is_said_not_to_be_restored() {
             assert_eq!(failure.restored.is_ok(), untouched, "{apply:?} {at}: {failure:?}");
         }
     }
+}
+
+#[test]
+fn what_was_never_changed_needs_no_putting_back() {
+    let (outcome, state) = tried(Fault::Forbidden, Apply::Live);
+    let failure = outcome.result.expect_err("it is forbidden");
+    assert!(failure.error.contains("access denied"), "{failure:?}");
+    assert_eq!((failure.restored, state.limits), (Ok(()), BEFORE));
 }
 
 #[test]

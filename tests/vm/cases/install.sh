@@ -9,6 +9,7 @@ fi
 journal() { journalctl "${flags[@]}" --no-pager -q -n 40 -u weir; }
 removed() {
   local code=$?
+  set +e
   [ $code = 0 ] || journal
   ctl delete pool/eight && for _ in $(seq 100); do ctl get worker/eight-0 2>/dev/null || break; sleep 0.2; done
   "${systemctl[@]}" disable --now weir
