@@ -11,7 +11,7 @@ use super::controller::{EVENTS_SHOWN, Engine, Key, Pool, Ticket};
 use super::host::Host;
 use crate::decide;
 use crate::decide::allot::{EXPECTED, RESIDENT_AFTER};
-use crate::decide::workload;
+use crate::decide::{workers, workload};
 use crate::model::batch::Batch;
 use crate::model::host::{Expected, Look};
 use crate::model::line::{Line, Tally};
@@ -237,6 +237,9 @@ impl<H: Host> Engine<H> {
     fn publish(&mut self, name: &str, plan: &Plan, now: Now) {
         let Some(pool) = self.pools.get_mut(name) else { return };
         let Some(facts) = pool.facts.clone() else { return };
+        // Nothing happens to whoever outlives SIGKILL: it is the time that makes it stuck.
+        let stuck = |slot: &Slot| matches!(&slot.seen.state, SlotState::Running(run) if workers::stuck(run, now));
+        pool.dirty.extend(pool.slots.iter().filter(|(_, slot)| stuck(slot)).map(|(worker, _)| worker.clone()));
         for worker in std::mem::take(&mut pool.dirty) {
             let Some(slot) = pool.slots.get(&worker) else { continue };
             let object = worker_object((&facts, &pool.line), &worker, slot, now);

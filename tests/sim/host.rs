@@ -104,6 +104,9 @@ impl Host for SimHost {
             Some(object) => world.published.insert((kind, name.to_owned()), object),
             None => world.published.remove(&(kind, name.to_owned())),
         };
+        if kind == Kind::Pool {
+            world.shows_who_is_stuck(name);
+        }
     }
 
     fn tell(&mut self, event: &EventObject) {

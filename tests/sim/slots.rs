@@ -2,6 +2,8 @@
 //!
 //! The lock is held while a process lives, whether or not its shim does. Nothing here knows what weir believes.
 
+use weir::decide::workers::STUCK_AFTER;
+use weir::model::status::{Kind, Object, Phase};
 use weir::model::time::Moment;
 use weir::model::worker::{Exit, ExitReason, Run, Seen, SlotId, SlotState, Stopping};
 
@@ -9,6 +11,9 @@ use crate::world::{Todo, World};
 
 /// Pids are few, so that they come back.
 const PIDS: u64 = 64;
+
+/// A fact, or a commit, that is late comes within this.
+const LATE: u64 = 3500;
 
 /// What is in a slot.
 #[derive(Clone, Debug, Default)]
@@ -205,7 +210,7 @@ impl World {
         let Some(run) = self.run(id, incarnation) else { return };
         run.stop = run.stop.map(|stop| Stopping { killed, ..stop });
         self.tell_slot(id);
-        let delay = if self.fault("death is slow", 15) { self.random.below(9000) } else { self.random.below(20) };
+        let delay = if self.fault("death is slow", 15) { self.random.below(14_000) } else { self.random.below(20) };
         self.later(delay, Todo::Die(id.clone(), incarnation, End::Signal(9)));
     }
 
@@ -227,6 +232,24 @@ impl World {
         let run = (**run).clone();
         let exit = self.exit_of(&run, end);
         self.record_end(id, exit);
+    }
+
+    /// A pool was shown just now, and its workers before it: who was killed long ago and lives is no longer only on its way out.
+    pub fn shows_who_is_stuck(&mut self, pool: &str) {
+        let now = self.now;
+        let killed = |slot: &SimSlot| match &slot.inside {
+            Inside::Process(run) => run.stop.and_then(|stop| stop.killed),
+            Inside::Nothing | Inside::Starting { .. } => None,
+        };
+        let long = |slot: &SimSlot| slot.shim && killed(slot).is_some_and(|at| now - at.0 > STUCK_AFTER.0 + LATE);
+        let shown = |id: &SlotId| match self.published.get(&(Kind::Worker, id.worker.clone())) {
+            Some(Object::Worker(worker)) => Some(worker.status.phase),
+            Some(_) | None => None,
+        };
+        let mut ours = self.slots.iter().filter(|(id, slot)| id.pool == pool && long(slot));
+        if let Some((id, _)) = ours.find(|(id, _)| shown(id) == Some(Phase::Terminating)) {
+            self.checks.fail(format!("{} outlives SIGKILL and is not shown as stuck", id.worker));
+        }
     }
 
     fn exit_of(&self, run: &Run, end: End) -> Exit {
