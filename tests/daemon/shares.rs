@@ -29,7 +29,7 @@ fn a_pool_grows_while_its_workers_are_at_work_and_shrinks_when_they_rest() {
     assert!(raw.contains(" of ") && raw.ends_with("all that the host has, as it has no limit"), "{raw}");
     let status = scratch.wait_status("workerpools", "busy", |status| status["status"]["desiredReplicas"] == 3);
     let why = status["status"]["lastScale"]["reason"].as_str().unwrap_or_default();
-    assert!(why.starts_with("cpu: ") && why.contains(" % used at 2 % for each worker: 3 ("), "{status}");
+    assert!(why.starts_with("cpu: ") && why.contains(" % used at 2 % for each worker: "), "{status}");
     assert_eq!(scratch.wait_workers(3).len(), 3);
     let ctl = std::process::Command::new(env!("CARGO_BIN_EXE_ctl"))
         .args(["explain", "pool/busy", "--state"])
