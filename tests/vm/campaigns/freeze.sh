@@ -29,7 +29,7 @@ cat >"$home/write.py" <<'PY'
 import os, sys, time
 os.chdir(sys.argv[1])
 task = os.environ['WEIR_TASK_ID']
-while not os.path.exists('../enough'):
+while not os.path.exists('enough'):
     with open('disk/' + task, 'a') as file:
         file.write('x')
     time.sleep(0.1)
