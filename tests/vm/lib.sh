@@ -69,6 +69,8 @@ wait_for() { # wait_for SECONDS COMMAND…: until it succeeds. The seconds are t
   done
 }
 
+micros() { echo "$EPOCHREALTIME" | tr -d .; } # the clock, in microseconds
+born() { for p in "$@"; do echo "$p $(cut -d' ' -f22 "/proc/$p/stat")"; done; } # born PID…: each with when it was started
 equal() { [ "$1" = "$2" ] || fail "$3: is $1, not $2"; }
 
 field() { ctl get "$1" -o "jsonpath={$2}"; } # field KIND/NAME PATH

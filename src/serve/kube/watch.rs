@@ -93,6 +93,20 @@ pub fn watch(app: &App, place: Place, filter: Filter, (shape, query): (Shape, &Q
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
+/// How far a watcher has come: an object that says nothing else, or a table without a row.
+pub(super) fn bookmark(mut of: Value, version: &str, initial: bool) -> Bytes {
+    let mut metadata = json!({"resourceVersion": version});
+    if initial {
+        metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+    }
+    if of["kind"] == "Table" {
+        of["rows"] = json!([{"cells": [], "object": {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}}]);
+    } else {
+        of["metadata"] = metadata;
+    }
+    line("BOOKMARK", of)
+}
+
 /// When a watch is to end.
 pub(super) fn ends(query: &Query) -> Result<Option<Instant>, Refusal> {
     let seconds = number(query, "timeoutSeconds")?.filter(|seconds| *seconds > 0);
@@ -203,22 +217,12 @@ impl Watcher {
     }
 
     fn bookmark(&mut self, initial: bool) {
-        let view = self.place.view;
-        let mut metadata = json!({"resourceVersion": self.seen.to_string()});
-        if initial {
-            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
-        }
-        let object = match self.shape {
-            Shape::Table(_) => {
-                let mut all = table(view, &self.seen.to_string());
-                all["rows"] = json!([{"cells": [], "object": {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}}]);
-                all
-            }
-            Shape::Whole | Shape::Metadata => {
-                json!({"kind": view.kind_name(), "apiVersion": view.api_version(), "metadata": metadata})
-            }
+        let (view, version) = (self.place.view, self.seen.to_string());
+        let of = match self.shape {
+            Shape::Table(_) => table(view, &version),
+            Shape::Whole | Shape::Metadata => json!({"kind": view.kind_name(), "apiVersion": view.api_version()}),
         };
-        self.ready.push_back(line("BOOKMARK", object));
+        self.ready.push_back(bookmark(of, &version, initial));
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::table::{Shape, metadata_of};
 use super::task_view::{Shown, Wanted, table};
-use super::watch::{BOOKMARK, at, ends, line};
+use super::watch::{BOOKMARK, at, bookmark, ends, line};
 use crate::model::status::API_VERSION;
 use crate::model::time::Span;
 use crate::serve::app::{App, Query, flag, number as asked, until_true};
@@ -202,19 +202,12 @@ impl Watcher {
     }
 
     fn bookmark(&mut self, initial: bool) {
-        let mut metadata = json!({"resourceVersion": self.changes.borrow().to_string()});
-        if initial {
-            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
-        }
-        let object = match self.shape {
-            Shape::Table(_) => {
-                let mut all = table("");
-                all["rows"] = json!([{"cells": [], "object": {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}}]);
-                all
-            }
-            Shape::Whole | Shape::Metadata => json!({"kind": "Task", "apiVersion": API_VERSION, "metadata": metadata}),
+        let version = self.changes.borrow().to_string();
+        let of = match self.shape {
+            Shape::Table(_) => table(&version),
+            Shape::Whole | Shape::Metadata => json!({"kind": "Task", "apiVersion": API_VERSION}),
         };
-        self.ready.push_back(line("BOOKMARK", object));
+        self.ready.push_back(bookmark(of, &version, initial));
     }
 }
 

@@ -54,7 +54,6 @@ spec:
   queue: {}
 YAML
 weir_up
-seconds() { echo "$EPOCHREALTIME" | tr -d .; }
 tasks() { ctl get tasks --pool cold --status "$1" -o 'jsonpath={range .items[*]}{.id} {.worker}{"\n"}{end}' | sort -n; }
 count() { [ "$(tasks "$1" | grep -c .)" = "$2" ]; }
 pids() { ctl get workers -l weir.dev/pool=cold -o 'jsonpath={range .items[*]}{.metadata.name} {.status.pid}{"\n"}{end}' | sort; }
@@ -62,9 +61,9 @@ blocked() { [ "$(pids | while read -r _ pid; do cut -d' ' -f3 "/proc/$pid/stat";
 stuck() { [ "$(ctl get workers -l weir.dev/pool=cold -o 'jsonpath={.items[*].status.phase}' | tr ' ' '\n' | grep -c Stuck)" = "$workers" ]; }
 calm() { # calm: how long a task of another pool takes, in ms, said by its submitter
   local before
-  before=$(seconds)
+  before=$(micros)
   ctl submit calm --wait=60s -- 1 >/dev/null || fail "a task of another pool did not succeed"
-  echo $((($(seconds) - before) / 1000))
+  echo $((($(micros) - before) / 1000))
 }
 wait_for 30 is pool/calm .status.readyReplicas 1
 calm >/dev/null
@@ -90,11 +89,11 @@ for n in $(seq "$times"); do
   count Queued "$workers" || fail "somebody has taken a task that waits"
   stuck || fail "a frozen worker is no longer Stuck"
   ctl get workers
-  began=$(seconds)
+  began=$(micros)
   fsfreeze -u "$home/disk"
   none_live() { for pid in $(cut -d' ' -f2 <<<"$before"); do [ ! -e "/proc/$pid" ] || return 1; done; }
   wait_for 20 none_live
-  gone=$((($(seconds) - began) / 1000))
+  gone=$((($(micros) - began) / 1000))
   touch "$home/enough"
   wait_for 60 count Cancelled $((n * workers))
   wait_for 60 count Succeeded $((n * workers))

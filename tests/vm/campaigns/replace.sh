@@ -36,7 +36,6 @@ YAML
 show() { "${systemctl[@]}" show -P "$1" weir; }
 wait_for 60 is pool/eight .status.readyReplicas 8
 pids() { ctl get workers -l weir.dev/pool=eight -o 'jsonpath={.items[*].status.pid}'; }
-born() { for p in "$@"; do echo "$p $(cut -d' ' -f22 "/proc/$p/stat")"; done; }
 before=$(pids) births=$(born $(pids))
 equal "$(wc -w <<<"$before")" 8 "the number of pids"
 replaced() {

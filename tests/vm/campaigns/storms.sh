@@ -43,7 +43,6 @@ holds() { # holds MEMORY-MI TASKS: in the kernel, in systemd and in the policy
 }
 wait_for 60 holds 64 20
 # A process is who it is by its number and the moment when it began.
-born() { for p in "$@"; do echo "$p $(cut -d' ' -f22 "/proc/$p/stat")"; done; }
 failed() { is policy/storm '.status.conditions[?(@.type=="Failed")].status' True; }
 waited() { # waited MEMORY-MI TASKS: until they hold; one that has failed will never
   local until=$((SECONDS + 60 * patience))

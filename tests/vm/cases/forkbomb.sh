@@ -25,10 +25,9 @@ spec:
 YAML
 weir_up
 wait_for 40 is pool/calm .status.readyReplicas 3
-born() { for p in $(ctl get workers -l weir.dev/pool=calm -o 'jsonpath={.items[*].status.pid}'); do echo "$p $(cut -d' ' -f22 "/proc/$p/stat")"; done; }
-calm=$(born)
+calm_pids() { ctl get workers -l weir.dev/pool=calm -o 'jsonpath={.items[*].status.pid}'; }
+calm=$(born $(calm_pids))
 equal "$(wc -l <<<"$calm")" 3 "calm workers"
-seconds() { echo "$EPOCHREALTIME" | tr -d .; }
 group() { echo "$cgroup_root"/weir.slice/weir-*.slice/weir-*-bomb.slice/weir-*-bomb-0.scope/w; }
 full() { [ "$(cat "$(group)/pids.current")" = 40 ]; }
 all=""
@@ -41,14 +40,14 @@ for n in $(seq "$times"); do
   [ "$refused" -gt 0 ] || fail "it was never refused a process"
   ctl scale pool/bomb --replicas 0 >/dev/null
   # From the change's answer; how long ctl itself takes to start in this machine is no part of it.
-  began=$(seconds)
+  began=$(micros)
   # The builtin alone: a process would cost more than what is measured.
   until read -r _ populated 2>/dev/null <"$dir/cgroup.events" && [ "$populated" = 0 ] || [ ! -e "$dir" ]; do
-    [ $(($(seconds) - began)) -lt $((60000000 * patience)) ] || fail "it is not gone after a minute"
+    [ $(($(micros) - began)) -lt $((60000000 * patience)) ] || fail "it is not gone after a minute"
   done
-  took=$((($(seconds) - began) / 1000))
+  took=$((($(micros) - began) / 1000))
   all+="$took "
-  equal "$(born)" "$calm" "the calm workers"
+  equal "$(born $(calm_pids))" "$calm" "the calm workers"
 done
 sorted=$(tr ' ' '\n' <<<"$all" | sort -n | grep .)
 echo "measured: $times bombs of $had processes each, held at 40 tasks ($refused forks refused the last): killed whole in ms: median" \

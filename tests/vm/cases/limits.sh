@@ -1,6 +1,5 @@
 # as: root ann
-# A worker that takes more memory than it may is killed whole, and said to be OOMKilled; its shim lives. A fork bomb is held by
-# its limit, and is gone when it is told to.
+# A worker that takes more memory than it may is killed whole, and said to be OOMKilled; its shim lives.
 # seconds: 150
 . /payload/lib.sh
 cat >"$specs/hungry.yaml" <<'YAML'
@@ -29,24 +28,5 @@ calm=$(field worker/calm-0 .status.pid)
 scope=$(find "$cgroup_root" -name 'weir-*-hungry-0.scope')
 equal "$(cat "/proc/$(cat "$scope/ctl/cgroup.procs")/comm")" weir-shim "who is left"
 equal "$(cat "$scope/w/cgroup.procs")" "" "who is left of the worker"
-
-cat >"$specs/bomb.yaml" <<'YAML'
-apiVersion: weir.dev/v1
-kind: WorkerPool
-metadata: {name: bomb}
-spec:
-  replicas: 1
-  template:
-    command: [python3, -c, "import os, time\nwhile True:\n  try: os.fork()\n  except OSError: time.sleep(0.5)"]
-    restartPolicy: Never
-    terminationGracePeriod: 0s
-    resources: {limits: {tasks: 40}}
-YAML
-full() { [ "$(cat "$cgroup_root"/weir.slice/weir-*.slice/weir-*-bomb.slice/weir-*-bomb-0.scope/w/pids.current)" = 40 ]; }
-wait_for 60 full
-equal "$(field worker/calm-0 .status.pid)" "$calm" "the calm worker"
-ctl scale pool/bomb --replicas 0
-gone() { ! full && [ -z "$(cat "$cgroup_root"/weir.slice/weir-*.slice/weir-*-bomb.slice/weir-*-bomb-0.scope/w/cgroup.procs)" ]; }
-wait_for 20 gone
 equal "$(field worker/calm-0 .status.pid)" "$calm" "the calm worker"
 weir_down
