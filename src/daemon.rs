@@ -180,7 +180,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
         read_only: options.specs_read_only,
         revisions: Recorder::start(Revisions::of(&state.path), options.specs.clone())
             .map_err(|e| failure(format!("cannot start a thread: {e}")))?,
-        files: TaskFiles::open(&state.path).map_err(failure)?,
+        files: TaskFiles::open(&state.path, others(&state.path)).map_err(failure)?,
         readers: Default::default(),
         looks: Default::default(),
         machine: Default::default(),
@@ -306,6 +306,11 @@ fn take(engine: &mut Engine<RealHost>, manager: &mut ServiceManager, fact: Fact)
         manager.reloaded();
     }
     engine.on(fact);
+}
+
+/// Where other users find the files of their tasks: they cannot enter the state directory.
+fn others(state: &Path) -> PathBuf {
+    Path::new("/run/weir").join(crate::edge::slots::state_id(state)).join("tasks")
 }
 
 /// Wait for the answers of what was given to the store.
