@@ -33,7 +33,7 @@ use crate::engine::revisions::Recorder;
 use crate::engine::specs_door::SpecsDoor;
 use crate::model::hook::Delivery;
 use crate::model::queue_work::QueueCounts;
-use crate::model::time::{Moment, Span};
+use crate::model::time::{Moment, Span, Wall};
 use crate::serve;
 
 /// What becomes of the workers when the daemon ends.
@@ -141,6 +141,17 @@ fn telling(facts: mpsc::UnboundedSender<Fact>) -> impl Fn(&str, QueueCounts) + S
     })
 }
 
+/// Learn, beside everything else, what tasks needed that ended before this daemon.
+fn recall(board: &Arc<Board>, (db, before): (PathBuf, Wall), pools: Vec<String>, facts: mpsc::UnboundedSender<Fact>) {
+    let board = board.clone();
+    tokio::task::spawn_blocking(move || {
+        board.learnt.recall(&db, &pools, before, |pool, needed| {
+            // The engine has ended: nobody is left to use it.
+            let _heard = facts.send(Fact::Learnt(pool.to_owned(), needed));
+        });
+    });
+}
+
 async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let (tell_signal, signals) = mpsc::unbounded_channel();
     signals::listen(tell_signal).map_err(|e| failure(format!("cannot listen for signals: {e}")))?;
@@ -148,6 +159,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let hub = Arc::new(Hub::default());
     let queues = queue_door::queues(hub.clone(), telling(facts.clone()));
     let db = state.path.join("weir.db");
+    let opened = clock::now().wall;
     let (store, stored) = Store::open(&db, &clock::boot_id(), queues).map_err(failure)?;
     hub.start_at(stored.version);
     stored.counts.iter().for_each(|(pool, counts)| hub.put(pool, counts.clone()));
@@ -190,7 +202,8 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     };
     let logs = crate::engine::logs::finder(&state.path);
     let (stop_serving, served) = oneshot::channel::<()>();
-    let handle = Handle::new(board, asks, logs, Arc::new(door)).measuring(Arc::new(move |workers| measured.usage(workers)));
+    let handle =
+        Handle::new(board.clone(), asks, logs, Arc::new(door)).measuring(Arc::new(move |workers| measured.usage(workers)));
     let stop_hooks = serve_hooks(options.hooks_listen, &handle).await?;
     let stop_network = serve_network(options, &state.path, &handle).await?;
     let server = tokio::spawn(serve::serve_unix(listen(&state.path)?, handle, async {
@@ -199,7 +212,9 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     }));
     let admission = admit::Settings { prune_grace: options.prune_grace, ..admit::Settings::default() };
     let settings = Settings { starts_in_flight_max: options.starts_in_flight_max, admission, controllers };
+    let pools = stored.pools.iter().map(|(name, _)| name.clone()).collect();
     let mut engine = Engine::new(host, settings, stored);
+    recall(&board, (state.path.join("weir.db"), opened), pools, facts);
     let mut inbox = Inbox { facts: facts_inbox, slots: slots_inbox, asks: asks_inbox, signals };
     engine.on(Fact::Hint);
     let mut manager = ServiceManager::of_environment(clock::now().mono);
