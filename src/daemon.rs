@@ -31,9 +31,10 @@ use crate::engine::queue_door::{self, Hub, TaskDoor};
 use crate::engine::real::RealHost;
 use crate::engine::revisions::Recorder;
 use crate::engine::specs_door::SpecsDoor;
+use crate::model::batch::Stored;
 use crate::model::hook::Delivery;
 use crate::model::queue_work::QueueCounts;
-use crate::model::time::{Moment, Span, Wall};
+use crate::model::time::{Moment, Span};
 use crate::serve;
 
 /// What becomes of the workers when the daemon ends.
@@ -141,15 +142,21 @@ fn telling(facts: mpsc::UnboundedSender<Fact>) -> impl Fn(&str, QueueCounts) + S
     })
 }
 
-/// Learn, beside everything else, what tasks needed that ended before this daemon.
-fn recall(board: &Arc<Board>, (db, before): (PathBuf, Wall), pools: Vec<String>, facts: mpsc::UnboundedSender<Fact>) {
-    let board = board.clone();
+/// The board, as far as it follows from what the store holds; what tasks needed that ended before this daemon it learns beside
+/// everything else.
+fn board(stored: &Stored, db: &Path, facts: mpsc::UnboundedSender<Fact>) -> Arc<Board> {
+    let pools: Vec<String> = stored.pools.iter().map(|(name, _)| name.clone()).collect();
+    let board = Arc::new(Board::default());
+    board.start_at(stored.version);
+    board.expect(pools.iter().cloned());
+    let (learning, db, before) = (board.clone(), db.to_owned(), clock::now().wall);
     tokio::task::spawn_blocking(move || {
-        board.learnt.recall(&db, &pools, before, |pool, needed| {
+        learning.learnt.recall(&db, &pools, before, |pool, needed| {
             // The engine has ended: nobody is left to use it.
             let _heard = facts.send(Fact::Learnt(pool.to_owned(), needed));
         });
     });
+    board
 }
 
 async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
@@ -159,7 +166,6 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let hub = Arc::new(Hub::default());
     let queues = queue_door::queues(hub.clone(), telling(facts.clone()));
     let db = state.path.join("weir.db");
-    let opened = clock::now().wall;
     let (store, stored) = Store::open(&db, &clock::boot_id(), queues).map_err(failure)?;
     hub.start_at(stored.version);
     stored.counts.iter().for_each(|(pool, counts)| hub.put(pool, counts.clone()));
@@ -172,9 +178,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let slots = Slots::open(slots_config(state, driver)?, slot_events)
         .map_err(|e| failure(format!("{}/run: {e}", state.path.display())))?;
     let measured = slots.clone();
-    let board = Arc::new(Board::default());
-    board.start_at(stored.version);
-    board.expect(stored.pools.iter().map(|(name, _)| name.clone()));
+    let board = board(&stored, &db, facts.clone());
     let (asks, asks_inbox) = mpsc::channel(64);
     let specs = Arc::new(SpecsDoor::open(&options.specs, hints(&facts)).map_err(|e| failure(format!("cannot watch: {e}")))?);
     let told = facts.clone();
@@ -202,8 +206,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     };
     let logs = crate::engine::logs::finder(&state.path);
     let (stop_serving, served) = oneshot::channel::<()>();
-    let handle =
-        Handle::new(board.clone(), asks, logs, Arc::new(door)).measuring(Arc::new(move |workers| measured.usage(workers)));
+    let handle = Handle::new(board, asks, logs, Arc::new(door)).measuring(Arc::new(move |workers| measured.usage(workers)));
     let stop_hooks = serve_hooks(options.hooks_listen, &handle).await?;
     let stop_network = serve_network(options, &state.path, &handle).await?;
     let server = tokio::spawn(serve::serve_unix(listen(&state.path)?, handle, async {
@@ -212,9 +215,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     }));
     let admission = admit::Settings { prune_grace: options.prune_grace, ..admit::Settings::default() };
     let settings = Settings { starts_in_flight_max: options.starts_in_flight_max, admission, controllers };
-    let pools = stored.pools.iter().map(|(name, _)| name.clone()).collect();
     let mut engine = Engine::new(host, settings, stored);
-    recall(&board, (state.path.join("weir.db"), opened), pools, facts);
     let mut inbox = Inbox { facts: facts_inbox, slots: slots_inbox, asks: asks_inbox, signals };
     engine.on(Fact::Hint);
     let mut manager = ServiceManager::of_environment(clock::now().mono);

@@ -69,6 +69,8 @@ pub(super) struct Waits {
     slots: u32,
     /// Workers that have nothing to do.
     free: u32,
+    /// No task is begun: when one is again nobody knows.
+    closed: bool,
     /// How long the first of them wait, by what tasks of their classes took; none: that is not known.
     starts: Option<Starts>,
 }
@@ -81,9 +83,8 @@ impl Waits {
         let full = |clamp: &Clamp| clamp.to < clamp.from && ["headroom", "poolBudget", "quota"].contains(&clamp.name.as_str());
         let held = pool.status.scaling.as_ref().is_some_and(|why| why.clamps.iter().any(full));
         let slots = if held { pool.status.desired_replicas } else { most };
-        // When tasks are begun again nobody knows.
-        let each = queue.and_then(|queue| queue.stats.p50_ms).filter(|_| !pool.status.begins_nothing());
-        Waits { each, most, slots, free: queue.map_or(0, |queue| queue.free_slots), starts: None }
+        let (each, closed) = (queue.and_then(|queue| queue.stats.p50_ms), pool.status.begins_nothing());
+        Waits { each, most, slots, free: queue.map_or(0, |queue| queue.free_slots), closed, starts: None }
     }
 
     /// Where the numbers come from, in words.
@@ -94,10 +95,14 @@ impl Waits {
     /// How long the task at this place waits: what the walk says, or as many rounds of the workers as are before it, each as long
     /// as half of the last tasks.
     fn at(&self, position: u64) -> Option<Span> {
-        let each = self.each?;
+        if self.closed {
+            return None;
+        }
         if let Some(wait) = self.starts.as_ref().and_then(|starts| workload::at(starts, position)) {
             return Some(wait);
         }
+        // Of these a daemon that has just started knows none, where the walk knows those of the ones before it.
+        let each = self.each?;
         let ahead = position.saturating_sub(1).saturating_sub(u64::from(self.free));
         let rounds = if position <= u64::from(self.free) { 0 } else { ahead / u64::from(self.most.max(1)) + 1 };
         Some(Span(rounds.saturating_mul(each)))
