@@ -7,6 +7,7 @@
 //! others until somebody looks.
 
 mod ahead;
+pub mod budget;
 pub mod clamp;
 mod ladder;
 pub mod measure;
