@@ -185,7 +185,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let tell = Arc::new(move |task| {
         let _heard = told.send(Fact::Task(Box::new(task)));
     });
-    let door = TaskDoor { store: store.clone(), path: db, hub, tell, reader: Arc::default() };
+    let door = TaskDoor { store: store.clone(), path: db, hub, tell, reader: Arc::default(), walker: Arc::default() };
     let host = RealHost {
         slots,
         store,

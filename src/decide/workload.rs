@@ -75,16 +75,27 @@ pub fn starts(needs: &Needs, running: &[Running], waiting: &[Class], slots: usiz
     Some(all)
 }
 
-/// How long the task at this place waits, 1 being the next, where it is known how long the first of them do. Those behind them
-/// wait as if what comes before them went on like that.
-pub fn at(starts: &[u64], position: u64) -> Option<Span> {
+/// How those wait that are behind all whose waits were worked out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// The line was longer than was looked at: as if it went on like that.
+    Alike,
+    /// It was looked at to its end, and these came after: as many rounds of so many workers, each of so many milliseconds.
+    Rounds(u32, u64),
+}
+
+/// How long the task at this place waits, 1 being the next, where it is known how long the first of them do.
+pub fn at(starts: &[u64], position: u64, behind: Behind) -> Option<Span> {
     let place = position.saturating_sub(1);
-    let behind = starts.len().checked_sub(1)? as u64;
+    let last_place = starts.len().checked_sub(1)? as u64;
     if let Some(start) = usize::try_from(place).ok().and_then(|place| starts.get(place)) {
         return Some(Span::millis(*start));
     }
-    let last = *starts.last()?;
-    let more = u128::from(last) * u128::from(place - behind) / u128::from(behind.max(1));
+    let (last, more) = (*starts.last()?, u128::from(place - last_place));
+    let more = match behind {
+        Behind::Alike => u128::from(last) * more / u128::from(last_place.max(1)),
+        Behind::Rounds(workers, each) => u128::from(each) * more / u128::from(workers.max(1)),
+    };
     Some(Span::millis(last.saturating_add(u64::try_from(more).unwrap_or(u64::MAX))))
 }
 
@@ -234,11 +245,16 @@ mod tests {
     #[test]
     fn those_that_were_not_looked_at_wait_as_if_it_went_on_like_that() {
         let starts = [0, 0, 1000, 1000, 2000];
-        let waits: Vec<_> = [0, 1, 3, 5, 9, 401].map(|position| at(&starts, position).map(|span| span.0)).into();
+        let waits: Vec<_> = [0, 1, 3, 5, 9, 401].map(|position| at(&starts, position, Behind::Alike).map(|span| span.0)).into();
         assert_eq!(waits, [Some(0), Some(0), Some(1000), Some(2000), Some(4000), Some(200_000)]);
-        assert_eq!(at(&[], 1), None);
-        assert_eq!(at(&[u64::MAX], u64::MAX), Some(Span::millis(u64::MAX)), "nothing overflows");
-        assert_eq!(at(&[7], 1), Some(Span::millis(7)));
+        assert_eq!(at(&[], 1, Behind::Alike), None);
+        assert_eq!(at(&[u64::MAX], u64::MAX, Behind::Alike), Some(Span::millis(u64::MAX)), "nothing overflows");
+        assert_eq!(at(&[7], 1, Behind::Alike), Some(Span::millis(7)));
+        // Those that came after a walk to the end wait in rounds of the workers: ten, a minute each.
+        let came_after = |starts: &[u64], position| at(starts, position, Behind::Rounds(10, 60_000)).map(|span| span.0);
+        assert_eq!([came_after(&[0, 0], 2), came_after(&[0, 0], 92)], [Some(0), Some(540_000)]);
+        assert_eq!(came_after(&[40_000], 21), Some(160_000));
+        assert_eq!(at(&[u64::MAX, 5], u64::MAX, Behind::Rounds(0, u64::MAX)), Some(Span::millis(u64::MAX)), "nothing overflows");
     }
 
     #[test]

@@ -39,8 +39,8 @@ pub enum Waits {
     Unknown,
     /// This, a moment ago.
     Known(Starts),
-    /// It has to be worked out anew.
-    Due,
+    /// It has to be worked out anew; this is what was known before.
+    Due(Option<Starts>),
 }
 
 impl Learnt {
@@ -93,7 +93,7 @@ impl Learnt {
         match self.pools().get(pool) {
             Some(known) if known.needs.count() >= ENOUGH => match &known.starts {
                 Some((at, starts)) if now.mono.since(at.mono) < COUNTS_FOR => Waits::Known(starts.clone()),
-                Some(_) | None => Waits::Due,
+                before => Waits::Due(before.as_ref().map(|(_, starts)| starts.clone())),
             },
             Some(_) | None => Waits::Unknown,
         }
@@ -136,7 +136,7 @@ mod tests {
             let class = Class::of(source, None);
             (0..ENOUGH / 2).for_each(|_| learnt.add("p", &class, Needed { ran_ms, memory: None }));
         }
-        assert_eq!((learnt.waits("p", at(0)), learnt.waits("other", at(0))), (Waits::Due, Waits::Unknown));
+        assert_eq!((learnt.waits("p", at(0)), learnt.waits("other", at(0))), (Waits::Due(None), Waits::Unknown));
         (0..ENOUGH).for_each(|_| learnt.add("p", &Class::of("submit", None), Needed { ran_ms: 1000, memory: None }));
         (0..ENOUGH).for_each(|_| learnt.add("p", &Class::of("schedule/nightly", None), Needed { ran_ms: 60_000, memory: None }));
         let (running, waiting) = (
@@ -145,7 +145,10 @@ mod tests {
         );
         let starts = learnt.work_out("p", (&running, &waiting), 2, at(0)).expect("it is known");
         assert_eq!(*starts, [1000, 2000, 40_000, 41_000]);
-        assert_eq!((learnt.waits("p", at(999)), learnt.waits("p", at(1000))), (Waits::Known(starts), Waits::Due));
+        assert_eq!(
+            (learnt.waits("p", at(999)), learnt.waits("p", at(1000))),
+            (Waits::Known(starts.clone()), Waits::Due(Some(starts)))
+        );
         learnt.forget("p");
         assert_eq!(learnt.waits("p", at(0)), Waits::Unknown);
     }

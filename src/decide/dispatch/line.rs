@@ -138,7 +138,7 @@ pub fn ended(task: &Task, exit: &Exit, now: Now) -> End {
             (EndReason::WorkerLost, format!("its worker ended with exit code {}", code.unwrap_or(0)))
         }
         (ExitReason::Completed, _) => (EndReason::Done, String::new()),
-        (ExitReason::Error, Some(AGAIN)) => (EndReason::Again, String::new()),
+        (ExitReason::Error, Some(AGAIN)) => (EndReason::Again, "exit code 75: it asks for another attempt".into()),
         (ExitReason::Error, code) => (EndReason::Failed, format!("exit code {}", code.unwrap_or(0))),
     };
     End { reason, message, ..end }

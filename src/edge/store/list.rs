@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, params};
 
-use super::place::position;
+use super::place::{self, position};
 use super::row::{BLOCKED, COLUMNS, DELAYED, ENDED, HELD, LEASED, RAN, READY, phases, read};
 use crate::model::task::{Task, TaskState};
 use crate::model::time::Wall;
@@ -143,7 +143,7 @@ fn placed(db: &Connection, all: Vec<Found>) -> rusqlite::Result<Vec<(Task, Optio
             let line = (task.pool.clone(), task.worker.clone().unwrap_or_default());
             let place = match places.get(&line) {
                 Some(before) => before + 1,
-                None => position(db, &task, rank, 0)?.position,
+                None => position(db, &task, rank, || place::ready(db, &task.pool))?.position,
             };
             places.insert(line, place);
             Some(place)

@@ -205,8 +205,12 @@ fn each_worker_has_its_own_line_and_those_of_a_lost_one_are_dealt_anew() {
     let dealt: Vec<String> =
         (0..6).map(|_| world.submit(&queue, vec![plain(0)]).unwrap()[0].task.worker.clone().unwrap()).collect();
     assert_eq!(dealt, ["p-0", "p-1", "p-2", "p-0", "p-1", "p-2"]);
+    let lines = |world: &World| world.counts.lock().unwrap()["p"].lines.clone().into_iter().collect::<Vec<_>>().join(" ");
+    assert_eq!(lines(&world), "p-0 p-1 p-2");
     let own = world.lease(&queue, "p-1", 1).unwrap();
     assert_eq!(own.id, 2);
+    world.lease(&queue, "p-1", 2).unwrap();
+    assert_eq!(lines(&world), "p-0 p-2", "whose line is empty");
     world.one(QueueWork::Deal { pool: "p".into(), workers: vec!["p-0".into(), "p-1".into()] });
     let waiting: Vec<String> = world
         .listed()
@@ -214,7 +218,7 @@ fn each_worker_has_its_own_line_and_those_of_a_lost_one_are_dealt_anew() {
         .filter(|(task, _)| task.state == TaskState::Queued)
         .filter_map(|(task, _)| task.worker)
         .collect();
-    assert!(waiting.len() == 5 && !waiting.contains(&"p-2".to_owned()), "{waiting:?}");
+    assert!(waiting.len() == 4 && !waiting.contains(&"p-2".to_owned()), "{waiting:?}");
     world.consistent();
 }
 
@@ -317,6 +321,7 @@ fn nothing_that_is_asked_often_looks_at_every_row() {
         ("phase < 4 AND pool = 'p' AND expires <= 5 ORDER BY expires LIMIT 9", "tasks_expiry"),
         ("phase > 4 AND phase = 5 AND pool = 'p' AND finished <= 5 ORDER BY finished LIMIT 9", "tasks_ended"),
         ("phase < 4 AND worker > '' AND pool = 'p' LIMIT 9", "tasks_dealt"),
+        ("phase = 1 AND pool = 'p' AND worker > 'w' ORDER BY worker LIMIT 1", "tasks_ready"),
         ("phase = 4 AND pool = 'p' AND worker = 'w'", "tasks_leased"),
     ] {
         let mut query = db.prepare(&format!("EXPLAIN QUERY PLAN SELECT * FROM tasks WHERE {sql}")).unwrap();
@@ -372,6 +377,31 @@ fn a_queue_that_rests_gives_nothing_until_its_time() {
     assert!(world.lease(&queue, "p-0", 1).is_none() && world.counts.lock().unwrap()["p"].paused(world.now().wall));
     world.at += 5000;
     assert!(world.lease(&queue, "p-0", 1).is_some());
+}
+
+#[test]
+fn a_pause_by_a_task_ends_none_that_somebody_made() {
+    let (world, mut queue) = (World::new(), Queue { delivery: Delivery::Process, ..Queue::default() });
+    let rule: serde_json::Value = serde_json::json!([{"action": "PausePool", "exitCodes": [1], "for": "5s"}]);
+    queue.failure_policy = serde_json::from_value(rule).expect("a rule");
+    let queue = Arc::new(queue);
+    world.submit(&queue, vec![plain(0), plain(0)]).unwrap();
+    let held = |world: &World| world.counts.lock().unwrap()["p"].clone();
+    let fail = |task: &Task| {
+        let end = End { reason: EndReason::Failed, code: Some(1), ..End::default() };
+        let work =
+            QueueWork::End { token: token(task), end, result: None, output: String::new(), queue: queue.clone(), next: None };
+        let QueueAnswer::Ended { paused, .. } = world.one(work) else { panic!("it is ended") };
+        paused
+    };
+    let (first, second) = (world.lease(&queue, "p-0", 1).unwrap(), world.lease(&queue, "p-1", 2).unwrap());
+    let until = Wall(world.now().wall.0 + 60_000);
+    world.one(QueueWork::Pause { pool: "p".into(), until: Some(until), why: "maintenance".into() });
+    assert_eq!(fail(&first), None, "nothing is told of it");
+    assert_eq!((held(&world).paused_until, held(&world).paused_why), (Some(until), "maintenance".to_owned()));
+    world.one(QueueWork::Pause { pool: "p".into(), until: None, why: String::new() });
+    assert_eq!(fail(&second), Some(Wall(world.now().wall.0 + 5000)));
+    assert_eq!(held(&world).paused_until, Some(Wall(world.now().wall.0 + 5000)));
 }
 
 #[test]
