@@ -126,6 +126,7 @@ fn known(needs: &Needs, class: &Class, of: fn(&Recent) -> Vec<u64>) -> Vec<u64> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::task::{End, EndReason};
     use crate::model::workload::{CLASSES_MAX, Needed, RECENT};
 
     fn class(class: &str, label: &str) -> Class {
@@ -185,6 +186,42 @@ mod tests {
         assert_eq!(needs.classes().count(), CLASSES_MAX);
         let figures = duration(&needs, &class("c7", "x")).unwrap();
         assert_eq!((figures.count, figures.p50), (RECENT, 9));
+    }
+
+    /// What was learnt afterwards stands before what is known, and takes nothing from it.
+    #[test]
+    fn learnt_afterwards_from_the_last_to_the_first_is_as_if_it_had_been_seen() {
+        let class_of = |n: u64| class(["a", "b", "c"][n as usize % 3], ["", "x"][n as usize % 2]);
+        for (old, new) in [(0, 5), (5, 0), (150, 100), (700, 3), (30, 700)] {
+            let (mut seen, mut after) = (Needs::default(), Needs::default());
+            (0..old + new).for_each(|n| seen.add(&class_of(n), needed(n)));
+            (old..old + new).for_each(|n| after.add(&class_of(n), needed(n)));
+            (0..old).rev().for_each(|n| after.add_before(&class_of(n), needed(n)));
+            let same = |class: &Class| (duration(&seen, class), seen.count()) == (duration(&after, class), after.count());
+            assert!((0..6).all(|n| same(&class_of(n))) && same(&class("new", "")), "{old} before {new}");
+        }
+        let mut full = Needs::default();
+        (0..CLASSES_MAX).for_each(|n| full.add(&class(&format!("c{n}"), ""), needed(2)));
+        full.add_before(&class("old", ""), needed(1));
+        assert!(full.classes().count() == CLASSES_MAX && full.classes().all(|(known, _)| known.class != "old"));
+        let mut few = Needs::default();
+        few.add_before(&class("last", ""), needed(1));
+        (1..CLASSES_MAX).for_each(|n| few.add_before(&class(&format!("c{n}"), ""), needed(1)));
+        few.add(&class("now", ""), needed(1));
+        let oldest = format!("c{}", CLASSES_MAX - 1);
+        assert!(few.classes().all(|(known, _)| known.class != oldest), "the one not seen for longest goes first");
+    }
+
+    #[test]
+    fn an_attempt_that_was_not_made_to_an_end_of_its_own_needed_nothing() {
+        let of = |reason, memory_bytes| Needed::of(&End { reason, ran_ms: 7, memory_bytes, ..End::default() });
+        for reason in [EndReason::Done, EndReason::Failed, EndReason::Again, EndReason::Timeout, EndReason::WorkerLost] {
+            assert_eq!(of(reason, Some(3)), Some(Needed { ran_ms: 7, memory: Some(Memory(3)) }), "{reason:?}");
+        }
+        for reason in [EndReason::NotStarted, EndReason::Unfit, EndReason::Returned, EndReason::Cancelled, EndReason::Expired] {
+            assert_eq!(of(reason, Some(3)), None, "{reason:?}");
+        }
+        assert_eq!(of(EndReason::Done, None).and_then(|needed| needed.memory), None);
     }
 
     #[test]

@@ -72,6 +72,8 @@ pub(super) struct Waits {
     slots: u32,
     /// Workers that have nothing to do.
     free: u32,
+    /// No task is begun: when one is again nobody knows.
+    closed: bool,
     /// How long the first of them wait, by what tasks of their classes took; none: that is not known.
     starts: Option<Starts>,
 }
@@ -84,12 +86,11 @@ impl Waits {
         let full = |clamp: &Clamp| clamp.to < clamp.from && ["headroom", "poolBudget", "quota"].contains(&clamp.name.as_str());
         let held = pool.status.scaling.as_ref().is_some_and(|why| why.clamps.iter().any(full));
         let slots = if held { pool.status.desired_replicas } else { most };
-        // When tasks are begun again nobody knows.
-        let queue = queue.filter(|_| !pool.status.begins_nothing());
-        // Nor where there are to be no workers.
-        let each = queue.and_then(|queue| queue.stats.p50_ms).filter(|_| most > 0);
-        let free = queue.map_or(0, |queue| queue.free_slots);
-        Waits { each, most, slots, free, starts: None }
+        // When tasks are begun again nobody knows, nor where there are to be no workers.
+        let closed = pool.status.begins_nothing() || most == 0;
+        let each = queue.and_then(|queue| queue.stats.p50_ms);
+        let free = queue.filter(|_| !pool.status.begins_nothing()).map_or(0, |queue| queue.free_slots);
+        Waits { each, most, slots, free, closed, starts: None }
     }
 
     /// Where the numbers come from, in words.
@@ -100,12 +101,16 @@ impl Waits {
     /// How long the task at this place waits: what the walk says, or as many rounds of the workers as are before it, each as long
     /// as half of the last tasks.
     fn at(&self, position: u64) -> Option<Span> {
-        let each = self.each?;
+        if self.closed {
+            return None;
+        }
         if let Some(starts) = &self.starts {
             let cut = starts.len() > WALKED as usize;
-            let behind = if cut { Behind::Alike } else { Behind::Rounds(self.slots, each) };
+            // Half of the last tasks a daemon that has just started does not know, where the walk knows those of the ones before it.
+            let behind = self.each.filter(|_| !cut).map_or(Behind::Alike, |each| Behind::Rounds(self.slots, each));
             return workload::at(starts, position, behind);
         }
+        let each = self.each?;
         let ahead = position.saturating_sub(1).saturating_sub(u64::from(self.free));
         let rounds = if position <= u64::from(self.free) { 0 } else { ahead / u64::from(self.most.max(1)) + 1 };
         Some(Span(rounds.saturating_mul(each)))

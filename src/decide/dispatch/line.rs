@@ -117,7 +117,9 @@ fn lost(task: &Task, now: Now) -> End {
 /// How an attempt ended whose worker's end is known.
 pub fn ended(task: &Task, exit: &Exit, now: Now) -> End {
     let per_task = task.lease_until.is_none();
-    let end = End { code: exit.code, signal: exit.signal, ran_ms: exit.ran_ms, ..End::default() };
+    let measured = per_task && exit.reason != ExitReason::OOMKilled && exit.max_rss_kib > 0;
+    let memory_bytes = measured.then(|| exit.max_rss_kib.saturating_mul(1024));
+    let end = End { code: exit.code, signal: exit.signal, ran_ms: exit.ran_ms, memory_bytes, ..End::default() };
     if exit.asked {
         // It was told to stop, and what it then said is no answer of the task.
         return match overdue::overdue(task, now) {

@@ -9,11 +9,14 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::edge::store::read::{Reader, TaskFilter};
 use crate::edge::store::{Queues, Store};
+use crate::engine::learnt::{Learnt, Waits};
 use crate::model::batch::Batch;
+use crate::model::quantity::Memory;
 use crate::model::queue::Delivery;
 use crate::model::queue_work::QueueCounts;
 use crate::model::task::{EndReason, TaskState};
 use crate::model::time::Moment;
+use crate::model::workload::Needed;
 
 /// What the store last told of each queue.
 type Counts = Arc<Mutex<BTreeMap<String, QueueCounts>>>;
@@ -326,6 +329,43 @@ fn nothing_that_is_asked_often_looks_at_every_row() {
         let plan = plan.join("; ");
         assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{sql}: {plan}");
     }
+}
+
+/// Classes, durations and memory of tasks that ended before a daemon began, as it learns them from the store; those that end
+/// from then on it is told of.
+#[test]
+fn what_tasks_needed_is_learnt_again_from_those_that_are_kept() {
+    let (mut world, queue) = (World::new(), rules(Delivery::Process));
+    let ends = [EndReason::Done, EndReason::Failed, EndReason::Cancelled, EndReason::Timeout, EndReason::Returned];
+    for n in 0..50u64 {
+        world.at += 1000;
+        let slow = n % 2 == 0;
+        let key = if slow { "slow:1" } else { "fast:1" };
+        world.submit(&queue, vec![NewTask { max_attempts: Some(1), ..keyed(key, 0) }]).unwrap();
+        let task = world.lease(&queue, "p-0", 1).unwrap();
+        let memory_bytes = slow.then_some(n << 20);
+        let end = End { reason: ends[n as usize / 10], ran_ms: if slow { 60_000 } else { 10 }, memory_bytes, ..End::default() };
+        let (token, queue) = (token(&task), queue.clone());
+        world.one(QueueWork::End { token, end, result: None, output: String::new(), queue, next: None });
+        // What is tried again would be leased in the place of the next one.
+        world.one(QueueWork::Cancel { id: task.id });
+    }
+    let told = Mutex::new(Vec::new());
+    let (learnt, pools) = (Learnt::default(), ["p".to_owned(), "none".into()]);
+    let began = Wall(world.now().wall.0 - 15_000);
+    learnt.recall(&world.path, &pools, began, |pool, needed| told.lock().unwrap().push((pool.to_owned(), needed)));
+    let told = told.into_inner().unwrap();
+    let [(pool, needed), (_, none)] = &told[..] else { panic!("{told:?}") };
+    // Thirty-four were before then; ten had been cancelled.
+    assert_eq!((pool.as_str(), needed.len(), none.len()), ("p", 24, 0), "{needed:?}");
+    let last = [Needed { ran_ms: 10, memory: None }, Needed { ran_ms: 60_000, memory: Some(Memory(32 << 20)) }];
+    assert_eq!(needed[..2], last, "the last ones first");
+    let waiting = ["slow:2", "fast:2", "fast:3"].map(|key| Task { key: Some(key.into()), ..Task::default() });
+    let now = world.now();
+    let starts = learnt.work_out("p", (&[], &waiting), 1, now).expect("enough is known");
+    assert_eq!(*starts, [0, 60_000, 60_010, 60_020]);
+    assert_eq!(learnt.waits("none", now), Waits::Unknown);
+    learnt.recall(&world.path.with_extension("gone"), &pools, began, |_, _| panic!("there is nothing"));
 }
 
 #[test]
