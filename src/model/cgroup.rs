@@ -8,7 +8,7 @@ use super::policy::Amounts;
 use super::quantity::{Cpu, Memory};
 use super::template::Limits;
 use super::time::Moment;
-use super::usage::Usage;
+use super::usage::{Own, Usage};
 
 /// The period that CPU time is shared out in, in microseconds: the kernel's and systemd's own.
 const PERIOD_MICROS: u64 = 100_000;
@@ -99,6 +99,7 @@ pub fn usage(at: Moment, read: impl Fn(&str) -> Known<String>) -> Usage {
         pressure: Pressures { cpu: pressure("cpu"), memory: pressure("memory"), io: pressure("io") },
         oom_kills: keyed("memory.events", "oom_kill"),
         held_back: keyed("memory.events", "high"),
+        own: own(&read),
         high: read("memory.high").and_then(|text| limit(&text)).ok().flatten().map(Memory),
         limits: limits(read),
     }
@@ -113,6 +114,14 @@ pub fn working(read: impl Fn(&str) -> Known<String>) -> Known<Memory> {
     let all = read("memory.current").and_then(|text| number(&text).map_err(|why| format!("memory.current: {why}")))?;
     let cache = read("memory.stat").and_then(|text| value(&text, "inactive_file")).unwrap_or(0);
     Ok(Memory(all.saturating_sub(cache)))
+}
+
+/// How often a cgroup came to its own limits of memory.
+fn own(read: impl Fn(&str) -> Known<String>) -> Known<Own> {
+    let file = "memory.events.local";
+    let text = read(file)?;
+    let count = |key: &str| value(&text, key).map_err(|why| format!("{file}: {why}"));
+    Ok(Own { reached: count("high")?.saturating_add(count("max")?), exhausted: count("oom")? })
 }
 
 /// The limits of a cgroup, from its files. What cannot be read holds nothing.
@@ -225,6 +234,7 @@ mod tests {
             ("memory.stat", "anon 900\nfile 3000\ninactive_file 1000\nactive_file 2000\n"),
             ("pids.current", "3\n"),
             ("memory.events", "low 0\nhigh 2\nmax 9\noom 1\noom_kill 4\noom_group_kill 1\n"),
+            ("memory.events.local", "low 0\nhigh 2\nmax 3\noom 1\noom_kill 0\noom_group_kill 0\n"),
             ("cpu.pressure", "some avg10=1.50 avg60=0 avg300=0 total=9\nfull avg10=0.00 avg60=0 avg300=0 total=0\n"),
             ("cpu.max", "max 100000\n"),
             ("memory.max", "8192\n"),
@@ -236,6 +246,7 @@ mod tests {
         assert_eq!((seen.cpu_micros, seen.memory, seen.tasks), (Ok(70), Ok(Memory(4096)), Ok(3)));
         assert_eq!(seen.working, Ok(Memory(3096)));
         assert_eq!((seen.oom_kills, seen.held_back, seen.high), (Ok(4), Ok(2), Some(Memory(4096))));
+        assert_eq!(seen.own, Ok(Own { reached: 5, exhausted: 1 }));
         assert_eq!((seen.pressure.cpu, seen.pressure.memory), (Ok(1.5), Err("memory.pressure: gone".into())));
         assert_eq!(seen.limits, Amounts { cpu: None, memory: Some(Memory(8192)), tasks: Some(12) });
         let nothing = usage(Moment(5), |name| Err(format!("{name}: gone")));
@@ -243,6 +254,7 @@ mod tests {
         let apart = |stat: &'static str| working(|name| Ok(if name == "memory.stat" { stat.into() } else { "4096".into() }));
         assert_eq!((apart("anon 7\n"), apart("inactive_file 9999\n")), (Ok(Memory(4096)), Ok(Memory(0))));
         assert_eq!(nothing.memory, Err("memory.current: gone".into()));
+        assert_eq!(nothing.own, Err("memory.events.local: gone".into()));
         assert!(nothing.cpu_micros.is_err() && nothing.tasks.is_err() && nothing.oom_kills.is_err());
         assert_eq!(nothing.limits, Amounts::default());
     }

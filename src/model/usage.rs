@@ -27,10 +27,22 @@ pub struct Usage {
     pub oom_kills: Known<u64>,
     /// Times it was held back at `memory.high`, since the cgroup was made.
     pub held_back: Known<u64>,
+    /// How often it came to its own limits of memory, and not a cgroup inside it to its own.
+    pub own: Known<Own>,
     /// `memory.high`: from there on it is held back. Absent: nowhere, or that is not known.
     pub high: Option<Memory>,
     /// The limits that hold now; absent: none.
     pub limits: Amounts,
+}
+
+/// How often a cgroup came to its own limits of memory, since it was made. What the kernel counts elsewhere counts for every
+/// cgroup above as well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Own {
+    /// Times it had to give memory back at its `memory.high` or its `memory.max`.
+    pub reached: u64,
+    /// Times nothing more could be given back at its `memory.max`: then the kernel kills, in it or in a cgroup inside it.
+    pub exhausted: u64,
 }
 
 /// One look at all workers of a pool together.

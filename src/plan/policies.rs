@@ -200,6 +200,7 @@ fn look(status: &PolicyStatus, usage: &PolicyUsage, (at, since): (Moment, Span))
         pressure: Pressures { cpu: known(waits.cpu), memory: known(waits.memory), io: known(waits.io) },
         oom_kills: known(usage.oom_kills),
         held_back: known(usage.held_back),
+        own: Err("it is not kept".into()),
         high: None,
         limits: status.limits,
     }

@@ -228,6 +228,7 @@ fn measured(workers: &[(SlotId, i32)]) -> Vec<Usage> {
         pressure,
         oom_kills: Err(unknown.into()),
         held_back: Err(unknown.into()),
+        own: Err(unknown.into()),
         high: None,
         limits: Default::default(),
     };

@@ -74,12 +74,13 @@ fn next(rung: Rung) -> Rung {
 }
 
 impl Turn<'_> {
-    /// What this look says; to be asked when it is known whether the target is held back.
-    pub(super) fn sign(&self, limits: Amounts, usage: &PolicyUsage, killed: bool) -> Sign {
+    /// What this look says; to be asked when it is known whether the target is held back. `killed` is for want of memory that its
+    /// own limit does not allow. Where it is not `full`, who waits for memory waits at a limit of his own, or for the host's.
+    pub(super) fn sign(&self, limits: Amounts, usage: &PolicyUsage, (killed, full): (bool, bool)) -> Sign {
         let pool = self.spec().target.pool.is_some();
         let counts = pool && self.spec().mode != Mode::Disabled && self.about.contains(&Resource::Memory);
         let Some(limit) = limits.memory.filter(|_| counts) else { return Sign::Apart };
-        let waits = usage.pressure.memory.zip(self.spec().pressure.memory.map(f64::from));
+        let waits = usage.pressure.memory.zip(self.spec().pressure.memory.map(f64::from)).filter(|_| full);
         let held = self.plan.watching.held > 0;
         let mut signs = Vec::new();
         if killed {

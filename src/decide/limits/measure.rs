@@ -4,7 +4,7 @@
 
 use super::rules::Rules;
 use crate::model::host::Known;
-use crate::model::limits::ChangeTrigger;
+use crate::model::limits::{ChangeTrigger, High, memory_high};
 use crate::model::policy::Resource;
 use crate::model::policy_status::{PolicyUsage, PressureStatus};
 use crate::model::reading::shown;
@@ -54,6 +54,21 @@ pub fn usage(before: Option<&Usage>, look: &Usage, now: Now) -> PolicyUsage {
 
 fn known<T>(name: &str, number: Known<T>, unknown: &mut Vec<String>) -> Option<T> {
     number.map_err(|why| unknown.push(format!("{name}: {why}"))).ok()
+}
+
+/// Whether more was asked for than its own `memory.max` allows since the look before; absent: the kernel does not tell.
+pub fn exhausted(before: Option<&Usage>, look: &Usage) -> Option<bool> {
+    let (before, now) = (before?.own.as_ref().ok()?, look.own.as_ref().ok()?);
+    Some(now.exhausted > before.exhausted)
+}
+
+/// Whether it has come to its own limits of memory since the look before, or stands there. What is not known is no room.
+pub fn full(before: Option<&Usage>, look: &Usage) -> bool {
+    let own = before.and_then(|before| before.own.as_ref().ok()).zip(look.own.as_ref().ok());
+    if own.is_some_and(|(before, now)| now.reached > before.reached || now.exhausted > before.exhausted) {
+        return true;
+    }
+    look.limits.memory.zip(look.memory.clone().ok()).is_none_or(|(max, used)| used >= memory_high(max, High::Below))
 }
 
 /// How much of a resource is used, in its smallest unit, rounded up.

@@ -250,7 +250,8 @@ impl<'a> Turn<'a> {
         let calm = measure::calm(&self.rules, &usage, &self.about) && breaches.is_empty();
         self.joint(look.limits, &mut breaches);
         self.held(look, &usage);
-        let sign = self.sign(look.limits, &usage, killed);
+        let full = measure::full(self.plan.watching.last.as_ref(), look);
+        let sign = self.sign(look.limits, &usage, (killed, full));
         self.ladder(sign);
         let idle = self.idle();
         let enabled = self.spec().mode == Mode::Enabled;
@@ -321,18 +322,23 @@ impl<'a> Turn<'a> {
         self.row(LimitChange { time: self.now.wall, status: ChangeStatus::Failed, error, ..change });
     }
 
-    /// Kills since the last look are owed more memory until it is given. Says whether there were any.
+    /// Kills since the last look that the target's own limit called for are owed more memory until it is given. Says whether
+    /// there were any. More for the target helps nobody who comes to a limit of his own inside it, nor a host that has no more.
     fn killed(&mut self, look: &Usage) -> bool {
-        let before = self.plan.watching.last.as_ref().and_then(|last| last.oom_kills.clone().ok());
-        if let (Some(before), Ok(kills)) = (before, &look.oom_kills)
-            && *kills > before
-        {
-            self.plan.stored.oom_owed = self.spec().mode == Mode::Enabled && self.about.contains(&Resource::Memory);
-            let note = format!("the kernel killed {} in it for want of memory", crate::model::reading::times(kills - before));
-            self.tell(EventType::Warning, "OOMKilled", note);
-            return true;
+        let last = self.plan.watching.last.as_ref();
+        let before = last.and_then(|last| last.oom_kills.clone().ok());
+        let (Some(before), Ok(kills)) = (before, &look.oom_kills) else { return false };
+        if *kills <= before {
+            return false;
         }
-        false
+        let own = measure::exhausted(last, look).unwrap_or(true);
+        let times = crate::model::reading::times(kills - before);
+        let whose = if own { "" } else { ", and not at its own limit" };
+        self.tell(EventType::Warning, "OOMKilled", format!("the kernel killed {times} in it for want of memory{whose}"));
+        if own {
+            self.plan.stored.oom_owed = self.spec().mode == Mode::Enabled && self.about.contains(&Resource::Memory);
+        }
+        own
     }
 
     /// Whether the target does nothing. An unknown gauge is not idle.

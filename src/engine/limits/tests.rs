@@ -106,6 +106,7 @@ impl Units for Sim {
                 pressure,
                 oom_kills,
                 held_back,
+                own: Err("not asked".into()),
                 high: state.high,
                 limits,
             })

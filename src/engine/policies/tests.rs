@@ -85,6 +85,7 @@ impl Host for UnitHost {
             pressure: Pressures { cpu: calm(), memory: Ok(self.waits), io: calm() },
             oom_kills: Ok(0),
             held_back: Ok(self.held_back),
+            own: Err("not counted here".into()),
             high: self.limits.memory.map(|max| memory_high(max, self.high)),
             limits: self.limits,
         };

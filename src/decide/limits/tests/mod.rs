@@ -8,11 +8,12 @@ mod situations;
 
 use super::*;
 use crate::model::document::{Document, parse};
-use crate::model::host::Pressures;
+use crate::model::host::{Known, Pressures};
 use crate::model::limits::{High, LimitOutcome, memory_high};
 use crate::model::policy_plan::PoolSize;
 use crate::model::quantity::{Cpu, Memory};
 use crate::model::time::{Moment, Wall};
+use crate::model::usage::Own;
 
 pub(super) const GI: u64 = 1 << 30;
 
@@ -59,6 +60,10 @@ pub(super) struct Script {
     pub micros: u64,
     pub kills: u64,
     pub held_back: u64,
+    /// How often it came to its own limits of memory, and how often nothing more could be given back there.
+    pub own: Known<Own>,
+    /// Why no limit of it can be enforced.
+    pub unable: Option<&'static str>,
     pub high: High,
     /// How much of the time it waits for memory, in percent.
     pub waits: f64,
@@ -89,6 +94,8 @@ impl Script {
             micros: 0,
             kills: 0,
             held_back: 0,
+            own: Ok(Own::default()),
+            unable: None,
             high: High::Below,
             waits: 0.0,
             agents: Some(0.0),
@@ -116,7 +123,7 @@ impl Script {
             look: look.as_ref(),
             outcome,
             reset,
-            unable: None,
+            unable: self.unable,
             capacity: self.capacity,
             reserve: self.reserve,
             others: self.others,
@@ -151,9 +158,21 @@ impl Script {
             pressure: Pressures { cpu: none(), memory: Ok(self.waits), io: none() },
             oom_kills: Ok(self.kills),
             held_back: Ok(self.held_back),
+            own: self.own.clone(),
             high: self.limits.memory.map(|max| memory_high(max, self.high)),
             limits: self.limits,
         }
+    }
+
+    /// The kernel kills in it so often, for want of memory that its own limit does not allow.
+    pub fn kill(&mut self, times: u64) {
+        self.kills += times;
+        self.own = self.own.clone().map(|own| Own { exhausted: own.exhausted + times, ..own });
+    }
+
+    /// It comes to its own limits once more.
+    pub fn reach(&mut self) {
+        self.own = self.own.clone().map(|own| Own { reached: own.reached + 1, ..own });
     }
 
     /// Look, and carry out what is ordered. Says what was.

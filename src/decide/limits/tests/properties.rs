@@ -156,7 +156,12 @@ fn usage(chance: &mut Chance, script: &mut Script) -> Usage {
     let cores = part(chance, cpu, MOST[0]) as f64 / 1000.0;
     let used = (cores, part(chance, memory, MOST[1]), part(chance, tasks, MOST[2]));
     let mut usage = script.usage(used);
-    script.kills += u64::from(chance.often(3));
+    let kills = u64::from(chance.often(3));
+    if chance.often(50) {
+        script.kill(kills)
+    } else {
+        script.kills += kills
+    }
     if chance.often(5) {
         (usage.memory, usage.working) = (Err("unknown".into()), Err("unknown".into()));
     }

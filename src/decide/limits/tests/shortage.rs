@@ -18,7 +18,12 @@ fn at_its_bound(more: &str) -> Script {
 /// A look at which it waits so much for memory. Says what is done then.
 fn waits(script: &mut Script, percent: f64) -> Rung {
     script.waits = percent;
-    script.look((0.1, 3 * GI, 5));
+    if percent > 0.0 {
+        script.reach();
+    }
+    // The first look shows nothing of what has happened since: then it stands at its limit.
+    let used = if script.watching.last.is_none() { 4 * GI - 1 } else { 3 * GI };
+    script.look((0.1, used, 5));
     script.stored.shortage.rung
 }
 
@@ -84,11 +89,55 @@ fn a_host_without_more_memory_is_an_end_too() {
 fn a_kill_counts_at_once() {
     let mut script = at_its_bound("");
     assert_eq!(waits(&mut script, 0.0), Free);
-    script.kills = 1;
+    script.kill(1);
     assert_eq!(waits(&mut script, 0.0), Closed);
     assert_eq!(waits(&mut script, 0.0), Closed, "each once");
-    script.kills = 3;
+    script.kill(2);
     assert_eq!(waits(&mut script, 0.0), Draining);
+    assert!(script.stored.shortage.why.starts_with("the kernel killed in it"), "{:?}", script.stored.shortage);
+}
+
+/// One worker at its own limit is that worker's affair: the pool has 27Gi that nobody uses.
+#[test]
+fn what_happens_at_a_workers_own_limit_is_not_the_pools_shortage() {
+    let mut script = at_its_bound("");
+    script.waits = 50.0;
+    for kills in 0..20 {
+        script.kills = kills;
+        script.look((0.1, GI, 5));
+        assert_eq!(script.stored.shortage, Shortage::default(), "{kills}");
+    }
+    assert_eq!(script.told.iter().filter(|told| **told == "OOMKilled").count(), 19, "it is told all the same");
+    // Nor does it keep a pool held back that has room again.
+    (0..3).for_each(|_| {
+        waits(&mut script, 50.0);
+    });
+    assert_eq!(script.stored.shortage.rung, Closed);
+    script.waits = 50.0;
+    (0..10).for_each(|_| {
+        script.look((0.1, GI, 5));
+    });
+    assert_eq!(script.stored.shortage.rung, Free);
+}
+
+#[test]
+fn who_stands_at_its_limit_is_full_though_the_kernel_does_not_count_for_it_alone() {
+    let mut script = at_its_bound("");
+    script.own = Err("memory.events.local: not there".into());
+    script.waits = 50.0;
+    let look = |script: &mut Script, used: Option<u64>| {
+        let mut usage = script.usage((0.1, used.unwrap_or(0), 5));
+        if used.is_none() {
+            usage.memory = Err("unknown".into());
+        }
+        script.seen(usage);
+        script.stored.shortage.rung
+    };
+    assert_eq!([(); 4].map(|()| look(&mut script, Some(3 * GI))), [Free; 4]);
+    assert_eq!([(); 3].map(|()| look(&mut script, Some(4 * GI - 1))), [Free, Free, Closed]);
+    assert_eq!([(); 3].map(|()| look(&mut script, None)), [Closed, Closed, Draining], "what is not known is no room");
+    script.kills += 1;
+    assert_eq!(look(&mut script, Some(GI)), Draining);
     assert!(script.stored.shortage.why.starts_with("the kernel killed in it"), "{:?}", script.stored.shortage);
 }
 
@@ -188,7 +237,7 @@ fn who_stands_at_memory_high_when_all_else_is_done_is_let_to_the_limit_and_held_
     // The next daemon, a kill, and a look between the two change nothing of it.
     script.watching = Watching::default();
     script.stored = serde_json::from_str(&serde_json::to_string(&script.stored).unwrap()).unwrap();
-    script.kills = 1;
+    script.kill(1);
     assert_eq!([stands(&mut script, None), stands(&mut script, None)], [Lifted, Lifted]);
     (1..10).for_each(|n| assert_eq!(stands(&mut script, Some(3 * GI)), Lifted, "{n}"));
     assert_eq!((script.rows.len(), script.high), (1, High::AtMax), "nobody else changed it");
@@ -209,7 +258,7 @@ fn lifted(more: &str) -> Script {
 fn to_wait_for_memory_or_to_be_killed_in_is_no_reason_to_lift_memory_high() {
     let mut script = at_its_bound("");
     (0..30).for_each(|n| {
-        script.kills = n;
+        script.kill(u64::from(n > 0));
         assert_ne!(waits(&mut script, 50.0), Lifted, "{n}");
     });
     let mut broken = at_its_bound("");

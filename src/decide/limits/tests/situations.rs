@@ -137,13 +137,27 @@ fn nothing_is_lowered_below_what_is_used() {
 #[test]
 fn a_kill_counts_at_once_and_is_owed_until_it_is_answered() {
     let mut script = begun("");
-    script.kills = 1;
+    script.kill(1);
     assert_eq!(script.look((0.2, 4 * GI, 20)), None, "cooldown");
     rest(&mut script);
     assert_eq!(script.look((0.2, 4 * GI, 20)), Some(Amounts { memory: Some(Memory(48 * GI)), ..Amounts::default() }));
     assert_eq!(script.rows.last().map(|row| row.trigger), Some(ChangeTrigger::Oom));
     rest(&mut script);
     assert_eq!(script.look((0.2, 4 * GI, 20)), None, "once for each");
+}
+
+#[test]
+fn a_kill_at_the_limit_of_somebody_inside_it_is_told_and_raises_nothing() {
+    let mut script = begun("");
+    rest(&mut script);
+    script.kills = 1;
+    assert_eq!(script.look((0.2, 4 * GI, 20)), None);
+    assert!(script.told.contains(&"OOMKilled"), "{:?}", script.told);
+    assert_eq!(script.look((0.2, 4 * GI, 20)), None, "nor is it owed");
+    // Where the kernel does not tell whose limit it was, it counts.
+    script.own = Err("memory.events.local: not there".into());
+    script.kills = 2;
+    assert_eq!(script.look((0.2, 4 * GI, 20)), Some(Amounts { memory: Some(Memory(48 * GI)), ..Amounts::default() }));
 }
 
 #[test]

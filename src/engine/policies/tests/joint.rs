@@ -84,7 +84,7 @@ fn a_pool_hears_at_once_that_its_memory_is_short_and_that_it_is_not_any_more() {
     };
     let mut said = Vec::new();
     for _look in 0..6 {
-        run.look((0.1, 900 << 20, 5));
+        run.look((0.1, 1023 << 20, 5));
         said.push(short(&mut run));
     }
     let (closed, draining) = (Some("AdmissionStopped".to_owned()), Some("Draining".to_owned()));
