@@ -239,8 +239,10 @@ impl<H: Host> Engine<H> {
     /// How the policy on this pool holds it back, because memory is short and no more can be given.
     pub(super) fn squeeze(&self, pool: &str) -> Option<Squeeze> {
         let on = |facts: &PolicyFacts| facts.spec.target.pool.as_deref() == Some(pool) && facts.spec.mode != Mode::Disabled;
-        let (name, _, stored) = self.at_work().find(|(_, facts, _)| on(facts))?;
-        limits::squeeze(name, &stored.shortage)
+        let (name, facts, stored) = self.at_work().find(|(_, facts, _)| on(facts))?;
+        // Until its policy had a turn with a target that was edited, what is kept was seen of another one.
+        let seen = stored.status.target == facts.spec.target.shown();
+        limits::squeeze(name, &stored.shortage).filter(|_| seen)
     }
 
     /// Every pool that a policy has as its target.

@@ -151,6 +151,13 @@ impl Turn<'_> {
         self.plan.stored.shortage = shortage;
     }
 
+    /// Nothing is done any more without a look: what was done was for another target, or by a policy that does nothing now.
+    pub(super) fn let_go(&mut self) {
+        if std::mem::take(&mut self.plan.stored.shortage).rung != Rung::Free {
+            self.put((MEMORY_PRESSED, Truth::False, Rung::Free.reason(), String::new()));
+        }
+    }
+
     /// Take in what a look says, and say what is done about it.
     pub(super) fn ladder(&mut self, sign: Sign) {
         let shortage = after(&self.plan.stored.shortage, &sign, &self.rules);

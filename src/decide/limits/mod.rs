@@ -114,6 +114,9 @@ impl<'a> Turn<'a> {
     /// What a daemon before this one, an edit or a person has left to be done first.
     fn begin(&mut self) {
         let target = self.spec().target.shown();
+        if self.plan.stored.status.target != target || !self.works() {
+            self.let_go();
+        }
         if self.plan.stored.status.target != target {
             // Of another target nothing is known: neither what was set nor what it used.
             let kept = StoredPolicy { uid: self.o.stored.uid.clone(), created: self.o.stored.created, ..StoredPolicy::default() };
