@@ -51,8 +51,8 @@ pub trait Host {
     fn measure(&mut self, policy: &str, target: &Target);
     /// Change limits, then tell [`Fact::Limited`].
     fn limit(&mut self, policy: &str, order: LimitOrder);
-    /// Why no limit can be enforced here at all, if so.
-    fn limits_unable(&self) -> Option<String>;
+    /// Why no limit of this target can ever be enforced here, if so.
+    fn limits_unable(&self, target: &Target) -> Option<String>;
     /// Commit these rows together, then tell [`Fact::Committed`] with the ticket.
     fn commit(&mut self, ticket: u64, batch: Batch);
     /// List the specs directory, then tell [`Fact::Listed`].

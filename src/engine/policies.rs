@@ -153,7 +153,7 @@ impl<H: Host> Engine<H> {
         }
         let policy = self.policies.get(name)?;
         let facts = policy.facts.clone()?;
-        let unable = self.host.limits_unable();
+        let unable = self.host.limits_unable(&facts.spec.target);
         let observation = PolicyObservation {
             policy: &facts,
             stored: &policy.stored,
@@ -222,7 +222,7 @@ impl<H: Host> Engine<H> {
         let on = |facts: &PolicyFacts| facts.spec.target.pool.as_deref() == Some(pool) && facts.spec.mode != Mode::Disabled;
         let (name, facts, stored) = self.at_work().find(|(_, facts, _)| on(facts))?;
         let about_memory = limits::about(&facts.spec).contains(&Resource::Memory);
-        if !about_memory || self.host.limits_unable().is_some() {
+        if !about_memory || self.host.limits_unable(&facts.spec.target).is_some() {
             return None;
         }
         let held = stored.status.limits.memory;
@@ -242,7 +242,9 @@ impl<H: Host> Engine<H> {
         let (name, facts, stored) = self.at_work().find(|(_, facts, _)| on(facts))?;
         // Until its policy had a turn with a target that was edited, what is kept was seen of another one.
         let seen = stored.status.target == facts.spec.target.shown();
-        limits::squeeze(name, &stored.shortage).filter(|_| seen)
+        // Who can never look would hold it back for ever.
+        let looks = self.host.limits_unable(&facts.spec.target).is_none();
+        limits::squeeze(name, &stored.shortage).filter(|_| seen && looks)
     }
 
     /// Every pool that a policy has as its target.

@@ -234,8 +234,8 @@ impl Host for RealHost {
         });
     }
 
-    fn limits_unable(&self) -> Option<String> {
-        self.units.unable()
+    fn limits_unable(&self, target: &Target) -> Option<String> {
+        self.units.unable(target)
     }
 
     fn commit(&mut self, ticket: u64, batch: Batch) {

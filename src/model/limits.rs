@@ -104,8 +104,8 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send +
 
 /// Whoever keeps units and their limits. Each answer comes within a bounded time, as a failure if need be.
 pub trait Units: Send + Sync {
-    /// Why no limit can be enforced here at all, if so.
-    fn unable(&self) -> Option<String>;
+    /// Why no limit of this target can ever be enforced here, if so. That does not change while a daemon lives.
+    fn unable(&self, target: &Target) -> Option<String>;
 
     /// Look at a target once. A target that does not exist is an error that says `not found`.
     fn read<'a>(&'a self, target: &'a Target) -> Answer<'a, Usage>;
@@ -143,7 +143,7 @@ impl Default for NoUnits {
 }
 
 impl Units for NoUnits {
-    fn unable(&self) -> Option<String> {
+    fn unable(&self, _: &Target) -> Option<String> {
         Some(self.0.clone())
     }
     fn read<'a>(&'a self, _: &'a Target) -> Answer<'a, Usage> {

@@ -140,7 +140,7 @@ pub struct PolicyObservation<'a> {
     pub outcome: Option<&'a LimitOutcome>,
     /// A person lets it go on after a failure.
     pub reset: bool,
-    /// Why no limit can be enforced here at all, if so.
+    /// Why no limit of the target can ever be enforced here, if so.
     pub unable: Option<&'a str>,
     /// What the machine has in all.
     pub capacity: Amounts,

@@ -76,7 +76,7 @@ impl Host for SimHost {
         self.world.borrow_mut().checks.fail("there are no policies".into());
     }
 
-    fn limits_unable(&self) -> Option<String> {
+    fn limits_unable(&self, _target: &Target) -> Option<String> {
         None
     }
 

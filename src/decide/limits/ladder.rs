@@ -41,11 +41,6 @@ pub(super) enum Sign {
     Apart,
 }
 
-/// What a look that failed says: where nothing runs, nothing is short.
-pub(super) fn unseen(why: &str) -> Sign {
-    if why.contains("not found") { Sign::Calm } else { Sign::Neither }
-}
-
 /// How short memory is after this look.
 pub(super) fn after(before: &Shortage, sign: &Sign, rules: &Rules) -> Shortage {
     match sign {
@@ -74,12 +69,24 @@ fn next(rung: Rung) -> Rung {
 }
 
 impl Turn<'_> {
+    /// Whether this policy does anything where the memory of its target is short. One that can never look would do it for ever.
+    fn counts(&self) -> bool {
+        let pool = self.spec().target.pool.is_some() && self.o.unable.is_none();
+        pool && self.spec().mode != Mode::Disabled && self.about.contains(&Resource::Memory)
+    }
+
+    /// What a look that failed says: where nothing runs, nothing is short.
+    pub(super) fn unseen(&self, why: &str) -> Sign {
+        if !self.counts() {
+            return Sign::Apart;
+        }
+        if why.contains("not found") { Sign::Calm } else { Sign::Neither }
+    }
+
     /// What this look says; to be asked when it is known whether the target is held back. `killed` is for want of memory that its
     /// own limit does not allow. Where it is not `full`, who waits for memory waits at a limit of his own, or for the host's.
     pub(super) fn sign(&self, limits: Amounts, usage: &PolicyUsage, (killed, full): (bool, bool)) -> Sign {
-        let pool = self.spec().target.pool.is_some();
-        let counts = pool && self.spec().mode != Mode::Disabled && self.about.contains(&Resource::Memory);
-        let Some(limit) = limits.memory.filter(|_| counts) else { return Sign::Apart };
+        let Some(limit) = limits.memory.filter(|_| self.counts()) else { return Sign::Apart };
         let waits = usage.pressure.memory.zip(self.spec().pressure.memory.map(f64::from)).filter(|_| full);
         let held = self.plan.watching.held > 0;
         let mut signs = Vec::new();

@@ -233,7 +233,7 @@ impl<'a> Turn<'a> {
         match look {
             Err(why) => {
                 (self.plan.watching.last, self.plan.watching.blind) = (None, Some(why.clone()));
-                self.ladder(ladder::unseen(why));
+                self.ladder(self.unseen(why));
                 let status = &mut self.plan.stored.status;
                 (status.usage, status.checks) = (None, Checks::default());
             }

@@ -27,6 +27,8 @@ const DROP_IN: &str = "60-weir.conf";
 const RESTART_MAX: Duration = Duration::from_secs(200);
 /// How soon is looked again although nothing was heard.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Why nothing is known of a pool, and no limit of it can be set.
+const NO_SLICES: &str = "pools have no slices (the cgroup driver is not systemd)";
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 
 /// The units of this machine, and those of the user that we are.
@@ -65,7 +67,7 @@ impl AllUnits {
     fn place(&self, target: &Target) -> Result<Place<'_>, String> {
         let own = if rustix::process::geteuid().is_root() { &self.system } else { &self.user };
         if let Some(pool) = &target.pool {
-            let names = self.names.as_ref().ok_or("pools have no slices (the cgroup driver is not systemd)")?;
+            let names = self.names.as_ref().ok_or(NO_SLICES)?;
             return Ok(Place { manager: own, unit: names.slice(pool) });
         }
         let unit = target.unit.as_ref().ok_or("the target names nothing")?;
@@ -260,8 +262,8 @@ fn properties(limits: Amounts, high: High) -> Vec<(&'static str, Variant<'static
 }
 
 impl Units for AllUnits {
-    fn unable(&self) -> Option<String> {
-        None
+    fn unable(&self, target: &Target) -> Option<String> {
+        (target.pool.is_some() && self.names.is_none()).then(|| NO_SLICES.to_owned())
     }
 
     fn read<'a>(&'a self, target: &'a Target) -> Answer<'a, Usage> {
@@ -324,6 +326,8 @@ mod tests {
         assert!(place(&Target::default()).is_err());
         let without = AllUnits::new("/sys/fs/cgroup".into(), None);
         assert!(without.place(&pool).is_err_and(|why| why.contains("not systemd")));
+        assert!(without.unable(&pool).is_some_and(|why| why.contains("not systemd")));
+        assert_eq!((without.unable(&unit("a.service", policy::Manager::User)), units.unable(&pool)), (None, None));
         let scope = units.place(&unit("a.b.slice", policy::Manager::User)).expect("a place");
         assert_eq!(scope.interface(), "org.freedesktop.systemd1.Slice");
     }

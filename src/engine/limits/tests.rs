@@ -85,7 +85,7 @@ fn parse(file: Option<&str>) -> Amounts {
 }
 
 impl Units for Sim {
-    fn unable(&self) -> Option<String> {
+    fn unable(&self, _: &Target) -> Option<String> {
         None
     }
     fn read<'a>(&'a self, _: &'a Target) -> Answer<'a, Usage> {

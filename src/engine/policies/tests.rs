@@ -104,7 +104,7 @@ impl Host for UnitHost {
         };
         self.facts.push(Fact::Limited { policy: policy.into(), outcome: LimitOutcome { id: order.id, result } });
     }
-    fn limits_unable(&self) -> Option<String> {
+    fn limits_unable(&self, _: &Target) -> Option<String> {
         self.unable.clone()
     }
     fn commit(&mut self, ticket: u64, batch: Batch) {

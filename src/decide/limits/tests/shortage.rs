@@ -170,6 +170,48 @@ fn a_pool_without_processes_is_not_short_and_one_that_cannot_be_read_stays_as_it
     assert_eq!(blind(&mut script, "slice not found"), Free);
 }
 
+/// A pool that is drained, and what is said of it.
+fn drained() -> Script {
+    let mut script = at_its_bound("");
+    (0..6).for_each(|_| {
+        waits(&mut script, 50.0);
+    });
+    assert_eq!((script.stored.shortage.rung, script.condition("MemoryPressed").0), (Draining, Truth::True));
+    script
+}
+
+#[test]
+fn what_was_done_for_one_target_is_not_done_for_another_nor_by_a_policy_that_does_nothing() {
+    let edits: [fn(&mut PolicyFacts); 4] = [
+        |facts| facts.spec.target.pool = Some("other".into()),
+        |facts| facts.poolless = true,
+        |facts| facts.rival = Some("first".into()),
+        |facts| facts.removed = true,
+    ];
+    for (n, edit) in edits.into_iter().enumerate() {
+        let mut script = drained();
+        edit(&mut script.facts);
+        script.turn(None, None, false);
+        assert_eq!(script.stored.shortage, Shortage::default(), "{n}");
+        assert_eq!(script.condition("MemoryPressed"), (Truth::False, "Free"), "{n}");
+    }
+}
+
+#[test]
+fn where_no_limit_can_ever_be_enforced_and_where_the_policy_is_disabled_a_look_that_fails_ends_it() {
+    let mut unable = drained();
+    unable.unable = Some("pools have no slices");
+    let mut disabled = drained();
+    disabled.facts.spec.mode = Mode::Disabled;
+    for script in [&mut unable, &mut disabled] {
+        script.turn(Some(Err("no answer".into())), None, false);
+        assert_eq!((script.stored.shortage.rung, script.condition("MemoryPressed")), (Free, (Truth::False, "Free")));
+    }
+    let mut neither = drained();
+    neither.turn(Some(Err("no answer".into())), None, false);
+    assert_eq!(neither.stored.shortage.rung, Draining);
+}
+
 #[test]
 fn only_a_policy_that_rules_over_the_memory_of_a_pool_holds_it_back() {
     let mut unit = Script::new(founding(""));

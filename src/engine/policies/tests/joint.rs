@@ -2,6 +2,9 @@
 //! No worker ever runs here: what is looked at is which size is wanted and why.
 
 use super::*;
+use crate::model::policy_plan::Shortage;
+use crate::model::policy_status::PolicyStatus;
+use crate::model::queue_work::QueueCounts;
 use crate::model::status::PoolStatus;
 
 const POOL: &str = "
@@ -108,4 +111,43 @@ fn a_pool_hears_at_once_that_its_memory_is_short_and_that_it_is_not_any_more() {
     run.look((0.1, 100 << 20, 5));
     assert_eq!((short(&mut run), told(&mut run, "MemoryRelieved")), (None, 1));
     assert!(pool(&mut run).desired_replicas > 1);
+}
+
+/// What a daemon before this one has kept of a policy that drained this target.
+fn drained(target: &str) -> Stored {
+    let shortage = Shortage { rung: Rung::Draining, why: "w".into(), ..Shortage::default() };
+    let status = PolicyStatus { target: target.into(), ..PolicyStatus::default() };
+    let kept = StoredPolicy { uid: "u".into(), created: Wall(1), status, shortage, ..StoredPolicy::default() };
+    Stored { policies: vec![("memory".into(), kept)], ..Stored::default() }
+}
+
+#[test]
+fn a_pool_is_held_back_for_what_was_seen_of_itself_by_a_policy_that_can_look() {
+    let unable = Some("no systemd manager is reachable here".to_owned());
+    for (target, unable, expected) in
+        [("pool/web", None, Some(Rung::Draining)), ("pool/other", None, None), ("pool/web", unable, None)]
+    {
+        let mut run = run(drained(target));
+        run.engine.host().unable = unable.clone();
+        run.documents(&[("web", POOL), ("memory", POLICY)]);
+        // Whichever turn comes first: the pool's may come before its policy's.
+        run.engine.policies.get_mut("memory").expect("there is one").stored = drained(target).policies.remove(0).1;
+        assert_eq!(run.engine.squeeze("web").map(|squeeze| squeeze.rung), expected, "{target} {unable:?}");
+    }
+}
+
+#[test]
+fn a_task_that_nobody_may_begin_is_looked_at_with_those_that_follow() {
+    let pool = "\n  replicas: 2\n  queue: {delivery: Process}\n  template: {command: [run]}\n";
+    let ready = QueueCounts { ready: 5, ..QueueCounts::default() };
+    for (target, paused, at_once) in [("pool/other", false, true), ("pool/other", true, false), ("pool/web", false, false)] {
+        let mut run = run(drained(target));
+        run.engine.host().limits.memory = Some(Memory(GI));
+        run.documents(&[("web", pool), ("memory", POLICY)]);
+        let now = run.engine.host().now;
+        let paused_until = paused.then_some(Wall(now.wall.0 + 60_000));
+        run.engine.counted("web".into(), QueueCounts { paused_until, ..ready.clone() }, now);
+        assert_eq!(run.engine.queue.next_wake() == Some(now.mono), at_once, "{target} {paused}");
+        assert!(run.engine.queue.next_wake().is_some_and(|at| at <= now.mono.after(Span::millis(100))));
+    }
 }
