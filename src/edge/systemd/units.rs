@@ -29,6 +29,9 @@ const RESTART_MAX: Duration = Duration::from_secs(200);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Why nothing is known of a pool, and no limit of it can be set.
 const NO_SLICES: &str = "pools have no slices (the cgroup driver is not systemd)";
+/// How long a unit is looked at for a restart that systemd may or may not have been told of.
+const UNPROVED_MAX: Duration = Duration::from_secs(10);
+const UNIT: &str = "org.freedesktop.systemd1.Unit";
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 
 /// The units of this machine, and those of the user that we are.
@@ -85,7 +88,7 @@ impl AllUnits {
 
     async fn look(&self, target: &Target) -> Result<Usage, String> {
         let place = self.place(target)?;
-        let group = place.property("ControlGroup").await?;
+        let group = place.control_group().await?;
         let group = group.trim_start_matches('/');
         if group.is_empty() {
             return Err(format!("{}: not found: it is not running", place.unit));
@@ -116,37 +119,105 @@ impl AllUnits {
     async fn start_again(&self, target: &Target) -> Result<(), String> {
         let place = self.place(target)?;
         let mut ends = place.manager.ends_of_jobs().await?;
-        let answer = place.manager.insist("RestartUnit", &(place.unit.as_str(), "replace")).await?;
-        let job: OwnedObjectPath = body(&answer)?;
-        let until = Instant::now() + RESTART_MAX;
-        while Instant::now() < until {
+        let before = place.run().await?;
+        let asked = place.manager.call("RestartUnit", &(place.unit.as_str(), "replace")).await;
+        let job = asked_once(asked.and_then(|answer| body::<OwnedObjectPath>(&answer)))?;
+        let mut restart = Restart { before, told: job.is_some(), begun: Instant::now(), unproved: None };
+        loop {
             match tokio::time::timeout(LOOK_AGAIN, ends.next()).await {
                 Ok(Some(Ok(message))) => match body::<(u32, OwnedObjectPath, String, String)>(&message) {
-                    Ok((_, path, _, result)) if path == job => return place.is_up(&result).await,
-                    Ok(_) | Err(_) => continue,
+                    Ok((_, path, _, result)) if job.as_ref() == Some(&path) => {
+                        return place.is_up(&result, &place.run().await?);
+                    }
+                    Ok(_) | Err(_) if !restart.over(Instant::now()) => continue,
+                    Ok(_) | Err(_) => {}
                 },
                 // Nothing will be heard on a connection that is lost.
                 Ok(Some(Err(_)) | None) => tokio::time::sleep(LOOK_AGAIN).await,
                 Err(_) => {}
             }
             // Silence: its signal may have gone with a connection.
-            if !place.busy().await? {
-                return place.is_up("done").await;
+            let run = place.run().await?;
+            match restart.seen(&run, Instant::now()) {
+                Stage::Goes => {}
+                Stage::Ended => return place.is_up("done", &run),
+                Stage::Never(why) => return Err(format!("{}: {why}", place.unit)),
             }
         }
-        Err(format!("{}: not restarted within 200 s", place.unit))
+    }
+}
+
+/// What systemd lists of a unit: the fourth is its `ActiveState`, the eighth its job, 0 if it has none.
+type Listed = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
+
+/// How a unit runs at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Run {
+    /// Its `InvocationID`: no two starts have the same.
+    id: Vec<u8>,
+    state: String,
+    /// A job of it waits or is under way.
+    job: bool,
+}
+
+/// A restart that was asked for once.
+struct Restart {
+    before: Run,
+    /// systemd has answered that it has a job for it.
+    told: bool,
+    begun: Instant,
+    /// Since when nothing is under way, and it runs as before.
+    unproved: Option<Instant>,
+}
+
+/// How far a restart has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stage {
+    Goes,
+    /// Whether the unit is up is for its state to say.
+    Ended,
+    /// It was not restarted, in words.
+    Never(String),
+}
+
+/// The job of a restart that was asked for; absent: nobody answered, and whether it was done is to be seen. It must not be asked
+/// for again, which would end a run that has just begun.
+fn asked_once(asked: Result<OwnedObjectPath, Refused>) -> Result<Option<OwnedObjectPath>, String> {
+    match asked {
+        Ok(job) => Ok(Some(job)),
+        Err(refused) if refused.name.is_empty() => Ok(None),
+        Err(refused) => Err(refused.words),
+    }
+}
+
+impl Restart {
+    fn over(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.begun) >= RESTART_MAX
+    }
+
+    /// What this look at the unit shows. Only another run than the one before proves a restart that nobody answered for.
+    fn seen(&mut self, run: &Run, now: Instant) -> Stage {
+        let goes = run.job || ["activating", "deactivating", "reloading"].contains(&run.state.as_str());
+        if !goes && (run.id != self.before.id || self.told && run.state != "active") {
+            return Stage::Ended;
+        }
+        if self.over(now) {
+            return Stage::Never("not restarted within 200 s".into());
+        }
+        // A manager that was silent for long may have the call before it yet.
+        if goes || now.saturating_duration_since(*self.unproved.get_or_insert(now)) < UNPROVED_MAX {
+            return Stage::Goes;
+        }
+        let what = if self.told { "its job is gone" } else { "systemd did not answer" };
+        Stage::Never(format!("{what}, and it was not restarted: it is {}, as before", run.state))
     }
 }
 
 impl Place<'_> {
-    async fn property(&self, name: &str) -> Result<String, String> {
+    async fn control_group(&self) -> Result<String, String> {
         let path = self.object().await?;
-        let interface = match name {
-            "ControlGroup" => self.interface(),
-            _ => "org.freedesktop.systemd1.Unit".into(),
-        };
-        let value = self.manager.property(path.as_str(), &interface, name).await?;
-        String::try_from(value).map_err(|e| format!("{} of {}: {e}", name, self.unit))
+        let value = self.manager.property(path.as_str(), &self.interface(), "ControlGroup").await?;
+        String::try_from(value).map_err(|e| format!("ControlGroup of {}: {e}", self.unit))
     }
 
     async fn object(&self) -> Result<OwnedObjectPath, String> {
@@ -165,17 +236,23 @@ impl Place<'_> {
         format!("org.freedesktop.systemd1.{}", first.into_iter().chain(letters).collect::<String>())
     }
 
-    async fn busy(&self) -> Result<bool, String> {
-        let state = self.property("ActiveState").await?;
-        Ok(["activating", "deactivating", "reloading"].contains(&state.as_str()))
-    }
-
-    async fn is_up(&self, result: &str) -> Result<(), String> {
-        let state = self.property("ActiveState").await?;
-        if result == "done" && state == "active" {
+    fn is_up(&self, result: &str, run: &Run) -> Result<(), String> {
+        if result == "done" && run.state == "active" {
             return Ok(());
         }
-        Err(format!("{}: systemd's job ended with {result}, the unit is {state}", self.unit))
+        Err(format!("{}: systemd's job ended with {result}, the unit is {}", self.unit, run.state))
+    }
+
+    /// How it runs. Its id is read first: what is then seen to be up may be a later run, and never an earlier one.
+    async fn run(&self) -> Result<Run, String> {
+        // One that nobody has used lately is not in systemd's memory.
+        let path: OwnedObjectPath = body(&self.manager.insist("LoadUnit", &(self.unit.as_str(),)).await?)?;
+        let id = self.manager.property(path.as_str(), UNIT, "InvocationID").await?;
+        let id = Vec::<u8>::try_from(id).map_err(|e| format!("InvocationID of {}: {e}", self.unit))?;
+        let listed = self.manager.insist("ListUnitsByNames", &(vec![self.unit.as_str()],)).await?;
+        let listed: Vec<Listed> = body(&listed)?;
+        let unit = listed.into_iter().next().ok_or_else(|| format!("{}: not found", self.unit))?;
+        Ok(Run { id, state: unit.3, job: unit.7 != 0 })
     }
 
     /// Where its drop-in is: the one that survives a reboot, and the one that does not.
@@ -330,6 +407,42 @@ mod tests {
         assert_eq!((without.unable(&unit("a.service", policy::Manager::User)), units.unable(&pool)), (None, None));
         let scope = units.place(&unit("a.b.slice", policy::Manager::User)).expect("a place");
         assert_eq!(scope.interface(), "org.freedesktop.systemd1.Slice");
+    }
+
+    /// A unit as it is seen at one look after the other, each a second later, the last of them for ever: what came of it, and when.
+    fn restarted(told: bool, looks: &[(u8, &str, bool)]) -> (Stage, usize) {
+        let run = |(id, state, job): (u8, &str, bool)| Run { id: vec![id], state: state.into(), job };
+        let begun = Instant::now();
+        let mut restart = Restart { before: run((1, "active", false)), told, begun, unproved: None };
+        let seen = |n: usize| {
+            let now = begun + Duration::from_secs(n as u64);
+            restart.seen(&run(looks[(n - 1).min(looks.len() - 1)]), now)
+        };
+        let all: Vec<Stage> = (1..=300).map(seen).collect();
+        let nth = all.iter().position(|stage| *stage != Stage::Goes).expect("it comes to an end");
+        (all[nth].clone(), nth + 1)
+    }
+
+    #[test]
+    fn a_restart_that_nobody_answered_for_is_proved_by_another_run_and_never_asked_for_again() {
+        let lost = |name: &str| asked_once(Err(Refused { name: name.into(), words: "w".into() }));
+        assert_eq!((lost(""), lost("org.freedesktop.DBus.Error.AccessDenied")), (Ok(None), Err("w".into())));
+        let slow = [(1, "active", true), (1, "deactivating", true), (2, "activating", true), (2, "active", false)];
+        let stopped = [(1, "deactivating", true), (1, "inactive", false)];
+        for told in [true, false] {
+            assert_eq!(restarted(told, &[(2, "active", false)]), (Stage::Ended, 1));
+            assert_eq!(restarted(told, &[(2, "failed", false)]), (Stage::Ended, 1));
+            assert_eq!(restarted(told, &slow), (Stage::Ended, 4));
+            // The manager comes to it late.
+            assert_eq!(restarted(told, &[&[(1, "active", false); 3], &slow[..]].concat()), (Stage::Ended, 7));
+            let ever = Stage::Never("not restarted within 200 s".into());
+            assert_eq!(restarted(told, &slow[1..2]), (ever, 200));
+        }
+        assert_eq!(restarted(true, &stopped), (Stage::Ended, 2));
+        let never = |why: &str, state: &str| Stage::Never(format!("{why}, and it was not restarted: it is {state}, as before"));
+        assert_eq!(restarted(true, &[(1, "active", false)]), (never("its job is gone", "active"), 11));
+        assert_eq!(restarted(false, &[(1, "active", false)]), (never("systemd did not answer", "active"), 11));
+        assert_eq!(restarted(false, &stopped), (never("systemd did not answer", "inactive"), 12));
     }
 
     #[test]
