@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::meta::{Kind, ObjectMeta};
 use super::quantity::{Cpu, Memory};
-use super::scale::Pressure;
 use super::source::Source;
 use super::time::Span;
 
@@ -55,7 +54,7 @@ pub struct PolicySpec {
     pub scale_down: PolicyDown,
     /// Pressure that counts as a breach, in percent; OOM kills count at once.
     #[serde(default = "pressing")]
-    pub pressure: Pressure,
+    pub pressure: Pressing,
     /// The least time from one change to the next. Absent: the profile's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cooldown: Option<Span>,
@@ -99,12 +98,30 @@ const fn checking() -> Span {
     Span::secs(30)
 }
 
-const fn pressing() -> Pressure {
-    Pressure { cpu: Some(60), memory: Some(10), io: Some(60) }
+const fn pressing() -> Pressing {
+    Pressing { cpu: Some(60), memory: Some(10), io: Some(60) }
 }
 
 const fn yes() -> bool {
     true
+}
+
+/// Pressure stall information that counts as a breach, `some avg10`, in percent. Not 0, which is always reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Pressing {
+    /// Waiting for CPU, in percent; absent: not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub cpu: Option<u8>,
+    /// Waiting for memory, in percent; absent: not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub memory: Option<u8>,
+    /// Waiting for disks, in percent; absent: not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub io: Option<u8>,
 }
 
 /// Whose limits these are: exactly one.

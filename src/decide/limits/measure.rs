@@ -5,10 +5,9 @@
 use super::rules::Rules;
 use crate::model::host::Known;
 use crate::model::limits::{ChangeTrigger, High, memory_high};
-use crate::model::policy::Resource;
+use crate::model::policy::{Pressing, Resource};
 use crate::model::policy_status::{PolicyUsage, PressureStatus};
 use crate::model::reading::shown;
-use crate::model::scale::Pressure;
 use crate::model::time::Now;
 use crate::model::usage::Usage;
 
@@ -101,7 +100,7 @@ pub struct Breach {
 }
 
 /// Every reason to raise that this look shows, of the resources that the policy is about.
-pub fn breaches(rules: &Rules, pressure: &Pressure, usage: &PolicyUsage, about: &[Resource]) -> Vec<Breach> {
+pub fn breaches(rules: &Rules, pressure: &Pressing, usage: &PolicyUsage, about: &[Resource]) -> Vec<Breach> {
     let mut found = Vec::new();
     for of in about.iter().copied() {
         let share = rules.shares(of).0;

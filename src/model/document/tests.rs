@@ -88,6 +88,22 @@ fn the_documents_of_the_design_fit_the_schema() {
 }
 
 #[test]
+fn pressure_that_is_always_reached_is_no_sign_of_anything() {
+    let policy = |pressure: &str| {
+        let spec = format!(
+            "{{target: {{pool: web}}, bounds: {{min: {{memory: 1Mi}}, max: {{memory: 1Gi}}}}, pressure: {{{pressure}}}}}"
+        );
+        told(&format!("apiVersion: weir.dev/v1\nkind: ResourcePolicy\nmetadata: {{name: web}}\nspec: {spec}\n"))
+    };
+    for which in ["cpu", "memory", "io"] {
+        let refused = policy(&format!("{which}: 0"));
+        assert!(refused.contains(&format!("spec.pressure.{which}")) && refused.contains('1'), "{refused}");
+        assert!(policy(&format!("{which}: 1")).starts_with("ok web"));
+    }
+    assert!(policy("").starts_with("ok web"), "what is absent is not looked at");
+}
+
+#[test]
 fn the_hash_is_of_the_template_alone() {
     let base = good(&pool("{template: {command: [run]}}"));
     let hash = base.spec.template_hash();
