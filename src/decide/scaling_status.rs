@@ -70,7 +70,8 @@ fn shortage(before: &PoolStatus, after: &PoolStatus) -> Option<(EventType, &'sta
         (Some(_), None) => Some((
             EventType::Normal,
             "MemoryRelieved",
-            "its memory is not short any more: it takes tasks and workers again".into(),
+            // Its memory may be as short as before: the policy may have been disabled or taken away.
+            "its policy does not hold it back any more: it takes tasks and workers again".into(),
         )),
         (None, None) => None,
     }

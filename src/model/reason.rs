@@ -57,7 +57,7 @@ pub enum Reason {
     QuotaAvailable,
     /// The pool's memory is short and no more can be given: it begins no task, adds no worker, or idle workers go.
     MemoryPressed,
-    /// The pool's memory is not short any more.
+    /// The pool is not held back any more for want of memory.
     MemoryRelieved,
     /// A task was queued for too long.
     TaskExpired,

@@ -93,6 +93,8 @@ fn it_is_said_when_it_begins_gets_worse_and_ends() {
     for squeeze in [None, squeeze(false), squeeze(false), squeeze(true), squeeze(true), lifted, None] {
         world.squeeze = squeeze;
         let plan = planned(&world);
+        // A policy that was taken away or disabled has measured nothing.
+        assert!(plan.happenings.iter().all(|told| !told.note.contains("not short")), "{:?}", plan.happenings);
         let told: Vec<_> = plan.happenings.iter().map(|told| (told.reason, told.severity)).collect();
         let condition = plan.status.conditions.iter().find(|condition| condition.kind == "MemoryPressed");
         said.push((condition.map(|condition| condition.reason.clone()), told.first().copied()));
