@@ -102,6 +102,8 @@ impl<'a> Scaler<'a> {
         }
         self.gate();
         if self.paused() {
+            // Nobody goes, and nobody comes in the place of one that ended: a pause gives no memory.
+            self.memory_pressure(self.live);
             return self.done(raw);
         }
         self.stabilize();
@@ -112,7 +114,8 @@ impl<'a> Scaler<'a> {
         self.quotas();
         self.headroom();
         self.pool_budget();
-        self.memory_pressure();
+        let drains = self.squeeze.is_some_and(|squeeze| squeeze.rung >= Rung::Draining);
+        self.memory_pressure(if drains { self.busy } else { self.live });
         self.bound();
         self.done(raw)
     }
@@ -367,10 +370,9 @@ impl<'a> Scaler<'a> {
     }
 
     /// No worker more than there are while memory is short, none in the place of one that ended either; and when it stays so only
-    /// those that are always there, and those at work.
-    fn memory_pressure(&mut self) {
+    /// those at work. Those that are always there stay.
+    fn memory_pressure(&mut self, most: u32) {
         let Some(squeeze) = self.squeeze else { return };
-        let most = if squeeze.rung >= Rung::Draining { self.busy } else { self.live };
         let to = self.size.min(most.max(self.min));
         // Told also when nothing would change: whoever asks wants to know that it cannot.
         self.clamps.push(Clamp { name: "memoryPressure".into(), from: self.size, to, why: squeeze.why.clone(), until: None });

@@ -61,6 +61,22 @@ fn who_ended_is_not_replaced_while_memory_is_short_unless_it_is_always_there() {
     }
 }
 
+#[test]
+fn in_a_paused_pool_too_nobody_is_replaced_and_nobody_goes() {
+    // At work or idle; least; the size while nothing is added, which is the same while idle ones would go.
+    for (min, expected) in [(0, 2), (2, 2), (3, 3)] {
+        for drains in [false, true] {
+            let mut world = pool(Scale { paused: true, ..sizes(min, 10) }, &[true, false]);
+            world.previous.desired_replicas = 5;
+            world.squeeze = squeeze(drains);
+            let demand = told(&mut world, 9.0);
+            let clamps = demand.why.expect("explained").clamps;
+            let named: Vec<&str> = clamps.iter().map(|clamp| clamp.name.as_str()).collect();
+            assert_eq!((demand.wanted, named), (expected, vec!["paused", "memoryPressure"]), "{min} {drains}");
+        }
+    }
+}
+
 fn planned(world: &World) -> Plan {
     decide::pool(&world.observation(), world.now)
 }
