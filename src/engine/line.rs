@@ -28,8 +28,6 @@ const GATHER: Span = Span::millis(100);
 impl<H: Host> Engine<H> {
     /// This stands in the queue of a pool now.
     pub(super) fn counted(&mut self, name: String, counts: QueueCounts, now: Now) {
-        let ready = counts.ready;
-        self.counts.insert(name.clone(), counts);
         let follows = |facts: &PoolFacts| {
             facts.spec.scale.iter().flat_map(|scale| &scale.triggers).any(|trigger| {
                 trigger.source.queue.as_ref().is_some_and(|queue| queue.pool.as_deref().unwrap_or(&facts.name) == name)
@@ -37,9 +35,10 @@ impl<H: Host> Engine<H> {
         };
         let concerned = self.pools.iter().filter_map(|(other, pool)| {
             let facts = pool.facts.as_ref()?;
-            (*other == name || follows(facts)).then(|| (other.clone(), other == &name && hungry(facts, pool, ready)))
+            (*other == name || follows(facts)).then(|| (other.clone(), other == &name && hungry(facts, pool, &counts, now)))
         });
         let concerned: Vec<(String, bool)> = concerned.collect();
+        self.counts.insert(name, counts);
         for (pool, at_once) in concerned {
             self.queue.add(Key::Pool(pool), if at_once { now.mono } else { now.mono.after(GATHER) });
         }
@@ -260,8 +259,12 @@ impl<H: Host> Engine<H> {
     }
 }
 
-/// A worker of the pool could take a task that is there.
-fn hungry(facts: &PoolFacts, pool: &super::controller::Pool, ready: u64) -> bool {
+/// A worker of the pool could take a task that is there, and may.
+fn hungry(facts: &PoolFacts, pool: &super::controller::Pool, counts: &QueueCounts, now: Now) -> bool {
+    if counts.paused(now.wall) || pool.stored.status.begins_nothing() {
+        return false;
+    }
+    let ready = counts.ready;
     let wanted = u64::from(pool.stored.status.desired_replicas);
     let scaled = facts.spec.scale.is_some() && wanted == 0;
     facts.per_task() && ready > 0 && (scaled || (pool.line.leases.len() as u64) < wanted)
