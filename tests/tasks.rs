@@ -10,6 +10,8 @@ mod pressed;
 mod served;
 #[path = "tasks/waits.rs"]
 mod waits;
+#[path = "tasks/watches.rs"]
+mod watches;
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

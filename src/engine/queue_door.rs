@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::edge::store::read::Reader;
-pub use crate::edge::store::read::TaskFilter;
+pub use crate::edge::store::read::{LISTED_MAX, TaskFilter};
 use crate::edge::store::{Queues, Store};
 use crate::model::queue_work::QueueCounts;
 use crate::model::task::Task;

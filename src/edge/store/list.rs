@@ -12,7 +12,7 @@ use super::row::{BLOCKED, COLUMNS, DELAYED, ENDED, HELD, LEASED, READY, phases, 
 use crate::model::task::{Task, TaskState};
 
 /// Tasks that are listed at once at most.
-const LISTED_MAX: u32 = 10_000;
+pub const LISTED_MAX: u32 = 10_000;
 
 /// Which tasks are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

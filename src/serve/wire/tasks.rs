@@ -112,7 +112,7 @@ pub struct TaskStatus {
     /// When it came to its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished: Option<Wall>,
-    /// Its worker has been told to stop it.
+    /// Its worker has been told to stop it; or was, before the task ended.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub cancelling: bool,
     /// What the holder last said of its progress.
@@ -134,7 +134,7 @@ impl From<TaskView> for TaskObject {
         let labels = [("weir.dev/pool", Some(task.pool.clone())), ("weir.dev/worker", task.worker.clone())];
         let labels = labels.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
         // One that was taken back is another object to whoever waits until the one that they deleted is gone.
-        let over = if task.state == TaskState::Cancelled { "-cancelled" } else { "" };
+        let over = if task.is_taken_back() { "-cancelled" } else { "" };
         let metadata = Meta {
             name: task.id.to_string(),
             uid: format!("task-{}{over}", task.id),
