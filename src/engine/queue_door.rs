@@ -132,6 +132,8 @@ pub struct Capacity {
     pub free_slots: u32,
     /// Tasks that wait.
     pub queued: u64,
+    /// Those of them that wait for their time.
+    pub delayed: u64,
     /// Tasks that run.
     pub running: u64,
     /// Most tasks that may wait.
