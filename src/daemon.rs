@@ -31,6 +31,7 @@ use crate::engine::queue_door::{self, Hub, TaskDoor};
 use crate::engine::real::RealHost;
 use crate::engine::revisions::Recorder;
 use crate::engine::specs_door::SpecsDoor;
+use crate::model::batch::Stored;
 use crate::model::hook::Delivery;
 use crate::model::queue_work::QueueCounts;
 use crate::model::time::{Moment, Span};
@@ -141,6 +142,23 @@ fn telling(facts: mpsc::UnboundedSender<Fact>) -> impl Fn(&str, QueueCounts) + S
     })
 }
 
+/// The board, as far as it follows from what the store holds; what tasks needed that ended before this daemon it learns beside
+/// everything else.
+fn board(stored: &Stored, db: &Path, facts: mpsc::UnboundedSender<Fact>) -> Arc<Board> {
+    let pools: Vec<String> = stored.pools.iter().map(|(name, _)| name.clone()).collect();
+    let board = Arc::new(Board::default());
+    board.start_at(stored.version);
+    board.expect(pools.iter().cloned());
+    let (learning, db, before) = (board.clone(), db.to_owned(), clock::now().wall);
+    tokio::task::spawn_blocking(move || {
+        learning.learnt.recall(&db, &pools, before, |pool, needed| {
+            // The engine has ended: nobody is left to use it.
+            let _heard = facts.send(Fact::Learnt(pool.to_owned(), needed));
+        });
+    });
+    board
+}
+
 async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let (tell_signal, signals) = mpsc::unbounded_channel();
     signals::listen(tell_signal).map_err(|e| failure(format!("cannot listen for signals: {e}")))?;
@@ -160,16 +178,14 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let slots = Slots::open(slots_config(state, driver)?, slot_events)
         .map_err(|e| failure(format!("{}/run: {e}", state.path.display())))?;
     let measured = slots.clone();
-    let board = Arc::new(Board::default());
-    board.start_at(stored.version);
-    board.expect(stored.pools.iter().map(|(name, _)| name.clone()));
+    let board = board(&stored, &db, facts.clone());
     let (asks, asks_inbox) = mpsc::channel(64);
     let specs = Arc::new(SpecsDoor::open(&options.specs, hints(&facts)).map_err(|e| failure(format!("cannot watch: {e}")))?);
     let told = facts.clone();
     let tell = Arc::new(move |task| {
         let _heard = told.send(Fact::Task(Box::new(task)));
     });
-    let door = TaskDoor { store: store.clone(), path: db, hub, tell, reader: Arc::default() };
+    let door = TaskDoor { store: store.clone(), path: db, hub, tell, reader: Arc::default(), walker: Arc::default() };
     let host = RealHost {
         slots,
         store,
@@ -180,7 +196,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
         read_only: options.specs_read_only,
         revisions: Recorder::start(Revisions::of(&state.path), options.specs.clone())
             .map_err(|e| failure(format!("cannot start a thread: {e}")))?,
-        files: TaskFiles::open(&state.path).map_err(failure)?,
+        files: TaskFiles::open(&state.path, others(&state.path)).map_err(failure)?,
         readers: Default::default(),
         looks: Default::default(),
         machine: Default::default(),
@@ -306,6 +322,11 @@ fn take(engine: &mut Engine<RealHost>, manager: &mut ServiceManager, fact: Fact)
         manager.reloaded();
     }
     engine.on(fact);
+}
+
+/// Where other users find the files of their tasks: they cannot enter the state directory.
+fn others(state: &Path) -> PathBuf {
+    Path::new("/run/weir").join(crate::edge::slots::state_id(state)).join("tasks")
 }
 
 /// Wait for the answers of what was given to the store.

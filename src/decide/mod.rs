@@ -27,9 +27,10 @@ mod victims;
 pub mod workers;
 pub mod workload;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::plan::{Action, Ending, Happening, Observation, Plan, PoolFacts, Record, Slot};
+use crate::model::queue::Dispatch;
 use crate::model::reading::counted;
 use crate::model::source::WorkerCount;
 use crate::model::status::EventType;
@@ -160,7 +161,9 @@ fn starts(observation: &Observation<'_>, plan: &mut Plan, (names, demand): (&wor
     let room_for = demand.room.as_ref().map_or(usize::MAX, |room| room.starts as usize);
     let mut started = Vec::new();
     let work = work_for(observation, now);
-    for worker in names.fill.iter().take(work) {
+    let line = own_lines(observation);
+    let has_line = |worker: &&String| line.is_none_or(|lines| lines.contains(*worker));
+    for worker in names.fill.iter().filter(has_line).take(work) {
         let slot = slots.get(worker);
         match workers::may_start(facts, slot, now) {
             workers::MayStart::No => {}
@@ -206,6 +209,13 @@ fn work_for(observation: &Observation<'_>, now: Now) -> usize {
         Some(counts) if !counts.paused(now.wall) => usize::try_from(counts.ready).unwrap_or(usize::MAX),
         Some(_) | None => 0,
     }
+}
+
+/// Where each run is for one task, and each worker has a line of its own: those whose line is not empty.
+fn own_lines<'a>(observation: &Observation<'a>) -> Option<&'a BTreeSet<String>> {
+    let divided = observation.pool.spec.queue.as_ref().is_some_and(|queue| queue.dispatch == Dispatch::PerWorker);
+    let counts = observation.queues.get(&observation.pool.name).filter(|_| divided && observation.pool.per_task())?;
+    Some(&counts.lines)
 }
 
 /// Forget slots that are not wanted, hold nothing, and have told how they ended.

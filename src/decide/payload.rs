@@ -9,6 +9,11 @@ use serde_json::Value;
 const ARGUMENT_MAX: usize = 100 * 1024;
 const OPEN: &str = "$(payload";
 
+/// Whether any of the arguments takes something from the payload.
+pub fn is_asked_for(command: &[String]) -> bool {
+    command.iter().any(|argument| argument.contains(OPEN))
+}
+
 /// The arguments with what they take from the payload. The other references stay for later, and `$` of the payload is doubled
 /// so that it stays what it is.
 ///

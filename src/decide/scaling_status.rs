@@ -57,9 +57,8 @@ pub fn conditions(pool: &PoolFacts, demand: &Demand) -> Vec<Said> {
 
 /// Memory is short, and no more can be given. Said of a pool of a fixed size too.
 pub fn pressed(squeeze: Option<&Squeeze>) -> Option<Said> {
-    let Squeeze { draining, why } = squeeze?;
-    let reason = if *draining { "Draining" } else { "AdmissionStopped" };
-    Some((MEMORY_PRESSED, Truth::True, reason, why.clone()))
+    let Squeeze { rung, why } = squeeze?;
+    Some((MEMORY_PRESSED, Truth::True, rung.reason(), why.clone()))
 }
 
 /// What to tell of a shortage of memory that begins, gets worse or ends.

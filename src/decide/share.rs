@@ -92,7 +92,8 @@ mod tests {
         let (memory, working, tasks) = (Ok(Memory(900 << 20)), Ok(Memory(300 << 20)), Ok(7));
         let (oom_kills, held_back) = (Ok(0), Ok(0));
         let cpu_micros = Ok(micros);
-        let usage = Usage { at: Moment(at), cpu_micros, memory, working, tasks, pressure, oom_kills, held_back, limits: own };
+        let usage =
+            Usage { at: Moment(at), cpu_micros, memory, working, tasks, pressure, oom_kills, held_back, high: None, limits: own };
         PoolLook { id: 1, usage, workers: workers.to_vec() }
     }
 

@@ -75,16 +75,27 @@ pub fn starts(needs: &Needs, running: &[Running], waiting: &[Class], slots: usiz
     Some(all)
 }
 
-/// How long the task at this place waits, 1 being the next, where it is known how long the first of them do. Those behind them
-/// wait as if what comes before them went on like that.
-pub fn at(starts: &[u64], position: u64) -> Option<Span> {
+/// How those wait that are behind all whose waits were worked out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// The line was longer than was looked at: as if it went on like that.
+    Alike,
+    /// It was looked at to its end, and these came after: as many rounds of so many workers, each of so many milliseconds.
+    Rounds(u32, u64),
+}
+
+/// How long the task at this place waits, 1 being the next, where it is known how long the first of them do.
+pub fn at(starts: &[u64], position: u64, behind: Behind) -> Option<Span> {
     let place = position.saturating_sub(1);
-    let behind = starts.len().checked_sub(1)? as u64;
+    let last_place = starts.len().checked_sub(1)? as u64;
     if let Some(start) = usize::try_from(place).ok().and_then(|place| starts.get(place)) {
         return Some(Span::millis(*start));
     }
-    let last = *starts.last()?;
-    let more = u128::from(last) * u128::from(place - behind) / u128::from(behind.max(1));
+    let (last, more) = (*starts.last()?, u128::from(place - last_place));
+    let more = match behind {
+        Behind::Alike => u128::from(last) * more / u128::from(last_place.max(1)),
+        Behind::Rounds(workers, each) => u128::from(each) * more / u128::from(workers.max(1)),
+    };
     Some(Span::millis(last.saturating_add(u64::try_from(more).unwrap_or(u64::MAX))))
 }
 
@@ -115,6 +126,7 @@ fn known(needs: &Needs, class: &Class, of: fn(&Recent) -> Vec<u64>) -> Vec<u64> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::task::{End, EndReason};
     use crate::model::workload::{CLASSES_MAX, Needed, RECENT};
 
     fn class(class: &str, label: &str) -> Class {
@@ -176,6 +188,42 @@ mod tests {
         assert_eq!((figures.count, figures.p50), (RECENT, 9));
     }
 
+    /// What was learnt afterwards stands before what is known, and takes nothing from it.
+    #[test]
+    fn learnt_afterwards_from_the_last_to_the_first_is_as_if_it_had_been_seen() {
+        let class_of = |n: u64| class(["a", "b", "c"][n as usize % 3], ["", "x"][n as usize % 2]);
+        for (old, new) in [(0, 5), (5, 0), (150, 100), (700, 3), (30, 700)] {
+            let (mut seen, mut after) = (Needs::default(), Needs::default());
+            (0..old + new).for_each(|n| seen.add(&class_of(n), needed(n)));
+            (old..old + new).for_each(|n| after.add(&class_of(n), needed(n)));
+            (0..old).rev().for_each(|n| after.add_before(&class_of(n), needed(n)));
+            let same = |class: &Class| (duration(&seen, class), seen.count()) == (duration(&after, class), after.count());
+            assert!((0..6).all(|n| same(&class_of(n))) && same(&class("new", "")), "{old} before {new}");
+        }
+        let mut full = Needs::default();
+        (0..CLASSES_MAX).for_each(|n| full.add(&class(&format!("c{n}"), ""), needed(2)));
+        full.add_before(&class("old", ""), needed(1));
+        assert!(full.classes().count() == CLASSES_MAX && full.classes().all(|(known, _)| known.class != "old"));
+        let mut few = Needs::default();
+        few.add_before(&class("last", ""), needed(1));
+        (1..CLASSES_MAX).for_each(|n| few.add_before(&class(&format!("c{n}"), ""), needed(1)));
+        few.add(&class("now", ""), needed(1));
+        let oldest = format!("c{}", CLASSES_MAX - 1);
+        assert!(few.classes().all(|(known, _)| known.class != oldest), "the one not seen for longest goes first");
+    }
+
+    #[test]
+    fn an_attempt_that_was_not_made_to_an_end_of_its_own_needed_nothing() {
+        let of = |reason, memory_bytes| Needed::of(&End { reason, ran_ms: 7, memory_bytes, ..End::default() });
+        for reason in [EndReason::Done, EndReason::Failed, EndReason::Again, EndReason::Timeout, EndReason::WorkerLost] {
+            assert_eq!(of(reason, Some(3)), Some(Needed { ran_ms: 7, memory: Some(Memory(3)) }), "{reason:?}");
+        }
+        for reason in [EndReason::NotStarted, EndReason::Unfit, EndReason::Returned, EndReason::Cancelled, EndReason::Expired] {
+            assert_eq!(of(reason, Some(3)), None, "{reason:?}");
+        }
+        assert_eq!(of(EndReason::Done, None).and_then(|needed| needed.memory), None);
+    }
+
     #[test]
     fn who_comes_first_is_dealt_first() {
         let needs = learnt(&[("short", "", 1000, 10), ("long", "", 60_000, 10)]);
@@ -197,11 +245,16 @@ mod tests {
     #[test]
     fn those_that_were_not_looked_at_wait_as_if_it_went_on_like_that() {
         let starts = [0, 0, 1000, 1000, 2000];
-        let waits: Vec<_> = [0, 1, 3, 5, 9, 401].map(|position| at(&starts, position).map(|span| span.0)).into();
+        let waits: Vec<_> = [0, 1, 3, 5, 9, 401].map(|position| at(&starts, position, Behind::Alike).map(|span| span.0)).into();
         assert_eq!(waits, [Some(0), Some(0), Some(1000), Some(2000), Some(4000), Some(200_000)]);
-        assert_eq!(at(&[], 1), None);
-        assert_eq!(at(&[u64::MAX], u64::MAX), Some(Span::millis(u64::MAX)), "nothing overflows");
-        assert_eq!(at(&[7], 1), Some(Span::millis(7)));
+        assert_eq!(at(&[], 1, Behind::Alike), None);
+        assert_eq!(at(&[u64::MAX], u64::MAX, Behind::Alike), Some(Span::millis(u64::MAX)), "nothing overflows");
+        assert_eq!(at(&[7], 1, Behind::Alike), Some(Span::millis(7)));
+        // Those that came after a walk to the end wait in rounds of the workers: ten, a minute each.
+        let came_after = |starts: &[u64], position| at(starts, position, Behind::Rounds(10, 60_000)).map(|span| span.0);
+        assert_eq!([came_after(&[0, 0], 2), came_after(&[0, 0], 92)], [Some(0), Some(540_000)]);
+        assert_eq!(came_after(&[40_000], 21), Some(160_000));
+        assert_eq!(at(&[u64::MAX, 5], u64::MAX, Behind::Rounds(0, u64::MAX)), Some(Span::millis(u64::MAX)), "nothing overflows");
     }
 
     #[test]

@@ -5,10 +5,12 @@
 //! <state>/tasks/<worker>.<run>.result    what the run wrote; taken once
 //! <state>/logs/tasks/<id>.log            its output, over all attempts
 //! ```
-//! Names are made of a worker's name and numbers alone, never of anything in a task.
+//! The first two are in `/run/weir/<id>/tasks` where a worker runs as another user, who cannot enter the state directory: in a
+//! directory that only we write, each file that user's own. Names are made of a worker's name and numbers alone, never of
+//! anything in a task.
 
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -31,16 +33,20 @@ pub fn log_of(state: &Path, id: u64) -> PathBuf {
 pub struct TaskFiles {
     state: PathBuf,
     tasks: PathBuf,
+    others: PathBuf,
     logs: PathBuf,
 }
 
+/// Another user than the daemon's, as a worker runs as one: its number and its group's.
+pub type Other = (u32, u32);
+
 impl TaskFiles {
-    /// Below this state directory; makes what is missing.
+    /// Below this state directory; makes what is missing. `others` is where other users find theirs, made when it is needed.
     ///
     /// # Errors
     /// With the path: it cannot be made.
-    pub fn open(state: &Path) -> Result<TaskFiles, String> {
-        let files = TaskFiles { state: state.to_owned(), tasks: state.join("tasks"), logs: state.join(LOGS) };
+    pub fn open(state: &Path, others: PathBuf) -> Result<TaskFiles, String> {
+        let files = TaskFiles { state: state.to_owned(), tasks: state.join("tasks"), others, logs: state.join(LOGS) };
         for dir in [&files.tasks, &files.logs] {
             let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
             made.map_err(|e| format!("{}: {e}", dir.display()))?;
@@ -53,14 +59,18 @@ impl TaskFiles {
         &self.state
     }
 
+    fn dir(&self, other: Option<Other>) -> &Path {
+        if other.is_some() { &self.others } else { &self.tasks }
+    }
+
     /// The task's file for a run.
-    pub fn task(&self, worker: &str) -> PathBuf {
-        self.tasks.join(format!("{worker}.json"))
+    pub fn task(&self, worker: &str, other: Option<Other>) -> PathBuf {
+        self.dir(other).join(format!("{worker}.json"))
     }
 
     /// Where a run puts its result.
-    pub fn result(&self, worker: &str, run: u64) -> PathBuf {
-        self.tasks.join(format!("{worker}.{run}.result"))
+    pub fn result(&self, worker: &str, run: u64, other: Option<Other>) -> PathBuf {
+        self.dir(other).join(format!("{worker}.{run}.result"))
     }
 
     /// The log of a task.
@@ -68,37 +78,29 @@ impl TaskFiles {
         log_of(&self.state, id)
     }
 
-    /// Write the task for a run: JSON in one line. Over the one of the run before: its whole tree is dead by now, and a file system
+    /// Write the task for a run: JSON in one line; of another user, who may make no file there, also an empty result. Over the one of the run before: its whole tree is dead by now, and a file system
     /// that makes and removes a file for every task gets slow by it.
     ///
     /// # Errors
     /// With the path.
-    pub fn put(&self, worker: &str, text: &str) -> Result<(), String> {
-        let path = self.task(worker);
-        let written = self.over(&path, text).or_else(|_| {
-            // Somebody put another thing there: away with it.
-            std::fs::remove_file(&path)?;
-            self.over(&path, text)
-        });
-        written.map_err(|e| format!("{}: {e}", path.display()))
-    }
-
-    fn over(&self, path: &Path, text: &str) -> std::io::Result<()> {
-        let mut open = std::fs::OpenOptions::new();
-        let mut file = open.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc_nofollow()).open(path)?;
-        let meta = file.metadata()?;
-        if !meta.is_file() || meta.nlink() != 1 {
-            return Err(std::io::Error::other("it is not a file of our own"));
+    pub fn put(&self, (worker, run): (&str, u64), text: &str, other: Option<Other>) -> Result<(), String> {
+        if other.is_some() {
+            // Entered by everybody who knows a name in it, and listed by nobody.
+            let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(&self.others);
+            made.map_err(|e| format!("{}: {e}", self.others.display()))?;
+            written(&self.result(worker, run, other), "", other)?;
         }
-        file.write_all(text.as_bytes())?;
-        // Not emptied before: an empty file that is written makes some file systems write it out at once.
-        if meta.len() > text.len() as u64 { file.set_len(text.len() as u64) } else { Ok(()) }
+        written(&self.task(worker, other), text, other)
     }
 
     /// Take the result of a run, if it wrote one. What is no JSON is taken as text.
     pub fn take_result(&self, worker: &str, run: u64) -> Option<Value> {
-        let path = self.result(worker, run);
-        let mut file = std::fs::OpenOptions::new().read(true).custom_flags(libc_nofollow()).open(&path).ok()?;
+        let paths = [None, Some((0, 0))].map(|other| self.result(worker, run, other));
+        let open = |path: PathBuf| {
+            let file = std::fs::OpenOptions::new().read(true).custom_flags(libc_nofollow()).open(&path).ok()?;
+            Some((file, path))
+        };
+        let (mut file, path) = paths.into_iter().find_map(open)?;
         let mut bytes = Vec::new();
         let read = Read::by_ref(&mut file).take(PAYLOAD_BYTES_MAX as u64 + 1).read_to_end(&mut bytes);
         let _gone = std::fs::remove_file(&path);
@@ -156,6 +158,31 @@ impl TaskFiles {
     }
 }
 
+/// Write over the file of our own at this path; what else is there goes.
+fn written(path: &Path, text: &str, other: Option<Other>) -> Result<(), String> {
+    let written = over(path, text, other).or_else(|_| {
+        // Somebody put another thing there: away with it.
+        std::fs::remove_file(path)?;
+        over(path, text, other)
+    });
+    written.map_err(|e| format!("{}: {e}", path.display()))
+}
+
+fn over(path: &Path, text: &str, other: Option<Other>) -> std::io::Result<()> {
+    let mut open = std::fs::OpenOptions::new();
+    let mut file = open.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc_nofollow()).open(path)?;
+    let meta = file.metadata()?;
+    if !meta.is_file() || meta.nlink() != 1 {
+        return Err(std::io::Error::other("it is not a file of our own"));
+    }
+    if let Some((user, group)) = other {
+        fchown(&file, Some(user), Some(group))?;
+    }
+    file.write_all(text.as_bytes())?;
+    // Not emptied before: an empty file that is written makes some file systems write it out at once.
+    if meta.len() > text.len() as u64 { file.set_len(text.len() as u64) } else { Ok(()) }
+}
+
 /// A result that is a symbolic link is not followed: it could name a file that the worker may not read.
 fn libc_nofollow() -> i32 {
     rustix::fs::OFlags::NOFOLLOW.bits().cast_signed() | rustix::fs::OFlags::NONBLOCK.bits().cast_signed()
@@ -168,28 +195,28 @@ mod tests {
     #[test]
     fn a_result_is_taken_once_and_never_through_a_link() {
         let dir = tempfile::tempdir().unwrap();
-        let files = TaskFiles::open(dir.path()).unwrap();
+        let files = TaskFiles::open(dir.path(), dir.path().join("others")).unwrap();
         assert_eq!(files.take_result("p-0", 1), None);
-        std::fs::write(files.result("p-0", 1), "{\"a\": 1}").unwrap();
+        std::fs::write(files.result("p-0", 1, None), "{\"a\": 1}").unwrap();
         assert_eq!(files.take_result("p-0", 1), Some(serde_json::json!({"a": 1})));
         assert_eq!(files.take_result("p-0", 1), None);
-        std::fs::write(files.result("p-0", 2), "done\n").unwrap();
+        std::fs::write(files.result("p-0", 2, None), "done\n").unwrap();
         assert_eq!(files.take_result("p-0", 2), Some(Value::from("done\n")));
         std::fs::write(dir.path().join("secret"), "s").unwrap();
-        std::os::unix::fs::symlink(dir.path().join("secret"), files.result("p-0", 3)).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("secret"), files.result("p-0", 3, None)).unwrap();
         assert_eq!(files.take_result("p-0", 3), None);
-        std::fs::write(files.result("p-0", 4), vec![b'x'; PAYLOAD_BYTES_MAX + 1]).unwrap();
+        std::fs::write(files.result("p-0", 4, None), vec![b'x'; PAYLOAD_BYTES_MAX + 1]).unwrap();
         assert!(files.take_result("p-0", 4).unwrap().as_str().unwrap().contains("larger"));
     }
 
     #[test]
     fn a_task_is_written_over_the_one_before_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
-        let files = TaskFiles::open(dir.path()).unwrap();
-        let path = files.task("p-0");
-        files.put("p-0", "{\"a\": \"long\"}").unwrap();
+        let files = TaskFiles::open(dir.path(), dir.path().join("others")).unwrap();
+        let path = files.task("p-0", None);
+        files.put(("p-0", 1), "{\"a\": \"long\"}", None).unwrap();
         let inode = std::fs::metadata(&path).unwrap().ino();
-        files.put("p-0", "{}").unwrap();
+        files.put(("p-0", 1), "{}", None).unwrap();
         assert_eq!((std::fs::read_to_string(&path).unwrap().as_str(), std::fs::metadata(&path).unwrap().ino()), ("{}", inode));
         let other = dir.path().join("other");
         for symbolic in [true, false] {
@@ -197,7 +224,7 @@ mod tests {
             std::fs::remove_file(&path).unwrap();
             let linked = if symbolic { std::os::unix::fs::symlink(&other, &path) } else { std::fs::hard_link(&other, &path) };
             linked.unwrap();
-            files.put("p-0", "{}").unwrap();
+            files.put(("p-0", 1), "{}", None).unwrap();
             assert_eq!(std::fs::read_to_string(&other).unwrap(), "mine");
             assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}");
         }
@@ -205,9 +232,29 @@ mod tests {
     }
 
     #[test]
+    fn another_user_has_files_of_its_own_in_a_directory_of_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let others = dir.path().join("run/tasks");
+        let files = TaskFiles::open(dir.path(), others.clone()).unwrap();
+        // Only root may give a file away.
+        let me = rustix::process::geteuid();
+        let other = Some(if me.is_root() { (65534, 65534) } else { (me.as_raw(), rustix::process::getegid().as_raw()) });
+        files.put(("p-0", 7), "{}", other).unwrap();
+        for path in [files.task("p-0", other), files.result("p-0", 7, other)] {
+            let meta = std::fs::metadata(&path).unwrap();
+            assert_eq!((path.parent(), Some((meta.uid(), meta.gid())), meta.mode() & 0o777), (Some(&*others), other, 0o600));
+        }
+        assert_eq!(std::fs::metadata(&others).unwrap().mode() & 0o777, 0o711);
+        assert_eq!(files.take_result("p-0", 7), None, "nothing was written");
+        files.put(("p-0", 7), "{}", other).unwrap();
+        std::fs::write(files.result("p-0", 7, other), "[7]").unwrap();
+        assert_eq!((files.take_result("p-0", 7), files.take_result("p-0", 7)), (Some(serde_json::json!([7])), None));
+    }
+
+    #[test]
     fn the_tail_is_the_end_and_logs_go_with_their_rotations() {
         let dir = tempfile::tempdir().unwrap();
-        let files = TaskFiles::open(dir.path()).unwrap();
+        let files = TaskFiles::open(dir.path(), dir.path().join("others")).unwrap();
         assert_eq!(files.tail(7, None), "");
         std::fs::write(files.log(7), format!("{}usage limit\n", "x".repeat(9000))).unwrap();
         assert!(files.tail(7, None).ends_with("usage limit\n") && files.tail(7, None).len() == 4096);

@@ -206,6 +206,7 @@ impl<H: Host> Engine<H> {
             Fact::Committed { ticket, result } => self.committed(ticket, result, now),
             Fact::Queue(pool, counts) => self.counted(pool, counts, now),
             Fact::Task(task) => self.task_changed(*task, now),
+            Fact::Learnt(pool, ended) => self.learnt(&pool, &ended),
             Fact::Asked(ask) => self.asked(ask, now),
         }
     }

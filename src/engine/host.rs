@@ -23,6 +23,7 @@ use crate::model::task::Task;
 use crate::model::time::Now;
 use crate::model::usage::Usage;
 use crate::model::worker::{Seen, SlotId};
+use crate::model::workload::Needed;
 
 use super::handle::Ask;
 
@@ -151,6 +152,8 @@ pub enum Fact {
     Queue(String, QueueCounts),
     /// A task was leased, goes on, or has ended, and not by the controller.
     Task(Box<Task>),
+    /// What tasks of a pool needed that ended under the daemons before this one, from the last to the first.
+    Learnt(String, Vec<Needed>),
     /// Somebody asks something.
     Asked(Ask),
     /// Look at the specs directory: something may have changed.

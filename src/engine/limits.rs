@@ -5,9 +5,10 @@
 //! is left alone.
 
 use crate::model::limits::{
-    LimitFailure, LimitOrder, LimitOutcome, NO_CPU_LIMIT, NO_MEMORY_LIMIT, NO_TASKS_LIMIT, Units, drop_in_text, settable,
+    High, LimitFailure, LimitOrder, LimitOutcome, NO_CPU_LIMIT, NO_MEMORY_LIMIT, NO_TASKS_LIMIT, Units, drop_in_text,
+    memory_high, settable,
 };
-use crate::model::policy::{Amounts, Apply, Target};
+use crate::model::policy::{Amounts, Apply};
 
 /// Carry out one order.
 pub async fn apply(units: &dyn Units, order: &LimitOrder) -> LimitOutcome {
@@ -19,8 +20,8 @@ pub async fn apply(units: &dyn Units, order: &LimitOrder) -> LimitOutcome {
 }
 
 async fn live(units: &dyn Units, order: &LimitOrder) -> Result<Amounts, LimitFailure> {
-    let done = match units.set(&order.target, settable(order.wanted), order.persist).await {
-        Ok(()) => proved(units, &order.target, order.wanted).await,
+    let done = match units.set(&order.target, settable(order.wanted), order.high, order.persist).await {
+        Ok(()) => proved(units, order, (order.wanted, order.high)).await,
         Err(error) => Err(format!("setting the limits failed: {error}")),
     };
     match done {
@@ -32,9 +33,9 @@ async fn live(units: &dyn Units, order: &LimitOrder) -> Result<Amounts, LimitFai
 
 async fn put_back(units: &dyn Units, order: &LimitOrder) -> Result<(), String> {
     let before = before(order);
-    let put = units.set(&order.target, settable(before), order.persist).await;
+    let put = units.set(&order.target, settable(before), order.high_before, order.persist).await;
     // Where nothing was changed it holds, although putting it back was refused as well.
-    proved(units, &order.target, before).await.map(drop).map_err(|error| put.err().unwrap_or(error))
+    proved(units, order, (before, order.high_before)).await.map(drop).map_err(|error| put.err().unwrap_or(error))
 }
 
 async fn restart(units: &dyn Units, order: &LimitOrder) -> Result<Amounts, LimitFailure> {
@@ -49,7 +50,7 @@ async fn restart(units: &dyn Units, order: &LimitOrder) -> Result<Amounts, Limit
         return Err(LimitFailure { error: format!("its drop-in cannot be written: {error}"), restored });
     }
     let done = match units.restart(&order.target).await {
-        Ok(()) => proved(units, &order.target, order.wanted).await,
+        Ok(()) => proved(units, order, (order.wanted, order.high)).await,
         Err(error) => Err(format!("it did not start with the new limits: {error}")),
     };
     match done {
@@ -61,7 +62,7 @@ async fn restart(units: &dyn Units, order: &LimitOrder) -> Result<Amounts, Limit
 async fn start_as_before(units: &dyn Units, order: &LimitOrder, backup: Option<String>) -> Result<(), String> {
     units.put_drop_in(&order.target, backup, order.persist).await?;
     units.restart(&order.target).await?;
-    proved(units, &order.target, before(order)).await.map(drop)
+    proved(units, order, (before(order), order.high_before)).await.map(drop)
 }
 
 /// What held before, of everything that is ordered: where there was no limit, none is to be.
@@ -74,12 +75,21 @@ fn before(order: &LimitOrder) -> Amounts {
     }
 }
 
-/// The limits as they are read back, if they are the ones that were ordered.
-async fn proved(units: &dyn Units, target: &Target, wanted: Amounts) -> Result<Amounts, String> {
-    let read = units.read(target).await.map_err(|error| format!("the limits cannot be read back: {error}"))?.limits;
-    match difference(wanted, read) {
-        None => Ok(read),
-        Some(difference) => Err(format!("read back, the limits are not what was set: {difference}")),
+/// The limits as they are read back, if they are the ones that were ordered, and `MemoryHigh` stands where it was to be moved.
+async fn proved(units: &dyn Units, order: &LimitOrder, (wanted, high): (Amounts, High)) -> Result<Amounts, String> {
+    let read = units.read(&order.target).await.map_err(|error| format!("the limits cannot be read back: {error}"))?;
+    let differs = |what| format!("read back, the limits are not what was set: {what}");
+    if let Some(difference) = difference(wanted, read.limits) {
+        return Err(differs(difference));
+    }
+    let moved = order.high != order.high_before;
+    let high = settable(wanted).memory.filter(|_| moved).map(|max| memory_high(max, high));
+    match high.filter(|high| *high != read.high.unwrap_or(NO_MEMORY_LIMIT)) {
+        None => Ok(read.limits),
+        Some(high) => {
+            let is = read.high.map_or_else(|| UNLIMITED.into(), |high| high.to_string());
+            Err(differs(format!("MemoryHigh is {is}, not {high}")))
+        }
     }
 }
 

@@ -12,13 +12,12 @@ use super::{order, slots};
 use crate::decide::roster;
 use crate::model::metered::Metered;
 use crate::model::plan::{Action, Happening, Plan, PoolFacts, Slot};
-use crate::model::quantity::Memory;
 use crate::model::queue::{Dispatch, Queue};
 use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueWork, Taker};
 use crate::model::status::EventType;
-use crate::model::task::{End, EndReason, Task, TaskState, Token};
+use crate::model::task::{EndReason, Task, TaskState, Token};
 use crate::model::time::{Now, Span};
-use crate::model::worker::{ExitReason, SlotId, SlotState};
+use crate::model::worker::{SlotId, SlotState};
 use crate::model::workload::{Class, Needed};
 
 /// Tasks that are told of one by one between two summaries.
@@ -80,9 +79,7 @@ impl<H: Host> Engine<H> {
     fn task_ended(&mut self, before: &Task, task: &Task, now: Now) {
         let Some(end) = &task.end else { return };
         let good = end.reason == EndReason::Done;
-        let counts =
-            good || matches!(end.reason, EndReason::Failed | EndReason::Again | EndReason::Timeout | EndReason::WorkerLost);
-        let needed = counts.then(|| self.needed(before, end));
+        let needed = Needed::of(end);
         if let Some(started) = before.started {
             let waited =
                 Span(started.0.saturating_sub(before.not_before.map_or(before.created.0, |at| at.0)).max(0).unsigned_abs());
@@ -90,7 +87,7 @@ impl<H: Host> Engine<H> {
             let class = Class::of(&before.source, before.key.as_deref());
             self.host.meter(&Metered::Attempt { pool, end: end.reason, waited, ran, class, needed });
         }
-        if let Some(pool) = self.pools.get_mut(&before.pool).filter(|_| counts) {
+        if let Some(pool) = self.pools.get_mut(&before.pool).filter(|_| needed.is_some()) {
             pool.line.tally.add(good, end.ran_ms);
             needed.into_iter().for_each(|needed| pool.line.needs.add(needed));
             if let Some(worker) = &before.worker {
@@ -109,14 +106,11 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// What an attempt needed. Its memory is that of its process, if that was only for this task and not killed for it.
-    fn needed(&self, task: &Task, end: &End) -> Needed {
-        let pool = self.pools.get(&task.pool).filter(|pool| pool.facts.as_ref().is_some_and(|facts| facts.per_task()));
-        let slot = pool.zip(task.worker.as_ref()).and_then(|(pool, worker)| pool.slots.get(worker));
-        let exits = slot.map(|slot| [slot.seen.exit.as_ref(), slot.record.last_exit.as_ref()]);
-        let exit = exits.into_iter().flatten().flatten().find(|exit| exit.incarnation == task.run);
-        let most = exit.filter(|exit| exit.reason != ExitReason::OOMKilled && exit.max_rss_kib > 0).map(|exit| exit.max_rss_kib);
-        Needed { ran_ms: end.ran_ms, memory: most.map(|kib| Memory(kib.saturating_mul(1024))) }
+    /// Tasks of a pool that ended under the daemons before this one, from the last to the first.
+    pub(super) fn learnt(&mut self, pool: &str, ended: &[Needed]) {
+        if let Some(pool) = self.pools.get_mut(pool) {
+            ended.iter().for_each(|needed| pool.line.needs.add_before(*needed));
+        }
     }
 
     /// Tell of something that is not worth a row: the task's own row says it too.

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use crate::decide::roster;
 use crate::decide::{expand, payload};
-use crate::edge::taskfiles::TaskFiles;
+use crate::edge::taskfiles::{Other, TaskFiles};
 use crate::edge::{command, secrets, slots};
 use crate::model::plan::PoolFacts;
 use crate::model::task::Task;
@@ -32,9 +32,10 @@ pub(super) fn start(
     let (mut stdin, mut log) = (None, None);
     if let Some(task) = task {
         command = payload::arguments(&command, &task.payload).map_err(Unstarted::Task)?;
-        env.extend(given(task, &slot.worker, files));
-        files.put(&slot.worker, &TaskFiles::text(task))?;
-        stdin = Some(files.task(&slot.worker).display().to_string());
+        let other = template.user.as_deref().map(slots::uid_gid).transpose()?.filter(|(user, _)| *user != slots::own_uid());
+        env.extend(given((task, other), &slot.worker, files));
+        files.put((&slot.worker, task.run), &TaskFiles::text(task), other)?;
+        stdin = Some(files.task(&slot.worker, other).display().to_string());
         log = Some(files.log(task.id).display().to_string());
     }
     Ok(StartOrder {
@@ -72,15 +73,15 @@ impl From<String> for Unstarted {
 }
 
 /// What a run for a task finds in its environment.
-fn given(task: &Task, worker: &str, files: &TaskFiles) -> BTreeMap<String, String> {
+fn given((task, other): (&Task, Option<Other>), worker: &str, files: &TaskFiles) -> BTreeMap<String, String> {
     let path = |path: std::path::PathBuf| path.display().to_string();
     BTreeMap::from([
         ("WEIR_TASK_ID".into(), task.id.to_string()),
         ("WEIR_TASK_ATTEMPT".into(), task.attempt.to_string()),
         ("WEIR_TASK_KEY".into(), task.key.clone().unwrap_or_default().replace('\0', "")),
         ("WEIR_TASK_TOKEN".into(), task.token()),
-        ("WEIR_TASK_FILE".into(), path(files.task(worker))),
-        ("WEIR_RESULT_FILE".into(), path(files.result(worker, task.run))),
+        ("WEIR_TASK_FILE".into(), path(files.task(worker, other))),
+        ("WEIR_RESULT_FILE".into(), path(files.result(worker, task.run, other))),
     ])
 }
 

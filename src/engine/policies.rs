@@ -13,14 +13,15 @@ use super::event_object::event_object;
 use super::handle::Denied;
 use super::host::Host;
 use super::policy_state::{Policy, PolicyTicket};
+use crate::decide::limits::budget;
 use crate::decide::{joint, limits};
 use crate::model::batch::Batch;
 use crate::model::catalogue::ObjectKey;
-use crate::model::host::{Budget, Expected, Squeeze};
+use crate::model::host::{Budget, Expected, Rung, Squeeze};
 use crate::model::limits::LimitOutcome;
 use crate::model::plan::{Happening, populated, running};
 use crate::model::policy::{Amounts, Mode, Resource, Target};
-use crate::model::policy_plan::{PolicyFacts, PolicyObservation, PolicyPlan, PoolSize, Rung, StoredPolicy};
+use crate::model::policy_plan::{PolicyFacts, PolicyObservation, PolicyPlan, PoolSize, StoredPolicy};
 use crate::model::policy_status::PolicyObject;
 use crate::model::quantity::Memory;
 use crate::model::reading::{Failure, Number};
@@ -181,29 +182,24 @@ impl<H: Host> Engine<H> {
         planned.ok().map(|plan| (facts, plan))
     }
 
+    /// Policies with what is kept of them.
+    fn with_facts(&self) -> impl Iterator<Item = budget::Policy<'_>> {
+        self.policies.values().filter_map(|policy| Some((policy.facts.as_deref()?, &policy.stored)))
+    }
+
     /// Policies that set limits, with what is kept of them.
     fn at_work(&self) -> impl Iterator<Item = (&String, &PolicyFacts, &StoredPolicy)> {
-        let all = self.policies.iter().filter_map(|(name, policy)| Some((name, policy.facts.as_deref()?, &policy.stored)));
-        all.filter(|(_, facts, _)| !facts.removed && facts.rival.is_none())
+        self.with_facts().filter(|(facts, _)| budget::at_work(facts)).map(|(facts, stored)| (&facts.name, facts, stored))
     }
 
     /// The most that any policy keeps for the host.
     fn kept_for_host(&self) -> Amounts {
-        let most = |all: Amounts, of| all.with(of, self.at_work().filter_map(|(_, facts, _)| facts.spec.reserve.of(of)).max());
-        Resource::EACH.into_iter().fold(Amounts::default(), most)
+        budget::kept_for_host(self.with_facts())
     }
 
     /// What all other policies have been given, or are about to be.
     fn given_to_others(&self, name: &str) -> Amounts {
-        let mut all = Amounts::default();
-        for (_, facts, stored) in self.at_work().filter(|(other, facts, _)| *other != name && facts.spec.mode != Mode::Disabled) {
-            for of in limits::about(&facts.spec) {
-                let coming = stored.pending.as_ref().and_then(|change| change.new.of(of));
-                let given = coming.max(stored.status.limits.of(of)).unwrap_or(0);
-                all = all.with(of, Some(all.of(of).unwrap_or(0).saturating_add(given)));
-            }
-        }
-        all
+        budget::given_to_others(self.with_facts(), name)
     }
 
     /// The size of a pool that follows something.

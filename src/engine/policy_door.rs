@@ -1,6 +1,7 @@
 //! The door to what is kept of policies: their history and the usage of their targets, read beside the writer.
 //! Nothing is changed here but by asking the controller.
 
+use std::path::Path;
 use std::sync::PoisonError;
 
 use super::handle::{Ask, Denied, Handle};
@@ -61,14 +62,17 @@ impl Handle {
         read: impl FnOnce(&Reader) -> Result<T, String> + Send + 'static,
     ) -> Result<T, Denied> {
         let (reader, path) = (self.tasks_door().reader.clone(), self.tasks_door().path.clone());
-        let found = tokio::task::spawn_blocking(move || {
-            let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
-            let opened = match reader.take() {
-                Some(open) => open,
-                None => Reader::open(&path)?,
-            };
-            read(reader.insert(opened))
-        });
+        let found =
+            tokio::task::spawn_blocking(move || read(opened(&mut reader.lock().unwrap_or_else(PoisonError::into_inner), &path)?));
         found.await.map_err(|error| Denied::Internal(error.to_string()))?.map_err(Denied::Internal)
     }
+}
+
+/// The connection there is, or a new one.
+pub(super) fn opened<'a>(reader: &'a mut Option<Reader>, path: &Path) -> Result<&'a Reader, String> {
+    let open = match reader.take() {
+        Some(open) => open,
+        None => Reader::open(path)?,
+    };
+    Ok(reader.insert(open))
 }

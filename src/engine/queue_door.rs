@@ -110,6 +110,8 @@ pub struct TaskDoor {
     pub tell: Arc<dyn Fn(Task) + Send + Sync>,
     /// The connection that lists are read by, once there is one.
     pub reader: Arc<Mutex<Option<Reader>>>,
+    /// The same for the walks through lines that an answer to a submit waits for, one at a time: no long list is before them.
+    pub walker: Arc<tokio::sync::Mutex<Option<Reader>>>,
 }
 
 /// A task that was taken in, and when it may begin.
@@ -144,6 +146,8 @@ pub struct Capacity {
     pub estimated_from: &'static str,
     /// The queue rests until then.
     pub paused_until: Option<Wall>,
+    /// Why it rests.
+    pub paused_why: String,
 }
 
 #[cfg(test)]

@@ -12,16 +12,18 @@ use tokio::sync::oneshot;
 
 use super::handle::{Board, Denied, Handle, LogPlace};
 use super::learnt::{Starts, Waits as Walk};
+use super::policy_door::opened;
 use super::queue_door::{Accepted, Capacity, TaskFilter};
-use crate::decide::{dispatch, roster, workload};
+use crate::decide::workload::{self, Behind};
+use crate::decide::{dispatch, payload, roster};
 use crate::edge::clock;
 use crate::model::batch::Batch;
-use crate::model::queue::{Dispatch, Queue};
+use crate::model::queue::{Delivery, Dispatch, Queue};
 use crate::model::queue_work::{QueueAnswer, QueueRefusal, QueueWork, Submitted};
 use crate::model::scaling::Clamp;
 use crate::model::status::{Kind, Object, PoolObject};
 use crate::model::task::{NewTask, Task, TaskState};
-use crate::model::time::{Span, Wall};
+use crate::model::time::{Now, Span, Wall};
 
 /// Tasks of a line that are looked at one by one; those behind them wait as if it went on like that.
 const WALKED: u32 = 256;
@@ -46,7 +48,8 @@ pub(super) fn unexpected<T>() -> Result<T, Denied> {
 /// It touches a few rows, whatever stands in the queue.
 fn is_small(work: &QueueWork) -> bool {
     match work {
-        QueueWork::Submit { tasks, .. } => tasks.len() <= SMALL,
+        // Where each worker has a line of its own, all lines are counted.
+        QueueWork::Submit { tasks, workers, .. } => tasks.len() <= SMALL && workers.is_empty(),
         QueueWork::Lease { .. } | QueueWork::End { .. } | QueueWork::Heartbeat { .. } => true,
         QueueWork::Cancel { .. }
         | QueueWork::Release { .. }
@@ -69,6 +72,8 @@ pub(super) struct Waits {
     slots: u32,
     /// Workers that have nothing to do.
     free: u32,
+    /// No task is begun: when one is again nobody knows.
+    closed: bool,
     /// How long the first of them wait, by what tasks of their classes took; none: that is not known.
     starts: Option<Starts>,
 }
@@ -81,9 +86,11 @@ impl Waits {
         let full = |clamp: &Clamp| clamp.to < clamp.from && ["headroom", "poolBudget", "quota"].contains(&clamp.name.as_str());
         let held = pool.status.scaling.as_ref().is_some_and(|why| why.clamps.iter().any(full));
         let slots = if held { pool.status.desired_replicas } else { most };
-        // When tasks are begun again nobody knows.
-        let each = queue.and_then(|queue| queue.stats.p50_ms).filter(|_| !pool.status.begins_nothing());
-        Waits { each, most, slots, free: queue.map_or(0, |queue| queue.free_slots), starts: None }
+        // When tasks are begun again nobody knows, nor where there are to be no workers.
+        let closed = pool.status.begins_nothing() || most == 0;
+        let each = queue.and_then(|queue| queue.stats.p50_ms);
+        let free = queue.filter(|_| !pool.status.begins_nothing()).map_or(0, |queue| queue.free_slots);
+        Waits { each, most, slots, free, closed, starts: None }
     }
 
     /// Where the numbers come from, in words.
@@ -94,10 +101,16 @@ impl Waits {
     /// How long the task at this place waits: what the walk says, or as many rounds of the workers as are before it, each as long
     /// as half of the last tasks.
     fn at(&self, position: u64) -> Option<Span> {
-        let each = self.each?;
-        if let Some(wait) = self.starts.as_ref().and_then(|starts| workload::at(starts, position)) {
-            return Some(wait);
+        if self.closed {
+            return None;
         }
+        if let Some(starts) = &self.starts {
+            let cut = starts.len() > WALKED as usize;
+            // Half of the last tasks a daemon that has just started does not know, where the walk knows those of the ones before it.
+            let behind = self.each.filter(|_| !cut).map_or(Behind::Alike, |each| Behind::Rounds(self.slots, each));
+            return workload::at(starts, position, behind);
+        }
+        let each = self.each?;
         let ahead = position.saturating_sub(1).saturating_sub(u64::from(self.free));
         let rounds = if position <= u64::from(self.free) { 0 } else { ahead / u64::from(self.most.max(1)) + 1 };
         Some(Span(rounds.saturating_mul(each)))
@@ -111,6 +124,8 @@ pub(super) struct Rules {
     /// The workers among which it is divided; none where it is not.
     workers: Vec<String>,
     waits: Waits,
+    /// The command of each task's process, where it takes something from what the task carries.
+    takes: Option<Vec<String>>,
 }
 
 impl Handle {
@@ -154,7 +169,9 @@ impl Handle {
             let queue = Arc::new(pool.spec.queue.clone()?);
             let divided = queue.dispatch == Dispatch::PerWorker;
             let workers = if divided { roster::names((name, &pool.spec), pool.status.desired_replicas) } else { Vec::new() };
-            Some(Rules { queue, workers, waits: Waits::of(pool) })
+            let per_task = queue.delivery == Delivery::Process;
+            let takes = Some(&pool.spec.template.command).filter(|command| per_task && payload::is_asked_for(command)).cloned();
+            Some(Rules { queue, workers, waits: Waits::of(pool), takes })
         };
         self.pool(name, rules)?.ok_or_else(|| {
             Denied::Refused(format!("pool {name} has no queue: give it `spec.queue` (see `ctl explain pool.spec.queue`)"))
@@ -193,7 +210,10 @@ impl Handle {
     /// # Errors
     /// [`Denied::NotFound`] with the types there are, [`Denied::Refused`], [`Denied::Full`].
     pub async fn submit(&self, name: &str, tasks: Vec<NewTask>) -> Result<Vec<Accepted>, Denied> {
-        let Rules { queue, workers, waits } = self.rules(name).await?;
+        let Rules { queue, workers, waits, takes } = self.rules(name).await?;
+        for (n, command) in takes.iter().flat_map(|command| (0..tasks.len()).map(move |n| (n, command))) {
+            payload::arguments(command, &tasks[n].payload).map_err(|why| unfit(name, (n, tasks.len()), &why))?;
+        }
         let work = QueueWork::Submit { pool: name.into(), queue, tasks, workers };
         let QueueAnswer::Submitted(all) = self.work(work).await? else { return unexpected() };
         let waits = if all.iter().any(|one| one.position.is_some()) { self.walked(name, waits).await } else { waits };
@@ -247,18 +267,28 @@ impl Handle {
     /// apart. Without one what was known before stays.
     async fn walked(&self, name: &str, mut waits: Waits) -> Waits {
         let (now, learnt) = (clock::now(), &self.board().learnt);
+        if self.tasks_door().hub.of(name).borrow().paused(now.wall) {
+            // When it goes on nobody knows: a pause may be ended, or made longer.
+            return Waits::default();
+        }
         let divided = self.pool(name, |pool| pool.spec.queue.as_ref().is_some_and(|queue| queue.dispatch == Dispatch::PerWorker));
         waits.starts = match learnt.waits(name, now) {
             _ if divided.unwrap_or(true) || waits.slots == 0 => None,
             Walk::Unknown => None,
             Walk::Known(starts) => Some(starts),
-            Walk::Due => {
-                let pool = name.to_owned();
-                let line = self.read_store(move |reader| reader.line(&pool, WALKED)).await.ok();
-                line.and_then(|(running, waiting)| learnt.work_out(name, (&running, &waiting), waits.slots, now))
-            }
+            Walk::Due(before) => self.walk(name, waits.slots, now).await.or(before),
         };
         waits
+    }
+
+    /// Work out anew how long those of a line wait. One walk at a time: whoever comes meanwhile does without.
+    async fn walk(&self, name: &str, slots: u32, now: Now) -> Option<Starts> {
+        let door = self.tasks_door();
+        let mut walker = door.walker.clone().try_lock_owned().ok()?;
+        let (pool, path) = (name.to_owned(), door.path.clone());
+        let line = tokio::task::spawn_blocking(move || opened(&mut walker, &path)?.line(&pool, WALKED));
+        let (running, waiting) = line.await.ok()?.ok()?;
+        self.board().learnt.work_out(name, (&running, &waiting), slots, now)
     }
 
     /// What a dispatcher that wants to hold back needs to know.
@@ -267,8 +297,8 @@ impl Handle {
     /// [`Denied::NotFound`].
     pub async fn capacity(&self, name: &str) -> Result<Capacity, Denied> {
         let Rules { queue, waits, .. } = self.rules(name).await?;
-        let waits = self.walked(name, waits).await;
         let counts = self.tasks_door().hub.of(name).borrow().clone();
+        let waits = self.walked(name, waits).await;
         Ok(Capacity {
             free_slots: u32::try_from(u64::from(waits.free).saturating_sub(counts.ready)).unwrap_or(0),
             queued: counts.queued(),
@@ -278,6 +308,7 @@ impl Handle {
             estimated_wait: waits.at(counts.ready + 1),
             estimated_from: waits.how(),
             paused_until: counts.paused_until,
+            paused_why: counts.paused_why,
         })
     }
 
@@ -348,6 +379,12 @@ impl Handle {
             }
         }
     }
+}
+
+/// What the task carries could never be put into the command that is run for it.
+fn unfit(pool: &str, (n, of): (usize, usize), why: &str) -> Denied {
+    let which = if of == 1 { String::new() } else { format!("task {} of {of}: ", n + 1) };
+    Denied::Refused(format!("{which}the payload does not fit the command of pool {pool}: {why}"))
 }
 
 fn accepted(waits: &Waits, submitted: Submitted) -> Accepted {

@@ -99,6 +99,7 @@ pub fn usage(at: Moment, read: impl Fn(&str) -> Known<String>) -> Usage {
         pressure: Pressures { cpu: pressure("cpu"), memory: pressure("memory"), io: pressure("io") },
         oom_kills: keyed("memory.events", "oom_kill"),
         held_back: keyed("memory.events", "high"),
+        high: read("memory.high").and_then(|text| limit(&text)).ok().flatten().map(Memory),
         limits: limits(read),
     }
 }
@@ -227,13 +228,14 @@ mod tests {
             ("cpu.pressure", "some avg10=1.50 avg60=0 avg300=0 total=9\nfull avg10=0.00 avg60=0 avg300=0 total=0\n"),
             ("cpu.max", "max 100000\n"),
             ("memory.max", "8192\n"),
+            ("memory.high", "4096\n"),
             ("pids.max", "12\n"),
         ]);
         let read = |name: &str| files.get(name).map(|text| (*text).to_owned()).ok_or_else(|| format!("{name}: gone"));
         let seen = usage(Moment(5), read);
         assert_eq!((seen.cpu_micros, seen.memory, seen.tasks), (Ok(70), Ok(Memory(4096)), Ok(3)));
         assert_eq!(seen.working, Ok(Memory(3096)));
-        assert_eq!((seen.oom_kills, seen.held_back), (Ok(4), Ok(2)));
+        assert_eq!((seen.oom_kills, seen.held_back, seen.high), (Ok(4), Ok(2), Some(Memory(4096))));
         assert_eq!((seen.pressure.cpu, seen.pressure.memory), (Ok(1.5), Err("memory.pressure: gone".into())));
         assert_eq!(seen.limits, Amounts { cpu: None, memory: Some(Memory(8192)), tasks: Some(12) });
         let nothing = usage(Moment(5), |name| Err(format!("{name}: gone")));

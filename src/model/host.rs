@@ -3,6 +3,8 @@
 //! Every number may be unknown, with the reason: what cannot be read is never a zero, which would stop a pool for nothing, nor
 //! a plenty, which would start workers on a machine that nobody looked at.
 
+use serde::{Deserialize, Serialize};
+
 use super::quantity::{Cpu, Memory};
 use super::time::{Moment, Span};
 
@@ -79,11 +81,37 @@ pub struct Budget {
     pub whose: String,
 }
 
+/// What is done about a shortage of memory, the mildest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Rung {
+    /// Nothing but raising the limit.
+    #[default]
+    Free,
+    /// No worker is added, and no task is begun.
+    Closed,
+    /// Idle workers go as well, as far as the pool can do without them.
+    Draining,
+    /// Besides, `MemoryHigh` is lifted to `MemoryMax`: who is held back there for ever comes to the limit, where the kernel decides.
+    Lifted,
+}
+
+impl Rung {
+    /// The word for it in conditions.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Rung::Free => "Free",
+            Rung::Closed => "AdmissionStopped",
+            Rung::Draining => "Draining",
+            Rung::Lifted => "MemoryMaxDecides",
+        }
+    }
+}
+
 /// How a pool is held back because its memory is short.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Squeeze {
-    /// Idle workers go as well.
-    pub draining: bool,
+    /// What is done about it; never nothing.
+    pub rung: Rung,
     /// By which policy and why, in words.
     pub why: String,
 }

@@ -28,9 +28,26 @@ pub const CPU_STEP: u64 = 10;
 /// it has to kill.
 pub const MEMORY_HIGH_PERCENT: u64 = 90;
 
+/// Where `MemoryHigh=` stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum High {
+    /// At [`MEMORY_HIGH_PERCENT`] of `MemoryMax=`: the unit is slowed down before it is killed in.
+    #[default]
+    Below,
+    /// At `MemoryMax=`: nothing is slowed down, the kernel kills at the limit.
+    AtMax,
+}
+
+impl High {
+    /// The usual place, which is not worth a word.
+    pub fn is_usual(&self) -> bool {
+        *self == High::Below
+    }
+}
+
 /// The `MemoryHigh=` that belongs to a `MemoryMax=`.
-pub fn memory_high(max: Memory) -> Memory {
-    if max == NO_MEMORY_LIMIT {
+pub fn memory_high(max: Memory, high: High) -> Memory {
+    if max == NO_MEMORY_LIMIT || high == High::AtMax {
         return max;
     }
     Memory(max.0 / 100 * MEMORY_HIGH_PERCENT / PAGE * PAGE)
@@ -54,6 +71,10 @@ pub struct LimitOrder {
     pub wanted: Amounts,
     /// What held when this was decided; absent: no limit. It is put back if anything fails.
     pub previous: Amounts,
+    /// Where `MemoryHigh=` is to stand, if memory is wanted.
+    pub high: High,
+    /// Where it stood. What moves it is read back too.
+    pub high_before: High,
     /// How.
     pub apply: Apply,
     /// Whether it survives a reboot.
@@ -91,7 +112,7 @@ pub trait Units: Send + Sync {
 
     /// Set what is present in `limits` while the target runs; `NO_…_LIMIT` takes a limit away. With `persist` it survives a
     /// reboot. `MemoryHigh=` follows as [`memory_high`] says.
-    fn set<'a>(&'a self, target: &'a Target, limits: Amounts, persist: bool) -> Answer<'a, ()>;
+    fn set<'a>(&'a self, target: &'a Target, limits: Amounts, high: High, persist: bool) -> Answer<'a, ()>;
 
     /// The text of weir's own drop-in of the target; absent: there is none.
     fn drop_in<'a>(&'a self, target: &'a Target) -> Answer<'a, Option<String>>;
@@ -128,7 +149,7 @@ impl Units for NoUnits {
     fn read<'a>(&'a self, _: &'a Target) -> Answer<'a, Usage> {
         self.refuse()
     }
-    fn set<'a>(&'a self, _: &'a Target, _: Amounts, _: bool) -> Answer<'a, ()> {
+    fn set<'a>(&'a self, _: &'a Target, _: Amounts, _: High, _: bool) -> Answer<'a, ()> {
         self.refuse()
     }
     fn drop_in<'a>(&'a self, _: &'a Target) -> Answer<'a, Option<String>> {
@@ -142,7 +163,8 @@ impl Units for NoUnits {
     }
 }
 
-/// The drop-in that sets these limits on a target. A pool's is that of its slice.
+/// The drop-in that sets these limits on a target. A pool's is that of its slice. `MemoryHigh=` stands in its usual place: only
+/// that of pools is ever moved, and theirs are set live.
 pub fn drop_in_text(target: &Target, limits: Amounts) -> String {
     let service = target.unit.as_ref().is_some_and(|unit| !unit.name.ends_with(".slice"));
     let section = if service { "Service" } else { "Slice" };
@@ -154,7 +176,7 @@ pub fn drop_in_text(target: &Target, limits: Amounts) -> String {
     }
     if let Some(memory) = limits.memory {
         let bytes = |memory: Memory| if memory == NO_MEMORY_LIMIT { "infinity".into() } else { memory.0.to_string() };
-        line("MemoryHigh", bytes(memory_high(memory)));
+        line("MemoryHigh", bytes(memory_high(memory, High::Below)));
         line("MemoryMax", bytes(memory));
     }
     if let Some(tasks) = limits.tasks {
@@ -183,6 +205,27 @@ pub enum ChangeAction {
     Rollback,
     /// A person let a failed policy go on.
     Reset,
+    /// `MemoryHigh` was lifted to `MemoryMax`.
+    LiftHigh,
+    /// `MemoryHigh` was put back below `MemoryMax`.
+    LowerHigh,
+}
+
+impl ChangeAction {
+    /// It moves `MemoryHigh` and no limit.
+    pub fn moves_high(self) -> bool {
+        match self {
+            ChangeAction::LiftHigh | ChangeAction::LowerHigh => true,
+            ChangeAction::Initial
+            | ChangeAction::ScaleUp
+            | ChangeAction::ScaleDown
+            | ChangeAction::Manual
+            | ChangeAction::Bound
+            | ChangeAction::Correct
+            | ChangeAction::Rollback
+            | ChangeAction::Reset => false,
+        }
+    }
 }
 
 /// What made it happen.
@@ -239,6 +282,9 @@ pub struct LimitChange {
     pub old: Amounts,
     /// The limits since.
     pub new: Amounts,
+    /// Where `MemoryHigh` stands since, if that is not its usual place.
+    #[serde(default, skip_serializing_if = "High::is_usual")]
+    pub high: High,
     /// Whether they hold.
     pub status: ChangeStatus,
     /// What went wrong.
@@ -275,6 +321,8 @@ mod tests {
         assert_eq!(settable(odd), Amounts { cpu: Some(Cpu(1990)), memory: Some(Memory(4096)), tasks: Some(7) });
         let none = Amounts { cpu: Some(NO_CPU_LIMIT), memory: Some(NO_MEMORY_LIMIT), tasks: None };
         assert_eq!(settable(none), none);
-        assert!(memory_high(Memory(1 << 30)) < Memory(1 << 30));
+        assert!(memory_high(Memory(1 << 30), High::Below) < Memory(1 << 30));
+        assert_eq!(memory_high(Memory(1 << 30), High::AtMax), Memory(1 << 30));
+        assert_eq!(memory_high(NO_MEMORY_LIMIT, High::Below), NO_MEMORY_LIMIT);
     }
 }

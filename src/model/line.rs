@@ -1,6 +1,7 @@
 //! What the controller keeps of a pool's queue beside the rows: the leases, the beats of recurring tasks, and tallies.
 //!
-//! All of it is derived: leases and beats are in the store, tallies begin anew with each daemon.
+//! All of it is derived: leases and beats are in the store, what tasks needed is learnt again from those that are kept, tallies begin
+//! anew with each daemon.
 
 use std::collections::{BTreeMap, VecDeque};
 

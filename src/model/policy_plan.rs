@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::limits::{LimitChange, LimitOrder, LimitOutcome};
+use super::host::Rung;
+use super::limits::{High, LimitChange, LimitOrder, LimitOutcome};
 use super::plan::Happening;
 use super::policy::{Amounts, PolicySpec};
 use super::policy_status::{ForecastStatus, PolicySample, PolicyStatus};
@@ -71,6 +72,8 @@ pub struct StoredPolicy {
     pub since: Wall,
     /// How short of memory its pool is, where no more can be given.
     pub shortage: Shortage,
+    /// Where `MemoryHigh` stands, as it was last ordered and proved.
+    pub high: High,
 }
 
 /// A pool whose memory is short and whose limit is raised no more, look after look.
@@ -85,18 +88,6 @@ pub struct Shortage {
     pub calm: u32,
     /// The last reason, in words.
     pub why: String,
-}
-
-/// What is done about a shortage of memory, the mildest first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Rung {
-    /// Nothing but raising the limit.
-    #[default]
-    Free,
-    /// No worker is added, and no task is begun.
-    Closed,
-    /// Idle workers go as well, as far as the pool can do without them.
-    Draining,
 }
 
 /// A change that failed.

@@ -3,6 +3,7 @@
 //! Each piece of work is complete in itself: the rules of the pool and the time go with it, so that it can be done in a
 //! transaction by somebody who knows neither.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -215,6 +216,8 @@ pub struct QueueCounts {
     pub held: u64,
     /// Tasks that a worker has.
     pub leased: u64,
+    /// Of a queue that is divided among its workers: those in whose line a task could be taken now.
+    pub lines: BTreeSet<String>,
     /// When the first of those ended that succeeded and are still kept.
     pub succeeded: Option<Wall>,
     /// When the first of those ended that did not succeed and are still kept.

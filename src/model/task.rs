@@ -125,6 +125,9 @@ pub struct End {
     pub message: String,
     /// How long the attempt took, in milliseconds.
     pub ran_ms: u64,
+    /// The most memory that its process used, in bytes. Absent: it had none of its own, or was killed for its memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
 }
 
 /// A task.

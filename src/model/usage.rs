@@ -27,6 +27,8 @@ pub struct Usage {
     pub oom_kills: Known<u64>,
     /// Times it was held back at `memory.high`, since the cgroup was made.
     pub held_back: Known<u64>,
+    /// `memory.high`: from there on it is held back. Absent: nowhere, or that is not known.
+    pub high: Option<Memory>,
     /// The limits that hold now; absent: none.
     pub limits: Amounts,
 }

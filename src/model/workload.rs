@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::quantity::Memory;
+use super::task::{End, EndReason};
 
 /// Fewer finished tasks than this say little.
 pub const ENOUGH: usize = 10;
@@ -31,6 +32,11 @@ impl Class {
         Class { class: source.to_owned(), label }
     }
 
+    /// The class without the label, and the class itself if it has one.
+    fn each(&self) -> impl Iterator<Item = Class> {
+        [Some(self.whole()), self.label.is_some().then(|| self.clone())].into_iter().flatten()
+    }
+
     /// The class without the label.
     pub fn whole(&self) -> Class {
         Class { class: self.class.clone(), label: None }
@@ -46,12 +52,24 @@ pub struct Needed {
     pub memory: Option<Memory>,
 }
 
+impl Needed {
+    /// What an attempt needed that ended so; none of one that did not run, or not to an end of its own.
+    pub fn of(end: &End) -> Option<Needed> {
+        match end.reason {
+            EndReason::Done | EndReason::Failed | EndReason::Again | EndReason::Timeout | EndReason::WorkerLost => {
+                Some(Needed { ran_ms: end.ran_ms, memory: end.memory_bytes.map(Memory) })
+            }
+            EndReason::NotStarted | EndReason::Unfit | EndReason::Returned | EndReason::Cancelled | EndReason::Expired => None,
+        }
+    }
+}
+
 /// What the last tasks of one class needed, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recent {
     needed: VecDeque<Needed>,
-    /// The number of the task that was added last, over all classes of the pool.
-    last: u64,
+    /// The number of its newest task, over all classes of the pool; below zero for those that were learnt of afterwards.
+    last: i64,
 }
 
 impl Recent {
@@ -61,6 +79,13 @@ impl Recent {
             self.needed.pop_front();
         }
         self.needed.push_back(needed);
+    }
+
+    /// A task that had finished before all that are known. Of as many as are remembered, the older ones are left out.
+    pub fn add_before(&mut self, needed: Needed) {
+        if self.needed.len() < RECENT {
+            self.needed.push_front(needed);
+        }
     }
 
     /// Durations in milliseconds, sorted.
@@ -85,7 +110,9 @@ fn sorted(values: impl Iterator<Item = u64>) -> Vec<u64> {
 pub struct Needs {
     all: Recent,
     classes: BTreeMap<Class, Recent>,
-    count: u64,
+    count: i64,
+    /// How many were learnt of afterwards.
+    before: i64,
 }
 
 impl Needs {
@@ -93,7 +120,7 @@ impl Needs {
     pub fn add(&mut self, class: &Class, needed: Needed) {
         self.count += 1;
         self.all.add(needed);
-        for class in [Some(class.whole()), class.label.is_some().then(|| class.clone())].into_iter().flatten() {
+        for class in class.each() {
             let recent = self.classes.entry(class).or_default();
             recent.add(needed);
             recent.last = self.count;
@@ -101,6 +128,22 @@ impl Needs {
         while self.classes.len() > CLASSES_MAX {
             let oldest = self.classes.iter().min_by_key(|(_, recent)| recent.last).map(|(class, _)| class.clone());
             oldest.and_then(|class| self.classes.remove(&class));
+        }
+    }
+
+    /// A task of this class that had finished before all that are known: they are told of from the last to the first. Nothing
+    /// that is known is forgotten for it.
+    pub fn add_before(&mut self, class: &Class, needed: Needed) {
+        self.before += 1;
+        self.all.add_before(needed);
+        for class in class.each() {
+            let full = self.classes.len() >= CLASSES_MAX;
+            let fresh = || Recent { last: -self.before, ..Recent::default() };
+            if let Some(recent) = self.classes.get_mut(&class) {
+                recent.add_before(needed);
+            } else if !full {
+                self.classes.entry(class).or_insert_with(fresh).add_before(needed);
+            }
         }
     }
 

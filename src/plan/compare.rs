@@ -12,7 +12,8 @@ use crate::engine::catalogue;
 use crate::model::batch::StoredPool;
 use crate::model::catalogue::{Catalogue, ObjectKey};
 use crate::model::plan::{Ending, PoolFacts, Record, Slot};
-use crate::model::policy_plan::StoredPolicy;
+use crate::model::policy::Amounts;
+use crate::model::policy_plan::{PolicyFacts, StoredPolicy};
 use crate::model::pool::{PoolSpec, UpdateType};
 use crate::model::time::{Moment, Now};
 use crate::model::worker::{Run, Seen, SlotId, SlotState};
@@ -30,6 +31,10 @@ pub struct Before {
     pub policies: BTreeMap<String, StoredPolicy>,
     /// Pools that there are and that are not looked at.
     pub other_pools: BTreeSet<String>,
+    /// Policies that there are and that are not looked at.
+    pub other_policies: BTreeMap<String, PolicyFacts>,
+    /// What the machine has in all.
+    pub capacity: Amounts,
 }
 
 /// What becomes of a pool.

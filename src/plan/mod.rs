@@ -15,7 +15,9 @@ use std::sync::Arc;
 
 use self::compare::Before;
 use crate::decide::admit::{self, Admission};
+use crate::edge::host;
 use crate::edge::store::read::Reader;
+use crate::engine::catalogue;
 use crate::model::catalogue::{Catalogue, Object, ObjectKey, RefusedDocument, Source, Standing};
 use crate::model::document::{self, Parsed};
 use crate::model::listing::{Arrival, Content, File, Listing, Stamp, Whole};
@@ -74,8 +76,11 @@ fn plan(paths: &[PathBuf], state: &State) -> Result<Planned, String> {
     let mut held = BTreeSet::new();
     if !paths.iter().any(|path| path.is_dir()) {
         let all = before.catalogue.objects.len();
-        before.other_pools = crate::engine::catalogue::pools(&before.catalogue).into_keys().collect();
+        before.other_pools = catalogue::pools(&before.catalogue).into_keys().collect();
+        before.other_policies = catalogue::policies(&before.catalogue);
         held = kept_by_files(&mut before.catalogue, &whole);
+        let named = &before.catalogue.objects;
+        before.other_policies.retain(|name, _| !named.contains_key(&ObjectKey::policy(name)));
         if before.catalogue.objects.len() + held.len() < all {
             notes.push("only files were given: what they do not name is left as it is".into());
         }
@@ -127,7 +132,8 @@ fn before(state: &State, notes: &mut Vec<String>) -> Result<Before, String> {
         None => Catalogue::default(),
     };
     let (pools, policies) = (reader.pools()?.into_iter().collect(), reader.policies()?.into_iter().collect());
-    Ok(Before { catalogue, pools, slots: reader.slots()?, policies, other_pools: BTreeSet::new() })
+    let capacity = host::capacity();
+    Ok(Before { catalogue, pools, slots: reader.slots()?, policies, capacity, ..Before::default() })
 }
 
 fn read(path: &Path, whole: &mut Whole) -> Result<(), String> {

@@ -1,16 +1,16 @@
 //! Policies compared: which differ, in which fields, and what their first look would do.
 //!
-//! That is asked of `decide`, with what was seen of the target last: limits and use are taken as they were then. What the
-//! machine has left for all policies together is not looked at.
+//! That is asked of `decide`, with what was seen of the target last: limits and use are taken as they were then, and so is what
+//! the other policies give. What none of them knows yet is said.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::compare::{Before, Field, Kind, fields};
-use crate::decide::limits;
+use crate::decide::limits::{self, budget};
 use crate::engine::catalogue;
 use crate::model::catalogue::{Catalogue, ObjectKey};
 use crate::model::host::{Known, Pressures};
-use crate::model::policy::{Amounts, Mode};
+use crate::model::policy::{Amounts, Mode, Resource};
 use crate::model::policy_plan::{PolicyFacts, PolicyObservation, StoredPolicy, Watching};
 use crate::model::policy_status::{PolicyStatus, PolicyUsage};
 use crate::model::quantity::Memory;
@@ -41,6 +41,7 @@ pub struct PolicyChange {
 /// The policies that differ, by name.
 pub fn policies(before: &Before, after: &Catalogue) -> Vec<PolicyChange> {
     let (old, new) = (facts(before, &before.catalogue), facts(before, after));
+    let host = OfHost::of(before, &new);
     let mut changes = Vec::new();
     for name in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
         let was = old.get(name).filter(|facts| !facts.removed);
@@ -50,7 +51,7 @@ pub fn policies(before: &Before, after: &Catalogue) -> Vec<PolicyChange> {
             (Some(was), Some(is)) if is.prune_blocked.is_some() => Some(change(was, Kind::Blocked, Vec::new())),
             (Some(_), Some(is)) => {
                 let fields = fields(&before.catalogue, after, &ObjectKey::policy(name));
-                let effects = if fields.is_empty() { Vec::new() } else { effects(is, stored) };
+                let effects = if fields.is_empty() { Vec::new() } else { effects(is, stored, &host) };
                 (!fields.is_empty()).then(|| PolicyChange { fields, ..change(is, Kind::Changed, effects) })
             }
             (Some(was), None) => {
@@ -59,11 +60,48 @@ pub fn policies(before: &Before, after: &Catalogue) -> Vec<PolicyChange> {
                 let stay = format!("the limits of {} stay as they are{limits}", was.spec.target.shown());
                 Some(change(was, Kind::Removed, vec![stay]))
             }
-            (None, Some(is)) => Some(change(is, Kind::Added, effects(is, stored))),
+            (None, Some(is)) => Some(change(is, Kind::Added, effects(is, stored, &host))),
             (None, None) => None,
         });
     }
     changes
+}
+
+/// What the machine has, and who is given some of it.
+struct OfHost<'a> {
+    capacity: Amounts,
+    all: BTreeMap<&'a str, &'a PolicyFacts>,
+    kept: &'a BTreeMap<String, StoredPolicy>,
+    nothing: StoredPolicy,
+}
+
+impl<'a> OfHost<'a> {
+    /// The policies that there will be: these, and those that are left as they are.
+    fn of(before: &'a Before, new: &'a BTreeMap<String, PolicyFacts>) -> OfHost<'a> {
+        let all = before.other_policies.iter().chain(new).map(|(name, facts)| (name.as_str(), facts)).collect();
+        OfHost { capacity: before.capacity, all, kept: &before.policies, nothing: StoredPolicy::default() }
+    }
+
+    fn policies(&self) -> impl Iterator<Item = budget::Policy<'_>> {
+        self.all.iter().map(|(name, facts)| (*facts, self.kept.get(*name).unwrap_or(&self.nothing)))
+    }
+
+    /// What is not known of the others where it counts: there is a reserve, so what they give is taken off.
+    fn unknown(&self, facts: &PolicyFacts) -> Option<String> {
+        let reserve = budget::kept_for_host(self.policies());
+        let concerns = |of: &Resource| reserve.of(*of).is_some();
+        if !limits::about(&facts.spec).iter().any(concerns) {
+            return None;
+        }
+        let blind = |(other, stored): &budget::Policy<'_>| {
+            budget::counts(other, &facts.name)
+                && limits::about(&other.spec).iter().any(concerns)
+                && (stored.status.usage.is_none() || stored.status.target != other.spec.target.shown())
+        };
+        let names: Vec<String> = self.policies().filter(blind).map(|(other, _)| format!("policy/{}", other.name)).collect();
+        let all = names.join(", ");
+        (!names.is_empty()).then(|| format!("what {all} may give is not known yet: it is not taken off what the host has left"))
+    }
 }
 
 fn facts(before: &Before, catalogue: &Catalogue) -> BTreeMap<String, PolicyFacts> {
@@ -82,7 +120,7 @@ fn change(facts: &PolicyFacts, kind: Kind, effects: Vec<String>) -> PolicyChange
 }
 
 /// What becomes of the target's limits.
-fn effects(facts: &PolicyFacts, stored: Option<&StoredPolicy>) -> Vec<String> {
+fn effects(facts: &PolicyFacts, stored: Option<&StoredPolicy>, host: &OfHost<'_>) -> Vec<String> {
     let target = facts.spec.target.shown();
     if let Some(rival) = &facts.rival {
         return vec![format!("it does nothing: policy/{rival} has the same target, {target}")];
@@ -95,13 +133,13 @@ fn effects(facts: &PolicyFacts, stored: Option<&StoredPolicy>) -> Vec<String> {
     }
     let seen = stored.filter(|stored| stored.status.target == target);
     match seen.and_then(|stored| Some((stored, stored.status.usage.as_ref()?))) {
-        Some((stored, usage)) => first_look(facts, stored, usage),
+        Some((stored, usage)) => first_look(facts, (stored, usage), host),
         None => vec![format!("what {target} uses and may use is not known yet: its first look decides")],
     }
 }
 
 /// What the first look would do if it saw what the last one saw.
-fn first_look(facts: &PolicyFacts, stored: &StoredPolicy, usage: &PolicyUsage) -> Vec<String> {
+fn first_look(facts: &PolicyFacts, (stored, usage): (&StoredPolicy, &PolicyUsage), host: &OfHost<'_>) -> Vec<String> {
     let interval = facts.spec.check_interval;
     let now = Now { mono: LOOK.after(interval), wall: Wall(usage.time.0.saturating_add(interval.0.cast_signed())) };
     let last = look(&stored.status, usage, (LOOK, Span(0)));
@@ -115,9 +153,9 @@ fn first_look(facts: &PolicyFacts, stored: &StoredPolicy, usage: &PolicyUsage) -
         outcome: None,
         reset: false,
         unable: None,
-        capacity: Amounts::default(),
-        reserve: Amounts::default(),
-        others: Amounts::default(),
+        capacity: host.capacity,
+        reserve: budget::kept_for_host(host.policies()),
+        others: budget::given_to_others(host.policies(), &facts.name),
         pool_idle: facts.spec.target.pool.as_ref().map(|_| stored.status.idle),
         size: None,
         forecast: None,
@@ -141,6 +179,7 @@ fn first_look(facts: &PolicyFacts, stored: &StoredPolicy, usage: &PolicyUsage) -
     let kept = ["ShrinkDeferred", "ScalingLimited"];
     let said = plan.stored.status.conditions.into_iter();
     words.extend(said.filter(|said| kept.contains(&said.kind.as_str()) && said.status == Truth::True).map(|said| said.message));
+    words.extend(host.unknown(facts));
     words
 }
 
@@ -161,6 +200,7 @@ fn look(status: &PolicyStatus, usage: &PolicyUsage, (at, since): (Moment, Span))
         pressure: Pressures { cpu: known(waits.cpu), memory: known(waits.memory), io: known(waits.io) },
         oom_kills: known(usage.oom_kills),
         held_back: known(usage.held_back),
+        high: None,
         limits: status.limits,
     }
 }

@@ -154,6 +154,48 @@ fn what_an_edit_of_a_policy_does_is_what_its_first_look_would_do() {
     }
 }
 
+/// What the host has left beside its reserve and the other policies bounds a plan as it bounds the change.
+#[test]
+fn a_plan_heeds_what_the_host_has_left_beside_all_other_policies() {
+    let other = policy("q", &LIMITED.replace("a.service", "b.service").replace("max: {memory: 8Gi}", "max: {memory: 64Gi}"));
+    let manual =
+        |much: &str| policy("p", &format!("{}, reserve: {{memory: 2Gi}}, mode: Manual, manual: {{memory: {much}}}", LIMITED));
+    let mut now = looked_at(&[("a.yaml", policy("p", LIMITED)), ("b.yaml", other.clone())]);
+    now.capacity.memory = Some(Memory(16 << 30));
+    let told = |now: &Before, much: &str, other: &str| {
+        let after = admitted(&now.catalogue, whole(&[("a.yaml", manual(much)), ("b.yaml", other.to_owned())]));
+        let changes = policies::policies(now, &after);
+        changes.into_iter().find(|change| change.name == "p").expect("it differs").effects
+    };
+    let unknown = "what policy/q may give is not known yet: it is not taken off what the host has left";
+    let set = |much: &str| format!("limits: memory 4Gi -> memory {much} (mode Manual)");
+    assert_eq!(told(&now, "8Gi", &other), [set("8Gi"), unknown.to_owned()]);
+    let mut stored = now.policies["p"].clone();
+    (stored.status.target, stored.status.limits.memory) = ("unit/b.service".into(), Some(Memory(9 << 30)));
+    now.policies.insert("q".into(), stored.clone());
+    assert_eq!(told(&now, "5Gi", &other), [set("5Gi")]);
+    assert_eq!(told(&now, "8Gi", &other), [set("5Gi")], "16Gi less 9Gi and 2Gi: as much of it as there is");
+    assert_eq!(
+        told(&now, "8Gi", &other.replace("spec: {", "spec: {mode: Disabled, ")),
+        [set("8Gi")],
+        "that one counts for nothing"
+    );
+    stored.pending = Some(crate::model::limits::LimitChange {
+        new: crate::model::policy::Amounts { memory: Some(Memory(10 << 30)), ..Default::default() },
+        ..Default::default()
+    });
+    now.policies.insert("q".into(), stored);
+    let host = "memory would be 8Gi, and the host has no more to give beside its reserve";
+    let nothing = "no limit is changed at its first look: memory 4Gi hold";
+    assert_eq!(told(&now, "8Gi", &other), [nothing, host], "what is about to be given is gone too");
+    // Where only files are given, what they do not name counts as it is.
+    now.other_policies = crate::engine::catalogue::policies(&now.catalogue);
+    now.other_policies.retain(|name, _| name == "q");
+    now.catalogue.objects.retain(|key, _| key.name == "p");
+    let after = admitted(&now.catalogue, whole(&[("a.yaml", manual("8Gi"))]));
+    assert_eq!(policies::policies(&now, &after)[0].effects, [nothing, host]);
+}
+
 #[test]
 fn policies_come_and_go_and_two_are_not_for_one_target() {
     let now = looked_at(&[("a.yaml", policy("p", LIMITED))]);

@@ -195,6 +195,7 @@ pub async fn capacity(State(app): State<App>, Path(pool): Path<String>) -> Resul
         estimated_wait: room.estimated_wait,
         estimated_from: if room.estimated_wait.is_some() { room.estimated_from.into() } else { String::new() },
         paused_until: room.paused_until,
+        paused_why: room.paused_why,
     }))
 }
 

@@ -31,6 +31,25 @@ fn tasks_outlive_the_daemon_and_run_once() {
     assert!(most <= 3, "{most} at once");
 }
 
+/// How long a task waits is told by the classes of those that ended before the daemon was killed.
+#[test]
+fn what_tasks_took_is_known_to_the_next_daemon() {
+    let mut scratch = daemon(1, ", concurrencyKey: true");
+    let ids: Vec<u64> = (0..12).map(|_| submit(&scratch, ("exit", json!(0)), &["--key", "quick:1"])).collect();
+    for id in &ids {
+        let task = until_state(&scratch, *id, "Succeeded");
+        assert!(task["end"]["memoryBytes"].as_u64() > Some(64 << 10), "what its process used is kept: {task}");
+    }
+    let _busy = [(); 2].map(|()| submit(&scratch, ("sleep", json!(1000)), &[]));
+    scratch.kill();
+    start(&mut scratch);
+    let look = || {
+        let line = said(&scratch, &["queue", "work"]);
+        line.contains("(by what tasks of each class took)").then_some(())
+    };
+    wait("what was learnt", look, || said(&scratch, &["queue", "work"]));
+}
+
 /// The process of the nth attempt that began.
 fn pid_of(scratch: &Scratch, nth: usize) -> u32 {
     let begun = || notes(scratch).lines().filter(|line| line.starts_with("begin")).nth(nth)?.split(' ').nth(2)?.parse().ok();

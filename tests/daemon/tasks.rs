@@ -239,7 +239,10 @@ fn held_known_and_refused_submits() {
     let held = submit(&scratch, ("no", json!(0)), &["--hold", "--idempotency-key", "delivery-1"]);
     assert_eq!(submit(&scratch, ("no", json!(1)), &["--idempotency-key", "delivery-1"]), held);
     let delayed = submit(&scratch, ("no", json!(0)), &["--delay", "1h"]);
-    let full = ctl(&scratch, &["submit", "work", "--", "{}"]);
+    let unfit = ctl(&scratch, &["submit", "work", "--", "{\"do\": \"no\"}"]);
+    let words = String::from_utf8_lossy(&unfit.stderr).into_owned();
+    assert!(words.contains("does not fit the command of pool work") && words.contains("no field \"with\""), "{words}");
+    let full = ctl(&scratch, &["submit", "work", "--", "{\"do\": \"no\", \"with\": 0}"]);
     let words = String::from_utf8_lossy(&full.stderr).into_owned();
     assert!(full.status.code() == Some(1) && words.contains("TooManyRequests") && words.contains("try again in 5s"), "{words}");
     let other = ctl(&scratch, &["submit", "wrok", "--", "{}"]);
@@ -251,6 +254,16 @@ fn held_known_and_refused_submits() {
     assert_eq!(task(&scratch, delayed)["state"], "Queued");
     assert_eq!(submit(&scratch, ("no", json!(1)), &["--idempotency-key", "delivery-1"]), held, "also when it has ended");
     assert_eq!(runs(&scratch, |_| true).0, BTreeMap::from([(held, 1)]));
+}
+
+#[test]
+fn a_task_in_the_line_of_one_worker_is_begun_though_all_are_idle() {
+    let scratch = daemon(2, ", dispatch: PerWorker");
+    let workers = [(); 4].map(|()| {
+        let id = submit(&scratch, ("no", json!(0)), &[]);
+        until_state(&scratch, id, "Succeeded")["worker"].as_str().expect("a name").to_owned()
+    });
+    assert_eq!(workers, ["work-0", "work-1", "work-0", "work-1"].map(str::to_owned), "each in its turn");
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn task_door(state: &Path) -> TaskDoor {
     let hub = Arc::new(Hub::default());
     let path = state.join("weir.db");
     let (store, _) = Store::open(&path, "a boot", queue_door::queues(hub.clone(), |_, _| {})).unwrap();
-    TaskDoor { store, path, hub, tell: Arc::new(drop), reader: Arc::default() }
+    TaskDoor { store, path, hub, tell: Arc::new(drop), reader: Arc::default(), walker: Arc::default() }
 }
 
 impl World {
@@ -228,6 +228,7 @@ fn measured(workers: &[(SlotId, i32)]) -> Vec<Usage> {
         pressure,
         oom_kills: Err(unknown.into()),
         held_back: Err(unknown.into()),
+        high: None,
         limits: Default::default(),
     };
     workers.iter().map(|_| usage.clone()).collect()

@@ -156,7 +156,7 @@ fn summary(room: &CapacityView, pool: &Value, shown: usize, now: Wall) -> String
         }
     }
     if let Some(until) = room.paused_until.filter(|until| *until > now) {
-        out += &format!("; paused {}: {}", pause_end(until, now), text(pool, "/status/queue/pausedWhy"));
+        out += &format!("; paused {}: {}", pause_end(until, now), room.paused_why);
     }
     let conditions = pool.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
     for pressed in conditions.filter(|said| text(said, "/type") == MEMORY_PRESSED && text(said, "/status") == "True") {
@@ -213,10 +213,10 @@ mod tests {
     #[test]
     fn the_sum_of_a_queue() {
         let room = CapacityView { queued: 5, running: 2, capacity: 100, free_slots: 0, ..CapacityView::default() };
-        let pool = json!({"status": {"desiredReplicas": 2, "queue": {"delayed": 1, "held": 3, "pausedWhy": "limit"}}});
+        let pool = json!({"status": {"desiredReplicas": 2, "queue": {"delayed": 1, "held": 3}}});
         let plain = "5 queued (1 delayed), 3 held, 2 running, 0 of 2 slots free, room for 92 more";
         assert_eq!(summary(&room, &pool, 10, Wall(0)), plain);
-        let paused = CapacityView { paused_until: Some(Wall(60_000)), ..room };
+        let paused = CapacityView { paused_until: Some(Wall(60_000)), paused_why: "limit".into(), ..room };
         let words = summary(&paused, &pool, 10, Wall(0));
         assert_eq!(words, format!("{plain}; paused until 1970-01-01T00:01:00.000Z (for 60s): limit"));
     }

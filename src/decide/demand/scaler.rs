@@ -10,7 +10,7 @@ use super::rules::{self, Wants};
 use super::{Demand, PAUSED_UNTIL, QUOTA, behavior, poll};
 use crate::decide::{allot, joint};
 use crate::model::cron::Window;
-use crate::model::host::{Budget, Squeeze};
+use crate::model::host::{Budget, Rung, Squeeze};
 use crate::model::plan::{Observation, PoolFacts, running};
 use crate::model::queue_work::QueueCounts;
 use crate::model::scale::{FallbackBehavior, Scale, Trigger};
@@ -370,7 +370,7 @@ impl<'a> Scaler<'a> {
     /// those that are always there, and those at work.
     fn memory_pressure(&mut self) {
         let Some(squeeze) = self.squeeze else { return };
-        let most = if squeeze.draining { self.busy } else { self.live };
+        let most = if squeeze.rung >= Rung::Draining { self.busy } else { self.live };
         let to = self.size.min(most.max(self.min));
         // Told also when nothing would change: whoever asks wants to know that it cannot.
         self.clamps.push(Clamp { name: "memoryPressure".into(), from: self.size, to, why: squeeze.why.clone(), until: None });

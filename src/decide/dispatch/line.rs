@@ -117,7 +117,9 @@ fn lost(task: &Task, now: Now) -> End {
 /// How an attempt ended whose worker's end is known.
 pub fn ended(task: &Task, exit: &Exit, now: Now) -> End {
     let per_task = task.lease_until.is_none();
-    let end = End { code: exit.code, signal: exit.signal, ran_ms: exit.ran_ms, ..End::default() };
+    let measured = per_task && exit.reason != ExitReason::OOMKilled && exit.max_rss_kib > 0;
+    let memory_bytes = measured.then(|| exit.max_rss_kib.saturating_mul(1024));
+    let end = End { code: exit.code, signal: exit.signal, ran_ms: exit.ran_ms, memory_bytes, ..End::default() };
     if exit.asked {
         // It was told to stop, and what it then said is no answer of the task.
         return match overdue::overdue(task, now) {
@@ -136,7 +138,7 @@ pub fn ended(task: &Task, exit: &Exit, now: Now) -> End {
             (EndReason::WorkerLost, format!("its worker ended with exit code {}", code.unwrap_or(0)))
         }
         (ExitReason::Completed, _) => (EndReason::Done, String::new()),
-        (ExitReason::Error, Some(AGAIN)) => (EndReason::Again, String::new()),
+        (ExitReason::Error, Some(AGAIN)) => (EndReason::Again, "exit code 75: it asks for another attempt".into()),
         (ExitReason::Error, code) => (EndReason::Failed, format!("exit code {}", code.unwrap_or(0))),
     };
     End { reason, message, ..end }

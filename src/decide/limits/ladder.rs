@@ -1,19 +1,22 @@
 //! What is done where a pool's memory is short and its limit cannot be raised: first nothing new is begun, then who is idle goes,
-//! and what is left the kernel decides at the limit.
+//! and what is left the kernel decides at the limit, to which whoever is held back before it is let.
 //!
 //! ```text
-//! raise, as far as bounds and host allow -> no task and no worker more -> idle workers go -> MemoryMax
+//! raise, as far as bounds and host allow -> no task and no worker more -> idle workers go -> MemoryHigh is MemoryMax
 //! ```
 //! Up by one rung for as many looks in a row as a raise takes, at once for a kill; down to the ground when it was calm for as many
 //! as a lowering takes. Calm is less than half of what is pressure, so that a pool that has just got rid of it does not swing.
-//! No worker at work is ended here, and nothing here changes a limit.
+//! The last rung is for a pool that is held back at `MemoryHigh` and does not get on: without swap it would stand there for ever, and
+//! never come to the limit at which the kernel decides. No worker at work is ended here, and nothing here changes a limit.
 
-use super::Turn;
 use super::clamp::Kept;
 use super::rules::Rules;
-use crate::model::host::Squeeze;
+use super::step::Wish;
+use super::{Turn, measure};
+use crate::model::host::{Rung, Squeeze};
+use crate::model::limits::{ChangeAction, ChangeTrigger, High, memory_high};
 use crate::model::policy::{Amounts, Mode, Resource};
-use crate::model::policy_plan::{Rung, Shortage};
+use crate::model::policy_plan::Shortage;
 use crate::model::policy_status::PolicyUsage;
 use crate::model::reading::shown;
 use crate::model::status::{MEMORY_PRESSED, Truth};
@@ -25,6 +28,8 @@ pub(super) enum Sign {
     Pressed {
         /// The kernel has killed for it.
         killed: bool,
+        /// It stands at `MemoryHigh`, which could be lifted.
+        stuck: bool,
         /// In words.
         why: String,
     },
@@ -48,9 +53,11 @@ pub(super) fn after(before: &Shortage, sign: &Sign, rules: &Rules) -> Shortage {
         Sign::Neither => Shortage { pressed: 0, calm: 0, ..before.clone() },
         Sign::Calm if before.rung == Rung::Free || before.calm.saturating_add(1) >= rules.checks_down => Shortage::default(),
         Sign::Calm => Shortage { pressed: 0, calm: before.calm.saturating_add(1), ..before.clone() },
-        Sign::Pressed { killed, why } => {
-            let pressed = before.pressed.saturating_add(1);
-            let more = *killed || pressed >= rules.checks_up;
+        Sign::Pressed { killed, stuck, why } => {
+            // For whoever does not stand at MemoryHigh nothing is gained by lifting it, and a kill came from beyond it.
+            let last = before.rung >= Rung::Draining;
+            let pressed = if last && !stuck { 0 } else { before.pressed.saturating_add(1) };
+            let more = *killed && !last || pressed >= rules.checks_up;
             let rung = if more { next(before.rung) } else { before.rung };
             let pressed = if more { 0 } else { pressed };
             Shortage { rung, pressed, calm: 0, why: why.clone() }
@@ -61,7 +68,8 @@ pub(super) fn after(before: &Shortage, sign: &Sign, rules: &Rules) -> Shortage {
 fn next(rung: Rung) -> Rung {
     match rung {
         Rung::Free => Rung::Closed,
-        Rung::Closed | Rung::Draining => Rung::Draining,
+        Rung::Closed => Rung::Draining,
+        Rung::Draining | Rung::Lifted => Rung::Lifted,
     }
 }
 
@@ -89,7 +97,7 @@ impl Turn<'_> {
         match self.end(limit.0, limits, usage) {
             Some(end) => {
                 let why = format!("{}, and it has {limit}, {end}", signs.join(", "));
-                Sign::Pressed { killed, why }
+                Sign::Pressed { killed, stuck: held && self.plan.stored.failed.is_none(), why }
             }
             None => Sign::Neither,
         }
@@ -111,14 +119,41 @@ impl Turn<'_> {
         }
     }
 
+    /// Where `MemoryHigh` is to stand.
+    pub(super) fn high(&self) -> High {
+        if self.plan.stored.shortage.rung == Rung::Lifted { High::AtMax } else { High::Below }
+    }
+
+    /// `MemoryHigh` moved to where it is to stand, if it does not yet. It is put back as any limit is lowered: not below what is
+    /// used, which would be slowed down at once.
+    pub(super) fn move_high(&mut self, limits: Amounts, usage: &PolicyUsage) -> Option<Wish> {
+        let limit = limits.memory.filter(|_| self.high() != self.plan.stored.high)?;
+        let wanted = Amounts { memory: Some(limit), ..Amounts::default() };
+        let below = memory_high(limit, High::Below);
+        if self.high() == High::AtMax {
+            let why = &self.plan.stored.shortage.why;
+            let reason = format!("MemoryHigh is lifted from {below} to MemoryMax, where the kernel decides: {why}");
+            return Some(Wish { action: ChangeAction::LiftHigh, trigger: ChangeTrigger::Memory, reason, limits: wanted });
+        }
+        if measure::used(usage, Resource::Memory).is_none_or(|used| used >= below.0) {
+            self.told_high_kept(below);
+            return None;
+        }
+        let reason = format!("MemoryHigh is put back from MemoryMax to {below}: memory is not short any more");
+        Some(Wish { action: ChangeAction::LowerHigh, trigger: ChangeTrigger::Idle, reason, limits: wanted })
+    }
+
+    /// It could not be: what is done is what was done before.
+    pub(super) fn not_lifted(&mut self) {
+        let shortage = Shortage { rung: Rung::Draining, ..self.plan.stored.shortage.clone() };
+        self.put((MEMORY_PRESSED, Truth::True, shortage.rung.reason(), words(&shortage)));
+        self.plan.stored.shortage = shortage;
+    }
+
     /// Take in what a look says, and say what is done about it.
     pub(super) fn ladder(&mut self, sign: Sign) {
         let shortage = after(&self.plan.stored.shortage, &sign, &self.rules);
-        let reason = match shortage.rung {
-            Rung::Free => "Free",
-            Rung::Closed => "AdmissionStopped",
-            Rung::Draining => "Draining",
-        };
+        let reason = shortage.rung.reason();
         // Of a unit, and of one that is only looked at, nothing of the kind is said, unless it was.
         if shortage.rung != Rung::Free {
             self.put((MEMORY_PRESSED, Truth::True, reason, words(&shortage)));
@@ -132,7 +167,7 @@ impl Turn<'_> {
 /// How a policy holds its pool back, if it does.
 pub fn squeeze(policy: &str, shortage: &Shortage) -> Option<Squeeze> {
     let why = || format!("policy/{policy}: {}", words(shortage));
-    (shortage.rung != Rung::Free).then(|| Squeeze { draining: shortage.rung == Rung::Draining, why: why() })
+    (shortage.rung != Rung::Free).then(|| Squeeze { rung: shortage.rung, why: why() })
 }
 
 /// A shortage in words, with what is done about it.
@@ -141,6 +176,9 @@ fn words(shortage: &Shortage) -> String {
         Rung::Free => return String::new(),
         Rung::Closed => "no task is begun and no worker added until it has room",
         Rung::Draining => "no task is begun, and idle workers go, until it has room",
+        Rung::Lifted => {
+            "no task is begun, idle workers go, and MemoryHigh is MemoryMax, where the kernel decides, until it has room"
+        }
     };
     format!("memory is short: {}; {what}", shortage.why)
 }

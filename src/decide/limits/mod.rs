@@ -7,6 +7,7 @@
 //! others until somebody looks.
 
 mod ahead;
+pub mod budget;
 pub mod clamp;
 mod ladder;
 pub mod measure;
@@ -25,7 +26,9 @@ use self::step::Wish;
 pub use self::step::about;
 use crate::decide::demand::readings::{self, Poll, Reading};
 use crate::decide::joint;
-use crate::model::limits::{ChangeAction, ChangeStatus, ChangeTrigger, LimitChange, LimitFailure, LimitOrder, settable};
+use crate::model::limits::{
+    ChangeAction, ChangeStatus, ChangeTrigger, LimitChange, LimitFailure, LimitOrder, memory_high, settable,
+};
 use crate::model::plan::Happening;
 use crate::model::policy::{Amounts, Apply, Mode, PolicySpec, Resource};
 use crate::model::policy_plan::{Failed, PolicyFacts, PolicyObservation, PolicyPlan, StoredPolicy, Watching};
@@ -163,6 +166,16 @@ impl<'a> Turn<'a> {
     fn applied(&mut self, change: LimitChange, wanted: Amounts) {
         let (now, stored) = (self.now, &mut self.plan.stored);
         stored.applied = wanted.or(stored.applied);
+        if wanted.memory.is_some() {
+            stored.high = change.high;
+        }
+        if change.action.moves_high() {
+            // No limit has changed: a raise is owed as before, and nothing rests for it.
+            let lifted = change.action == ChangeAction::LiftHigh;
+            let severity = if lifted { EventType::Warning } else { EventType::Normal };
+            self.tell(severity, said::word(change.action), change.reason.clone());
+            return self.row(LimitChange { time: now.wall, status: ChangeStatus::Applied, ..change });
+        }
         stored.status.checks = Checks::default();
         stored.oom_owed &= wanted.memory.is_none();
         match change.action {
@@ -173,7 +186,9 @@ impl<'a> Turn<'a> {
             | ChangeAction::Bound
             | ChangeAction::Correct
             | ChangeAction::Rollback
-            | ChangeAction::Reset => {}
+            | ChangeAction::Reset
+            | ChangeAction::LiftHigh
+            | ChangeAction::LowerHigh => {}
         }
         if change.action != ChangeAction::Correct {
             stored.status.last_scale_time = Some(now.wall);
@@ -191,9 +206,18 @@ impl<'a> Turn<'a> {
         };
         let error = format!("{}; {restored}", failure.error);
         self.tell(EventType::Warning, "LimitsFailed", format!("limits of {} could not be set: {error}", change.new));
-        let back = LimitChange { action: ChangeAction::Rollback, old: change.new, new: change.old, ..change.clone() };
+        let back = LimitChange {
+            action: ChangeAction::Rollback,
+            old: change.new,
+            new: change.old,
+            high: self.plan.stored.high,
+            ..change.clone()
+        };
         let status = if failure.restored.is_ok() { ChangeStatus::Applied } else { ChangeStatus::Failed };
         let time = self.now.wall;
+        if change.action == ChangeAction::LiftHigh {
+            self.not_lifted();
+        }
         self.row(LimitChange { time, status: ChangeStatus::Failed, error: Some(failure.error.clone()), ..change });
         self.row(LimitChange { time, status, error: failure.restored.clone().err(), ..back });
         self.plan.stored.failed = Some(Failed { generation: self.o.policy.generation, error });
@@ -216,7 +240,7 @@ impl<'a> Turn<'a> {
 
     fn seen(&mut self, look: &Usage) {
         let usage = measure::usage(self.plan.watching.last.as_ref(), look, self.now);
-        self.left_over(look.limits);
+        self.left_over(look);
         let killed = self.killed(look);
         let mut breaches = measure::breaches(&self.rules, &self.spec().pressure, &usage, &self.about);
         if let Some(forecast) = self.o.forecast {
@@ -250,14 +274,20 @@ impl<'a> Turn<'a> {
         self.plan.sample = Some(PolicySample { usage, limits: look.limits, gauges });
     }
 
-    /// Order what is wanted. A raise for workers to come that cannot be given keeps nothing else from being lowered.
+    /// Order what is wanted. A raise for workers to come that cannot be given keeps nothing else from being lowered, and nothing
+    /// that cannot be done keeps `MemoryHigh` from being moved.
     fn change(&mut self, limits: Amounts, breaches: &[Breach], (usage, rests): (&PolicyUsage, bool)) {
-        let Some(wish) = self.wish(limits, breaches, rests) else { return };
-        let raise = wish.action == ChangeAction::ScaleUp;
-        self.order(wish, limits, usage);
+        let wish = self.wish(limits, breaches, rests);
+        let raise = wish.as_ref().is_some_and(|wish| wish.action == ChangeAction::ScaleUp);
+        wish.into_iter().for_each(|wish| self.order(wish, limits, usage));
         if raise
             && self.plan.order.is_none()
             && let Some(wish) = self.lower(limits)
+        {
+            self.order(wish, limits, usage);
+        }
+        if self.plan.order.is_none()
+            && let Some(wish) = self.move_high(limits, usage)
         {
             self.order(wish, limits, usage);
         }
@@ -277,10 +307,13 @@ impl<'a> Turn<'a> {
     }
 
     /// A change that a daemon before this one had begun: now it is seen whether it was done.
-    fn left_over(&mut self, limits: Amounts) {
+    fn left_over(&mut self, look: &Usage) {
+        let limits = look.limits;
         let Some(change) = self.plan.stored.pending.take_if(|_| self.o.watching.ordered.is_none()) else { return };
         let holds = |of: &Resource| change.new.of(*of) == change.old.of(*of) || change.new.of(*of) == limits.of(*of);
-        if self.about.iter().all(holds) {
+        let high = limits.memory.map(|max| memory_high(max, change.high));
+        let stands = !change.action.moves_high() || high == look.high;
+        if stands && self.about.iter().all(holds) {
             let wanted = self.about.iter().fold(Amounts::default(), |all, of| all.with(*of, change.new.of(*of)));
             return self.applied(change, wanted);
         }
@@ -345,7 +378,13 @@ impl<'a> Turn<'a> {
         let (mut wanted, mut kept) = (Amounts::default(), Vec::new());
         for of in self.about.clone() {
             let Some(amount) = wish.limits.of(of) else { continue };
-            match self.allowed((of, amount), limits, usage) {
+            let allowed = self.allowed((of, amount), limits, usage);
+            if wish.action.moves_high() {
+                // It goes with the limit that there is, and with no other.
+                wanted = wanted.with(of, Some(amount).filter(|_| allowed == Err(Kept::Same)));
+                continue;
+            }
+            match allowed {
                 Ok(value) => wanted = wanted.with(of, Some(value)),
                 Err(Kept::Same) => {}
                 Err(why) => kept.push((of, why)),
@@ -367,13 +406,17 @@ impl<'a> Turn<'a> {
         // A drop-in is written whole: what it leaves out would be lost.
         let whole = if restarts { wanted.or(settable(self.plan.stored.applied)) } else { wanted };
         let Wish { action, trigger, reason, .. } = wish;
-        let row = LimitChange { action, trigger, reason, old: limits, new: wanted.or(limits), ..LimitChange::default() };
+        let (high, high_before) = (self.high(), self.plan.stored.high);
+        let high = if wanted.memory.is_some() { high } else { high_before };
+        let row = LimitChange { action, trigger, reason, old: limits, new: wanted.or(limits), high, ..LimitChange::default() };
         self.plan.stored.pending = Some(LimitChange { time: self.now.wall, ..row });
         let order = LimitOrder {
             id: self.plan.stored.orders,
             target: self.spec().target.clone(),
             wanted: whole,
             previous: limits,
+            high,
+            high_before,
             apply: self.spec().apply,
             persist: self.spec().persist,
         };

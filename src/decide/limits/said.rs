@@ -8,6 +8,7 @@ use super::{HELD, Said, Turn};
 use crate::model::limits::{ChangeAction, memory_high};
 use crate::model::policy::{Amounts, Resource};
 use crate::model::policy_status::{ForecastStatus, PolicyUsage};
+use crate::model::quantity::Memory;
 use crate::model::status::{Condition, EventType, Truth};
 use crate::model::usage::Usage;
 
@@ -38,6 +39,8 @@ pub fn word(action: ChangeAction) -> &'static str {
         ChangeAction::ScaleDown => "LimitsLowered",
         ChangeAction::Correct => "LimitsCorrected",
         ChangeAction::Rollback | ChangeAction::Reset => "LimitsReset",
+        ChangeAction::LiftHigh => "MemoryHighLifted",
+        ChangeAction::LowerHigh => "MemoryHighLowered",
     }
 }
 
@@ -65,6 +68,12 @@ impl Turn<'_> {
             self.tell(EventType::Warning, kind, message.clone());
         }
         self.put((kind, Truth::True, reason, message));
+    }
+
+    /// `MemoryHigh` should be put back, and more is used than that.
+    pub(super) fn told_high_kept(&mut self, below: Memory) {
+        let message = format!("MemoryHigh is not lowered to {below} while more is used, or while that is not known");
+        self.put_and_tell("ShrinkDeferred", "InUse", message);
     }
 
     pub(super) fn told_foreign(&mut self, set: Amounts, often: bool) {
@@ -104,7 +113,8 @@ impl Turn<'_> {
     pub(super) fn held(&mut self, look: &Usage, usage: &PolicyUsage) {
         let before = self.plan.watching.last.as_ref().and_then(|last| last.held_back.clone().ok());
         let climbing = before.zip(look.held_back.clone().ok()).is_some_and(|(before, now)| now > before);
-        let full = look.limits.memory.is_some_and(|max| look.memory.as_ref().is_ok_and(|used| *used >= memory_high(max)));
+        let high = self.plan.stored.high;
+        let full = look.limits.memory.is_some_and(|max| look.memory.as_ref().is_ok_and(|used| *used >= memory_high(max, high)));
         let waits = usage.pressure.memory.is_none_or(|waits| waits >= f64::from(self.spec().pressure.memory.unwrap_or(10)));
         let held = if climbing && full && waits { self.plan.watching.held.saturating_add(1) } else { 0 };
         self.plan.watching.held = held;

@@ -34,8 +34,9 @@ use crate::model::host::Known;
 use crate::model::usage::PoolLook;
 use crate::model::worker::{Seen, SlotId, StartOrder};
 
+pub use cgroup::id as state_id;
 pub use exits::log_place;
-pub use users::{uid_gid, user_env};
+pub use users::{own_uid, uid_gid, user_env};
 
 /// Shims made at once: process creation gains nothing from more than the cores of a small machine.
 const SPAWNS_AT_ONCE: usize = 2;

@@ -40,6 +40,11 @@ pub fn uid_gid(name: &str) -> Result<(u32, u32), String> {
     find(name).map(|user| (user.uid.as_raw(), user.gid.as_raw()))
 }
 
+/// Our own number.
+pub fn own_uid() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
 /// HOME, USER, LOGNAME and SHELL of a user.
 ///
 /// # Errors

@@ -4,17 +4,17 @@
 //! So who may wait commits at once when the writer is free, nothing waits for it and the disk was quick last time. Then
 //! at most one asker at a time is held, for about [`QUICK`]; on a slow disk everything goes by way of the thread.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use rusqlite::{Connection, Transaction, params};
 
-use super::tasks::{self, Tasks};
+use super::tasks::Tasks;
 use super::{Queues, json, policies};
 use crate::edge::clock;
 use crate::model::batch::{Batch, Reading};
-use crate::model::queue_work::QueueAnswer;
+use crate::model::queue_work::{QueueAnswer, QueueCounts};
 
 /// Events kept; older ones are removed as new ones come.
 const EVENTS_KEPT: i64 = 10_000;
@@ -112,7 +112,7 @@ impl Writer {
         self.quick = clock::monotonic_micros() - begun <= QUICK;
         match written {
             Ok((answers, touched)) => {
-                tell(&self.db, &self.queues, &touched);
+                touched.into_iter().for_each(|(pool, counts)| (self.queues.changed)(&pool, counts));
                 group.into_iter().zip(answers).for_each(|((_, done), answers)| done(Ok(answers)));
             }
             Err(error) => group.into_iter().for_each(|(_, done)| done(Err(error.to_string()))),
@@ -120,17 +120,7 @@ impl Writer {
     }
 }
 
-/// Tell what stands in the queues that changed.
-fn tell(db: &Connection, queues: &Queues, touched: &BTreeSet<String>) {
-    for pool in touched {
-        match tasks::counts(db, pool) {
-            Ok(counts) => (queues.changed)(pool, counts),
-            Err(error) => tracing::warn!(pool, %error, "a queue cannot be counted"),
-        }
-    }
-}
-
-type Written = (Vec<Vec<QueueAnswer>>, BTreeSet<String>);
+type Written = (Vec<Vec<QueueAnswer>>, BTreeMap<String, QueueCounts>);
 
 fn write<'a>(db: &mut Connection, queues: &Queues, batches: impl Iterator<Item = &'a Batch>) -> rusqlite::Result<Written> {
     let turn = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, params};
 
-use super::place::position;
-use super::row::{BLOCKED, COLUMNS, DELAYED, ENDED, HELD, LEASED, READY, phases, read};
+use super::place::{self, position};
+use super::row::{BLOCKED, COLUMNS, DELAYED, ENDED, HELD, LEASED, RAN, READY, phases, read};
 use crate::model::task::{Task, TaskState};
+use crate::model::time::Wall;
 
 /// Tasks that are listed at once at most.
 pub const LISTED_MAX: u32 = 10_000;
@@ -82,6 +83,30 @@ fn sql(phase: i64) -> String {
     format!("SELECT {COLUMNS}, rank, {key}, phase = 1 FROM tasks WHERE {own} AND pool = ?1 ORDER BY {order} LIMIT ?2")
 }
 
+/// The question for the tasks of a phase of a pool that ended before a time, the last first.
+fn sql_ended(phase: i64) -> String {
+    format!(
+        "SELECT finished, body FROM tasks WHERE phase > 4 AND phase = {phase} AND pool = ?1 AND finished < ?2 \
+         ORDER BY finished DESC, id DESC LIMIT ?3"
+    )
+}
+
+/// The last tasks of a pool that ended before then and were begun, the last first; without what they carried.
+pub(super) fn ended(db: &Connection, pool: &str, before: Wall, most: u32) -> rusqlite::Result<Vec<Task>> {
+    let mut all: Vec<(i64, Task)> = Vec::new();
+    for phase in RAN {
+        let mut query = db.prepare_cached(&sql_ended(phase))?;
+        let found = query.query_map(params![pool, before.0, most], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+        for row in found {
+            let (finished, body) = row?;
+            all.extend(serde_json::from_str(&body).ok().map(|task| (finished, task)));
+        }
+    }
+    all.sort_by_key(|(finished, _)| std::cmp::Reverse(*finished));
+    all.truncate(most as usize);
+    Ok(all.into_iter().map(|(_, task)| task).collect())
+}
+
 /// The next worker by name that a task is ready for, after this one.
 const NEXT_WORKER: &str = "SELECT min(worker) FROM tasks WHERE phase = 1 AND pool = ?1 AND worker > ?2";
 
@@ -118,7 +143,7 @@ fn placed(db: &Connection, all: Vec<Found>) -> rusqlite::Result<Vec<(Task, Optio
             let line = (task.pool.clone(), task.worker.clone().unwrap_or_default());
             let place = match places.get(&line) {
                 Some(before) => before + 1,
-                None => position(db, &task, rank, 0)?.position,
+                None => position(db, &task, rank, || place::ready(db, &task.pool))?.position,
             };
             places.insert(line, place);
             Some(place)
@@ -162,6 +187,10 @@ mod tests {
             assert!(plan.contains(index), "{phase}: {plan}");
             // Those that run are as few as workers: they may be sorted.
             assert!(*phase == LEASED || !plan.contains("TEMP B-TREE"), "{phase}: {plan}");
+        }
+        for phase in RAN {
+            let plan = plan(&sql_ended(phase));
+            assert!(plan.contains("tasks_ended (pool=? AND phase=? AND finished<?)") && !plan.contains("TEMP B-TREE"), "{plan}");
         }
         for (sql, index) in [(NEXT_WORKER, "tasks_ready"), (BEHIND, "tasks_ready"), (AHEAD, "tasks_ready")] {
             let plan = plan(sql);

@@ -14,17 +14,28 @@ pub(super) const BEHIND: &str = "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE
 pub(super) const AHEAD: &str = "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE phase = 1 AND pool = ?1 AND worker = ?2 \
                      AND (rank, id) < (?3, ?4) LIMIT ?5)";
 
+/// How many tasks of a pool are ready, as the counts have it.
+pub(super) fn ready(db: &Connection, pool: &str) -> rusqlite::Result<i64> {
+    let sql = "SELECT n FROM task_counts WHERE pool = ?1 AND phase = 1";
+    Ok(db.prepare_cached(sql)?.query_row([pool], |row| row.get(0)).optional()?.unwrap_or(0))
+}
+
 /// Where a task stands.
 pub(super) struct Place {
     /// 1 is the next.
     pub(super) position: u64,
-    /// Of the last one in the line: how many are ready, as the counts have it.
-    pub(super) written: Option<i64>,
+    /// Nobody is behind it.
+    pub(super) last: bool,
 }
 
-/// The place of a task that is ready; `added`: tasks that are ready and not yet in the counts. Places far behind are taken from the
-/// counts; of those far from both ends it is told that they are at least so far.
-pub(super) fn position(db: &Connection, task: &Task, rank: i64, added: i64) -> rusqlite::Result<Place> {
+/// The place of a task that is ready; `ready` tells how many of its pool are. Places far behind are taken from that number; of
+/// those far from both ends it is told that they are at least so far.
+pub(super) fn position(
+    db: &Connection,
+    task: &Task,
+    rank: i64,
+    ready: impl FnOnce() -> rusqlite::Result<i64>,
+) -> rusqlite::Result<Place> {
     let worker = task.worker.as_deref().unwrap_or("");
     let count = |sql: &str| {
         let values = params![task.pool, worker, rank, task.id.cast_signed(), POSITION_MAX];
@@ -33,12 +44,8 @@ pub(super) fn position(db: &Connection, task: &Task, rank: i64, added: i64) -> r
     if worker.is_empty() {
         let behind = count(BEHIND)?;
         if behind < POSITION_MAX {
-            let sql = "SELECT n FROM task_counts WHERE pool = ?1 AND phase = 1";
-            let written: Option<i64> = db.prepare_cached(sql)?.query_row([&task.pool], |row| row.get(0)).optional()?;
-            let written = written.unwrap_or(0);
-            let position = (written + added - behind).max(1).cast_unsigned();
-            return Ok(Place { position, written: (behind == 0).then_some(written) });
+            return Ok(Place { position: (ready()? - behind).max(1).cast_unsigned(), last: behind == 0 });
         }
     }
-    Ok(Place { position: count(AHEAD)?.cast_unsigned() + 1, written: None })
+    Ok(Place { position: count(AHEAD)?.cast_unsigned() + 1, last: false })
 }

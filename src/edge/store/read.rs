@@ -98,6 +98,15 @@ impl Reader {
         Ok((leased, self.bodies(READY, params![pool, most])?))
     }
 
+    /// The last tasks of a pool that ended before then and were begun, so many at most, the last first; without what they
+    /// carried. As dear as what is given, however many are kept.
+    ///
+    /// # Errors
+    /// A text with the path.
+    pub fn ended(&self, pool: &str, before: Wall, most: u32) -> Result<Vec<Task>, String> {
+        super::list::ended(&self.db, pool, before, most).map_err(|e| self.said(&e))
+    }
+
     fn found(&self, filter: &TaskFilter) -> rusqlite::Result<Vec<(Task, Option<u64>)>> {
         // One snapshot for all questions: the tasks, and how many stand before the first of them.
         let _turn = self.db.unchecked_transaction()?;

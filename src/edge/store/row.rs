@@ -21,6 +21,8 @@ pub(super) const LEASED: i64 = 4;
 pub(super) const SUCCEEDED: i64 = 5;
 /// Tasks that have ended.
 pub(super) const ENDED: std::ops::RangeInclusive<i64> = SUCCEEDED..=9;
+/// Those of them in which a worker had the task at the end: that succeeded, failed, or are dead.
+pub(super) const RAN: std::ops::RangeInclusive<i64> = SUCCEEDED..=7;
 
 /// Phases there are.
 pub(super) const PHASES: usize = 10;

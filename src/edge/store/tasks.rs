@@ -5,7 +5,7 @@
 //! a million. Counts are kept beside the rows, in the same transaction.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
@@ -19,6 +19,8 @@ use crate::model::time::Wall;
 pub struct Tasks<'t> {
     turn: &'t Transaction<'t>,
     touched: RefCell<BTreeMap<String, Changes>>,
+    /// The counts of each pool that was asked for as the table has them: what this transaction adds comes at its end.
+    written: RefCell<BTreeMap<String, Changes>>,
     /// The last in a pool's line, as long as it is known: the tasks of one call come one behind the other.
     last: RefCell<Option<Last>>,
 }
@@ -28,24 +30,22 @@ struct Last {
     pool: String,
     id: u64,
     rank: i64,
-    /// How many there are, as far as they are in the counts.
-    written: i64,
 }
 
-/// What a transaction adds to the counts of a pool, by phase: written once, at its end.
+/// The counts of a pool, by phase, or what a transaction adds to them: that is written once, at its end.
 type Changes = [i64; PHASES];
 
 impl<'t> Tasks<'t> {
     /// The tables, inside this transaction.
     pub fn new(turn: &'t Transaction<'t>) -> Tasks<'t> {
-        Tasks { turn, touched: RefCell::default(), last: RefCell::default() }
+        Tasks { turn, touched: RefCell::default(), written: RefCell::default(), last: RefCell::default() }
     }
 
-    /// Write the counts, and give the pools whose queues changed.
+    /// Write the counts, and give what stands in the queues that changed.
     ///
     /// # Errors
     /// Any of SQLite's.
-    pub fn finish(self) -> rusqlite::Result<BTreeSet<String>> {
+    pub fn finish(self) -> rusqlite::Result<BTreeMap<String, QueueCounts>> {
         let sql = "INSERT INTO task_counts VALUES (?1, ?2, ?3) ON CONFLICT (pool, phase) DO UPDATE SET n = n + ?3";
         let touched = self.touched.into_inner();
         for (pool, changes) in &touched {
@@ -53,7 +53,7 @@ impl<'t> Tasks<'t> {
                 self.turn.prepare_cached(sql)?.execute(params![pool, phase as i64, by])?;
             }
         }
-        Ok(touched.into_keys().collect())
+        touched.into_keys().map(|pool| counts(self.turn, &pool).map(|counts| (pool, counts))).collect()
     }
 
     fn touch(&self, pool: &str) {
@@ -71,9 +71,15 @@ impl<'t> Tasks<'t> {
         }
     }
 
-    /// What this transaction has added to the phases of a pool, which the table does not show yet.
-    fn added(&self, pool: &str, phases: std::ops::Range<usize>) -> i64 {
-        self.touched.borrow().get(pool).map_or(0, |changes| changes[phases].iter().sum())
+    /// How many of a pool's tasks are in these phases, those of this transaction among them. The table is read once.
+    fn in_phases(&self, pool: &str, phases: std::ops::Range<usize>) -> rusqlite::Result<i64> {
+        if !self.written.borrow().contains_key(pool) {
+            self.written.borrow_mut().insert(pool.to_owned(), written(self.turn, pool)?);
+        }
+        let sum = |of: &RefCell<BTreeMap<String, Changes>>| -> i64 {
+            of.borrow().get(pool).map_or(0, |changes| changes[phases.clone()].iter().sum())
+        };
+        Ok((sum(&self.written) + sum(&self.touched)).max(0))
     }
 
     /// Add a task; gives it its number. Its rank says where it stands among those that wait.
@@ -261,9 +267,7 @@ impl<'t> Tasks<'t> {
     /// # Errors
     /// Any of SQLite's.
     pub fn waiting(&self, pool: &str) -> rusqlite::Result<u64> {
-        let sql = "SELECT coalesce(sum(n), 0) FROM task_counts WHERE pool = ?1 AND phase < 4";
-        let written = self.turn.prepare_cached(sql)?.query_row([pool], |row| row.get::<_, i64>(0))?;
-        Ok((written + self.added(pool, 0..LEASED as usize)).max(0).cast_unsigned())
+        self.in_phases(pool, 0..LEASED as usize).map(i64::cast_unsigned)
     }
 
     /// The place of a task that could be taken, 1 being the next. Places far behind are taken from the counts.
@@ -274,13 +278,13 @@ impl<'t> Tasks<'t> {
         if phase(task) != READY {
             return Ok(None);
         }
-        let added = self.added(&task.pool, READY as usize..READY as usize + 1);
-        if let Some(last) = self.last.borrow().as_ref().filter(|last| last.id == task.id) {
-            return Ok(Some((last.written + added).max(1).cast_unsigned()));
+        let ready = || self.in_phases(&task.pool, READY as usize..READY as usize + 1);
+        if self.last.borrow().as_ref().is_some_and(|last| last.id == task.id) {
+            return Ok(Some(ready()?.max(1).cast_unsigned()));
         }
-        let place = place::position(self.turn, task, rank, added)?;
-        if let Some(written) = place.written {
-            *self.last.borrow_mut() = Some(Last { pool: task.pool.clone(), id: task.id, rank, written });
+        let place = place::position(self.turn, task, rank, ready)?;
+        if place.last {
+            *self.last.borrow_mut() = Some(Last { pool: task.pool.clone(), id: task.id, rank });
         }
         Ok(Some(place.position))
     }
@@ -366,25 +370,44 @@ const TIMES: &str = "SELECT (SELECT min(not_before) FROM tasks WHERE phase = 2 A
     (SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = 8 AND pool = ?1), \
     (SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = 9 AND pool = ?1)";
 
+/// The workers in whose line a task could be taken, from one to the next: as dear as there are workers.
+pub(super) const LINES: &str = "WITH RECURSIVE line (worker) AS ( \
+    SELECT (SELECT worker FROM tasks WHERE phase = 1 AND pool = ?1 AND worker > '' ORDER BY worker LIMIT 1) UNION ALL \
+    SELECT (SELECT worker FROM tasks WHERE phase = 1 AND pool = ?1 AND worker > line.worker ORDER BY worker LIMIT 1) \
+        FROM line WHERE line.worker IS NOT NULL) \
+    SELECT worker FROM line WHERE worker IS NOT NULL";
+
+/// The counts of a pool as the table has them.
+fn written(db: &rusqlite::Connection, pool: &str) -> rusqlite::Result<Changes> {
+    let mut written = Changes::default();
+    let mut query = db.prepare_cached("SELECT phase, n FROM task_counts WHERE pool = ?1")?;
+    let rows = query.query_map([pool], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
+    for row in rows {
+        let (phase, n) = row?;
+        if let Some(place) = usize::try_from(phase).ok().and_then(|phase| written.get_mut(phase)) {
+            *place = n;
+        }
+    }
+    Ok(written)
+}
+
 /// What stands in the queue of a pool.
 ///
 /// # Errors
 /// Any of SQLite's.
 pub fn counts(db: &rusqlite::Connection, pool: &str) -> rusqlite::Result<QueueCounts> {
-    let mut counts = QueueCounts::default();
-    let mut query = db.prepare_cached("SELECT phase, n FROM task_counts WHERE pool = ?1")?;
-    let rows = query.query_map([pool], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
-    for row in rows {
-        let (phase, n) = row?;
-        let n = u64::try_from(n).unwrap_or(0);
-        match phase {
-            HELD => counts.held = n,
-            READY => counts.ready = n,
-            DELAYED => counts.delayed = n,
-            BLOCKED => counts.blocked = n,
-            LEASED => counts.leased = n,
-            SUCCEEDED.. | i64::MIN..0 => {}
-        }
+    let by_phase = written(db, pool)?;
+    let n = |phase: i64| by_phase[phase as usize].max(0).cast_unsigned();
+    let mut counts = QueueCounts {
+        held: n(HELD),
+        ready: n(READY),
+        delayed: n(DELAYED),
+        blocked: n(BLOCKED),
+        leased: n(LEASED),
+        ..QueueCounts::default()
+    };
+    if counts.ready > 0 {
+        counts.lines = db.prepare_cached(LINES)?.query_map([pool], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     }
     let (due, expiry, paused_why) = db.prepare_cached(TIMES)?.query_row([pool], |row| {
         let time = |at: usize| row.get::<_, Option<i64>>(at).map(|ms| ms.map(Wall));

@@ -120,16 +120,8 @@ impl Manager {
         method: &str,
         arguments: &B,
     ) -> Result<Message, Refused> {
-        let (until, mut pause) = (Instant::now() + AGAIN_MAX, AGAIN_AFTER);
-        loop {
-            let answer = self.ask(path, interface, method, arguments).await;
-            let lost = answer.as_ref().is_err_and(|refused| refused.name.is_empty());
-            if !lost || !self.met.load(Ordering::Relaxed) || Instant::now() >= until {
-                return answer;
-            }
-            tokio::time::sleep(pause).await;
-            pause *= 2;
-        }
+        let met = || self.met.load(Ordering::Relaxed);
+        until_answered(met, || self.ask(path, interface, method, arguments), (Instant::now, tokio::time::sleep)).await
     }
 
     async fn ask<B: Serialize + DynamicType>(
@@ -208,6 +200,27 @@ impl Manager {
     }
 }
 
+/// Ask again while nobody answers, at most for [`AGAIN_MAX`], whoever is known to have answered before; the last word counts.
+/// Time is what it is given.
+async fn until_answered<T, A: Future<Output = Result<T, Refused>>, S: Future<Output = ()>>(
+    met: impl Fn() -> bool,
+    mut ask: impl FnMut() -> A,
+    (now, sleep): (impl Fn() -> Instant, impl Fn(Duration) -> S),
+) -> Result<T, Refused> {
+    let (until, mut pause) = (now() + AGAIN_MAX, AGAIN_AFTER);
+    loop {
+        let answer = ask().await;
+        let lost = answer.as_ref().is_err_and(|refused| refused.name.is_empty());
+        let left = until.saturating_duration_since(now());
+        if !lost || !met() || left.is_zero() {
+            return answer;
+        }
+        // The last time at the end of the time, and not as long again behind it.
+        sleep(pause.min(left)).await;
+        pause *= 2;
+    }
+}
+
 /// The bus and the private socket.
 fn sockets(which: Which) -> [PathBuf; 2] {
     match which {
@@ -247,6 +260,80 @@ fn refused(method: &str, error: zbus::Error) -> Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn said(name: &str, words: &str) -> Refused {
+        Refused { name: name.into(), words: words.into() }
+    }
+
+    /// Ask somebody who gives these answers, the last of them for ever: what came of it, how often was asked, and how long it took.
+    async fn asked(met: bool, each: Duration, answers: &[Result<u32, Refused>]) -> (Result<u32, Refused>, usize, Duration) {
+        let (begun, times) = (Instant::now(), std::cell::Cell::new(0));
+        let clock = std::cell::Cell::new(begun);
+        let sleep = |span| {
+            clock.set(clock.get() + span);
+            std::future::ready(())
+        };
+        let ask = || async {
+            let nth = times.replace(times.get() + 1);
+            sleep(each).await;
+            match answers[nth.min(answers.len() - 1)].clone() {
+                Err(refused) if refused.words == "lost" => Err(Refused { words: format!("lost {nth}"), ..refused }),
+                answer => answer,
+            }
+        };
+        let answer = until_answered(|| met, ask, (|| clock.get(), sleep)).await;
+        (answer, times.get(), clock.get() - begun)
+    }
+
+    #[tokio::test]
+    async fn who_has_answered_before_is_asked_again_while_nobody_answers_and_for_a_minute_at_most() {
+        let (lost, none, ms) = (said("", "lost"), Duration::ZERO, Duration::from_millis);
+        assert_eq!(asked(true, none, &[Ok(7)]).await, (Ok(7), 1, none));
+        // A restart of the bus: three calls are lost, the fourth is answered.
+        let restart = [Err(lost.clone()), Err(lost.clone()), Err(lost.clone()), Ok(7)];
+        assert_eq!(asked(true, none, &restart).await, (Ok(7), 4, ms(100 + 200 + 400)));
+        // Whoever never answered is not there, and a refusal is an answer, also behind a call that was lost.
+        let (first, times, took) = asked(false, none, &restart).await;
+        assert_eq!((first, times, took), (Err(said("", "lost 0")), 1, none));
+        let denied = said("org.freedesktop.DBus.Error.AccessDenied", "no");
+        assert_eq!(asked(true, none, &[Err(denied.clone())]).await, (Err(denied.clone()), 1, none));
+        assert_eq!(asked(true, none, &[Err(lost.clone()), Err(denied.clone()), Ok(7)]).await, (Err(denied), 2, ms(100)));
+        // For ever: at 0, 0.1, 0.3, 0.7 … 51.1 s and at the end, with what was said last.
+        let (last, times, took) = asked(true, none, &[Err(lost.clone())]).await;
+        assert_eq!((last, times, took), (Err(said("", "lost 10")), 11, AGAIN_MAX));
+        // A call that itself takes long is not made again behind the end; the one that is under way then is waited for.
+        let (last, times, took) = asked(true, CALL_MAX, &[Err(lost)]).await;
+        assert!(last.is_err() && times < 8 && (AGAIN_MAX..=AGAIN_MAX + CALL_MAX).contains(&took), "{times} in {took:?}");
+    }
+
+    /// Which of zbus's errors are nobody's answer: with these a call is made again.
+    #[test]
+    fn a_lost_connection_is_told_from_a_refusal() {
+        let fdo = |error| refused("SetUnitProperties", zbus::Error::FDO(Box::new(error))).name.is_empty();
+        use zbus::fdo::Error;
+        for gone in [
+            Error::NoReply("a".into()),
+            Error::Disconnected("a".into()),
+            Error::ServiceUnknown("a".into()),
+            Error::NameHasNoOwner("a".into()),
+            Error::Timeout("a".into()),
+            Error::TimedOut("a".into()),
+        ] {
+            assert!(fdo(gone.clone()), "{gone:?}");
+        }
+        for answer in [
+            Error::AccessDenied("a".into()),
+            Error::InvalidArgs("a".into()),
+            Error::UnknownMethod("a".into()),
+            Error::UnknownProperty("a".into()),
+            Error::PropertyReadOnly("a".into()),
+            Error::Failed("a".into()),
+        ] {
+            assert!(!fdo(answer.clone()), "{answer:?}");
+        }
+        let io = std::io::Error::new(std::io::ErrorKind::ConnectionReset, "reset");
+        assert_eq!(refused("SetUnitProperties", zbus::Error::from(io)).name, "");
+    }
 
     #[test]
     fn what_the_bus_says_of_a_manager_that_is_gone_is_no_answer_of_it() {

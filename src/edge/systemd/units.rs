@@ -15,7 +15,7 @@ use super::bus::{Manager, RELOAD, Refused, Which, body};
 use super::names::Names;
 use crate::edge::clock;
 use crate::model::cgroup;
-use crate::model::limits::{Answer, NO_CPU_LIMIT, NO_MEMORY_LIMIT, NO_TASKS_LIMIT, Units, memory_high};
+use crate::model::limits::{Answer, High, NO_CPU_LIMIT, NO_MEMORY_LIMIT, NO_TASKS_LIMIT, Units, memory_high};
 use crate::model::policy::{self, Amounts, Target};
 use crate::model::quantity::Memory;
 use crate::model::usage::Usage;
@@ -99,9 +99,9 @@ impl AllUnits {
         if dir.is_dir() { Ok(usage) } else { Err(format!("{}: not found: it has just ended", place.unit)) }
     }
 
-    async fn change(&self, target: &Target, limits: Amounts, persist: bool) -> Result<(), String> {
+    async fn change(&self, target: &Target, (limits, high): (Amounts, High), persist: bool) -> Result<(), String> {
         let place = self.place(target)?;
-        let arguments = (place.unit.as_str(), !persist, properties(limits));
+        let arguments = (place.unit.as_str(), !persist, properties(limits, high));
         place.manager.insist("SetUnitProperties", &arguments).await?;
         if place.drop_in()?.is_some() {
             // It would take their place at the next reload.
@@ -241,7 +241,7 @@ fn write(file: &Path, text: &str) -> Result<(), String> {
 }
 
 /// Limits as properties: CPU in microseconds a second. The largest number is no limit.
-fn properties(limits: Amounts) -> Vec<(&'static str, Variant<'static>)> {
+fn properties(limits: Amounts, high: High) -> Vec<(&'static str, Variant<'static>)> {
     let mut all = Vec::new();
     let mut set = |name, none: bool, value: u64| all.push((name, Variant::from(if none { u64::MAX } else { value })));
     if let Some(cpu) = limits.cpu {
@@ -249,7 +249,7 @@ fn properties(limits: Amounts) -> Vec<(&'static str, Variant<'static>)> {
     }
     if let Some(memory) = limits.memory {
         let none = memory == NO_MEMORY_LIMIT;
-        let Memory(high) = memory_high(memory);
+        let Memory(high) = memory_high(memory, high);
         set("MemoryHigh", none, high);
         set("MemoryMax", none, memory.0);
     }
@@ -268,8 +268,8 @@ impl Units for AllUnits {
         Box::pin(self.look(target))
     }
 
-    fn set<'a>(&'a self, target: &'a Target, limits: Amounts, persist: bool) -> Answer<'a, ()> {
-        Box::pin(self.change(target, limits, persist))
+    fn set<'a>(&'a self, target: &'a Target, limits: Amounts, high: High, persist: bool) -> Answer<'a, ()> {
+        Box::pin(self.change(target, (limits, high), persist))
     }
 
     fn drop_in<'a>(&'a self, target: &'a Target) -> Answer<'a, Option<String>> {
@@ -298,12 +298,14 @@ mod tests {
     #[test]
     fn limits_become_properties_and_no_limit_the_largest_number() {
         let some = Amounts { cpu: Some(Cpu(1500)), memory: Some(Memory(40960)), tasks: Some(7) };
-        let plain = |limits| -> Vec<(&str, u64)> {
-            let known = properties(limits).into_iter().map(|(name, value)| (name, u64::try_from(value).expect("a u64")));
+        let set = |limits, high| -> Vec<(&str, u64)> {
+            let known = properties(limits, high).into_iter().map(|(name, value)| (name, u64::try_from(value).expect("a u64")));
             known.collect()
         };
         let expected = [("CPUQuotaPerSecUSec", 1_500_000), ("MemoryHigh", 32768), ("MemoryMax", 40960), ("TasksMax", 7)];
+        let plain = |limits| set(limits, High::Below);
         assert_eq!(plain(some), expected);
+        assert_eq!(set(some, High::AtMax)[1..3], [("MemoryHigh", 40960), ("MemoryMax", 40960)]);
         let none = Amounts { cpu: Some(NO_CPU_LIMIT), memory: Some(NO_MEMORY_LIMIT), tasks: Some(NO_TASKS_LIMIT) };
         assert!(plain(none).iter().all(|(_, value)| *value == u64::MAX));
         assert!(plain(Amounts::default()).is_empty());

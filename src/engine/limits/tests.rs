@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use super::*;
 use crate::model::host::Pressures;
 use crate::model::limits::Answer;
-use crate::model::policy::Unit;
+use crate::model::policy::{Target, Unit};
 use crate::model::quantity::{Cpu, Memory};
 use crate::model::time::Moment;
 use crate::model::usage::Usage;
@@ -25,6 +25,8 @@ enum Fault {
     Forbidden,
     /// From this call on the limits that are read are of somebody else, while they are not the first ones.
     Differs(usize),
+    /// `MemoryHigh` stays where it is, whatever is set.
+    Keeps,
 }
 
 struct Sim {
@@ -36,6 +38,7 @@ struct Sim {
 #[derive(Clone, Debug, PartialEq)]
 struct State {
     limits: Amounts,
+    high: Option<Memory>,
     file: Option<String>,
     up: bool,
     calls: Vec<&'static str>,
@@ -43,12 +46,13 @@ struct State {
 }
 
 const BEFORE: Amounts = Amounts { cpu: Some(Cpu(2000)), memory: Some(Memory(32 << 30)), tasks: None };
+const HIGH: Option<Memory> = Some(Memory(30_923_763_712));
 const WANTED: Amounts = Amounts { cpu: Some(Cpu(3000)), memory: Some(Memory(48 << 30)), tasks: Some(375) };
 
 impl Sim {
     fn new(fault: Fault) -> Sim {
         let file = Some("as before".to_owned());
-        Sim { fault, state: Mutex::new(State { limits: BEFORE, file, up: true, calls: Vec::new(), gone: false }) }
+        Sim { fault, state: Mutex::new(State { limits: BEFORE, high: HIGH, file, up: true, calls: Vec::new(), gone: false }) }
     }
 
     fn call<'a, T: Send + 'a>(&'a self, name: &'static str, act: impl FnOnce(&mut State) -> Result<T, String>) -> Answer<'a, T> {
@@ -61,9 +65,13 @@ impl Sim {
             Fault::Refused(at) if at == number => Err("refused".into()),
             Fault::Lost(at) if at == number => act(state).and(Err("the connection was closed".into())),
             Fault::Forbidden if name == "set" => Err("access denied".into()),
-            Fault::None | Fault::Refused(_) | Fault::Lost(_) | Fault::Gone(_) | Fault::Forbidden | Fault::Differs(_) => {
-                act(state)
-            }
+            Fault::None
+            | Fault::Refused(_)
+            | Fault::Lost(_)
+            | Fault::Gone(_)
+            | Fault::Forbidden
+            | Fault::Differs(_)
+            | Fault::Keeps => act(state),
         };
         Box::pin(std::future::ready(answer))
     }
@@ -89,13 +97,27 @@ impl Units for Sim {
             let (oom_kills, held_back, cpu_micros) = (unknown(), unknown(), unknown());
             let at = Moment(0);
             let (memory, working) = (Err("no".into()), Err("no".into()));
-            Ok(Usage { at, cpu_micros, memory, working, tasks: unknown(), pressure, oom_kills, held_back, limits })
+            Ok(Usage {
+                at,
+                cpu_micros,
+                memory,
+                working,
+                tasks: unknown(),
+                pressure,
+                oom_kills,
+                held_back,
+                high: state.high,
+                limits,
+            })
         })
     }
-    fn set<'a>(&'a self, _: &'a Target, limits: Amounts, _: bool) -> Answer<'a, ()> {
+    fn set<'a>(&'a self, _: &'a Target, limits: Amounts, high: High, _: bool) -> Answer<'a, ()> {
         self.call("set", |state| {
             state.limits.cpu = limits.cpu.filter(|cpu| *cpu != NO_CPU_LIMIT);
             state.limits.memory = limits.memory.filter(|memory| *memory != NO_MEMORY_LIMIT);
+            if self.fault != Fault::Keeps {
+                state.high = limits.memory.filter(|memory| *memory != NO_MEMORY_LIMIT).map(|max| memory_high(max, high));
+            }
             state.limits.tasks = limits.tasks.filter(|tasks| *tasks != NO_TASKS_LIMIT);
             Ok(())
         })
@@ -123,10 +145,15 @@ fn target() -> Target {
 
 fn tried(fault: Fault, apply: Apply) -> (LimitOutcome, State) {
     let sim = Sim::new(fault);
-    let order = LimitOrder { id: 7, target: target(), wanted: WANTED, previous: BEFORE, apply, persist: true };
+    let order =
+        LimitOrder { id: 7, target: target(), wanted: WANTED, previous: BEFORE, apply, persist: true, ..LimitOrder::default() };
+    carried_out(&sim, &order)
+}
+
+fn carried_out(sim: &Sim, order: &LimitOrder) -> (LimitOutcome, State) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers");
-    let outcome = runtime.block_on(super::apply(&sim, &order));
-    (outcome, sim.state.into_inner().expect("no test panics while it holds this"))
+    let outcome = runtime.block_on(super::apply(sim, order));
+    (outcome, sim.state.lock().expect("no test panics while it holds this").clone())
 }
 
 #[test]
@@ -204,4 +231,27 @@ fn what_was_rounded_on_the_way_is_no_difference() {
     assert_eq!(difference(none, Amounts::default()), None);
     assert_eq!(difference(none, wanted).as_deref(), Some("cpu is 1990m, not unlimited"));
     assert_eq!(difference(wanted, Amounts { tasks: None, ..wanted }).as_deref(), Some("tasks is unlimited, not 7"));
+}
+
+/// What moves `MemoryHigh` is read back as any limit is, and put back where it was.
+#[test]
+fn memory_high_is_proved_where_it_is_moved() {
+    let lift =
+        LimitOrder { id: 7, target: target(), wanted: BEFORE, previous: BEFORE, high: High::AtMax, ..LimitOrder::default() };
+    let (outcome, state) = carried_out(&Sim::new(Fault::None), &lift);
+    assert_eq!((outcome.result, state.high, state.limits), (Ok(BEFORE), BEFORE.memory, BEFORE));
+    let back = LimitOrder { high: High::Below, high_before: High::AtMax, ..lift.clone() };
+    let lifted = Sim::new(Fault::None);
+    lifted.state.lock().expect("nobody else has it").high = BEFORE.memory;
+    let (outcome, state) = carried_out(&lifted, &back);
+    assert_eq!((outcome.result, state.high), (Ok(BEFORE), HIGH));
+    let (outcome, state) = carried_out(&Sim::new(Fault::Keeps), &lift);
+    let failure = outcome.result.expect_err("it is not what was set");
+    assert!(failure.error.contains("MemoryHigh is ") && failure.error.contains(", not 32Gi"), "{}", failure.error);
+    assert_eq!((failure.restored, state.high), (Ok(()), HIGH));
+    for fault in [Fault::Refused(1), Fault::Lost(1), Fault::Refused(2)] {
+        let (outcome, state) = carried_out(&Sim::new(fault), &lift);
+        assert_eq!(outcome.result.map_err(|failure| failure.restored), Err(Ok(())), "{fault:?}");
+        assert_eq!((state.high, state.limits), (HIGH, BEFORE), "{fault:?}");
+    }
 }

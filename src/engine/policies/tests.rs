@@ -14,7 +14,7 @@ use crate::engine::host::Fact;
 use crate::model::batch::Stored;
 use crate::model::document;
 use crate::model::host::{Known, Pressures, Sample};
-use crate::model::limits::{ChangeAction, ChangeStatus, ChangeTrigger, LimitChange, LimitFailure, LimitOrder};
+use crate::model::limits::{ChangeAction, ChangeStatus, ChangeTrigger, High, LimitChange, LimitFailure, LimitOrder, memory_high};
 use crate::model::listing::{Arrival, Content, File, Listing, Stamp, Whole};
 use crate::model::plan::{Action, PoolFacts};
 use crate::model::quantity::{Cpu, Memory};
@@ -36,6 +36,8 @@ struct UnitHost {
     looked: Moment,
     /// How much of the time it waits for memory, in percent.
     waits: f64,
+    held_back: u64,
+    high: High,
     agents: f64,
     refuses: bool,
     unable: Option<String>,
@@ -82,7 +84,8 @@ impl Host for UnitHost {
             tasks: Ok(self.used.2),
             pressure: Pressures { cpu: calm(), memory: Ok(self.waits), io: calm() },
             oom_kills: Ok(0),
-            held_back: Ok(0),
+            held_back: Ok(self.held_back),
+            high: self.limits.memory.map(|max| memory_high(max, self.high)),
             limits: self.limits,
         };
         let usage = self.unable.clone().map_or(Ok(usage), Err);
@@ -95,6 +98,7 @@ impl Host for UnitHost {
             Err(LimitFailure { error: "refused".into(), restored: Ok(()) })
         } else {
             self.limits = order.wanted.or(self.limits);
+            self.high = order.high;
             Ok(self.limits)
         };
         self.facts.push(Fact::Limited { policy: policy.into(), outcome: LimitOutcome { id: order.id, result } });
@@ -153,6 +157,8 @@ fn run(stored: Stored) -> Run {
         used: CALM,
         looked: Moment(1_000_000),
         waits: 0.0,
+        held_back: 0,
+        high: High::Below,
         agents: 0.0,
         refuses: false,
         unable: None,

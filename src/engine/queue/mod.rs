@@ -182,10 +182,13 @@ fn end(
     }
     tables.put(&before, &ended.task)?;
     order_key(tables, &ended.task)?;
-    if let Some((until, why)) = &ended.pause {
+    // A pause that somebody else made and that lasts longer stays as it is.
+    let held = tables.paused_until(&before.pool)?;
+    let pause = ended.pause.filter(|(until, _)| held.is_none_or(|held| held < *until));
+    if let Some((until, why)) = &pause {
         tables.pause(&before.pool, Some(*until), why)?;
     }
-    Ok(Ok((ended.task, ended.pause.map(|(until, _)| until))))
+    Ok(Ok((ended.task, pause.map(|(until, _)| until))))
 }
 
 fn change(tables: &Tasks<'_>, id: u64, step: impl FnOnce(Task) -> dispatch::Step) -> Answer {

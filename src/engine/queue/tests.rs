@@ -9,11 +9,14 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::edge::store::read::{Reader, TaskFilter};
 use crate::edge::store::{Queues, Store};
+use crate::engine::learnt::{Learnt, Waits};
 use crate::model::batch::Batch;
+use crate::model::quantity::Memory;
 use crate::model::queue::Delivery;
 use crate::model::queue_work::QueueCounts;
 use crate::model::task::{EndReason, TaskState};
 use crate::model::time::Moment;
+use crate::model::workload::Needed;
 
 /// What the store last told of each queue.
 type Counts = Arc<Mutex<BTreeMap<String, QueueCounts>>>;
@@ -202,8 +205,12 @@ fn each_worker_has_its_own_line_and_those_of_a_lost_one_are_dealt_anew() {
     let dealt: Vec<String> =
         (0..6).map(|_| world.submit(&queue, vec![plain(0)]).unwrap()[0].task.worker.clone().unwrap()).collect();
     assert_eq!(dealt, ["p-0", "p-1", "p-2", "p-0", "p-1", "p-2"]);
+    let lines = |world: &World| world.counts.lock().unwrap()["p"].lines.clone().into_iter().collect::<Vec<_>>().join(" ");
+    assert_eq!(lines(&world), "p-0 p-1 p-2");
     let own = world.lease(&queue, "p-1", 1).unwrap();
     assert_eq!(own.id, 2);
+    world.lease(&queue, "p-1", 2).unwrap();
+    assert_eq!(lines(&world), "p-0 p-2", "whose line is empty");
     world.one(QueueWork::Deal { pool: "p".into(), workers: vec!["p-0".into(), "p-1".into()] });
     let waiting: Vec<String> = world
         .listed()
@@ -211,7 +218,7 @@ fn each_worker_has_its_own_line_and_those_of_a_lost_one_are_dealt_anew() {
         .filter(|(task, _)| task.state == TaskState::Queued)
         .filter_map(|(task, _)| task.worker)
         .collect();
-    assert!(waiting.len() == 5 && !waiting.contains(&"p-2".to_owned()), "{waiting:?}");
+    assert!(waiting.len() == 4 && !waiting.contains(&"p-2".to_owned()), "{waiting:?}");
     world.consistent();
 }
 
@@ -314,6 +321,7 @@ fn nothing_that_is_asked_often_looks_at_every_row() {
         ("phase < 4 AND pool = 'p' AND expires <= 5 ORDER BY expires LIMIT 9", "tasks_expiry"),
         ("phase > 4 AND phase = 5 AND pool = 'p' AND finished <= 5 ORDER BY finished LIMIT 9", "tasks_ended"),
         ("phase < 4 AND worker > '' AND pool = 'p' LIMIT 9", "tasks_dealt"),
+        ("phase = 1 AND pool = 'p' AND worker > 'w' ORDER BY worker LIMIT 1", "tasks_ready"),
         ("phase = 4 AND pool = 'p' AND worker = 'w'", "tasks_leased"),
     ] {
         let mut query = db.prepare(&format!("EXPLAIN QUERY PLAN SELECT * FROM tasks WHERE {sql}")).unwrap();
@@ -321,6 +329,43 @@ fn nothing_that_is_asked_often_looks_at_every_row() {
         let plan = plan.join("; ");
         assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{sql}: {plan}");
     }
+}
+
+/// Classes, durations and memory of tasks that ended before a daemon began, as it learns them from the store; those that end
+/// from then on it is told of.
+#[test]
+fn what_tasks_needed_is_learnt_again_from_those_that_are_kept() {
+    let (mut world, queue) = (World::new(), rules(Delivery::Process));
+    let ends = [EndReason::Done, EndReason::Failed, EndReason::Cancelled, EndReason::Timeout, EndReason::Returned];
+    for n in 0..50u64 {
+        world.at += 1000;
+        let slow = n % 2 == 0;
+        let key = if slow { "slow:1" } else { "fast:1" };
+        world.submit(&queue, vec![NewTask { max_attempts: Some(1), ..keyed(key, 0) }]).unwrap();
+        let task = world.lease(&queue, "p-0", 1).unwrap();
+        let memory_bytes = slow.then_some(n << 20);
+        let end = End { reason: ends[n as usize / 10], ran_ms: if slow { 60_000 } else { 10 }, memory_bytes, ..End::default() };
+        let (token, queue) = (token(&task), queue.clone());
+        world.one(QueueWork::End { token, end, result: None, output: String::new(), queue, next: None });
+        // What is tried again would be leased in the place of the next one.
+        world.one(QueueWork::Cancel { id: task.id });
+    }
+    let told = Mutex::new(Vec::new());
+    let (learnt, pools) = (Learnt::default(), ["p".to_owned(), "none".into()]);
+    let began = Wall(world.now().wall.0 - 15_000);
+    learnt.recall(&world.path, &pools, began, |pool, needed| told.lock().unwrap().push((pool.to_owned(), needed)));
+    let told = told.into_inner().unwrap();
+    let [(pool, needed), (_, none)] = &told[..] else { panic!("{told:?}") };
+    // Thirty-four were before then; ten had been cancelled.
+    assert_eq!((pool.as_str(), needed.len(), none.len()), ("p", 24, 0), "{needed:?}");
+    let last = [Needed { ran_ms: 10, memory: None }, Needed { ran_ms: 60_000, memory: Some(Memory(32 << 20)) }];
+    assert_eq!(needed[..2], last, "the last ones first");
+    let waiting = ["slow:2", "fast:2", "fast:3"].map(|key| Task { key: Some(key.into()), ..Task::default() });
+    let now = world.now();
+    let starts = learnt.work_out("p", (&[], &waiting), 1, now).expect("enough is known");
+    assert_eq!(*starts, [0, 60_000, 60_010, 60_020]);
+    assert_eq!(learnt.waits("none", now), Waits::Unknown);
+    learnt.recall(&world.path.with_extension("gone"), &pools, began, |_, _| panic!("there is nothing"));
 }
 
 #[test]
@@ -332,6 +377,31 @@ fn a_queue_that_rests_gives_nothing_until_its_time() {
     assert!(world.lease(&queue, "p-0", 1).is_none() && world.counts.lock().unwrap()["p"].paused(world.now().wall));
     world.at += 5000;
     assert!(world.lease(&queue, "p-0", 1).is_some());
+}
+
+#[test]
+fn a_pause_by_a_task_ends_none_that_somebody_made() {
+    let (world, mut queue) = (World::new(), Queue { delivery: Delivery::Process, ..Queue::default() });
+    let rule: serde_json::Value = serde_json::json!([{"action": "PausePool", "exitCodes": [1], "for": "5s"}]);
+    queue.failure_policy = serde_json::from_value(rule).expect("a rule");
+    let queue = Arc::new(queue);
+    world.submit(&queue, vec![plain(0), plain(0)]).unwrap();
+    let held = |world: &World| world.counts.lock().unwrap()["p"].clone();
+    let fail = |task: &Task| {
+        let end = End { reason: EndReason::Failed, code: Some(1), ..End::default() };
+        let work =
+            QueueWork::End { token: token(task), end, result: None, output: String::new(), queue: queue.clone(), next: None };
+        let QueueAnswer::Ended { paused, .. } = world.one(work) else { panic!("it is ended") };
+        paused
+    };
+    let (first, second) = (world.lease(&queue, "p-0", 1).unwrap(), world.lease(&queue, "p-1", 2).unwrap());
+    let until = Wall(world.now().wall.0 + 60_000);
+    world.one(QueueWork::Pause { pool: "p".into(), until: Some(until), why: "maintenance".into() });
+    assert_eq!(fail(&first), None, "nothing is told of it");
+    assert_eq!((held(&world).paused_until, held(&world).paused_why), (Some(until), "maintenance".to_owned()));
+    world.one(QueueWork::Pause { pool: "p".into(), until: None, why: String::new() });
+    assert_eq!(fail(&second), Some(Wall(world.now().wall.0 + 5000)));
+    assert_eq!(held(&world).paused_until, Some(Wall(world.now().wall.0 + 5000)));
 }
 
 #[test]

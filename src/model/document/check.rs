@@ -6,7 +6,7 @@
 use serde_json::{Map, Number, Value};
 
 use super::refusal::{Violation, nearest};
-use super::schema::{choices, resolve, word};
+use super::schema::{choices, homes, resolve, word};
 use super::tree::{self, Node, Place, Step, path_text};
 use crate::model::cron::{check_cron, check_zone, zone_names};
 use crate::model::meta::{check_name, quoted};
@@ -18,6 +18,8 @@ pub const VIOLATIONS_MAX: usize = 20;
 
 /// Problems for which a nearest name is looked up.
 const SUGGESTIONS_MAX: usize = 100;
+/// Most places that are named of a field that stands where it does not belong.
+const HOMES_MAX: usize = 3;
 
 /// One walk: where it is, and what it has found.
 pub struct Walk<'a> {
@@ -135,7 +137,14 @@ impl<'a> Walk<'a> {
         let shown = self.found.len() < SUGGESTIONS_MAX;
         let allowed: Vec<String> = known.into_iter().filter(|_| shown).flat_map(Map::keys).cloned().collect();
         let suggestion = nearest(&key.text, allowed.iter().map(String::as_str));
-        let message = format!("unknown field {}", quoted(&key.text));
+        // Right in its name and wrong in its place, as of who knows it from elsewhere.
+        let homes = if self.found.len() < VIOLATIONS_MAX && suggestion.is_none() {
+            homes(self.root, &key.text, HOMES_MAX)
+        } else {
+            Vec::new()
+        };
+        let homes = if homes.is_empty() { String::new() } else { format!("; there is {}", homes.join(" and ")) };
+        let message = format!("unknown field {}{homes}", quoted(&key.text));
         self.refuse(key.at, Violation { message, suggestion, allowed, ..Violation::default() });
         None
     }

@@ -13,6 +13,9 @@ use crate::model::meta::Kind;
 use crate::model::policy::ResourcePolicy;
 use crate::model::pool::WorkerPool;
 
+/// Fields this deep are not looked for.
+const DEEP: usize = 6;
+
 /// The JSON Schema (2020-12) of a kind.
 pub fn schema(kind: Kind) -> &'static Value {
     static POOL: OnceLock<Value> = OnceLock::new();
@@ -81,6 +84,25 @@ fn drop_null(object: &mut Map<String, Value>) {
 pub fn resolve<'a>(root: &'a Value, node: &'a Value) -> &'a Value {
     let target = node.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix('#'));
     target.and_then(|pointer| root.pointer(pointer)).unwrap_or(node)
+}
+
+/// Where fields of this name may stand, by maps alone: `spec.template.backoff`. More than `most`: none, it means too little.
+pub fn homes(root: &Value, name: &str, most: usize) -> Vec<String> {
+    let (mut found, mut open) = (Vec::new(), vec![(String::new(), root)]);
+    while let Some((path, node)) = open.pop() {
+        let fields = resolve(root, node).get("properties").and_then(Value::as_object);
+        for (field, node) in fields.into_iter().flatten() {
+            let here = if path.is_empty() { field.clone() } else { format!("{path}.{field}") };
+            if field == name {
+                found.push(here);
+            // A schema may hold itself; no document is so deep.
+            } else if here.matches('.').count() < DEEP {
+                open.push((here, node));
+            }
+        }
+    }
+    found.sort();
+    if found.len() > most { Vec::new() } else { found }
 }
 
 /// A word of a schema node, looked up beside its `$ref` first and then behind it.

@@ -158,6 +158,17 @@ fn a_violation_is_shown_in_four_ways() {
 }
 
 #[test]
+fn a_field_in_the_wrong_place_is_told_its_places() {
+    let said = |extra: &str| {
+        let Err(refused) = one(&pool(&format!("{{template: {{command: [run]}}, {extra}: 1}}"))) else { panic!("{extra}") };
+        refused.violations[0].message.clone()
+    };
+    assert_eq!(said("backoff"), "unknown field \"backoff\"; there is spec.queue.retry.backoff and spec.template.backoff");
+    assert_eq!(said("workingDir"), "unknown field \"workingDir\"; there is spec.template.workingDir");
+    assert_eq!(said("nowhere"), "unknown field \"nowhere\"");
+}
+
+#[test]
 fn what_is_written_reads_the_same_in_every_yaml() {
     let nasty = [
         "no",

@@ -342,6 +342,9 @@ pub struct CapacityView {
     /// The queue rests until then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused_until: Option<Wall>,
+    /// Why it rests.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub paused_why: String,
 }
 
 /// Let a queue rest. With neither time: until it is resumed.

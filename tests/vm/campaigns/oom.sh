@@ -11,8 +11,8 @@ kind: WorkerPool
 metadata: {name: hungry}
 spec:
   replicas: 1
-  backoff: {initial: 500ms, max: 2s}
   template:
+    backoff: {initial: 500ms, max: 2s}
     command: [python3, -c, "import os, time\ntime.sleep(0.2)\nos.posix_fallocate(os.memfd_create('much'), 0, 300 << 20)\ntime.sleep(10000)"]
 ---
 apiVersion: weir.dev/v1

@@ -1,10 +1,12 @@
 # as: root
-# Changes of limits that fail, 99 in all, a third each in another way: systemd refuses them; what is read back is something else;
-# and, for `apply: Restart`, the service does not start with them. What held before holds again, the history has the failure with
-# its error, the policy has failed, and nothing more is done until somebody resets it.
+# Changes of limits that fail, 100 in all, in five ways: systemd refuses them; what is read back is something else; for `apply:
+# Restart`, the service does not start with them; the unit is gone in the middle of it; and the bus hangs for minutes. What held
+# before holds again where there is still something to hold it, the history has the failure with its error, the policy has
+# failed, and nothing more is done until somebody resets it. Without any bus a change is made all the same.
 # seconds: 3600
 . /payload/lib.sh
-times=$((${rounds:-100} / 3))
+times=$((${rounds:-100} / 4)) # But for the bus that hangs: that takes minutes.
+hangs=$((times / 12 + 1))
 cat >"$home/start" <<'SH2'
 [ "$(cat "/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)/pids.max")" -le 100 ]
 SH2
@@ -30,6 +32,7 @@ spec:
   bounds: {min: {tasks: 10}, max: {tasks: 1000}}
   manual: {tasks: $1}
 YAML
+  cp "$home/policy.yaml" "$home/last.yaml"
   mv "$home/policy.yaml" "$specs/again.yaml"
 }
 holds() { [ "$(cat "$dir/pids.max")" = "$1" ] && [ "$(show TasksMax)" = "$1" ]; }
@@ -37,8 +40,9 @@ failed() { is policy/again '.status.conditions[?(@.type=="Failed")].status' "$1"
 rows() { ctl policy history again --limit 10000 | grep -c "$1" || true; }
 went=0
 
-fails() { # fails WAY BEGIN END [APPLY]: BEGIN makes it fail, END no longer
-  local n apply=${4:-Live} began=$SECONDS before
+fails() { # fails TIMES WAY BEGIN END [APPLY]: BEGIN makes it fail, END no longer
+  local n apply=${5:-Live} began=$SECONDS before times=$1
+  shift
   for n in $(seq "$times"); do
     policy 40 "$apply"
     settled() { holds 40 && failed False && is policy/again .status.limits.tasks 40; }
@@ -46,7 +50,7 @@ fails() { # fails WAY BEGIN END [APPLY]: BEGIN makes it fail, END no longer
     before=$(rows Rollback)
     "$2"
     policy $((200 + n)) "$apply"
-    wait_for 60 failed True
+    wait_for 400 failed True
     "$3"
     restored() { holds 40; }
     wait_for 60 restored
@@ -92,9 +96,72 @@ PY
 rest() { kill $meddler; wait $meddler 2>/dev/null || true; }
 nothing() { :; }
 
+hang() { kill -STOP "$bus"; }
+go_on() { kill -CONT "$bus"; }
+
+# It ends by itself as soon as it has another limit, and systemd forgets it: it is gone when the change is read back.
+brief() {
+  cat >"$home/brief.py" <<'PY'
+import os
+path = '/sys/fs/cgroup' + open('/proc/self/cgroup').read().strip()[3:] + '/pids.max'
+fd = os.open(path, os.O_RDONLY)
+first = os.pread(fd, 20, 0)
+while os.pread(fd, 20, 0) == first:
+    pass
+PY
+  systemctl stop case-brief 2>/dev/null || true
+  systemd-run --quiet --collect --unit=case-brief -p TasksMax=40 python3 "$home/brief.py"
+}
+vanishes() { # The same with a unit that is gone in the middle. Some of its changes are made before it is.
+  local went_before=0 n=0 began=$SECONDS before
+  rm "$specs/again.yaml"
+  while [ $n -lt "$times" ]; do
+    brief
+    sed 's/case-rollback/case-brief/; s/name: again/name: brief/' "$home/last.yaml" >"$home/brief.yaml"
+    sed "s/manual: .*/manual: {tasks: 40}/" "$home/brief.yaml" >"$specs/brief.yaml.new" && mv "$specs/brief.yaml.new" "$specs/brief.yaml"
+    begun() { is policy/brief .status.limits.tasks 40 && is policy/brief '.status.conditions[?(@.type=="Failed")].status' False; }
+    wait_for 60 begun
+    before=$(ctl policy history brief --limit 10000 | grep -c Rollback || true)
+    sed "s/manual: .*/manual: {tasks: $((200 + n))}/" "$home/brief.yaml" >"$specs/brief.yaml.new" && mv "$specs/brief.yaml.new" "$specs/brief.yaml"
+    over() { ! systemctl is-active --quiet case-brief && ctl policy history brief --limit 1 | grep -qE "$((200 + n))|Rollback"; }
+    wait_for 60 over
+    if is policy/brief '.status.conditions[?(@.type=="Failed")].status' True; then
+      n=$((n + 1))
+      [[ $(field policy/brief '.status.conditions[?(@.type=="Failed")].message') = *"not found"* ]] || fail "it does not say why"
+      sleep 2.5
+      equal "$(ctl policy history brief --limit 10000 | grep -c Rollback)" $((before + 1)) "rows of the history after it was gone"
+      ctl policy reset brief >/dev/null
+    else
+      went_before=$((went_before + 1))
+      [ $went_before -le $((5 * times)) ] || fail "the unit is never gone in the middle"
+    fi
+  done
+  ctl policy history brief --limit 4
+  rm "$specs/brief.yaml"
+  went=$((went + n))
+  echo "measured: gone in the middle: $n of $n in $((SECONDS - began)) s ($went_before were made before it was gone)"
+}
+
+without_bus() { # Changes are made by the manager's own socket.
+  local n began=$SECONDS
+  for n in $(seq "$times"); do
+    systemctl stop dbus.socket dbus.service
+    [ ! -e /run/dbus/system_bus_socket ] || fail "there is a bus"
+    policy $((300 + n)) Live
+    made() { [ "$(cat "$dir/pids.max")" = $((300 + n)) ] && is policy/again .status.limits.tasks $((300 + n)); }
+    wait_for 60 made
+    systemctl start dbus.socket dbus.service
+  done
+  echo "measured: no bus: $times of $times changes made in $((SECONDS - began)) s"
+}
+
 weir_up
-fails "a refusal" refuse allow
-fails "read back, it differs" meddle rest
-fails "it does not start" nothing nothing Restart
+fails "$times" "a refusal" refuse allow
+fails "$times" "read back, it differs" meddle rest
+fails "$times" "it does not start" nothing nothing Restart
+vanishes
+without_bus
+bus=$(systemctl show -P MainPID dbus)
+fails "$hangs" "the bus hangs" hang go_on
 echo "measured: $went failures, as many rolled back and kept in the history"
 weir_down

@@ -6,12 +6,14 @@ use std::collections::BTreeSet;
 use super::situations::{begun, sizes, told, worker};
 use super::*;
 use crate::decide;
+use crate::model::host::Rung;
 use crate::model::plan::{Action, Plan};
 use crate::model::queue::{Delivery, Queue};
 use crate::model::status::EventType;
 
 fn squeeze(draining: bool) -> Option<Squeeze> {
-    Some(Squeeze { draining, why: "policy/p: memory is short".into() })
+    let rung = if draining { Rung::Draining } else { Rung::Closed };
+    Some(Squeeze { rung, why: "policy/p: memory is short".into() })
 }
 
 /// A pool of workers that are busy or idle for long, of which the trigger wants so many.
@@ -87,7 +89,8 @@ fn it_is_said_when_it_begins_gets_worse_and_ends() {
     let mut world = pool(sizes(0, 10), &[true, true]);
     told(&mut world, 2.0);
     let mut said = Vec::new();
-    for squeeze in [None, squeeze(false), squeeze(false), squeeze(true), squeeze(true), None] {
+    let lifted = squeeze(true).map(|squeeze| Squeeze { rung: Rung::Lifted, ..squeeze });
+    for squeeze in [None, squeeze(false), squeeze(false), squeeze(true), squeeze(true), lifted, None] {
         world.squeeze = squeeze;
         let plan = planned(&world);
         let told: Vec<_> = plan.happenings.iter().map(|told| (told.reason, told.severity)).collect();
@@ -106,6 +109,7 @@ fn it_is_said_when_it_begins_gets_worse_and_ends() {
         (closed, None),
         (draining.clone(), warning("MemoryPressed")),
         (draining, None),
+        (Some("MemoryMaxDecides".to_owned()), warning("MemoryPressed")),
         (None, Some(("MemoryRelieved", EventType::Normal))),
     ];
     assert_eq!(said, expected);

@@ -9,7 +9,7 @@ mod situations;
 use super::*;
 use crate::model::document::{Document, parse};
 use crate::model::host::Pressures;
-use crate::model::limits::LimitOutcome;
+use crate::model::limits::{High, LimitOutcome, memory_high};
 use crate::model::policy_plan::PoolSize;
 use crate::model::quantity::{Cpu, Memory};
 use crate::model::time::{Moment, Wall};
@@ -59,6 +59,7 @@ pub(super) struct Script {
     pub micros: u64,
     pub kills: u64,
     pub held_back: u64,
+    pub high: High,
     /// How much of the time it waits for memory, in percent.
     pub waits: f64,
     pub agents: Option<f64>,
@@ -88,6 +89,7 @@ impl Script {
             micros: 0,
             kills: 0,
             held_back: 0,
+            high: High::Below,
             waits: 0.0,
             agents: Some(0.0),
             capacity: amounts(64_000, 512 * GI, 100_000),
@@ -149,6 +151,7 @@ impl Script {
             pressure: Pressures { cpu: none(), memory: Ok(self.waits), io: none() },
             oom_kills: Ok(self.kills),
             held_back: Ok(self.held_back),
+            high: self.limits.memory.map(|max| memory_high(max, self.high)),
             limits: self.limits,
         }
     }
@@ -167,6 +170,7 @@ impl Script {
             Some(failure) => Err(failure),
             None => {
                 self.limits = order.wanted.or(self.limits);
+                self.high = if order.wanted.memory.is_some() { order.high } else { self.high };
                 Ok(self.limits)
             }
         };

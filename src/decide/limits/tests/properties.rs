@@ -3,7 +3,8 @@
 
 use super::*;
 use crate::decide::limits::clamp::step;
-use crate::model::policy::{Bounds, Manual};
+use crate::model::host::Rung;
+use crate::model::policy::{Bounds, Manual, Target};
 
 /// Knuth's numbers: fast, and the same on every machine.
 struct Chance(u64);
@@ -50,6 +51,7 @@ fn spec(chance: &mut Chance, base: &PolicySpec) -> PolicySpec {
     (spec.scale_down.consecutive_checks, spec.scale_down.factor) = (Some(1), Some((chance.below(98) + 1) as f64 / 100.0));
     spec.scale_down.only_when_idle = chance.often(20);
     spec.cooldown = Some(Span(0));
+    spec.target = if chance.often(50) { Target { pool: Some("p".into()), unit: None } } else { base.target.clone() };
     spec
 }
 
@@ -61,12 +63,12 @@ fn whatever_is_written_may_be() {
     let mut script = Script::new(founding(""));
     (script.facts.spec.gauges, script.facts.spec.idle_when) = (Vec::new(), Vec::new());
     let base = PolicySpec { gauges: Vec::new(), idle_when: Vec::new(), ..base };
-    let (mut written, mut lowered) = (0u64, 0u64);
+    let (mut written, mut lowered, mut moved) = (0u64, 0u64, [0u64; 2]);
     for case in 0..cases {
-        if case % 4 == 0 {
+        if case % 8 == 0 {
             script.facts.spec = spec(&mut chance, &base);
             (script.stored, script.watching) = (StoredPolicy::default(), Watching::default());
-            script.limits = chance.amounts(MOST, 70);
+            (script.limits, script.high) = (chance.amounts(MOST, 70), High::Below);
             script.capacity = chance.amounts([32_000, 128 * GI, 8000], 90);
             script.reserve = chance.amounts([2000, 4 * GI, 100], 60);
             script.others = chance.amounts([16_000, 64 * GI, 4000], 60);
@@ -79,6 +81,9 @@ fn whatever_is_written_may_be() {
         let (before, used) = (script.limits, usage.clone());
         let cores = measure::usage(script.watching.last.as_ref(), &usage, script.now);
         let Some(order) = script.turn(Some(Ok(usage)), None, false) else { continue };
+        if judge_high(&script, &order, measure::used(&cores, Resource::Memory)) {
+            moved[usize::from(order.high == High::Below)] += 1;
+        }
         for of in Resource::EACH {
             let Some(value) = order.wanted.of(of) else { continue };
             written += 1;
@@ -86,10 +91,33 @@ fn whatever_is_written_may_be() {
             judge(&script, (of, value, before.of(of)), measure::used(&cores, of), &used);
         }
         script.limits = order.wanted.or(script.limits);
+        script.high = if order.wanted.memory.is_some() { order.high } else { script.high };
         let outcome = LimitOutcome { id: order.id, result: Ok(script.limits) };
         script.turn(None, Some(&outcome), false);
     }
-    assert!(written > cases / 8 && lowered > cases / 100, "too little was tried: {written} written, {lowered} lowered");
+    let enough = written > cases / 8 && lowered > cases / 100 && moved.iter().all(|times| *times > cases / 2000);
+    assert!(enough, "too little was tried: {written} written, {lowered} lowered, {moved:?} times MemoryHigh was moved");
+}
+
+/// `MemoryHigh` is nowhere but at the limit or in its usual place, at the limit only while that is the last thing to be done, and is
+/// lowered to nothing that is used. Says whether this order moves it.
+fn judge_high(script: &Script, order: &LimitOrder, used: Option<u64>) -> bool {
+    let change = script.stored.pending.as_ref().expect("what is ordered is written down");
+    let Some(max) = order.wanted.memory else {
+        assert!(!change.action.moves_high() && order.high == script.high, "it moves with no limit: {order:?}");
+        return false;
+    };
+    let lifted = script.stored.shortage.rung == Rung::Lifted;
+    assert_eq!((order.high == High::AtMax, change.high), (lifted, order.high), "{order:?}");
+    assert!(order.high == High::Below || order.target.pool.is_some(), "only of pools: {order:?}");
+    assert_eq!(order.high_before, script.high, "{order:?}");
+    if change.action.moves_high() {
+        let same = Amounts { memory: Some(max), ..Amounts::default() };
+        assert!(order.wanted == same && Some(max) == script.limits.memory, "it moves no limit: {order:?}");
+        let fits = order.high == High::AtMax || used.is_some_and(|used| used < memory_high(max, High::Below).0);
+        assert!(fits, "lowered below what is used, {used:?}: {order:?}");
+    }
+    change.action.moves_high()
 }
 
 fn judge(script: &Script, (of, value, before): (Resource, u64, Option<u64>), used: Option<u64>, look: &Usage) {
@@ -142,6 +170,14 @@ fn usage(chance: &mut Chance, script: &mut Script) -> Usage {
     if chance.often(10) {
         usage.pressure.memory = Ok(chance.below(100) as f64);
     }
+    // A pool that stands at MemoryHigh, with a limit that is not raised.
+    if chance.often(60)
+        && let Some(limit) = script.limits.memory.filter(|_| script.facts.spec.target.pool.is_some())
+    {
+        script.held_back += 1;
+        (usage.memory, usage.working) = (Ok(limit), Ok(limit));
+        (usage.pressure.memory, usage.held_back) = (Ok(50.0), Ok(script.held_back));
+    }
     usage
 }
 
@@ -149,7 +185,7 @@ fn usage(chance: &mut Chance, script: &mut Script) -> Usage {
 #[test]
 fn the_clamp_has_one_call_site() {
     let sources =
-        [include_str!("../mod.rs"), include_str!("../step.rs"), include_str!("../said.rs"), include_str!("../measure.rs")];
+        [include_str!("../mod.rs"), include_str!("../step.rs"), include_str!("../said.rs"), include_str!("../ladder.rs")];
     assert_eq!(sources.iter().map(|text| text.matches("clamp::clamp(").count()).sum::<usize>(), 1);
     assert_eq!(sources.iter().map(|text| text.matches("LimitOrder {").count()).sum::<usize>(), 1);
 }

@@ -3,7 +3,8 @@
 
 use super::*;
 use crate::decide::limits::ladder::{Sign, after};
-use crate::model::policy_plan::{Rung, Shortage};
+use crate::model::host::Rung;
+use crate::model::policy_plan::Shortage;
 
 /// A policy on a pool whose limit is at its bound from the beginning.
 fn at_its_bound(more: &str) -> Script {
@@ -21,7 +22,7 @@ fn waits(script: &mut Script, percent: f64) -> Rung {
     script.stored.shortage.rung
 }
 
-use Rung::{Closed, Draining, Free};
+use Rung::{Closed, Draining, Free, Lifted};
 
 #[test]
 fn nothing_new_is_begun_after_three_looks_and_idle_workers_go_after_three_more() {
@@ -32,7 +33,7 @@ fn nothing_new_is_begun_after_three_looks_and_idle_workers_go_after_three_more()
     let said = squeeze("web", &script.stored.shortage).expect("it is held back");
     let why = "policy/web: memory is short: it waits for memory 10% of the time, 10% is too much, and it has 4Gi, its bound; \
                no task is begun, and idle workers go, until it has room";
-    assert_eq!((said.draining, said.why.as_str()), (true, why));
+    assert_eq!((said.rung, said.why.as_str()), (Draining, why));
     assert_eq!(script.limits.memory, Some(Memory(4 * GI)), "no limit is touched for it");
 }
 
@@ -151,21 +152,162 @@ fn a_failed_change_is_the_end_of_raising_and_the_next_daemon_knows_what_this_one
     assert_eq!(kept.shortage, script.stored.shortage);
 }
 
+/// A look at a pool that stands at `MemoryHigh`, or at which it uses so much and is left alone.
+fn stands(script: &mut Script, used: Option<u64>) -> Rung {
+    script.waits = if used.is_none() { 50.0 } else { 0.0 };
+    script.held_back += u64::from(used.is_none() && script.high == High::Below);
+    script.look((0.1, used.unwrap_or(4 * GI - 1), 5));
+    script.stored.shortage.rung
+}
+
+/// The same so many times.
+fn again(times: u32, script: &mut Script, used: Option<u64>) {
+    for _ in 0..times {
+        stands(script, used);
+    }
+}
+
+fn last(script: &Script) -> (ChangeAction, ChangeStatus, High) {
+    let row = script.rows.last().expect("something was done");
+    (row.action, row.status, row.high)
+}
+
+#[test]
+fn who_stands_at_memory_high_when_all_else_is_done_is_let_to_the_limit_and_held_back_again_when_it_is_calm() {
+    let mut script = at_its_bound("");
+    // The first look shows nothing of what has happened since.
+    let rungs: Vec<Rung> = (0..10).map(|_| stands(&mut script, None)).collect();
+    assert_eq!(rungs, [Free, Free, Closed, Closed, Closed, Draining, Draining, Draining, Lifted, Lifted]);
+    assert_eq!((script.high, last(&script)), (High::AtMax, (ChangeAction::LiftHigh, ChangeStatus::Applied, High::AtMax)));
+    assert_eq!((script.limits.memory, script.rows.len()), (Some(Memory(4 * GI)), 1), "no limit is touched, and once is enough");
+    assert_eq!(script.told.iter().filter(|told| **told == "MemoryHighLifted").count(), 1);
+    assert_eq!(script.condition("MemoryPressed"), (Truth::True, "MemoryMaxDecides"));
+    let said = squeeze("web", &script.stored.shortage).expect("it is held back");
+    assert!(said.rung == Lifted && said.why.contains("MemoryHigh is MemoryMax, where the kernel decides"), "{said:?}");
+    assert_eq!((script.stored.status.last_scale_time, script.stored.status.scale_up_count), (None, 0), "no limit was scaled");
+    // The next daemon, a kill, and a look between the two change nothing of it.
+    script.watching = Watching::default();
+    script.stored = serde_json::from_str(&serde_json::to_string(&script.stored).unwrap()).unwrap();
+    script.kills = 1;
+    assert_eq!([stands(&mut script, None), stands(&mut script, None)], [Lifted, Lifted]);
+    (1..10).for_each(|n| assert_eq!(stands(&mut script, Some(3 * GI)), Lifted, "{n}"));
+    assert_eq!((script.rows.len(), script.high), (1, High::AtMax), "nobody else changed it");
+    assert_eq!((stands(&mut script, Some(3 * GI)), script.high), (Free, High::Below));
+    assert_eq!(last(&script), (ChangeAction::LowerHigh, ChangeStatus::Applied, High::Below));
+    assert!((0..20).all(|_| stands(&mut script, Some(3 * GI)) == Free) && script.rows.len() == 2);
+}
+
+/// Up to the look at which it is lifted.
+fn lifted(more: &str) -> Script {
+    let mut script = at_its_bound(more);
+    again(9, &mut script, None);
+    assert_eq!((script.stored.shortage.rung, script.high), (Lifted, High::AtMax));
+    script
+}
+
+#[test]
+fn to_wait_for_memory_or_to_be_killed_in_is_no_reason_to_lift_memory_high() {
+    let mut script = at_its_bound("");
+    (0..30).for_each(|n| {
+        script.kills = n;
+        assert_ne!(waits(&mut script, 50.0), Lifted, "{n}");
+    });
+    let mut broken = at_its_bound("");
+    again(8, &mut broken, None);
+    // It gets on for one look: from the beginning of this rung.
+    assert_eq!(waits(&mut broken, 50.0), Draining);
+    assert_eq!([(); 3].map(|()| stands(&mut broken, None)), [Draining, Draining, Lifted]);
+}
+
+#[test]
+fn memory_high_is_not_put_back_below_what_is_used() {
+    let mut script = lifted("");
+    again(12, &mut script, Some(4 * GI - 1));
+    assert_eq!((script.stored.shortage.rung, script.high), (Free, High::AtMax));
+    assert_eq!(script.condition("ShrinkDeferred"), (Truth::True, "InUse"));
+    stands(&mut script, Some(3 * GI));
+    assert_eq!((script.high, script.condition("ShrinkDeferred").0), (High::Below, Truth::False));
+    let mut disabled = lifted("");
+    disabled.facts.spec.mode = Mode::Disabled;
+    assert_eq!((stands(&mut disabled, None), disabled.high), (Free, High::AtMax), "it still uses more");
+    assert_eq!((stands(&mut disabled, Some(GI)), disabled.high), (Free, High::Below), "once, though nothing else is set");
+    assert!((0..5).all(|_| stands(&mut disabled, None) == Free) && disabled.rows.len() == 2);
+}
+
+#[test]
+fn whatever_sets_memory_meanwhile_leaves_memory_high_where_it_is() {
+    let mut script = lifted("");
+    script.limits.memory = Some(Memory(3 * GI));
+    stands(&mut script, Some(2 * GI));
+    assert_eq!(last(&script), (ChangeAction::Correct, ChangeStatus::Applied, High::AtMax), "somebody else's change");
+    script.facts.spec.mode = Mode::Manual;
+    script.facts.spec.manual = Some(crate::model::policy::Manual { memory: Some(Memory(3 * GI)), ..Default::default() });
+    stands(&mut script, Some(2 * GI));
+    assert_eq!(last(&script), (ChangeAction::Manual, ChangeStatus::Applied, High::AtMax));
+    assert_eq!((script.high, script.limits.memory), (High::AtMax, Some(Memory(3 * GI))));
+    // What a person wants and the bounds do not allow keeps nothing from being put back.
+    script.facts.spec.manual = Some(crate::model::policy::Manual { memory: Some(Memory(9 * GI)), ..Default::default() });
+    again(12, &mut script, Some(2 * GI));
+    assert_eq!(last(&script), (ChangeAction::LowerHigh, ChangeStatus::Applied, High::Below));
+}
+
+#[test]
+fn memory_high_that_could_not_be_lifted_fails_the_policy_and_is_tried_after_a_reset() {
+    let mut script = at_its_bound("");
+    again(8, &mut script, None);
+    script.fails = Some(LimitFailure { error: "refused".into(), restored: Ok(()) });
+    assert_eq!((stands(&mut script, None), script.high), (Draining, High::Below));
+    let rows: Vec<_> = script.rows.iter().map(|row| (row.action, row.status, row.high)).collect();
+    assert_eq!(
+        rows,
+        [
+            (ChangeAction::LiftHigh, ChangeStatus::Failed, High::AtMax),
+            (ChangeAction::Rollback, ChangeStatus::Applied, High::Below)
+        ]
+    );
+    assert_eq!((script.condition("Failed").0, script.condition("MemoryPressed").1), (Truth::True, "Draining"));
+    (0..9).for_each(|n| assert_eq!(stands(&mut script, None), Draining, "{n}"));
+    script.turn(None, None, true);
+    assert_eq!([(); 3].map(|()| stands(&mut script, None)), [Draining, Draining, Lifted]);
+    assert_eq!(script.high, High::AtMax);
+}
+
+/// The daemon dies between the row and its outcome: what is read then says whether it was done.
+#[test]
+fn a_daemon_that_died_while_memory_high_was_moved_is_followed_by_one_that_looks() {
+    for done in [true, false] {
+        let mut script = at_its_bound("");
+        again(8, &mut script, None);
+        script.held_back += 1;
+        let usage = script.usage((0.1, 4 * GI - 1, 5));
+        let order = script.turn(Some(Ok(usage)), None, false).expect("it is lifted");
+        assert_eq!((order.high, order.high_before, order.wanted.memory), (High::AtMax, High::Below, Some(Memory(4 * GI))));
+        script.watching = Watching::default();
+        script.high = if done { High::AtMax } else { High::Below };
+        stands(&mut script, Some(4 * GI - 1));
+        let rows: Vec<_> = script.rows.iter().map(|row| row.status).collect();
+        let lost = [ChangeStatus::Failed, ChangeStatus::Applied];
+        assert_eq!(rows, lost[usize::from(done)..], "done: {done}");
+        assert_eq!((script.high, script.stored.high), (High::AtMax, High::AtMax), "done or done again: {done}");
+    }
+}
+
 /// Over any looks: it is never let go at a look that is not calm, and never held back more without one that is pressed.
 #[test]
 fn it_goes_up_by_one_and_down_to_the_ground() {
     let rules = Rules::of(&founding("").spec);
-    let pressed = |killed| Sign::Pressed { killed, why: "w".into() };
-    let all = [Sign::Calm, Sign::Neither, pressed(false), pressed(true)];
-    let (mut shortage, mut seed, mut seen) = (Shortage::default(), 1u64, [0u32; 3]);
+    let pressed = |killed, stuck| Sign::Pressed { killed, stuck, why: "w".into() };
+    let all = [Sign::Calm, Sign::Neither, pressed(true, true), pressed(true, false), pressed(false, false), pressed(false, true)];
+    let (mut shortage, mut seed, mut seen) = (Shortage::default(), 1u64, [0u32; 4]);
     for _ in 0..200_000 {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         // Mostly calm or pressed: else no row would be long enough for anything.
-        let sign = if seed >> 60 == 0 { &all[(seed >> 40) as usize % 4] } else { &all[usize::from(seed >> 62 == 3) * 2] };
+        let sign = if seed >> 60 == 0 { &all[(seed >> 40) as usize % 6] } else { &all[usize::from(seed >> 62 == 3) * 5] };
         let next = after(&shortage, sign, &rules);
         seen[next.rung as usize] += 1;
         match sign {
-            Sign::Pressed { .. } => {
+            Sign::Pressed { stuck, .. } => {
+                assert!(next.rung != Lifted || shortage.rung == Lifted || *stuck && shortage.pressed + 1 == rules.checks_up);
                 assert!(next.rung >= shortage.rung && next.rung as u8 <= shortage.rung as u8 + 1 && next.calm == 0);
             }
             Sign::Calm => assert!(next.rung == shortage.rung || next.rung == Free && shortage.calm + 1 == rules.checks_down),

@@ -48,8 +48,8 @@ pub fn mounted() -> Option<PathBuf> {
     subtree::mount()
 }
 
-/// Tells state directories apart in the names of cgroups: 8 hex of the path.
-fn id(state: &Path) -> String {
+/// Tells state directories apart, in the names of cgroups and elsewhere: 8 hex of the path.
+pub fn id(state: &Path) -> String {
     Sha256::digest(state.as_os_str().as_encoded_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
