@@ -2,10 +2,12 @@
 //!
 //! It is read from the queue for each request; nothing is kept here.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use serde_json::{Value, json};
 
 use super::table::{Include, headed, with_cells};
-use super::told::{Place, Tasks};
+use super::told::{Of, Place, Tasks};
 use crate::engine::handle::{LISTED_MAX, TaskFilter};
 use crate::model::task::{Task, TaskState};
 use crate::model::time::Wall;
@@ -87,8 +89,9 @@ impl Wanted {
 }
 
 /// The tasks of a list, as they are remembered.
-pub fn remembered<'a>(views: impl IntoIterator<Item = &'a TaskView>) -> Tasks {
-    views.into_iter().map(|view| (view.task.id, view.task.is_taken_back())).collect()
+pub fn remembered<'a>(shown: impl IntoIterator<Item = &'a Shown>) -> Tasks {
+    let of = |one: &Shown| Of { over: one.view.task.is_taken_back(), digest: Some(one.digest()) };
+    shown.into_iter().map(|one| (one.view.task.id, of(one))).collect()
 }
 
 /// A task in both of its shapes.
@@ -107,6 +110,16 @@ impl Shown {
         let mut object = json!(TaskObject::from(view.clone()));
         object["metadata"]["resourceVersion"] = number.to_string().into();
         Shown { view, object, number }
+    }
+
+    /// Another number when there is something else to tell of it: all but its place, which changes with every other one's.
+    pub fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let status = self.object["status"].as_object().into_iter().flatten();
+        for (key, value) in status.filter(|(key, _)| !["position", "estimatedWait"].contains(&key.as_str())) {
+            (key, value.to_string()).hash(&mut hasher);
+        }
+        hasher.finish()
     }
 
     /// Its row in a table.

@@ -33,7 +33,7 @@ pub async fn list(State(app): State<App>, headers: HeaderMap, query: Params) -> 
     }
     let version = *app.handle.task_changes().borrow();
     let (shown, more) = wanted.look(&app, version).await?;
-    app.told.keep(wanted.place(version), remembered(shown.iter().map(|one| &one.view)));
+    app.told.keep(wanted.place(version), remembered(&shown));
     let metadata = json!({"resourceVersion": version.to_string()});
     let now = app.handle.later(Span::default());
     let mut answer = Json(match shape {
@@ -66,7 +66,7 @@ pub async fn one(State(app): State<App>, Path(id): Path<String>, headers: Header
     let shown = Shown::new(app.handle.task(known(&id)?).await?.into(), version);
     // A watch of it alone goes on from here.
     let place = (String::new(), format!("metadata.name={id}"), version);
-    app.told.keep(place, remembered([&shown.view]));
+    app.told.keep(place, remembered([&shown]));
     let now = app.handle.later(Span::default());
     Ok(Json(match shape {
         Shape::Whole => shown.object,

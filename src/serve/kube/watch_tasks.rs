@@ -1,8 +1,9 @@
 //! Watches of tasks: the queue is looked at again when any task has changed, and what is different is told.
 //!
-//! No change of a task is kept for watchers, so one that comes back from an older version is told of every task that it wants
-//! as it is now, and of those that are gone since, as far as it is known what it was told; else it is to list again. Of a crowd of changes that come close together a watcher sees what they left. Where there are more tasks than
-//! a list holds, one that leaves it is followed to its end and then forgotten.
+//! No change of a task is kept for watchers. What lists and watches told is remembered for a while, and a watch that goes on from
+//! there tells what is different; where that is forgotten it tells of every task as it is now, or, under a selection, asks to list
+//! again: nobody knows what left it. Of a crowd of changes that come close together a watcher sees what they left. Where there are
+//! more tasks than a list holds, one that leaves it is followed to its end and then forgotten.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -17,8 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, watch as number};
 use tokio::time::Instant;
 
 use super::table::{Shape, metadata_of};
-use super::task_view::{Shown, Wanted, remembered, table};
-use super::told::Tasks;
+use super::task_view::{Shown, Wanted, table};
+use super::told::{Of, Tasks};
 use super::watch::{BOOKMARK, at, bookmark, ends, line};
 use crate::model::status::API_VERSION;
 use crate::model::task::{Task, TaskState};
@@ -56,17 +57,17 @@ struct Watcher {
 
 /// What a watcher was told of a task: enough to see a change, and to tell of its end.
 struct Known {
-    /// All but its place, which changes with every other one's.
-    told: Value,
+    /// As [`Shown::digest`] has it; none: that is not known, and it is told of again.
+    told: Option<u64>,
     view: TaskView,
 }
 
 impl Known {
-    /// One of which only this is known: it is told of again.
-    fn before(id: u64, over: bool) -> Known {
-        let state = if over { TaskState::Cancelled } else { TaskState::Queued };
+    /// One of which only this is remembered.
+    fn before(id: u64, of: Of) -> Known {
+        let state = if of.over { TaskState::Cancelled } else { TaskState::Queued };
         let task = Task { id, state, ..Task::default() };
-        Known { told: Value::Null, view: TaskView { task, ..TaskView::default() } }
+        Known { told: of.digest, view: TaskView { task, ..TaskView::default() } }
     }
 
     fn of(shown: &Shown) -> Known {
@@ -74,7 +75,11 @@ impl Known {
         // Large things that do not change are not kept.
         let task = Task { payload: Value::Null, result: None, ..task.clone() };
         let view = TaskView { task, ..TaskView::default() };
-        Known { told: json!(view), view }
+        Known { told: Some(shown.digest()), view }
+    }
+
+    fn remembered(&self) -> Of {
+        Of { over: self.view.task.is_taken_back(), digest: self.told }
     }
 }
 
@@ -88,7 +93,7 @@ pub async fn watch(app: &App, wanted: Wanted, (shape, query): (Shape, &Query)) -
     let now = *changes.borrow_and_update();
     let (from, initial) = (asked(query, "resourceVersion")?.unwrap_or(0), flag(query, "sendInitialEvents")?);
     let anew = from == 0 || initial;
-    let before = if anew || from == now { None } else { app.told.of(&wanted.place(from)) };
+    let before = if anew { None } else { app.told.of(&wanted.place(from)) };
     if !anew && from != now && before.is_none() && wanted.selects() {
         return Err(Status::expired(FORGOTTEN).into());
     }
@@ -110,14 +115,11 @@ pub async fn watch(app: &App, wanted: Wanted, (shape, query): (Shape, &Query)) -
         _slot: slot,
     };
     let (shown, more) = watcher.wanted.look(app, now).await?;
-    if !anew && from == now {
-        watcher.known = shown.iter().map(|one| (one.view.task.id, Known::of(one))).collect();
-    } else {
-        // Without a selection only what is no longer kept at all may be missing.
-        let before = before.unwrap_or_else(|| if anew { Tasks::new() } else { remembered(shown.iter().map(|one| &one.view)) });
-        watcher.known = before.into_iter().map(|(id, over)| (id, Known::before(id, over))).collect();
-        watcher.compare(shown, more, now).await;
-    }
+    // Without a selection only what is no longer kept at all may be missing of those that are not remembered.
+    let again = |one: &Shown| (one.view.task.id, Of { over: one.view.task.is_taken_back(), digest: None });
+    let before = before.unwrap_or_else(|| if anew { Tasks::new() } else { shown.iter().map(again).collect() });
+    watcher.known = before.into_iter().map(|(id, of)| (id, Known::before(id, of))).collect();
+    watcher.compare(shown, more, now).await;
     if initial && bookmarks {
         watcher.bookmark(true);
     }
@@ -179,7 +181,8 @@ impl Watcher {
         let gone: Vec<u64> = self.known.keys().filter(|id| !there.contains(id)).copied().collect();
         for id in gone {
             let Some(known) = self.known.remove(&id) else { continue };
-            let sought = known.told.is_null() || (more && !known.view.task.state.is_final());
+            // Of one that is only remembered it is not known how it was.
+            let sought = known.view.task.pool.is_empty() || (more && !known.view.task.state.is_final());
             let found = if sought { self.app.handle.task(id).await.ok() } else { None };
             match found {
                 // Only crowded out of the list.
@@ -243,7 +246,7 @@ impl Drop for Watcher {
     /// Whoever comes back is told what is gone, if all that was said was handed over.
     fn drop(&mut self) {
         if self.ready.is_empty() {
-            let tasks = remembered(self.known.values().map(|known| &known.view));
+            let tasks = self.known.iter().map(|(id, known)| (*id, known.remembered())).collect();
             self.app.told.keep(self.wanted.place(self.told), tasks);
         }
     }
