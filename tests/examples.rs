@@ -15,11 +15,15 @@ use std::sync::mpsc::{Receiver, channel};
 #[expect(dead_code, reason = "shared with the tests of the daemon: its faults are not used here")]
 mod forge;
 
+use clap::Parser;
 use forge::Forge;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use weir::ctl::args::{Cli, Command as Verb};
+use weir::decide::payload::arguments;
 use weir::edge::clock;
+use weir::model::document::{Document, parse};
 use weir::model::status::{Phase, PoolObject, Truth, WorkerObject};
 use weir::model::time::Span;
 
@@ -80,6 +84,49 @@ fn every_folder_has_a_test_and_a_readme() {
     for folder in tested {
         assert!(examples().join(folder).join("README.md").is_file(), "{folder} has no README.md");
     }
+}
+
+/// The words of a line of shell, as far as lines of READMEs go: quotes, and a comment at the end.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+    for c in line.trim().chars() {
+        match (quote, c) {
+            (None, '#') if word.is_none() => break,
+            (None, ' ') => words.extend(word.take()),
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (Some(open), c) if c == open => quote = None,
+            (_, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+#[test]
+fn the_commands_of_readmes_can_be_typed_and_what_they_submit_fits() {
+    let mut submitted = 0;
+    for folder in [TESTED, ELSEWHERE].concat() {
+        let readme = fs::read_to_string(examples().join(folder).join("README.md")).expect("it is there");
+        for line in readme.lines().filter(|line| line.starts_with("    ctl ")) {
+            let words = words(line);
+            let cli = Cli::try_parse_from(&words).unwrap_or_else(|error| panic!("{folder}: {line}: {error}"));
+            let Verb::Submit(args) = cli.command else { continue };
+            let payload: serde_json::Value = serde_json::from_str(&args.payload.join(" ")).expect(line);
+            let specs = fs::read_dir(examples().join(folder).join("specs")).expect("there are specs").flatten();
+            let documents = specs.flat_map(|file| parse(&fs::read(file.path()).expect("a file")));
+            let pool = documents.flatten().find_map(|located| match located.document {
+                Document::WorkerPool(pool) if pool.metadata.name == args.pool => Some(pool),
+                Document::WorkerPool(_) | Document::ResourcePolicy(_) => None,
+            });
+            let command = pool.unwrap_or_else(|| panic!("{folder}: {line}: no such pool")).spec.template.command;
+            arguments(&command, &payload).unwrap_or_else(|why| panic!("{folder}: {line}: {why}"));
+            submitted += 1;
+        }
+    }
+    assert!(submitted > 5, "{submitted}");
 }
 
 fn run(folder: &str) {

@@ -79,13 +79,18 @@ fn what_was_done_arrives_the_last_of_it_too() {
     let mut scratch = Scratch::new();
     // No batch is due for an hour: what arrives was sent at the end.
     start(&mut scratch, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &address), ("OTEL_BSP_SCHEDULE_DELAY", "3600000")]);
+    let token = "web.1.1.0123456789abcdef";
+    let mut ctl = Command::new(env!("CARGO_BIN_EXE_ctl"));
+    let refused = ctl.arg("--state").arg(scratch.dir.join("state")).args(["task", "done", token]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
     assert_eq!(scratch.end(), Some(0), "{}", scratch.log());
     let all: Vec<(String, Vec<u8>)> = told.try_iter().collect();
     assert!(!all.is_empty() && all.iter().all(|(line, _)| line == "POST /v1/traces"), "{all:?}");
     let body: Vec<u8> = all.into_iter().flat_map(|(_, body)| body).collect();
-    for text in ["service.name", "weir", "turn", "pool", "web", "request", "/apis/weir.dev/v1/workerpools", "admin"] {
+    for text in ["service.name", "weir", "turn", "pool", "web", "request", "/apis/weir.dev/v1/{}", "/v1/leases/{}/{}", "admin"] {
         assert!(holds(&body, text), "{text}");
     }
+    assert!(!holds(&body, token), "whoever has the token has the task");
     assert!(!holds(&body, "hyper") && !holds(&body, "reqwest"), "of this program alone");
     let log = scratch.log();
     assert!(!log.contains("turn{") && !log.contains("request{"), "lines for people are as they were: {log}");

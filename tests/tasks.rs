@@ -5,11 +5,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something fails")]
 
+#[path = "tasks/client.rs"]
+mod client;
 #[path = "tasks/pressed.rs"]
 mod pressed;
 mod served;
 #[path = "tasks/waits.rs"]
 mod waits;
+#[path = "tasks/watches.rs"]
+mod watches;
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -336,7 +340,7 @@ fn the_client_shows_and_changes_tasks() {
         ("get tasks --pool nosuch", 1),
         ("get task/99", 1),
         ("get task/x", 2),
-        ("get tasks -w", 2),
+        ("get tasks --status Runing", 2),
         ("describe task", 2),
         ("cancel task/4", 1),
         ("cancel", 2),
@@ -407,6 +411,7 @@ fn a_submit_that_waits_says_how_it_ended() {
     assert_eq!((bad.code, bad.err.as_str()), (1, "task/2 dead: b\\u{1b}[2Jad\n"));
     let late = world.run(&["submit", "takes", "--wait=20ms", "-o", "jsonpath={.state}", "--", "x"]);
     assert_eq!((late.code, late.out.as_str()), (1, "Queued"));
+    assert!(late.err.starts_with("error: timed out after 20ms waiting for task/3; it goes on: ctl wait task/3"), "{}", late.err);
 }
 
 #[test]
@@ -416,8 +421,8 @@ fn hostile_text_of_tasks_drives_no_terminal() {
     submit(&world, "takes", &json!({"payload": {evil: evil}, "key": evil}));
     let leased = lease(&world);
     on_lease(&world, &leased["token"], "heartbeat", &json!({"progress": evil}));
-    let again = [["get", "tasks", "-o", "wide"].as_slice(), &["get", "tasks", "-o", "yaml"], &["get", "task/1", "-o", "json"]];
-    let more = [["describe", "task/1"].as_slice(), &["queue", "takes"], &["get", "tasks", "-o", "jsonpath={.items[0].payload}"]];
+    let again = [["get", "tasks", "-o", "wide"].as_slice(), &["get", "tasks"], &["get", "task/1", "-o", "json"]];
+    let more = [["describe", "task/1"].as_slice(), &["queue", "takes"], &["get", "tasks,pools"]];
     for words in again.into_iter().chain(more) {
         let ran = world.run(words);
         let harmful = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';

@@ -210,7 +210,19 @@ impl Client {
     /// # Errors
     /// As [`Client::ask`]; 410 when the version is too old.
     pub async fn watch(&self, kind: Kind, version: &str, selectors: &str) -> Result<Lines, Failure> {
-        let path = format!("{ROOT}/{}?watch=1&resourceVersion={}{selectors}", kind.plural(), encoded(version));
+        self.changes(kind.plural(), version, selectors).await
+    }
+
+    /// The changes of tasks from a version on.
+    ///
+    /// # Errors
+    /// As [`Client::watch`].
+    pub async fn watch_tasks(&self, version: &str, selectors: &str) -> Result<Lines, Failure> {
+        self.changes("tasks", version, selectors).await
+    }
+
+    async fn changes(&self, plural: &str, version: &str, selectors: &str) -> Result<Lines, Failure> {
+        let path = format!("{ROOT}/{plural}?watch=1&resourceVersion={}{selectors}", encoded(version));
         Ok(Lines { body: self.stream(&path).await?, rest: Vec::new() })
     }
 }

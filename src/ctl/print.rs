@@ -1,9 +1,10 @@
 //! The one way out: tables in kubectl's style and the other output formats, with nothing in them that could drive a terminal.
 //!
 //! Whatever comes from outside (names, messages, command lines) may hold control characters, escape sequences or characters
-//! that reorder text; they are shown escaped.
+//! that reorder text; they are shown escaped. In the formats for programs only a terminal gets them so: what goes into a file or a
+//! pipe is read by somebody who needs it as it is.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
@@ -11,7 +12,7 @@ use unicode_width::UnicodeWidthStr;
 use super::error::Failure;
 use super::jsonpath::{Template, bare};
 use super::resource::short;
-use super::text::{tame, tame_block, tamed};
+use super::text::{escaped, tame, tame_block, tamed};
 use crate::model::document::to_yaml;
 use crate::model::meta::quoted;
 use crate::model::status::Kind;
@@ -29,6 +30,31 @@ pub fn emit(text: &str) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
+/// A whole view in the place of the one before it; where there is no terminal, after it.
+///
+/// # Errors
+/// As [`emit`].
+pub fn redraw(text: &str, first: bool) -> Result<(), Failure> {
+    /// To the terminal's upper left corner, and nothing below what is written.
+    const HOME: &str = "\x1b[H";
+    const REST: &str = "\x1b[J";
+    const CLEAR: &str = "\x1b[2J";
+    if !std::io::stdout().is_terminal() {
+        return emit(text);
+    }
+    let clear = if first { CLEAR } else { "" };
+    emit(&format!("{clear}{HOME}{}{REST}", text.replace('\n', "\x1b[K\n")))
+}
+
+/// Text in a format for programs: as it is, but on a terminal.
+pub fn for_programs(text: &str) -> String {
+    read_by(text, std::io::stdout().is_terminal())
+}
+
+fn read_by(text: &str, terminal: bool) -> String {
+    if terminal { escaped(text) } else { text.into() }
+}
+
 /// A line on stderr that is not an error.
 pub fn note(text: &str) {
     eprintln!("{}", tame(text));
@@ -39,21 +65,29 @@ pub fn note(text: &str) {
 pub struct Table {
     widths: Vec<usize>,
     rows: Vec<Vec<String>>,
+    /// Of one's own columns, for a program that reads them.
+    raw: bool,
 }
 
 impl Table {
     /// With these heads; `print_head` false leaves them out.
     pub fn new(heads: &[String], print_head: bool) -> Table {
-        let mut table = Table { widths: vec![0; heads.len()], rows: Vec::new() };
+        let mut table = Table { widths: vec![0; heads.len()], rows: Vec::new(), raw: false };
         if print_head {
             table.add(heads.to_vec());
         }
         table
     }
 
+    /// The table of `-o custom-columns`.
+    pub fn custom(columns: &[(String, Template)], print_head: bool) -> Table {
+        let heads: Vec<String> = columns.iter().map(|(head, _)| head.clone()).collect();
+        Table { raw: !std::io::stdout().is_terminal(), ..Table::new(&heads, print_head) }
+    }
+
     /// One more row; its text is tamed here.
     pub fn add(&mut self, row: Vec<String>) {
-        let row: Vec<String> = row.iter().map(|cell| tame(cell)).collect();
+        let row: Vec<String> = row.iter().map(|cell| if self.raw { one_line(cell) } else { tame(cell) }).collect();
         for (width, cell) in self.widths.iter_mut().zip(&row) {
             *width = (*width).max(cell.width());
         }
@@ -129,6 +163,11 @@ fn custom(columns: &str) -> Result<Vec<(String, Template)>, String> {
     columns.split(',').map(column).collect()
 }
 
+/// As it is, but that a row stays a row.
+fn one_line(cell: &str) -> String {
+    cell.replace('\n', "\\n").replace('\r', "\\r")
+}
+
 /// A table of one's own columns; `<none>` where nothing is found.
 pub fn custom_row(columns: &[(String, Template)], object: &Value) -> Vec<String> {
     let cell = |template: &Template| {
@@ -148,8 +187,13 @@ pub fn as_json(value: &Value) -> String {
     tamed(&text, |c| c == '\n', |c| format!("\\u{:04x}", u32::from(c))) + "\n"
 }
 
-/// A value as YAML.
+/// A value as YAML, for a program or a file.
 pub fn as_yaml(value: &Value) -> String {
+    for_programs(&to_yaml(value))
+}
+
+/// A value as YAML, for people.
+pub fn shown_yaml(value: &Value) -> String {
     tame_block(&to_yaml(value))
 }
 
@@ -182,11 +226,24 @@ mod tests {
     #[test]
     fn nothing_harmful_gets_out() {
         let hostile = "a\u{1b}]0;x\u{7}\u{9b}31m\r\u{202e}\u{200b}\n\tb";
-        for text in [tame(hostile), tame_block(hostile), as_json(&hostile.into()), as_yaml(&hostile.into())] {
+        for text in [tame(hostile), tame_block(hostile), as_json(&hostile.into()), shown_yaml(&hostile.into()), escaped(hostile)]
+        {
             assert!(!text.chars().any(|c| is_harmful(c) && c != '\n' && c != '\t'), "{text:?}");
         }
         let back: Value = serde_json::from_str(&as_json(&hostile.into())).unwrap();
         assert_eq!(back, hostile);
+    }
+
+    #[test]
+    fn a_program_reads_what_was_written_and_a_terminal_the_same_value() {
+        let family = json!({"a": "\u{1f468}\u{200d}\u{1f469}\u{202e}"});
+        let line = family.to_string();
+        assert_eq!(read_by(&line, false), line);
+        let shown = read_by(&line, true);
+        assert!(!shown.chars().any(is_harmful), "{shown:?}");
+        assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), family);
+        assert_eq!(read_by("a: \"\u{202e}\"\n", true), "a: \"\\u202e\"\n", "as YAML escapes it");
+        assert_eq!(one_line("a\u{200d}\nb\r"), "a\u{200d}\\nb\\r");
     }
 
     #[test]

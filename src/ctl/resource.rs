@@ -26,6 +26,12 @@ pub const fn words(kind: Kind) -> &'static [&'static str] {
     }
 }
 
+/// What tasks are called: they are no kind of object of the daemon's, and have commands of their own.
+pub const TASKS: [&str; 3] = ["task", "tasks", "tasks.weir.dev"];
+
+/// What the queue of a pool is called.
+const QUEUES: [&str; 2] = ["queue", "queues"];
+
 /// The kind as it is written before a slash.
 pub const fn short(kind: Kind) -> &'static str {
     words(kind)[0]
@@ -40,9 +46,17 @@ pub fn kind(word: &str) -> Result<Kind, Failure> {
     if let Some(kind) = Kind::ALL.into_iter().find(|kind| words(*kind).contains(&lower.as_str())) {
         return Ok(kind);
     }
+    if TASKS.contains(&lower.as_str()) {
+        return Err(Failure::Usage(
+            "tasks cannot be named together with other types: name them by themselves, as task/12".into(),
+        ));
+    }
     let all = Kind::ALL.into_iter().flat_map(|kind| words(kind).iter().copied());
     let hint = nearest(word, all).map_or_else(|| ".".to_owned(), |name| format!(", did you mean \"{name}\"?"));
-    Err(Failure::Usage(format!("there is no resource type {}{hint} There are: pools, workers, policies, events.", quoted(word))))
+    Err(Failure::Usage(format!(
+        "there is no resource type {}{hint} There are: pools, workers, policies, tasks, events.",
+        quoted(word)
+    )))
 }
 
 /// The targets of `get`: `pools`, `pools,workers`, `pool a b`, `pool/a worker/b`.
@@ -51,7 +65,7 @@ pub fn kind(word: &str) -> Result<Kind, Failure> {
 /// Usage.
 pub fn targets(words: &[String]) -> Result<Vec<Target>, Failure> {
     let (first, rest) =
-        words.split_first().ok_or_else(|| Failure::Usage("say what: pools, workers, policies or events".into()))?;
+        words.split_first().ok_or_else(|| Failure::Usage("say what: pools, workers, policies, tasks or events".into()))?;
     if words.iter().any(|word| word.contains('/')) {
         return words.iter().map(|word| slashed(word)).collect();
     }
@@ -68,6 +82,29 @@ fn slashed(word: &str) -> Result<Target, Failure> {
             Ok(Target { kind: kind(kind_word)?, names: vec![name.into()] })
         }
         Some(_) | None => Err(Failure::Usage(format!("{} is not TYPE/NAME, like pool/web", quoted(word)))),
+    }
+}
+
+/// With `queue/NAME` as the pool that has the queue, for commands about what it does with its tasks.
+pub fn of_queues(words: &[String]) -> Vec<String> {
+    let is_queue = |word: &str| QUEUES.contains(&word);
+    let pool = |(n, word): (usize, &String)| match word.split_once('/') {
+        Some((kind, name)) if is_queue(kind) => format!("{}/{name}", short(Kind::Pool)),
+        None if n == 0 && words.len() > 1 && is_queue(word) => short(Kind::Pool).to_owned(),
+        Some(_) | None => word.clone(),
+    };
+    words.iter().enumerate().map(pool).collect()
+}
+
+/// The pool that a task is for: `claude`, `pool/claude`, `queue/claude`.
+///
+/// # Errors
+/// Usage: something else's name.
+pub fn pool(word: &str) -> Result<&str, Failure> {
+    match word.split_once('/') {
+        None => Ok(word),
+        Some((kind, name)) if words(Kind::Pool).contains(&kind) || QUEUES.contains(&kind) => Ok(name),
+        Some(_) => Err(Failure::Usage(format!("{} is no pool: give its name", quoted(word)))),
     }
 }
 
@@ -128,6 +165,12 @@ mod tests {
         for text in ["", "pods", "pools,workers x", "pool/", "pool/a/b", "pool/a b"] {
             assert!(targets(&words_of(text)).is_err(), "{text}");
         }
+        for (given, meant) in
+            [("queue/a queue/b", "pool/a pool/b"), ("queue a", "pool a"), ("queue", "queue"), ("worker/a", "worker/a")]
+        {
+            assert_eq!(of_queues(&words_of(given)), words_of(meant), "{given}");
+        }
+        assert!(targets(&words_of("task/1")).unwrap_err().text().contains("by themselves"));
         assert!(targets(&words_of("pol")).unwrap_err().text().contains("did you mean \"pool\"?"));
     }
 

@@ -12,6 +12,11 @@ pub fn tame_block(text: &str) -> String {
     tamed(text, |c| matches!(c, '\n' | '\t'), |c| c.escape_default().to_string())
 }
 
+/// Text in a format for programs, harmless for a terminal: what stands in a string of JSON or of quoted YAML stays what it is.
+pub fn escaped(text: &str) -> String {
+    tamed(text, |c| matches!(c, '\n' | '\t'), |c| format!("\\u{:04x}", u32::from(c)))
+}
+
 /// Text with the harmful characters that `keep` does not spare replaced by what `escape` makes of them.
 pub fn tamed(text: &str, keep: impl Fn(char) -> bool, escape: impl Fn(char) -> String) -> String {
     let mut out = String::with_capacity(text.len());

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 pub use super::board::{Board, Change, Gone, Subscription};
 pub use super::meters::{Labels, Meters};
 use super::queue_door::TaskDoor;
-pub use super::queue_door::{Accepted, Capacity, TaskFilter};
+pub use super::queue_door::{Accepted, Capacity, LISTED_MAX, TaskFilter};
 pub use crate::edge::logs::{Place as LogPlace, Until};
 use crate::model::document::Document;
 use crate::model::document::Violation;

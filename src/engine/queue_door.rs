@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::edge::store::read::Reader;
-pub use crate::edge::store::read::TaskFilter;
+pub use crate::edge::store::read::{LISTED_MAX, TaskFilter};
 use crate::edge::store::{Queues, Store};
 use crate::model::queue_work::QueueCounts;
 use crate::model::task::Task;
@@ -134,6 +134,8 @@ pub struct Capacity {
     pub free_slots: u32,
     /// Tasks that wait.
     pub queued: u64,
+    /// Those of them that wait for their time.
+    pub delayed: u64,
     /// Tasks that run.
     pub running: u64,
     /// Most tasks that may wait.

@@ -302,6 +302,7 @@ impl Handle {
         Ok(Capacity {
             free_slots: u32::try_from(u64::from(waits.free).saturating_sub(counts.ready)).unwrap_or(0),
             queued: counts.queued(),
+            delayed: counts.delayed,
             running: counts.leased,
             capacity: queue.capacity,
             estimated_wait: waits.at(counts.ready + 1),

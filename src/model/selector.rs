@@ -26,12 +26,13 @@ enum Requirement {
 impl Selector {
     /// Whether these labels fulfil every requirement. As in Kubernetes, `!=` and `notin` hold when the label is missing.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.0.iter().all(|requirement| match requirement {
-            Requirement::Exists(key) => labels.contains_key(key),
-            Requirement::Missing(key) => !labels.contains_key(key),
-            Requirement::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
-            Requirement::NotIn(key, values) => labels.get(key).is_none_or(|value| !values.contains(value)),
-        })
+        self.0.iter().all(|requirement| requirement.fulfilled(labels))
+    }
+
+    /// Whether labels of which this one is so may fulfil every requirement.
+    pub fn allows(&self, key: &str, value: &str) -> bool {
+        let labels = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        self.0.iter().filter(|requirement| requirement.key() == key).all(|requirement| requirement.fulfilled(&labels))
     }
 
     /// The first key that is not among the known ones (field selectors know few fields).
@@ -41,6 +42,15 @@ impl Selector {
 }
 
 impl Requirement {
+    fn fulfilled(&self, labels: &BTreeMap<String, String>) -> bool {
+        match self {
+            Requirement::Exists(key) => labels.contains_key(key),
+            Requirement::Missing(key) => !labels.contains_key(key),
+            Requirement::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
+            Requirement::NotIn(key, values) => labels.get(key).is_none_or(|value| !values.contains(value)),
+        }
+    }
+
     fn key(&self) -> &str {
         match self {
             Requirement::Exists(key) | Requirement::Missing(key) | Requirement::In(key, _) | Requirement::NotIn(key, _) => key,

@@ -192,7 +192,7 @@ pub struct Task {
     /// Another task of its key has a worker.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub blocked: bool,
-    /// Its worker has been told to stop it.
+    /// Its worker has been told to stop it; or was, before the task ended.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub cancelling: bool,
     /// What the holder last said of its progress.
@@ -213,6 +213,11 @@ fn is_zero(n: &u64) -> bool {
 }
 
 impl Task {
+    /// It came to its end after somebody had taken it back, whatever that end is.
+    pub fn is_taken_back(&self) -> bool {
+        self.state == TaskState::Cancelled || (self.cancelling && self.state.is_final())
+    }
+
     /// The token of its present lease: only its holder may heartbeat, complete or fail it.
     pub fn token(&self) -> String {
         format!("{}.{}.{}.{:016x}", self.pool, self.id, self.epoch, self.nonce)

@@ -10,6 +10,7 @@ use axum::extract::rejection::QueryRejection;
 use serde_json::Value;
 use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watch};
 
+use super::kube::told::Told;
 use super::refusal::{Refusal, bad, nowhere, too_many};
 use crate::engine::handle::Handle;
 use crate::model::selector::Selector;
@@ -22,6 +23,8 @@ pub struct App {
     pub handle: Handle,
     /// True when the daemon ends: streams end too.
     pub ending: watch::Receiver<bool>,
+    /// Which tasks were told of lately.
+    pub told: Arc<Told>,
     streams: Arc<Semaphore>,
     most: u32,
     edits: Arc<Mutex<()>>,
@@ -30,7 +33,8 @@ pub struct App {
 impl App {
     /// With room for so many streams.
     pub fn new(handle: Handle, streams: u32, ending: watch::Receiver<bool>) -> App {
-        App { handle, ending, streams: Arc::new(Semaphore::new(streams as usize)), most: streams, edits: Arc::default() }
+        let room = Arc::new(Semaphore::new(streams as usize));
+        App { handle, ending, told: Arc::default(), streams: room, most: streams, edits: Arc::default() }
     }
 
     /// The turn of one edit that is made from what is shown: the next begins when what is shown follows from this one.
@@ -119,6 +123,11 @@ impl Filter {
             Some(key) => Err(bad(format!("field selector: \"{key}\" is none of {}", known.join(", ")))),
             None => Ok(Filter { labels, fields, known }),
         }
+    }
+
+    /// Whether an object may be wanted in which this field is so.
+    pub fn allows(&self, field: &str, value: &str) -> bool {
+        self.fields.allows(field, value)
     }
 
     /// Whether this object is wanted, as it would be sent.

@@ -158,6 +158,14 @@ pub const TABLE: &[(&str, &str, Role)] = &[
 /// # Errors
 /// 404 for a path that is not in the table, 405 for a method that is not.
 pub fn needed(method: &Method, path: &str) -> Result<Role, Refusal> {
+    matched(method, path).map(|(_, role)| role)
+}
+
+/// The row of a request: its pattern, which holds nothing that the caller wrote, and the role that it needs.
+///
+/// # Errors
+/// As [`needed`].
+fn matched(method: &Method, path: &str) -> Result<(&'static str, Role), Refusal> {
     let method = if *method == Method::HEAD { "GET" } else { method.as_str() };
     // As handlers see them: a letter in disguise must not find a row of its own.
     let segments: Vec<String> = path.split('/').skip(1).map(decoded).collect();
@@ -173,7 +181,7 @@ pub fn needed(method: &Method, path: &str) -> Result<Role, Refusal> {
         if fits(pattern) {
             known = true;
             if *allowed == method {
-                return Ok(*role);
+                return Ok((pattern, *role));
             }
         }
     }
@@ -203,7 +211,7 @@ fn decoded(segment: &str) -> String {
 /// # Errors
 /// 403, 404, 405.
 pub async fn gate(peer: Peer, request: Request, next: Next) -> Result<Response, Refusal> {
-    let needs = needed(request.method(), request.uri().path())?;
+    let (route, needs) = matched(request.method(), request.uri().path())?;
     if peer.role < needs {
         let (has, needs) = (peer.role.name(), needs.name());
         return Err(forbidden(&format!(
@@ -212,12 +220,12 @@ pub async fn gate(peer: Peer, request: Request, next: Next) -> Result<Response, 
             request.uri().path()
         )));
     }
-    let (method, path) = (request.method().as_str(), request.uri().path());
+    // Not the path itself: that of a lease has its token in it.
     let span = tracing::debug_span!(
         "request",
         otel.kind = "server",
-        http.request.method = method,
-        url.path = path,
+        http.request.method = request.method().as_str(),
+        http.route = route,
         weir.role = peer.role.name(),
         http.response.status_code = tracing::field::Empty
     );
@@ -338,4 +346,15 @@ fn stranger() -> Response {
     let status = Refusal::from(Status::failure(401, "Unauthorized", message));
     let challenge = (header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"weir\""));
     ([challenge], status).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_recorded_of_a_request_is_nothing_that_the_caller_wrote() {
+        let path = "/v1/leases/web.1.1.0123456789abcdef/complete";
+        assert_eq!(matched(&Method::POST, path).ok(), Some(("/v1/leases/{}/{}", Role::Operate)));
+    }
 }

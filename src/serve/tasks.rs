@@ -20,6 +20,7 @@ use super::wire::Status;
 use super::wire::tasks::{CapacityView, LIST_DEFAULT, PauseQueue, SUBMIT_MAX, TaskList, TaskView, WAIT_MAX};
 use super::write::{Sent, body};
 use crate::engine::handle::{Accepted, TaskFilter};
+use crate::model::meta::quoted;
 use crate::model::task::{NewTask, Task, TaskState};
 use crate::model::time::{Span, Wall};
 
@@ -148,7 +149,8 @@ pub async fn list(State(app): State<App>, query: Params) -> Result<Json<TaskList
 
 fn state(word: &str) -> Result<TaskState, Refusal> {
     let found = TaskState::ALL.into_iter().find(|state| state.name().eq_ignore_ascii_case(word));
-    found.ok_or_else(|| bad(format!("state: there are {}", TaskState::ALL.map(TaskState::name).join(", "))))
+    let there = TaskState::ALL.map(TaskState::name);
+    found.ok_or_else(|| bad(format!("state: found {}, there are {}", quoted(word), there.join(", "))))
 }
 
 /// `GET /v1/tasks/{id}`; with `wait`, when it has ended.
@@ -187,6 +189,7 @@ pub async fn capacity(State(app): State<App>, Path(pool): Path<String>) -> Resul
         pool,
         free_slots: room.free_slots,
         queued: room.queued,
+        delayed: room.delayed,
         running: room.running,
         capacity: room.capacity,
         estimated_wait: room.estimated_wait,

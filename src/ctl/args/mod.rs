@@ -14,9 +14,12 @@ use clap::{Args, Parser, Subcommand};
 
 pub use self::policies::{Policy, SetArgs, SetField};
 pub use self::rollout::{Drain, History, Rollout, Undo};
-pub use self::tasks::{Cancel, CapacityTest, NextArgs, QueueArgs, Submit, TaskIds, Work};
+pub use self::tasks::{Cancel, CapacityTest, Many, NextArgs, QueueArgs, Submit, TaskIds, Work};
 pub use self::top::{Top, TopBy};
 use crate::model::time::Span;
+
+/// Over what every command takes, apart from its own.
+const GLOBAL: &str = "Global options";
 
 /// Look at pools of local workers and change them, with kubectl's verbs.
 #[derive(Debug, Parser)]
@@ -26,13 +29,13 @@ use crate::model::time::Span;
     ctl submit web -- '{\"page\": 3}'\n  ctl queue web\n  ctl scale pool/web --replicas 3")]
 pub struct Cli {
     /// The daemon's state directory [default: $WEIR_STATE, ./.weir, $XDG_STATE_HOME/weir, /var/lib/weir for root]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", help_heading = GLOBAL)]
     pub state: Option<PathBuf>,
     /// A daemon's address on loopback, like http://127.0.0.1:8888, in place of its socket
-    #[arg(long, global = true, value_name = "URL", requires = "token_file", conflicts_with = "state")]
+    #[arg(long, global = true, value_name = "URL", help_heading = GLOBAL, requires = "token_file", conflicts_with = "state")]
     pub server: Option<String>,
     /// The file with the token for --server
-    #[arg(long, global = true, value_name = "FILE", requires = "server")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL, requires = "server")]
     pub token_file: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
@@ -45,7 +48,7 @@ pub enum Command {
     /// Show pools, workers, policies, tasks or events as a table or otherwise
     #[command(
         after_help = "Examples:\n  ctl get pools\n  ctl get pool/web worker/web-0\n  ctl get workers -l tier=front -o wide\n  \
-        ctl get pools -w\n  ctl get tasks --pool web --status Queued,Leased\n  ctl get task 12 -o yaml\n  ctl get workers --sort-by=.status.restarts\n  \
+        ctl get pools -w\n  ctl get tasks -w --pool web --status Queued,Leased\n  ctl get task 12 -o yaml\n  ctl get workers --sort-by=.status.restarts\n  \
         ctl get pools -o jsonpath='{range .items[*]}{.metadata.name}{\"\\n\"}{end}'\n  \
         ctl get pools -o custom-columns=NAME:.metadata.name,READY:.status.readyReplicas"
     )]
@@ -94,7 +97,9 @@ pub enum Command {
     )]
     Submit(Submit),
     /// Show who has a task and who waits, with places and estimated starts
-    #[command(after_help = "Examples:\n  ctl queue web\n  ctl queue")]
+    #[command(
+        after_help = "Examples:\n  ctl queue web\n  ctl queue\n  ctl queue -w web\n  ctl queue web -o jsonpath='{.capacity.queued}'"
+    )]
     Queue(QueueArgs),
     /// Run sample tasks at rising parallelism, and tell how many workers are enough
     #[command(after_help = "Examples:\n  ctl capacity-test web --to 8 -- '{\"page\": 3}'\n  \
@@ -103,13 +108,15 @@ pub enum Command {
         Ctrl-C takes back what has not started.")]
     CapacityTest(CapacityTest),
     /// Take tasks back; one that runs is stopped
-    #[command(after_help = "Examples:\n  ctl cancel 12 13\n  ctl cancel task/12\n  ctl cancel --worker web-0")]
+    #[command(
+        after_help = "Examples:\n  ctl cancel 12 13\n  ctl cancel task/12\n  ctl cancel --worker web-0\n  ctl cancel --pool web --status Queued --all"
+    )]
     Cancel(Cancel),
     /// Let held tasks go
-    #[command(after_help = "Examples:\n  ctl release 12")]
+    #[command(after_help = "Examples:\n  ctl release 12\n  ctl release --pool web --all")]
     Release(TaskIds),
     /// Try tasks once more that failed, died, expired or were cancelled
-    #[command(after_help = "Examples:\n  ctl retry 12\n  ctl retry $(ctl get tasks --status Dead -o name)")]
+    #[command(after_help = "Examples:\n  ctl retry 12\n  ctl retry --pool web --status Dead --all")]
     Retry(TaskIds),
     /// A worker's side: take, keep, and end tasks, for shell scripts
     #[command(
@@ -135,8 +142,8 @@ pub enum Command {
         after_help = "Examples:\n  ctl apply -f pool.yaml\n  ctl apply -f specs/ --dry-run\n  cat pool.yaml | ctl apply -f -"
     )]
     Apply(Apply),
-    /// Remove pools and policies from the specs directory; workers are stopped, limits stay
-    #[command(after_help = "Examples:\n  ctl delete pool/web\n  ctl delete -f pool.yaml")]
+    /// Remove pools and policies from the specs directory (workers are stopped, limits stay), or take tasks back
+    #[command(after_help = "Examples:\n  ctl delete pool/web\n  ctl delete -f pool.yaml\n  ctl delete task/12")]
     Delete(Delete),
     /// Show how documents differ from what is live; exit code 1 when they do
     #[command(after_help = "Examples:\n  ctl diff -f pool.yaml")]
@@ -147,7 +154,10 @@ pub enum Command {
     /// Wait until something is so
     #[command(
         after_help = "Examples:\n  ctl wait --for=condition=Ready pool/web --timeout 1m\n  ctl wait --for=delete pool/web\n  \
-        ctl wait --for=jsonpath='{.status.phase}'=Ready worker/web-0"
+        ctl wait --for=jsonpath='{.status.phase}'=Ready worker/web-0\n  ctl wait task/12 --timeout 1h\n  \
+        ctl wait --for=condition=Running task/12\n\n\
+        Of a task the conditions are its states, Running and Ended. Without --for it is waited for until it has ended; exit code 1 then unless it \
+        succeeded."
     )]
     Wait(Wait),
     /// Play what a pool's triggers read through its spec or another one; runs "weir simulate", whose flags it takes
@@ -194,7 +204,7 @@ pub enum Command {
 }
 
 /// `get`
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Get {
     /// pools, workers, policies, tasks or events, with names; or TYPE/NAME
     #[arg(required = true, value_name = "TYPE[/NAME]")]
@@ -217,7 +227,7 @@ pub struct Get {
     /// Of tasks: those of this pool
     #[arg(long, value_name = "POOL")]
     pub pool: Option<String>,
-    /// Of tasks: those in these states, as Queued,Leased
+    /// Of tasks: those in these states, as Queued,Running
     #[arg(long, value_name = "STATES")]
     pub status: Option<String>,
     /// Of tasks: so many at most
@@ -312,7 +322,7 @@ pub struct Apply {
 /// `delete`
 #[derive(Debug, Args)]
 pub struct Delete {
-    /// pool/NAME
+    /// pool/NAME, policy/NAME or task/ID
     #[arg(value_name = "TYPE/NAME", required_unless_present = "files")]
     pub names: Vec<String>,
     /// Delete the pools of these documents
@@ -326,12 +336,12 @@ pub struct Delete {
 /// `wait`
 #[derive(Debug, Args)]
 pub struct Wait {
-    /// pool/NAME or worker/NAME
+    /// pool/NAME, worker/NAME, policy/NAME or task/ID
     #[arg(required = true, value_name = "TYPE/NAME")]
     pub names: Vec<String>,
-    /// condition=NAME[=STATUS], delete, create, or jsonpath='{…}'[=VALUE]
+    /// condition=NAME[=STATUS], delete, create, or jsonpath='{…}'[=VALUE]; of a task without it: until it has ended
     #[arg(long = "for", value_name = "WHAT")]
-    pub what: String,
+    pub what: Option<String>,
     /// Give up after this time, as 2m
     #[arg(long, default_value = "30s")]
     pub timeout: Span,

@@ -22,7 +22,7 @@ pub enum SetField {
     Mode,
     /// When and how far they are moved
     Profile,
-    /// The limits to hold from now on: cpu=, memory=, tasks=, reason=
+    /// The limits to hold from now on: cpu=, memory=, tasks=, reason=; what is left out stays held, an empty value lets go
     Manual,
     /// At what percentage of a limit it is moved: scaleUp.cpu=, scaleDown.memory=, pressure.io=, …
     Thresholds,
@@ -44,6 +44,7 @@ impl SetField {
 #[derive(Debug, Subcommand)]
 pub enum Policy {
     /// Every change that was made or failed, the newest last
+    #[command(after_help = "Examples:\n  ctl policy history policy/web\n  ctl policy history web --limit 10 -o json")]
     History {
         /// policy/NAME
         #[arg(required = true, value_name = "POLICY")]
@@ -51,8 +52,12 @@ pub enum Policy {
         /// So many at most
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: u32,
+        /// json, yaml or jsonpath=TEMPLATE
+        #[arg(short, long, value_name = "FORMAT")]
+        output: Option<String>,
     },
     /// What is expected of a policy's target, and how right that was before
+    #[command(after_help = "Examples:\n  ctl policy forecast policy/web\n  ctl policy forecast web -o jsonpath='{.memory.high}'")]
     Forecast {
         /// policy/NAME
         #[arg(required = true, value_name = "POLICY")]
@@ -62,6 +67,7 @@ pub enum Policy {
         output: Option<String>,
     },
     /// Let a policy go on whose last change failed
+    #[command(after_help = "Examples:\n  ctl policy reset policy/web")]
     Reset {
         /// policy/NAME
         #[arg(required = true, value_name = "POLICY")]

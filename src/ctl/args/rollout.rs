@@ -9,6 +9,7 @@ use crate::model::time::Span;
 #[derive(Debug, Subcommand)]
 pub enum Rollout {
     /// Wait until all workers run the current template and are ready
+    #[command(after_help = "Examples:\n  ctl rollout status pool/web\n  ctl rollout status pool/web --timeout 2m")]
     Status {
         /// pool/NAME
         #[arg(required = true, value_name = "POOL")]
@@ -18,12 +19,16 @@ pub enum Rollout {
         timeout: Span,
     },
     /// Start all workers again, as the update strategy says
+    #[command(after_help = "Examples:\n  ctl rollout restart pool/web && ctl rollout status pool/web")]
     Restart {
         /// pool/NAME
         #[arg(required = true, value_name = "POOL")]
         names: Vec<String>,
     },
     /// Show what the document said before, the newest last
+    #[command(
+        after_help = "Examples:\n  ctl rollout history pool/web\n  ctl rollout history policy/guard --revision 3\n  ctl rollout history pool/web -o json"
+    )]
     History(History),
     /// Let the document say again what it said before
     #[command(

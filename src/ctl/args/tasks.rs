@@ -85,31 +85,64 @@ pub struct CapacityTest {
     pub output: Option<String>,
 }
 
-/// Numbers of tasks.
+/// Numbers of tasks, or which ones.
 #[derive(Debug, Args)]
 pub struct TaskIds {
     /// ID or task/ID
-    #[arg(required = true, value_name = "TASK")]
+    #[arg(value_name = "TASK", required_unless_present_any = ["pool", "status", "all"], conflicts_with_all = ["pool", "status", "all"])]
     pub tasks: Vec<String>,
+    /// Which.
+    #[command(flatten)]
+    pub many: Many,
+}
+
+/// Tasks by what they are.
+#[derive(Debug, Args)]
+pub struct Many {
+    /// Those of this pool
+    #[arg(long, value_name = "POOL")]
+    pub pool: Option<String>,
+    /// Those in these states, as Queued,Dead [default: all that this can be done to]
+    #[arg(long, value_name = "STATES")]
+    pub status: Option<String>,
+    /// Do it to all of them; without it they are only shown
+    #[arg(long)]
+    pub all: bool,
+}
+
+impl Many {
+    /// Whether tasks are meant by what they are.
+    pub fn is_given(&self) -> bool {
+        self.pool.is_some() || self.status.is_some() || self.all
+    }
 }
 
 /// `cancel`
 #[derive(Debug, Args)]
 pub struct Cancel {
     /// ID or task/ID
-    #[arg(value_name = "TASK", required_unless_present = "worker")]
+    #[arg(value_name = "TASK", required_unless_present_any = ["worker", "pool", "status", "all"], conflicts_with_all = ["worker", "pool", "status", "all"])]
     pub tasks: Vec<String>,
     /// The tasks that this worker has
-    #[arg(long, value_name = "NAME", conflicts_with = "tasks")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["pool", "status", "all"])]
     pub worker: Option<String>,
+    /// Which.
+    #[command(flatten)]
+    pub many: Many,
 }
 
 /// `queue`
 #[derive(Debug, Args)]
 pub struct QueueArgs {
-    /// Pools; without one all that have a queue
+    /// Pools, as NAME, pool/NAME or queue/NAME; without one all that have a queue
     #[arg(value_name = "POOL")]
     pub pools: Vec<String>,
+    /// Show it again whenever something changes
+    #[arg(short, long)]
+    pub watch: bool,
+    /// json, yaml or jsonpath=TEMPLATE, in place of the table
+    #[arg(short, long, value_name = "FORMAT", conflicts_with = "watch")]
+    pub output: Option<String>,
     /// Leave out the head of the table
     #[arg(long)]
     pub no_headers: bool,

@@ -14,7 +14,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 
 use super::Context;
-use super::submit::{ended, payload, pool};
+use super::submit::{ended, payload};
 use super::tasks::fetch;
 use crate::ctl::args::CapacityTest;
 use crate::ctl::capacity::{Advice, Ended, HEADS, Step, advise, bars, row};
@@ -22,13 +22,15 @@ use crate::ctl::client::{Sent, encoded};
 use crate::ctl::error::Failure;
 use crate::ctl::machine::{Look, memory};
 use crate::ctl::print::{Table, as_json, emit, note};
+use crate::ctl::resource::pool;
 use crate::ctl::text::tame;
 use crate::ctl::time::now;
 use crate::model::quantity::Memory;
 use crate::model::status::Kind;
 use crate::model::task::{NewTask, Task, TaskState};
-use crate::model::time::Span;
+use crate::model::time::{Span, Wall};
 use crate::serve::wire::columns::text;
+use crate::serve::wire::task_columns::pause_end;
 use crate::serve::wire::tasks::{CapacityView, TaskList, TaskView};
 
 /// Rounds of a step, unless it is said how many tasks: the first and the last one are not counted.
@@ -108,7 +110,11 @@ fn fits(object: &Value, pool: &str, to: u32) -> Result<(), Failure> {
         ));
     }
     let paused = text(object, "/status/queue/pausedUntil");
-    if paused.is_empty() { Ok(()) } else { no(format!("its queue is paused until {paused}: ctl resume queue/{}", tame(pool))) }
+    if paused.is_empty() {
+        return Ok(());
+    }
+    let end = paused.parse().map_or_else(|_| format!("until {paused}"), |until: Wall| pause_end(until, now()));
+    no(format!("its queue is paused {end}: ctl resume queue/{}", tame(pool)))
 }
 
 /// A stream that can be read from when the first SIGINT or SIGTERM comes; the second one ends the program.
@@ -191,7 +197,8 @@ impl Test<'_> {
     async fn look_around(&mut self, own: usize) -> Result<(), Failure> {
         let path = format!("/v1/pools/{}/capacity", encoded(self.pool));
         let room: CapacityView = self.context.client.ask(Method::GET, &path, Sent::nothing()).await?;
-        if room.queued + room.running > own as u64 && !std::mem::replace(&mut self.mixed, true) {
+        // Those that wait for their time take nobody's.
+        if (room.queued + room.running).saturating_sub(room.delayed) > own as u64 && !std::mem::replace(&mut self.mixed, true) {
             self.tell("the pool has other tasks too: the figures are of both", true);
         }
         Ok(())
@@ -199,6 +206,9 @@ impl Test<'_> {
 
     /// Cancel what nobody has begun.
     async fn take_back(&mut self) {
+        if self.open.is_empty() {
+            return;
+        }
         let (mut taken, mut on) = (0, 0);
         for id in std::mem::take(&mut self.open) {
             match fetch(self.context, id).await {
@@ -273,6 +283,6 @@ mod tests {
         assert!(words(&pool(json!({"replicas": 9})), 2).contains("it has no queue"));
         let mut paused = fixed;
         paused["status"]["queue"] = json!({"pausedUntil": "9000-01-01T00:00:00Z"});
-        assert!(words(&paused, 2).contains("ctl resume queue/web"));
+        assert!(words(&paused, 2).contains("is paused until it is resumed: ctl resume queue/web"));
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::Context;
 use crate::ctl::error::Failure;
 use crate::ctl::jsonpath::bare;
-use crate::ctl::print::{Table, as_yaml, emit};
+use crate::ctl::print::{Table, emit, shown_yaml};
 use crate::ctl::resource::{short, targets};
 use crate::ctl::text::tame;
 use crate::ctl::time::{age_of, now};
@@ -41,7 +41,7 @@ pub(super) async fn run(context: &Context, words: &[String]) -> Result<(), Failu
                 Kind::Pool => pool(&object, now()) + &workers(context, &object).await?,
                 Kind::Worker => worker(&object, now()),
                 Kind::Policy => policy(&object, now()),
-                Kind::Event => as_yaml(&object),
+                Kind::Event => shown_yaml(&object),
             };
             let name = format!("{}/{}", short(target.kind), text(&object, "/metadata/name"));
             parts.push(part + &events(context, &name).await?);
@@ -138,7 +138,7 @@ fn pool(object: &Value, now: Wall) -> String {
     sheet.maybe("Update strategy", text(object, "/spec/updateStrategy/type"));
     sheet.line("Template hash", text(object, "/status/templateHash"));
     if let Some(template) = object.pointer("/spec/template") {
-        sheet.block("Template", &as_yaml(template));
+        sheet.block("Template", &shown_yaml(template));
     }
     sheet.0 + &queue(object, now) + &conditions(object, now) + &waiting(object)
 }

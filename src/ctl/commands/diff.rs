@@ -11,7 +11,7 @@ use similar::TextDiff;
 use super::Context;
 use super::apply::{pools, texts};
 use crate::ctl::error::Failure;
-use crate::ctl::print::{as_yaml, emit};
+use crate::ctl::print::{emit, shown_yaml};
 use crate::ctl::text::tame;
 use crate::model::status::Kind;
 
@@ -41,12 +41,12 @@ pub(super) async fn run(context: &Context, files: &[PathBuf]) -> Result<(), Fail
         for pool in pools(&text) {
             let name = pool.metadata.name.clone();
             let live = match context.client.get(Kind::Pool, &name).await {
-                Ok(object) => as_yaml(&document(&object)),
+                Ok(object) => shown_yaml(&document(&object)),
                 Err(Failure::Server(status)) if status.code == 404 => String::new(),
                 Err(failure) => return Err(failure),
             };
             let wanted = serde_json::to_value(pool).map_err(|error| Failure::Internal(error.to_string()))?;
-            let wanted = as_yaml(&document(&wanted));
+            let wanted = shown_yaml(&document(&wanted));
             if live != wanted {
                 differs = true;
                 emit(&unified(&tame(&name), &live, &wanted))?;

@@ -12,7 +12,7 @@ use crate::ctl::args::Drain;
 use crate::ctl::client::{Sent, encoded};
 use crate::ctl::error::Failure;
 use crate::ctl::print::emit;
-use crate::ctl::resource::{Target, targets};
+use crate::ctl::resource::{Target, of_queues, targets};
 use crate::ctl::text::tame;
 use crate::ctl::time::now;
 use crate::model::status::Kind;
@@ -26,7 +26,7 @@ const WHY: &str = "drained";
 
 /// `ctl drain`
 pub(super) async fn run(context: &Context, args: &Drain) -> Result<(), Failure> {
-    let targets = targets(&args.names)?;
+    let targets = targets(&of_queues(&args.names))?;
     if targets.iter().any(|target| !matches!(target.kind, Kind::Pool | Kind::Worker) || target.names.is_empty()) {
         return Err(Failure::Usage("say which: worker/NAME or pool/NAME".into()));
     }

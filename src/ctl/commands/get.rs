@@ -13,9 +13,8 @@ use crate::ctl::args::Get;
 use crate::ctl::client::encoded;
 use crate::ctl::error::Failure;
 use crate::ctl::jsonpath::{Template, bare};
-use crate::ctl::print::{Format, Table, as_json, as_yaml, custom_row, emit, list_of, note, reference};
+use crate::ctl::print::{Format, Table, as_json, as_yaml, custom_row, emit, for_programs, list_of, note, reference};
 use crate::ctl::resource::{Target, targets};
-use crate::ctl::text::tame_block;
 use crate::ctl::time::now;
 use crate::model::selector::Selector;
 use crate::model::status::Kind;
@@ -91,7 +90,7 @@ fn arrange(kind: Kind, objects: &mut [Value], sort: Option<&Template>) {
 }
 
 /// Numbers as numbers, the rest as text; what is missing comes first.
-fn compare(a: Option<&Value>, b: Option<&Value>) -> Ordering {
+pub(super) fn compare(a: Option<&Value>, b: Option<&Value>) -> Ordering {
     match (a.and_then(Value::as_f64), b.and_then(Value::as_f64)) {
         (Some(a), Some(b)) => a.total_cmp(&b),
         (_, _) => a.map(bare).cmp(&b.map(bare)),
@@ -111,7 +110,7 @@ fn show(groups: &[Group], look: &Look, single: bool) -> Result<(), Failure> {
     match &look.format {
         Format::Yaml => emit(&as_yaml(&whole())),
         Format::Json => emit(&as_json(&whole())),
-        Format::JsonPath(template) => emit(&tame_block(&template.render(&whole()))),
+        Format::JsonPath(template) => emit(&for_programs(&template.render(&whole()))),
         Format::Name | Format::Table { .. } | Format::Columns(_) if all.is_empty() => {
             note("No resources found.");
             Ok(())
@@ -135,10 +134,7 @@ fn tables(groups: &[Group], look: &Look) -> Result<(), Failure> {
 
 fn table(kind: Kind, look: &Look) -> Table {
     match &look.format {
-        Format::Columns(columns) => {
-            let heads: Vec<String> = columns.iter().map(|(head, _)| head.clone()).collect();
-            Table::new(&heads, look.heads)
-        }
+        Format::Columns(columns) => Table::custom(columns, look.heads),
         Format::Table { wide } => Table::new(&heads(kind, *wide), look.heads),
         Format::Name | Format::Yaml | Format::Json | Format::JsonPath(_) => Table::new(&[String::new()], false),
     }
@@ -230,7 +226,7 @@ impl Watched<'_> {
         match &self.look.format {
             Format::Yaml => emit(&format!("---\n{}", as_yaml(object))),
             Format::Json => emit(&as_json(object)),
-            Format::JsonPath(template) => emit(&tame_block(&template.render(object))),
+            Format::JsonPath(template) => emit(&for_programs(&template.render(object))),
             Format::Name | Format::Table { .. } | Format::Columns(_) => {
                 self.add(object, |_| {});
                 Ok(())

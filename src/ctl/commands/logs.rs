@@ -5,10 +5,14 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use serde_json::Value;
+
 use super::Context;
+use super::tasks::fetch;
 use crate::ctl::args::Logs;
 use crate::ctl::client::{next_chunk, path};
 use crate::ctl::error::Failure;
+use crate::ctl::print::note;
 use crate::ctl::text::tame_block;
 use crate::ctl::{offline, resource};
 use crate::model::status::Kind;
@@ -54,6 +58,9 @@ pub(super) async fn task(context: &Context, args: Logs, ids: &[u64]) -> Result<(
         return Err(Failure::Usage("--previous: the log of a task holds all its attempts".into()));
     }
     let (tail, lines) = tail(args.tail)?;
+    if let Some(words) = elsewhere(context, *id).await {
+        note(&words);
+    }
     let mut out = Out { terminal: io::stdout().is_terminal(), rest: Vec::new() };
     match context.client.stream(&format!("/v1/tasks/{id}/log?follow={}{lines}", args.follow)).await {
         Ok(mut body) => {
@@ -72,6 +79,20 @@ pub(super) async fn task(context: &Context, args: Logs, ids: &[u64]) -> Result<(
         Err(failure) => return Err(failure),
     }
     Ok(out.flush()?)
+}
+
+/// Where the output about a task is when its worker does more than this one.
+async fn elsewhere(context: &Context, id: u64) -> Option<String> {
+    let task = fetch(context, id).await.ok()?.task;
+    let pool = context.client.get(Kind::Pool, &task.pool).await.ok()?;
+    if pool.pointer("/spec/queue/delivery").and_then(Value::as_str) != Some("Lease") {
+        return None;
+    }
+    let worker = task.worker.as_deref().unwrap_or("NAME");
+    Some(format!(
+        "note: the workers of pool {} take tasks themselves, and print to their own logs: ctl logs worker/{worker}",
+        task.pool
+    ))
 }
 
 /// The standard output, tamed when it is a terminal.

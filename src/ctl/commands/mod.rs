@@ -20,6 +20,9 @@ mod queue;
 mod rollout;
 mod simulate;
 mod submit;
+mod task_get;
+mod task_verbs;
+mod task_wait;
 mod tasks;
 mod there;
 mod top;
@@ -32,11 +35,12 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::args::{Cli, Command, Policy, Rollout};
+use super::args::{Cli, Command, Get, Policy, Rollout};
 use super::client::Client;
 use super::error::Failure;
 use super::offline;
-use super::print::note;
+use super::print::{Format, emit, note};
+use super::resource::of_queues;
 use super::state;
 use crate::model::selector::Selector;
 use crate::model::status::Kind;
@@ -56,13 +60,10 @@ struct Context {
 pub async fn run(cli: Cli) -> Result<(), Failure> {
     let context = context(&cli)?;
     match cli.command {
-        Command::Get(args) => match tasks::meant(&args.what)? {
-            Some(ids) => tasks::get(&context, &args, &ids).await,
-            None => get::run(&context, args).await,
-        },
+        Command::Get(args) => get_any(&context, args).await,
         Command::Describe(args) => match tasks::meant(&args.names)? {
             Some(ids) => tasks::describe(&context, &ids).await,
-            None => describe::run(&context, &args.names).await,
+            None => describe::run(&context, &of_queues(&args.names)).await,
         },
         Command::Explain(args) if args.field.contains('/') || args.name.is_some() => {
             let words: Vec<String> = [args.field].into_iter().chain(args.name).collect();
@@ -84,9 +85,9 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Submit(args) => submit::run(&context, &args).await,
         Command::Queue(args) => queue::run(&context, &args).await,
         Command::CapacityTest(args) => capacity_test::run(&context, &args).await,
-        Command::Cancel(args) => tasks::cancel(&context, &args).await,
-        Command::Release(args) => tasks::release(&context, &args.tasks).await,
-        Command::Retry(args) => tasks::retry(&context, &args.tasks).await,
+        Command::Cancel(args) => task_verbs::cancel(&context, &args).await,
+        Command::Release(args) => task_verbs::release(&context, &args).await,
+        Command::Retry(args) => task_verbs::retry(&context, &args).await,
         Command::Task(work) => work::run(&context, work).await,
         Command::Top(args) => top::run(&context, &args).await,
         Command::Restart(args) => misc::restart(&context, &args.names).await,
@@ -97,13 +98,21 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Rollout(Rollout::Undo(args)) => history::undo(&context, &args).await,
         Command::Drain(args) => drain::run(&context, &args).await,
         Command::Apply(args) => apply::apply(&context, &args.files.files, args.dry_run).await,
-        Command::Delete(args) => apply::delete(&context, args).await,
+        Command::Delete(args) => match tasks::meant(&args.names)? {
+            Some(ids) => task_verbs::delete(&context, &ids, args.dry_run).await,
+            None => apply::delete(&context, args).await,
+        },
         Command::Diff(args) => diff::run(&context, &args.files).await,
         Command::Edit(args) => edit::run(&context, &args.names).await,
-        Command::Wait(args) => wait::run(&context, args).await,
+        Command::Wait(args) => match tasks::meant(&args.names)? {
+            Some(ids) => task_wait::run(&context, &args, &ids).await,
+            None => wait::run(&context, args).await,
+        },
         Command::Simulate(args) => simulate::run(&context, &args),
         Command::Set(args) => policy::set(&context, args.field, &args.words).await,
-        Command::Policy(Policy::History { names, limit }) => policy::history(&context, &names, limit).await,
+        Command::Policy(Policy::History { names, limit, output }) => {
+            policy::history(&context, &names, (limit, output.as_deref())).await
+        }
         Command::Policy(Policy::Forecast { names, output }) => policy::forecast(&context, &names, output.as_deref()).await,
         Command::Policy(Policy::Reset { names }) => policy::reset(&context, &names).await,
         Command::Prune(args) => misc::prune(&context, &args.confirm).await,
@@ -113,6 +122,27 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Kubeconfig => kubeconfig::run(&context.state),
         Command::Version => misc::version(&context).await,
     }
+}
+
+/// `ctl get`, of tasks too.
+async fn get_any(context: &Context, mut args: Get) -> Result<(), Failure> {
+    if let Some(ids) = tasks::meant(&args.what)? {
+        return task_get::run(context, &args, &ids).await;
+    }
+    let Some(others) = tasks::apart(&args.what) else { return get::run(context, args).await };
+    let tables = matches!(Format::parse(args.output.as_deref())?, Format::Table { .. } | Format::Name);
+    if !tables || args.watch || args.sort_by.is_some() || !args.selector.is_empty() {
+        return Err(Failure::Usage(
+            "tasks and other types are shown together in tables alone: ask for tasks by themselves".into(),
+        ));
+    }
+    let ours = Get { what: vec![others], ..args.clone() };
+    get::run(context, ours).await?;
+    if !matches!(Format::parse(args.output.as_deref())?, Format::Name) {
+        emit("\n")?;
+    }
+    args.what = vec!["tasks".into()];
+    task_get::run(context, &args, &[]).await
 }
 
 /// The daemon that is meant.

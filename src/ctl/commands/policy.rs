@@ -9,11 +9,13 @@ use super::Context;
 use crate::ctl::args::SetField;
 use crate::ctl::client::{Sent, encoded};
 use crate::ctl::error::Failure;
-use crate::ctl::print::{Format, Table, as_json, as_yaml, emit};
+use crate::ctl::jsonpath::bare;
+use crate::ctl::print::{Format, Table, as_json, as_yaml, emit, for_programs, note};
 use crate::ctl::resource::{many, one};
-use crate::ctl::text::{tame, tame_block};
+use crate::ctl::text::tame;
 use crate::model::meta::quoted;
-use crate::model::policy::Resource;
+use crate::model::policy::{Bounds, Mode, PolicySpec, Resource};
+use crate::model::quantity::{Cpu, Memory};
 use crate::model::status::Kind;
 use crate::serve::wire::Status;
 use crate::serve::wire::fields;
@@ -23,14 +25,67 @@ use crate::serve::wire::policy_columns::{change, change_heads, expected, expecte
 pub(super) async fn set(context: &Context, field: SetField, words: &[String]) -> Result<(), Failure> {
     let (names, values) = split(field, words)?;
     let (name, key) = (one(names, Kind::Policy)?, field.key());
-    let given = match field {
-        SetField::Mode | SetField::Profile => json!({key: values[0]}),
-        SetField::Manual | SetField::Thresholds => pairs(values)?,
-    };
+    if field == SetField::Manual {
+        return manual(context, &name, &pairs(values)?).await;
+    }
+    let given = if field == SetField::Thresholds { pairs(values)? } else { json!({key: values[0]}) };
     let at = format!("/v1/policies/{}/{key}", encoded(&name));
     let _: Value = context.client.ask(Method::PUT, &at, Sent::json(&given)).await?;
     let said: Vec<String> = values.iter().map(|value| tame(value)).collect();
     emit(&format!("policy/{} {key} is {}\n", tame(&name), said.join(" ")))
+}
+
+/// `ctl set manual`: what is not named stays held as it is.
+async fn manual(context: &Context, name: &str, given: &Value) -> Result<(), Failure> {
+    let object = context.client.get(Kind::Policy, name).await?;
+    let spec: PolicySpec = serde_json::from_value(object.pointer("/spec").cloned().unwrap_or_default())
+        .map_err(|error| Failure::Internal(format!("the policy cannot be read: {error}")))?;
+    let held = held(&spec, given)?;
+    let at = format!("/v1/policies/{}/manual", encoded(name));
+    let _: Value = context.client.ask(Method::PUT, &at, Sent::json(&held)).await?;
+    let said = held.as_object().into_iter().flatten().map(|(key, value)| tame(&format!("{key}={}", bare(value))));
+    emit(&format!("policy/{} manual is {}\n", tame(name), said.collect::<Vec<_>>().join(" ")))?;
+    beyond(&spec.bounds, &held).iter().for_each(|warning| note(warning));
+    Ok(())
+}
+
+/// What is held when this is given: beside it what was held before. An empty value lets go.
+fn held(spec: &PolicySpec, given: &Value) -> Result<Value, Failure> {
+    let before = spec.manual.as_ref().filter(|_| spec.mode == Mode::Manual);
+    let mut held = before.map_or_else(|| json!({}), |manual| json!(manual));
+    for (key, value) in given.as_object().into_iter().flatten() {
+        held[key] = value.clone();
+    }
+    held.as_object_mut().into_iter().for_each(|held| held.retain(|_, value| *value != json!("")));
+    if Resource::EACH.iter().all(|of| held.get(of.name()).is_none()) {
+        let way = "give cpu=, memory= or tasks=; ctl set mode policy/NAME Enabled lets limits move again";
+        return Err(Failure::Usage(format!("no limit would be held: {way}")));
+    }
+    Ok(held)
+}
+
+/// Which limits are outside of the bounds, and at what they are held for that.
+fn beyond(bounds: &Bounds, held: &Value) -> Vec<String> {
+    let asked = |of: Resource| {
+        let text = bare(held.get(of.name())?);
+        match of {
+            Resource::Cpu => text.parse::<Cpu>().ok().map(|cpu| cpu.0),
+            Resource::Memory => text.parse::<Memory>().ok().map(|memory| memory.0),
+            Resource::Tasks => text.parse().ok(),
+        }
+    };
+    let word = |of: Resource| {
+        let (asked, name) = (asked(of)?, of.name());
+        let (least, most) = (bounds.min.of(of), bounds.max.of(of));
+        let (than, field, at) = match (least.filter(|least| asked < *least), most.filter(|most| asked > *most)) {
+            (Some(least), _) => ("less", "min", least),
+            (None, Some(most)) => ("more", "max", most),
+            (None, None) => return None,
+        };
+        let (asked, at) = (of.shown(asked), of.shown(at));
+        Some(format!("warning: {name}={asked} is {than} than spec.bounds.{field}.{name}: {at} is held"))
+    };
+    Resource::EACH.into_iter().filter_map(word).collect()
 }
 
 /// The words that name a policy, and the values behind them: one, or all that have a `=`.
@@ -65,13 +120,27 @@ fn pairs(words: &[String]) -> Result<Value, Failure> {
 }
 
 /// `ctl policy history`
-pub(super) async fn history(context: &Context, words: &[String], limit: u32) -> Result<(), Failure> {
+pub(super) async fn history(context: &Context, words: &[String], (limit, output): (u32, Option<&str>)) -> Result<(), Failure> {
+    let format = Format::parse(output)?;
     let name = one(words, Kind::Policy)?;
     let at = format!("/v1/policies/{}/history?limit={limit}", encoded(&name));
     let found: Value = context.client.ask(Method::GET, &at, Sent::nothing()).await?;
+    match format {
+        Format::Json => return emit(&as_json(&found)),
+        Format::Yaml => return emit(&as_yaml(&found)),
+        Format::JsonPath(template) => return emit(&for_programs(&template.render(&found))),
+        Format::Table { .. } => {}
+        Format::Name | Format::Columns(_) => {
+            return Err(Failure::Usage("a history is a table, json, yaml or jsonpath=TEMPLATE".into()));
+        }
+    }
     let mut table = Table::new(&change_heads(), true);
-    let rows = found.pointer("/items").and_then(Value::as_array).into_iter().flatten();
-    rows.for_each(|row| table.add(change(row)));
+    let rows: Vec<&Value> = found.pointer("/items").and_then(Value::as_array).into_iter().flatten().collect();
+    if rows.is_empty() {
+        note(&format!("policy/{name} has made no changes yet"));
+        return Ok(());
+    }
+    rows.into_iter().for_each(|row| table.add(change(row)));
     emit(&table.take())
 }
 
@@ -84,7 +153,7 @@ pub(super) async fn forecast(context: &Context, words: &[String], output: Option
     match format {
         Format::Json => emit(&as_json(&found)),
         Format::Yaml => emit(&as_yaml(&found)),
-        Format::JsonPath(template) => emit(&tame_block(&template.render(&found))),
+        Format::JsonPath(template) => emit(&for_programs(&template.render(&found))),
         Format::Table { .. } => emit(&forecast_table(&found)),
         Format::Name | Format::Columns(_) => Err(Failure::Usage("a forecast is a table, json, yaml or jsonpath=TEMPLATE".into())),
     }
@@ -136,6 +205,28 @@ mod tests {
         for text in ["=2", "cpu=1 rest", "cpu=1 cpu.x=2"] {
             assert!(pairs(&words_of(text)).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn limits_are_held_beside_each_other_and_outside_of_the_bounds_told_of() {
+        let spec = |manual: Value| -> PolicySpec {
+            let spec = json!({"target": {"pool": "a"}, "mode": "Manual", "manual": manual,
+                "bounds": {"min": {"memory": "1Gi", "tasks": 10}, "max": {"cpu": "4", "memory": "8Gi"}}});
+            serde_json::from_value(spec).unwrap()
+        };
+        let before = spec(json!({"cpu": "2", "reason": "why"}));
+        let both = held(&before, &json!({"memory": "999Gi", "tasks": 5})).unwrap();
+        assert_eq!(both, json!({"cpu": "2", "memory": "999Gi", "tasks": 5, "reason": "why"}));
+        assert_eq!(held(&before, &json!({"cpu": "", "memory": "2Gi"})).unwrap(), json!({"memory": "2Gi", "reason": "why"}));
+        assert!(held(&before, &json!({"cpu": ""})).is_err(), "nothing is left");
+        let free = PolicySpec { mode: Mode::Enabled, ..before };
+        assert_eq!(held(&free, &json!({"tasks": 20})).unwrap(), json!({"tasks": 20}), "what was held once is not held");
+        let warned = [
+            "warning: memory=999Gi is more than spec.bounds.max.memory: 8Gi is held",
+            "warning: tasks=5 is less than spec.bounds.min.tasks: 10 is held",
+        ];
+        assert_eq!(beyond(&free.bounds, &both), warned);
+        assert!(beyond(&free.bounds, &json!({"cpu": "4", "memory": "1Gi", "tasks": 4000})).is_empty());
     }
 
     #[test]

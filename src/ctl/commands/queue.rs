@@ -2,36 +2,110 @@
 //!
 //! What stands in a queue is shown in its order, with a line that sums it up, so that nobody has to guess what a full pool does.
 
+use std::io::IsTerminal;
+use std::time::Duration;
+
 use hyper::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Context;
 use super::tasks::listed;
 use crate::ctl::args::{Pause, QueueArgs};
 use crate::ctl::client::{Sent, encoded};
 use crate::ctl::error::Failure;
-use crate::ctl::print::{Table, emit};
-use crate::ctl::resource::many;
+use crate::ctl::print::{Format, Table, as_json, as_yaml, emit, for_programs, list_of, redraw};
+use crate::ctl::resource::{many, of_queues};
 use crate::ctl::text::tame;
-use crate::ctl::time::{age, now};
+use crate::ctl::time::now;
 use crate::model::status::{Kind, MEMORY_PRESSED};
 use crate::model::time::Wall;
-use crate::serve::wire::Status;
 use crate::serve::wire::columns::{number, text};
-use crate::serve::wire::task_columns::{queue_heads, queue_row, rough};
-use crate::serve::wire::tasks::{CapacityView, PauseQueue};
+use crate::serve::wire::task_columns::{is_now, pause_end, queue_heads, queue_row, rough};
+use crate::serve::wire::tasks::{CapacityView, PauseQueue, TaskView};
+use crate::serve::wire::{List, ROOT, Status, WatchEvent};
 
 /// Tasks of a queue that are shown.
 const SHOWN: usize = 500;
 
+/// What changes together is shown at once, and a view no more often than this.
+const REST: Duration = Duration::from_millis(200);
+
 /// `ctl queue`
 pub(super) async fn run(context: &Context, args: &QueueArgs) -> Result<(), Failure> {
-    let pools = if args.pools.is_empty() { with_queue(context).await? } else { many(&args.pools, Kind::Pool)? };
+    let format = Format::parse(args.output.as_deref())?;
+    let pools = if args.pools.is_empty() { with_queue(context).await? } else { many(&of_queues(&args.pools), Kind::Pool)? };
+    if !matches!(format, Format::Table { .. }) {
+        return printed(context, &pools, (&format, args.pools.len() == 1)).await;
+    }
+    if args.watch {
+        return follow(context, args, &pools).await;
+    }
+    emit(&view(context, args, &pools).await?)
+}
+
+async fn view(context: &Context, args: &QueueArgs, pools: &[String]) -> Result<String, Failure> {
     let mut parts = Vec::new();
-    for pool in &pools {
+    for pool in pools {
         parts.push(one(context, pool, !args.no_headers, pools.len() > 1).await?);
     }
-    emit(&parts.join("\n"))
+    Ok(parts.join("\n"))
+}
+
+/// For programs: what there is room for, and the tasks.
+async fn printed(context: &Context, pools: &[String], (format, single): (&Format, bool)) -> Result<(), Failure> {
+    let mut all = Vec::new();
+    for pool in pools {
+        let (room, tasks) = look(context, pool).await?;
+        all.push(json!({"kind": "Queue", "pool": pool, "capacity": room, "tasks": tasks}));
+    }
+    let whole = match all.as_slice() {
+        [only] if single => only.clone(),
+        many => list_of(&many.iter().collect::<Vec<_>>()),
+    };
+    match format {
+        Format::Json => emit(&as_json(&whole)),
+        Format::Yaml => emit(&as_yaml(&whole)),
+        Format::JsonPath(template) => emit(&for_programs(&template.render(&whole))),
+        Format::Table { .. } | Format::Name | Format::Columns(_) => {
+            Err(Failure::Usage("a queue is a table, json, yaml or jsonpath=TEMPLATE".into()))
+        }
+    }
+}
+
+/// Show it again whenever a task or a pool has changed.
+async fn follow(context: &Context, args: &QueueArgs, pools: &[String]) -> Result<(), Failure> {
+    let selector = match pools {
+        [pool] => format!("&fieldSelector=spec.pool%3D{}", encoded(pool)),
+        _ => String::new(),
+    };
+    let mut last: Option<String> = None;
+    loop {
+        let tasks: List = context.client.ask(Method::GET, &format!("{ROOT}/tasks?limit=1{selector}"), Sent::nothing()).await?;
+        let objects = context.client.list(Kind::Pool, "").await?;
+        let begun = context.client.watch_tasks(&tasks.metadata.resource_version, &selector).await;
+        let mut tasks = match begun {
+            Err(Failure::Server(status)) if status.code == 410 => continue,
+            answered => answered?,
+        };
+        let mut objects = context.client.watch(Kind::Pool, &objects.metadata.resource_version, "").await?;
+        loop {
+            let shown = view(context, args, pools).await?;
+            if last.as_ref() != Some(&shown) {
+                let between = if last.is_some() && !std::io::stdout().is_terminal() { "\n" } else { "" };
+                redraw(&format!("{between}{shown}"), last.is_none())?;
+                last = Some(shown);
+            }
+            let event = tokio::select! {
+                event = tasks.next::<WatchEvent>() => event?,
+                event = objects.next::<WatchEvent>() => event?,
+            };
+            match event {
+                None => return Err(Failure::NoDaemon("the daemon has ended".into())),
+                Some(event) if event.verb == "ERROR" => break,
+                Some(_) => tokio::time::sleep(REST).await,
+            }
+        }
+    }
 }
 
 async fn with_queue(context: &Context) -> Result<Vec<String>, Failure> {
@@ -41,10 +115,15 @@ async fn with_queue(context: &Context) -> Result<Vec<String>, Failure> {
     if names.is_empty() { Err(Failure::No("no pool has a queue".into())) } else { Ok(names) }
 }
 
-async fn one(context: &Context, pool: &str, heads: bool, title: bool) -> Result<String, Failure> {
+async fn look(context: &Context, pool: &str) -> Result<(CapacityView, Vec<TaskView>), Failure> {
     let path = format!("/v1/pools/{}/capacity", encoded(pool));
     let room: CapacityView = context.client.ask(Method::GET, &path, Sent::nothing()).await?;
     let tasks = listed(context, &format!("pool={}&state=Leased,Queued,Held&limit={SHOWN}", encoded(pool))).await?;
+    Ok((room, tasks))
+}
+
+async fn one(context: &Context, pool: &str, heads: bool, title: bool) -> Result<String, Failure> {
+    let (room, tasks) = look(context, pool).await?;
     let object = context.client.get(Kind::Pool, pool).await?;
     let mut out = if title { format!("pool/{}\n", tame(pool)) } else { String::new() };
     if !tasks.is_empty() {
@@ -70,18 +149,14 @@ fn summary(room: &CapacityView, pool: &Value, shown: usize, now: Wall) -> String
         room.queued, room.running, room.free_slots
     );
     if let Some(wait) = room.estimated_wait {
-        out += &format!("; a new task starts in about {}", rough(wait));
+        let when = if is_now(wait) { "now".into() } else { format!("in about {}", rough(wait)) };
+        out += &format!("; a new task starts {when}");
         if !room.estimated_from.is_empty() {
             out += &format!(" (by {})", room.estimated_from);
         }
     }
     if let Some(until) = room.paused_until.filter(|until| *until > now) {
-        let when = if until.0 > now.0.saturating_add(1000 * 365 * 86_400_000) {
-            "until it is resumed".into()
-        } else {
-            format!("until {until} (for {})", age(now, until))
-        };
-        out += &format!("; paused {when}: {}", room.paused_why);
+        out += &format!("; paused {}: {}", pause_end(until, now), room.paused_why);
     }
     let conditions = pool.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
     for pressed in conditions.filter(|said| text(said, "/type") == MEMORY_PRESSED && text(said, "/status") == "True") {

@@ -10,11 +10,13 @@ use hyper::Method;
 use serde_json::Value;
 
 use super::Context;
-use super::tasks::show;
+use super::task_get::show;
+use super::task_wait::go_on;
 use crate::ctl::args::Submit;
 use crate::ctl::client::{Sent, encoded};
 use crate::ctl::error::Failure;
 use crate::ctl::print::{Format, emit, note};
+use crate::ctl::resource::pool;
 use crate::ctl::text::tame;
 use crate::ctl::time::now;
 use crate::model::task::{NewTask, PAYLOAD_BYTES_MAX, TaskState};
@@ -53,20 +55,21 @@ pub(super) async fn run(context: &Context, args: &Submit) -> Result<(), Failure>
             *view = ended(context, view.task.id, longest).await?;
         }
     }
+    let late: Vec<u64> = tasks.items.iter().filter(|view| !view.task.state.is_final()).map(|view| view.task.id).collect();
     match &format {
         Some(format) => show(&tasks.items, format, true, args.count == 1)?,
         None if args.wait.is_some() => results(&tasks.items)?,
         None => {}
     }
-    if args.wait.is_some() { judge(&tasks.items, format.is_none()) } else { Ok(()) }
-}
-
-/// `claude`, `pool/claude`
-pub(super) fn pool(word: &str) -> Result<&str, Failure> {
-    match word.split_once('/') {
-        None => Ok(word),
-        Some(("pool" | "pools" | "wp", name)) => Ok(name),
-        Some(_) => Err(Failure::Usage(format!("{} is no pool: give its name", tame(word)))),
+    match (args.wait, late.as_slice()) {
+        (None, _) => Ok(()),
+        (Some(_), []) => judge(&tasks.items, format.is_none()),
+        (Some(longest), [first, ..]) => {
+            ended_badly(&tasks.items, format.is_none());
+            let (many, go_on) = (late.len(), go_on(*first));
+            let whom = if many == 1 { format!("task/{first}") } else { format!("{many} tasks, task/{first} the first") };
+            Err(Failure::No(format!("timed out after {longest} waiting for {whom}; {go_on}")))
+        }
     }
 }
 
@@ -86,7 +89,23 @@ pub(super) fn payload(file: Option<&Path>, words: &[String]) -> Result<Value, Fa
             text
         }
     };
-    Ok(json_or_text(&text, file.is_none() && words.is_empty()))
+    let nothing = file.is_none() && words.is_empty();
+    if nothing {
+        note("note: nothing was given that the task carries (-- PAYLOAD, or -f FILE): its payload is null");
+    }
+    if let Some(words) = doubt(&text) {
+        match file.filter(|file| file.extension().is_some_and(|end| end.eq_ignore_ascii_case("json"))) {
+            Some(file) => return Err(Failure::Usage(format!("{}: {words}", file.display()))),
+            None if text.trim_start().starts_with(['{', '[']) => note(&format!("warning: {words}: it is sent as a text")),
+            None => {}
+        }
+    }
+    Ok(json_or_text(&text, nothing))
+}
+
+/// Why a text is no JSON.
+fn doubt(text: &str) -> Option<String> {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).err().map(|error| format!("this is no JSON: {error}"))
 }
 
 /// JSON if it reads as such, else a text; nothing where nothing was given.
@@ -134,14 +153,15 @@ fn results(tasks: &[TaskView]) -> Result<(), Failure> {
 
 /// Whether all of them succeeded.
 fn judge(tasks: &[TaskView], say: bool) -> Result<(), Failure> {
-    let bad: Vec<&TaskView> = tasks.iter().filter(|view| view.task.state != TaskState::Succeeded).collect();
-    if bad.is_empty() {
-        return Ok(());
-    }
-    if say {
-        bad.iter().for_each(|view| note(&standing(view, now())));
-    }
-    Err(Failure::No(String::new()))
+    ended_badly(tasks, say);
+    let good = tasks.iter().all(|view| view.task.state == TaskState::Succeeded);
+    if good { Ok(()) } else { Err(Failure::No(String::new())) }
+}
+
+/// Say which have ended otherwise than well.
+fn ended_badly(tasks: &[TaskView], say: bool) {
+    let bad = |view: &&TaskView| view.task.state.is_final() && view.task.state != TaskState::Succeeded;
+    tasks.iter().filter(bad).filter(|_| say).for_each(|view| note(&standing(view, now())));
 }
 
 #[cfg(test)]

@@ -1,39 +1,43 @@
-//! Tasks, looked at and changed: `get tasks`, `describe task`, `cancel`, `release`, `retry`.
+//! Tasks by their names, and one of them in whole: `describe task`.
 //!
 //! Tasks are named by their number, `12` or `task/12`. They are in the daemon's store only: without a daemon there is nothing
 //! to show.
 
 use hyper::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Context;
 use super::describe::Sheet;
-use crate::ctl::args::{Cancel, Get};
-use crate::ctl::client::{Sent, encoded};
+use crate::ctl::client::Sent;
 use crate::ctl::error::Failure;
-use crate::ctl::print::{Format, Table, as_json, as_yaml, custom_row, emit, list_of, note};
-use crate::ctl::text::{tame, tame_block};
+use crate::ctl::print::{emit, shown_yaml};
+use crate::ctl::resource::TASKS;
 use crate::ctl::time::{age, now};
 use crate::model::meta::quoted;
 use crate::model::task::{Task, TaskState};
 use crate::model::time::Wall;
-use crate::serve::wire::task_columns::{ended, heads, message, row, standing, state};
+use crate::serve::wire::task_columns::{ended, message, standing, state};
 use crate::serve::wire::tasks::{TaskList, TaskView};
-
-/// What tasks are called.
-const WORDS: [&str; 3] = ["task", "tasks", "tasks.weir.dev"];
 
 /// The numbers of tasks, when it is tasks that are meant: `tasks`, `task 12 13`, `task/12 task/13`.
 ///
 /// # Errors
 /// Usage: something else beside them, or no number.
 pub(super) fn meant(words: &[String]) -> Result<Option<Vec<u64>>, Failure> {
-    let is_task = |word: &str| WORDS.contains(&word.to_lowercase().as_str());
+    let is_task = |word: &str| TASKS.contains(&word.to_lowercase().as_str());
     let Some(first) = words.first() else { return Ok(None) };
     if is_task(first) {
         return ids(&words[1..]).map(Some);
     }
     if first.split_once('/').is_some_and(|(kind, _)| is_task(kind)) { ids(words).map(Some) } else { Ok(None) }
+}
+
+/// The other types of a list of types that has tasks in it, as `pools,tasks`.
+pub(super) fn apart(words: &[String]) -> Option<String> {
+    let [list] = words else { return None };
+    let is_task = |word: &&str| TASKS.contains(&word.to_lowercase().as_str());
+    let (tasks, others): (Vec<&str>, Vec<&str>) = list.split(',').partition(is_task);
+    (!tasks.is_empty() && !others.is_empty()).then(|| others.join(","))
 }
 
 /// The numbers of tasks, each as `12` or `task/12`.
@@ -43,7 +47,7 @@ pub(super) fn meant(words: &[String]) -> Result<Option<Vec<u64>>, Failure> {
 pub(super) fn ids(words: &[String]) -> Result<Vec<u64>, Failure> {
     let id = |word: &String| {
         let bare = match word.split_once('/') {
-            Some((kind, bare)) if WORDS.contains(&kind.to_lowercase().as_str()) => bare,
+            Some((kind, bare)) if TASKS.contains(&kind.to_lowercase().as_str()) => bare,
             Some(_) | None => word.as_str(),
         };
         bare.parse().map_err(|_| Failure::Usage(format!("{} is no task: name it by its number, as task/12", quoted(word))))
@@ -62,68 +66,9 @@ pub(super) async fn listed(context: &Context, query: &str) -> Result<Vec<TaskVie
     Ok(list.items)
 }
 
-/// `ctl get tasks`
-pub(super) async fn get(context: &Context, args: &Get, ids: &[u64]) -> Result<(), Failure> {
-    if args.watch || args.sort_by.is_some() || !args.selector.is_empty() {
-        let instead = "tasks cannot be watched, sorted or selected by labels: use --pool, --status and --limit";
-        return Err(Failure::Usage(instead.into()));
-    }
-    let format = Format::parse(args.output.as_deref())?;
-    if ids.is_empty() {
-        let part = |name: &str, value: &Option<String>| value.as_ref().map(|value| format!("{name}={}&", encoded(value)));
-        let limit = args.limit.map(|limit| limit.to_string());
-        let query = [part("pool", &args.pool), part("state", &args.status), part("limit", &limit)];
-        let tasks = listed(context, &query.into_iter().flatten().collect::<String>()).await?;
-        return show(&tasks, &format, !args.no_headers, false);
-    }
-    let (mut tasks, mut failed) = (Vec::new(), Vec::new());
-    for id in ids {
-        match fetch(context, *id).await {
-            Ok(task) => tasks.push(task),
-            Err(failure @ Failure::Server(_)) => failed.push(failure),
-            Err(failure) => return Err(failure),
-        }
-    }
-    if !tasks.is_empty() {
-        show(&tasks, &format, !args.no_headers, ids.len() == 1)?;
-    }
-    let last = failed.pop();
-    failed.iter().for_each(|failure| eprintln!("{}", failure.text()));
-    last.map_or(Ok(()), Err)
-}
-
-fn value(view: &TaskView) -> Value {
+/// As it is printed in the formats for programs.
+pub(super) fn value(view: &TaskView) -> Value {
     serde_json::to_value(view).expect("a task is plain data with string keys")
-}
-
-/// Print tasks; `single`: one that was asked for by its number is printed as itself, not as a list.
-pub(super) fn show(tasks: &[TaskView], format: &Format, print_head: bool, single: bool) -> Result<(), Failure> {
-    let values: Vec<Value> = tasks.iter().map(value).collect();
-    let whole = || match values.as_slice() {
-        [only] if single => only.clone(),
-        many => list_of(&many.iter().collect::<Vec<_>>()),
-    };
-    match format {
-        Format::Yaml => emit(&as_yaml(&whole())),
-        Format::Json => emit(&as_json(&whole())),
-        Format::JsonPath(template) => emit(&tame_block(&template.render(&whole()))),
-        Format::Name | Format::Table { .. } | Format::Columns(_) if tasks.is_empty() => {
-            note("No tasks found.");
-            Ok(())
-        }
-        Format::Name => emit(&tasks.iter().map(|view| format!("task/{}\n", view.task.id)).collect::<String>()),
-        Format::Table { wide } => {
-            let mut table = Table::new(&heads(*wide), print_head);
-            tasks.iter().for_each(|view| table.add(row(view, *wide, now())));
-            emit(&table.take())
-        }
-        Format::Columns(columns) => {
-            let heads: Vec<String> = columns.iter().map(|(head, _)| head.clone()).collect();
-            let mut table = Table::new(&heads, print_head);
-            values.iter().for_each(|value| table.add(custom_row(columns, value)));
-            emit(&table.take())
-        }
-    }
 }
 
 /// `ctl describe task`
@@ -161,9 +106,9 @@ fn sheet(view: &TaskView, now: Wall) -> String {
     sheet.maybe("Progress", &task.progress);
     sheet.maybe("Last end", &ended(task));
     sheet.maybe("Message", &message(task, now));
-    sheet.block("Payload", &as_yaml(&task.payload));
+    sheet.block("Payload", &shown_yaml(&task.payload));
     if let Some(result) = &task.result {
-        sheet.block("Result", &as_yaml(result));
+        sheet.block("Result", &shown_yaml(result));
     }
     sheet.text()
 }
@@ -171,58 +116,6 @@ fn sheet(view: &TaskView, now: Wall) -> String {
 fn expiry(task: &Task, now: Wall) -> String {
     let waits = matches!(task.state, TaskState::Held | TaskState::Queued);
     task.expires.filter(|_| waits).map_or_else(String::new, |at| format!("{at} (in {})", age(now, at)))
-}
-
-async fn ask(context: &Context, id: u64, verb: &str) -> Result<TaskView, Failure> {
-    context.client.ask(Method::POST, &format!("/v1/tasks/{id}/{verb}"), Sent::json(&json!({}))).await
-}
-
-/// `ctl cancel`
-pub(super) async fn cancel(context: &Context, args: &Cancel) -> Result<(), Failure> {
-    let ids = match &args.worker {
-        None => ids(&args.tasks)?,
-        Some(worker) => {
-            let running = listed(context, "state=Leased&limit=10000").await?;
-            let has = |view: &&TaskView| view.task.worker.as_ref() == Some(worker);
-            let ids: Vec<u64> = running.iter().filter(has).map(|view| view.task.id).collect();
-            if ids.is_empty() {
-                return Err(Failure::No(format!("worker {} has no task", tame(worker))));
-            }
-            ids
-        }
-    };
-    each(context, &ids, "cancel", |task| {
-        let how = if task.state == TaskState::Cancelled { "cancelled" } else { "is being stopped" };
-        format!("task/{} {how}\n", task.id)
-    })
-    .await
-}
-
-/// `ctl release`
-pub(super) async fn release(context: &Context, words: &[String]) -> Result<(), Failure> {
-    each(context, &ids(words)?, "release", |task| format!("task/{} released\n", task.id)).await
-}
-
-/// `ctl retry`
-pub(super) async fn retry(context: &Context, words: &[String]) -> Result<(), Failure> {
-    each(context, &ids(words)?, "retry", |task| format!("task/{} queued again\n", task.id)).await
-}
-
-/// Ask the same of each; one that refuses does not keep the others from being asked.
-async fn each(context: &Context, ids: &[u64], verb: &str, words: impl Fn(&Task) -> String) -> Result<(), Failure> {
-    let mut failed = None;
-    for id in ids {
-        match ask(context, *id, verb).await {
-            Ok(view) => emit(&words(&view.task))?,
-            Err(failure @ Failure::Server(_)) => {
-                if let Some(before) = failed.replace(failure) {
-                    eprintln!("{}", before.text());
-                }
-            }
-            Err(failure) => return Err(failure),
-        }
-    }
-    failed.map_or(Ok(()), Err)
 }
 
 #[cfg(test)]

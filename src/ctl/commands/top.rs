@@ -5,7 +5,6 @@
 //! time. What is not known is `<unknown>`, never 0.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::time::Duration;
 
 use hyper::Method;
@@ -17,7 +16,7 @@ use super::there::{There, kept};
 use crate::ctl::args::{Top, TopBy};
 use crate::ctl::client::Sent;
 use crate::ctl::error::Failure;
-use crate::ctl::print::{Table, as_json, emit, note};
+use crate::ctl::print::{Table, as_json, emit, note, redraw};
 use crate::ctl::resource::{Target, short, targets};
 use crate::model::meta::quoted;
 use crate::model::status::Kind;
@@ -30,10 +29,6 @@ const FIRST: Duration = Duration::from_millis(500);
 const NEXT: Duration = Duration::from_secs(2);
 /// What comes and goes together is shown at once.
 const BURST: Duration = Duration::from_millis(50);
-/// To the terminal's upper left corner, and nothing below what is written.
-const HOME: &str = "\x1b[H";
-const REST: &str = "\x1b[J";
-const CLEAR: &str = "\x1b[2J";
 
 /// What one row shows; absent: not known.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,11 +75,7 @@ impl View<'_> {
         let rows = rows(&self.target, args.sort_by, names, (&self.before, now))?;
         let shown = if args.json() { as_json(&as_value(kind, &rows)) } else { table(kind, &rows, !args.no_headers) };
         let first = !std::mem::replace(&mut self.drawn, true);
-        if args.watch && std::io::stdout().is_terminal() {
-            let first = if first { CLEAR } else { "" };
-            return emit(&format!("{first}{HOME}{}{REST}", shown.replace('\n', "\x1b[K\n")));
-        }
-        emit(&shown)
+        if args.watch { redraw(&shown, first) } else { emit(&shown) }
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) async fn follow(
     within(timeout, looking(context, object, done)).await
 }
 
-async fn within(timeout: Option<Span>, work: impl Future<Output = Result<(), Failure>>) -> Result<bool, Failure> {
+pub(super) async fn within(timeout: Option<Span>, work: impl Future<Output = Result<(), Failure>>) -> Result<bool, Failure> {
     match timeout {
         None => work.await.map(|()| true),
         Some(timeout) => match tokio::time::timeout(timeout.duration(), work).await {
@@ -83,15 +83,21 @@ async fn looking(
 }
 
 /// What is waited for.
-enum Goal {
+pub(super) enum Goal {
+    /// A condition of this kind has this status.
     Condition { kind: String, status: String },
+    /// It is gone.
     Delete,
+    /// It is there.
     Create,
+    /// There is something at this path, or this.
     Path { path: Template, value: Option<String> },
 }
 
 impl Goal {
-    fn parse(what: &str) -> Result<Goal, Failure> {
+    /// # Errors
+    /// Usage.
+    pub(super) fn parse(what: &str) -> Result<Goal, Failure> {
         let wrong = |error: String| Failure::Usage(format!("--for: {error}"));
         match what.split_once('=') {
             None if what == "delete" => Ok(Goal::Delete),
@@ -124,17 +130,22 @@ impl Goal {
                 let is_it = |condition: &Value| text(condition, "/status").eq_ignore_ascii_case(status);
                 condition(object, kind).is_some_and(is_it)
             }
-            (Goal::Path { path, value }, Seen::Object(object)) => {
-                let found = path.find(object);
-                value.as_ref().map_or(!found.is_empty(), |value| found.iter().any(|found| bare(found) == *value))
-            }
+            (Goal::Path { .. }, Seen::Object(object)) => self.is_in(object),
         }
+    }
+
+    /// Whether a path that is waited for leads to what is waited for.
+    pub(super) fn is_in(&self, object: &Value) -> bool {
+        let Goal::Path { path, value } = self else { return false };
+        let found = path.find(object);
+        value.as_ref().map_or(!found.is_empty(), |value| found.iter().any(|found| bare(found) == *value))
     }
 }
 
 /// `ctl wait`
 pub(super) async fn run(context: &Context, args: Wait) -> Result<(), Failure> {
-    let goal = Goal::parse(&args.what)?;
+    let what = args.what.as_deref();
+    let goal = Goal::parse(what.ok_or_else(|| Failure::Usage("--for: say what to wait for, as --for=condition=Ready".into()))?)?;
     let patient = matches!(goal, Goal::Delete | Goal::Create);
     for target in targets(&args.names)? {
         if target.names.is_empty() {

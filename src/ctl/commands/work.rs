@@ -16,8 +16,7 @@ use super::submit::json_or_text;
 use crate::ctl::args::{NextArgs, Work};
 use crate::ctl::client::{Sent, encoded};
 use crate::ctl::error::Failure;
-use crate::ctl::print::{Format, as_json, as_yaml, custom_row, emit};
-use crate::ctl::text::tame_block;
+use crate::ctl::print::{Format, as_json, as_yaml, custom_row, emit, for_programs};
 use crate::ctl::time::now;
 use crate::model::task::{EndReason, TaskState, Token};
 use crate::model::time::{Span, Wall};
@@ -181,8 +180,10 @@ fn print(task: Option<LeasedTask>, format: Option<Format>) -> Result<(), Failure
         Some(Format::Json) => emit(&as_json(&value())),
         Some(Format::Yaml) => emit(&as_yaml(&value())),
         Some(Format::Name) => emit(&format!("task/{}\n", leased.task.id)),
-        Some(Format::JsonPath(template)) => emit(&format!("{}\n", tame_block(&template.render(&value())).trim_end_matches('\n'))),
-        Some(Format::Columns(columns)) => emit(&format!("{}\n", custom_row(&columns, &value()).join(" "))),
+        Some(Format::JsonPath(template)) => {
+            emit(&format!("{}\n", for_programs(&template.render(&value())).trim_end_matches('\n')))
+        }
+        Some(Format::Columns(columns)) => emit(&for_programs(&format!("{}\n", custom_row(&columns, &value()).join(" ")))),
     }
 }
 

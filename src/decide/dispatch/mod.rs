@@ -183,10 +183,12 @@ fn again(task: &Task, wanted: bool, queue: &Queue) -> After {
 }
 
 fn settle(task: Task, end: End, after: After, wall: Wall) -> Ended {
+    // That somebody took it back is remembered, however it ended: they wait until it is gone.
+    let cancelled = task.cancelling;
     let free =
         Task { run: 0, nonce: 0, deadline: None, lease_until: None, cancelling: false, blocked: false, end: Some(end), ..task };
     match after {
-        After::Final(state) => Ended { task: Task { state, finished: Some(wall), ..free }, pause: None },
+        After::Final(state) => Ended { task: Task { state, finished: Some(wall), cancelling: cancelled, ..free }, pause: None },
         After::Again { attempt, delay, pause } => {
             let not_before = (delay.0 > 0).then(|| later(wall, delay));
             let expires = Some(later(later(wall, delay), free.ttl));
@@ -270,6 +272,7 @@ pub fn redrive(task: Task, wall: Wall) -> Step {
             attempt: 0,
             worker: None,
             finished: None,
+            cancelling: false,
             result: None,
             not_before: None,
             expires: Some(later(wall, task.ttl)),

@@ -143,7 +143,8 @@ fn kept(before: &Task, step: Move, after: &Task) {
     assert!(after.attempt <= after.max_attempts, "more attempts than there may be: {said}");
     assert_eq!(after.state == TaskState::Leased, after.deadline.is_some(), "a deadline goes with a lease: {said}");
     assert_eq!(after.state.is_final(), after.finished.is_some(), "a time of the end goes with the end: {said}");
-    assert!(!after.cancelling || after.state == TaskState::Leased, "cancelling goes with a lease: {said}");
+    let stays = after.state == TaskState::Leased || (after.state.is_final() && before.cancelling);
+    assert!(!after.cancelling || stays, "cancelling goes with a lease, and with its end: {said}");
     let same =
         (&before.id, &before.payload, &before.created, &before.key) == (&after.id, &after.payload, &after.created, &after.key);
     assert!(same, "what it is changed: {said}");

@@ -13,7 +13,7 @@ use crate::model::task::{Task, TaskState};
 use crate::model::time::Wall;
 
 /// Tasks that are listed at once at most.
-const LISTED_MAX: u32 = 10_000;
+pub const LISTED_MAX: u32 = 10_000;
 
 /// Which tasks are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

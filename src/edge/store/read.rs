@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
-pub use super::list::TaskFilter;
+pub use super::list::{LISTED_MAX, TaskFilter};
 use crate::model::batch::{Reading, StoredPool};
 use crate::model::plan::Record;
 use crate::model::task::Task;

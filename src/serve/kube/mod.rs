@@ -1,7 +1,7 @@
 //! The Kubernetes API: what kubectl and the client libraries ask, over the same objects that everything else is served from.
 //!
 //! A [`view::View`] is a resource of theirs over a kind of ours; lists, watches and tables are made of views alike. What changes
-//! something becomes an edit of the spec file. Nothing is kept here between two requests.
+//! something becomes an edit of the spec file. Nothing is kept here between two requests but which tasks were told of ([`told`]).
 
 pub mod delete;
 pub mod discovery;
@@ -18,6 +18,7 @@ mod splice;
 mod table;
 mod task_view;
 mod tasks;
+pub mod told;
 mod top;
 pub mod view;
 mod watch;

@@ -2,11 +2,14 @@
 //!
 //! It is read from the queue for each request; nothing is kept here.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use serde_json::{Value, json};
 
 use super::table::{Include, headed, with_cells};
-use crate::engine::handle::TaskFilter;
-use crate::model::task::Task;
+use super::told::{Of, Place, Tasks};
+use crate::engine::handle::{LISTED_MAX, TaskFilter};
+use crate::model::task::{Task, TaskState};
 use crate::model::time::Wall;
 use crate::serve::app::{App, Filter, Query, number};
 use crate::serve::refusal::Refusal;
@@ -22,6 +25,8 @@ const FIELDS: &[&str] = &["metadata.name", "spec.pool", "status.state"];
 pub struct Wanted {
     filter: Filter,
     narrow: TaskFilter,
+    /// As they were written: for labels, and for fields.
+    selectors: (String, String),
 }
 
 impl Wanted {
@@ -29,8 +34,9 @@ impl Wanted {
     /// 400 for selectors that cannot be read.
     pub fn new(query: &Query) -> Result<Wanted, Refusal> {
         let filter = Filter::new(query, FIELDS)?;
-        let most =
-            number(query, "limit")?.filter(|most| *most > 0).map_or(LIST_DEFAULT, |most| u32::try_from(most).unwrap_or(u32::MAX));
+        let most = number(query, "limit")?.filter(|most| *most > 0);
+        // A list that is as long as was asked for may not be all: what cannot be had must not be asked for.
+        let most = most.map_or(LIST_DEFAULT, |most| u32::try_from(most).unwrap_or(u32::MAX).min(LISTED_MAX));
         // What the queue itself can look for: one task, or those of a pool.
         let selectors = [("fieldSelector", "metadata.name", "spec.pool"), ("labelSelector", "", "weir.dev/pool")];
         let mut narrow = TaskFilter { most, ..TaskFilter::default() };
@@ -44,7 +50,24 @@ impl Wanted {
                 }
             }
         }
-        Ok(Wanted { filter, narrow })
+        // Those of other states are not to take the places of the first ones.
+        let states = TaskState::ALL.into_iter().filter(|state| filter.allows("status.state", state.name()));
+        narrow.states = states.collect();
+        if narrow.states.is_empty() {
+            narrow.id = Some(0);
+        }
+        let written = |name: &str| query.get(name).cloned().unwrap_or_default();
+        Ok(Wanted { filter, narrow, selectors: (written("labelSelector"), written("fieldSelector")) })
+    }
+
+    /// Whether not all tasks are wanted.
+    pub fn selects(&self) -> bool {
+        self.selectors != Default::default()
+    }
+
+    /// These tasks at this number of change, for [`super::told::Told`].
+    pub fn place(&self, number: u64) -> Place {
+        (self.selectors.0.clone(), self.selectors.1.clone(), number)
     }
 
     /// Whether this task is one of them.
@@ -65,12 +88,20 @@ impl Wanted {
     }
 }
 
+/// The tasks of a list, as they are remembered.
+pub fn remembered<'a>(shown: impl IntoIterator<Item = &'a Shown>) -> Tasks {
+    let of = |one: &Shown| Of { over: one.view.task.is_taken_back(), digest: Some(one.digest()) };
+    shown.into_iter().map(|one| (one.view.task.id, of(one))).collect()
+}
+
 /// A task in both of its shapes.
 pub struct Shown {
     /// As `/v1/tasks` has it.
     pub view: TaskView,
     /// As an object.
     pub object: Value,
+    /// The number of change.
+    pub number: u64,
 }
 
 impl Shown {
@@ -78,7 +109,17 @@ impl Shown {
     pub fn new(view: TaskView, number: u64) -> Shown {
         let mut object = json!(TaskObject::from(view.clone()));
         object["metadata"]["resourceVersion"] = number.to_string().into();
-        Shown { view, object }
+        Shown { view, object, number }
+    }
+
+    /// Another number when there is something else to tell of it: all but its place, which changes with every other one's.
+    pub fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let status = self.object["status"].as_object().into_iter().flatten();
+        for (key, value) in status.filter(|(key, _)| !["position", "estimatedWait"].contains(&key.as_str())) {
+            (key, value.to_string()).hash(&mut hasher);
+        }
+        hasher.finish()
     }
 
     /// Its row in a table.
@@ -94,4 +135,33 @@ pub fn table(version: &str) -> Value {
         (heads(true).into_iter().map(|head| if head == "ID" { "NAME".into() } else { head }).collect(), heads(false).len()),
         version,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn narrow(query: &[(&str, &str)]) -> TaskFilter {
+        let query = query.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Wanted::new(&query).ok().unwrap().narrow
+    }
+
+    #[test]
+    fn no_more_is_asked_of_the_queue_than_it_lists() {
+        for (limit, most) in
+            [("", LIST_DEFAULT), ("0", LIST_DEFAULT), ("7", 7), ("20000", LISTED_MAX), ("9999999999", LISTED_MAX)]
+        {
+            assert_eq!(narrow(&[("limit", limit)]).most, most, "{limit}");
+        }
+    }
+
+    #[test]
+    fn the_queue_looks_for_what_it_can() {
+        let of = |fields| narrow(&[("fieldSelector", fields)]);
+        assert_eq!(of("status.state=Held,spec.pool=a").states, [TaskState::Held]);
+        assert_eq!(of("status.state!=Held").states.len(), TaskState::ALL.len() - 1);
+        assert_eq!(of("spec.pool=a").states, TaskState::ALL);
+        assert_eq!(of("status.state=Nonsense").id, Some(0));
+        assert_eq!((of("metadata.name==7").id, of("metadata.name=x").id), (Some(7), Some(0)));
+    }
 }

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::table::{Shape, metadata_of, shape};
-use super::task_view::{Shown, Wanted, table};
+use super::task_view::{Shown, Wanted, remembered, table};
 use super::watch_tasks::watch;
 use crate::model::status::API_VERSION;
 use crate::model::task::{NewTask, Task};
@@ -33,6 +33,7 @@ pub async fn list(State(app): State<App>, headers: HeaderMap, query: Params) -> 
     }
     let version = *app.handle.task_changes().borrow();
     let (shown, more) = wanted.look(&app, version).await?;
+    app.told.keep(wanted.place(version), remembered(&shown));
     let metadata = json!({"resourceVersion": version.to_string()});
     let now = app.handle.later(Span::default());
     let mut answer = Json(match shape {
@@ -63,6 +64,9 @@ pub async fn one(State(app): State<App>, Path(id): Path<String>, headers: Header
     let shape = shape(&headers, &params(query)?)?;
     let version = *app.handle.task_changes().borrow();
     let shown = Shown::new(app.handle.task(known(&id)?).await?.into(), version);
+    // A watch of it alone goes on from here.
+    let place = (String::new(), format!("metadata.name={id}"), version);
+    app.told.keep(place, remembered([&shown]));
     let now = app.handle.later(Span::default());
     Ok(Json(match shape {
         Shape::Whole => shown.object,

@@ -63,6 +63,14 @@ fn standing_cells(view: &TaskView, now: Wall) -> [String; 7] {
     ]
 }
 
+/// Words for states that are finer than the states are, each with the one that it is of.
+pub const FINER: [(&str, TaskState); 4] = [
+    ("Running", TaskState::Leased),
+    ("Cancelling", TaskState::Leased),
+    ("Delayed", TaskState::Queued),
+    ("Blocked", TaskState::Queued),
+];
+
 /// The state in one word, finer than the states are.
 pub fn state(task: &Task) -> &'static str {
     match task.state {
@@ -85,8 +93,8 @@ fn duration(view: &TaskView, now: Wall) -> String {
     let task = &view.task;
     match task.state {
         TaskState::Queued => match (task.not_before, view.estimated_wait) {
-            (Some(at), _) if at > now => format!("in {}", age(now, at)),
-            (_, Some(wait)) if wait.0 == 0 => "now".into(),
+            (Some(at), _) if at > now => format!("in {}", rough(between(now, at))),
+            (_, Some(wait)) if is_now(wait) => "now".into(),
             (_, Some(wait)) => format!("in ~{}", rough(wait)),
             (_, None) => "-".into(),
         },
@@ -98,10 +106,37 @@ fn duration(view: &TaskView, now: Wall) -> String {
     }
 }
 
-/// A length of time as people say it: whole seconds, or as kubectl shortens them.
+/// A length of time as people say it: as kubectl shortens ages, but to the nearest of what is shown. An age is cut, as years of
+/// people are; of what is still to come that would always be less than was asked for.
 pub fn rough(span: Span) -> String {
-    let ms = i64::try_from(span.0).unwrap_or(i64::MAX);
-    age(Wall(0), Wall(ms.saturating_add(500)))
+    const MINUTE: u64 = 60_000;
+    // The smallest unit that is shown of a span of this length.
+    let unit = match span.0.div_ceil(1000) {
+        0..600 => 1000,
+        600..28_800 => MINUTE,
+        28_800..691_200 => 60 * MINUTE,
+        691_200.. => 24 * 60 * MINUTE,
+    };
+    let nearest = span.0.saturating_add(unit / 2) / unit * unit;
+    age(Wall(0), Wall(i64::try_from(nearest).unwrap_or(i64::MAX)))
+}
+
+/// So soon that nobody would say how soon.
+pub fn is_now(wait: Span) -> bool {
+    wait.0 < 500
+}
+
+fn between(now: Wall, at: Wall) -> Span {
+    Span(u64::try_from(at.0.saturating_sub(now.0)).unwrap_or(0))
+}
+
+/// When a pause ends, for people: one that was given no end has a date that says nothing.
+pub fn pause_end(until: Wall, now: Wall) -> String {
+    const YEARS: i64 = 1000 * 365 * 86_400_000;
+    if until.0 > now.0.saturating_add(YEARS) {
+        return "until it is resumed".into();
+    }
+    format!("until {until} (for {})", rough(between(now, until)))
 }
 
 /// What there is to say of it in a line; empty when nothing.
@@ -126,9 +161,9 @@ pub fn standing(view: &TaskView, now: Wall) -> String {
     let known = if view.known { " (known before)" } else { "" };
     let how = match task.state {
         TaskState::Queued => match (task.not_before, view.estimated_wait) {
-            (Some(at), _) => format!("queued, not before {} from now", age(now, at)),
+            (Some(at), _) => format!("queued, not before {} from now", rough(between(now, at))),
             (None, _) if task.blocked => "queued behind another task of its key".into(),
-            (None, Some(wait)) if wait.0 == 0 => format!("queued{place}, starts now"),
+            (None, Some(wait)) if is_now(wait) => format!("queued{place}, starts now"),
             (None, Some(wait)) => format!("queued{place}, starts in about {}", rough(wait)),
             (None, None) => format!("queued{place}"),
         },
@@ -183,6 +218,7 @@ mod tests {
         for (view, words) in [
             (third.clone(), "task/12 queued, position 3, starts in about 40s"),
             (TaskView { estimated_wait: Some(Span(0)), ..third.clone() }, "task/12 queued, position 3, starts now"),
+            (TaskView { estimated_wait: Some(Span(499)), ..third.clone() }, "task/12 queued, position 3, starts now"),
             (TaskView { estimated_wait: None, known: true, ..third }, "task/12 queued, position 3 (known before)"),
             (view(Task { blocked: true, ..Task::default() }), "task/12 queued behind another task of its key"),
             (view(Task { not_before: Some(Wall(1_060_000)), ..Task::default() }), "task/12 queued, not before 60s from now"),
@@ -192,6 +228,28 @@ mod tests {
             assert_eq!(standing(&view, now), words);
         }
         assert_eq!(ended(&dead), "Failed, exit code 2 after 1s500ms");
+    }
+
+    #[test]
+    fn what_is_to_come_is_rounded() {
+        let (hour, day) = (3_600_000, 86_400_000);
+        for (ms, words) in [
+            (400, "0s"),
+            (600, "1s"),
+            (59_900, "60s"),
+            (599_800, "10m"),
+            (hour - 5, "60m"),
+            (hour - 40_000, "59m"),
+            (5 * hour + 59_000, "5h1m"),
+            (36 * hour - 9, "36h"),
+            (3 * day - 9, "3d"),
+            (400 * day - 9, "400d"),
+            (730 * day, "2y"),
+        ] {
+            assert_eq!(rough(Span(ms)), words, "{ms}");
+        }
+        assert_eq!(pause_end(Wall(60_000), Wall(0)), "until 1970-01-01T00:01:00.000Z (for 60s)");
+        assert_eq!(pause_end(Wall(221_845_392_000_000), Wall(1_800_000_000_000)), "until it is resumed");
     }
 
     #[test]

@@ -96,6 +96,12 @@ pub struct TaskStatus {
     /// The worker that has it, or that it waits for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
+    /// The run of the worker that has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<u64>,
+    /// Another task of its key has a worker.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub blocked: bool,
     /// Attempts begun that count.
     pub attempt: u32,
     /// How often it was leased.
@@ -112,7 +118,7 @@ pub struct TaskStatus {
     /// When it came to its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished: Option<Wall>,
-    /// Its worker has been told to stop it.
+    /// Its worker has been told to stop it; or was, before the task ended.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub cancelling: bool,
     /// What the holder last said of its progress.
@@ -134,7 +140,7 @@ impl From<TaskView> for TaskObject {
         let labels = [("weir.dev/pool", Some(task.pool.clone())), ("weir.dev/worker", task.worker.clone())];
         let labels = labels.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
         // One that was taken back is another object to whoever waits until the one that they deleted is gone.
-        let over = if task.state == TaskState::Cancelled { "-cancelled" } else { "" };
+        let over = if task.is_taken_back() { "-cancelled" } else { "" };
         let metadata = Meta {
             name: task.id.to_string(),
             uid: format!("task-{}{over}", task.id),
@@ -162,6 +168,8 @@ impl From<TaskView> for TaskObject {
             position,
             estimated_wait,
             worker: task.worker,
+            run: (task.run > 0).then_some(task.run),
+            blocked: task.blocked,
             attempt: task.attempt,
             epoch: task.epoch,
             not_before: task.not_before,
@@ -175,6 +183,44 @@ impl From<TaskView> for TaskObject {
             source: task.source,
         };
         TaskObject { api_version: API_VERSION.into(), kind: "Task".into(), metadata, spec, status }
+    }
+}
+
+impl From<TaskObject> for TaskView {
+    fn from(object: TaskObject) -> TaskView {
+        let TaskObject { metadata, spec: TaskSpec { pool, task: asked }, status, .. } = object;
+        let task = Task {
+            id: metadata.name.parse().unwrap_or(0),
+            pool,
+            state: status.state,
+            priority: asked.priority,
+            key: asked.key,
+            idempotency_key: asked.idempotency_key,
+            payload: asked.payload,
+            worker: status.worker,
+            run: status.run.unwrap_or(0),
+            epoch: status.epoch,
+            attempt: status.attempt,
+            max_attempts: asked.max_attempts.unwrap_or_default(),
+            timeout: asked.timeout.unwrap_or_default(),
+            created: metadata.creation_timestamp,
+            not_before: status.not_before,
+            ttl: asked.ttl.unwrap_or_default(),
+            expires: status.expires,
+            started: status.started,
+            finished: status.finished,
+            blocked: status.blocked,
+            cancelling: status.cancelling,
+            progress: status.progress,
+            end: status.end,
+            result: status.result,
+            source: status.source,
+            // What only the daemon knows.
+            nonce: 0,
+            deadline: None,
+            lease_until: None,
+        };
+        TaskView { task, position: status.position, estimated_wait: status.estimated_wait, known: false }
     }
 }
 
@@ -281,6 +327,8 @@ pub struct CapacityView {
     pub free_slots: u32,
     /// Tasks that wait.
     pub queued: u64,
+    /// Those of them that wait for their time.
+    pub delayed: u64,
     /// Tasks that run.
     pub running: u64,
     /// Most tasks that may wait.

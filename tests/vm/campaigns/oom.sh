@@ -60,7 +60,7 @@ scope=$(find "$cgroup_root" -name 'weir-*-hungry-0.scope')
 equal "$(cat "/proc/$(cat "$scope/ctl/cgroup.procs")/comm")" weir-shim "who outlives it"
 equal "$(cat "$(dirname "$scope")/memory.max")" $((130 << 20)) "memory.max of its pool"
 equal "$(field worker/calm-0 .status.pid)" "$calm" "the calm worker"
-steps=$(ctl get policy/feed -o 'jsonpath={range .status.history[*]}{.action} {.old.memory} {.new.memory}{"\n"}{end}' | tee /dev/stderr | grep ^ScaleUp)
+steps=$(ctl get policy/feed -o 'jsonpath={range .status.history[*]}{.action} {.old.memory} {.new.memory}{"\n"}{end}' | grep ^ScaleUp)
 equal "$steps" "$(printf '%s\n' "ScaleUp 40Mi 60Mi" "ScaleUp 60Mi 90Mi" "ScaleUp 90Mi 130Mi")" "the steps"
 at=$(ctl get policy/feed -o 'jsonpath={range .status.history[?(@.action=="ScaleUp")]}{.time}{"\n"}{end}')
 equal "$(sort -u <<<"$at" | wc -l)" 3 "the moments of three steps"

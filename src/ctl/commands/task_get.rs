@@ -1,0 +1,348 @@
+//! `get tasks`: lists, single tasks and watches.
+//!
+//! Words for states are those of the table as well as those of the API: `Running` is a lease, `Delayed` one kind of `Queued`. A watch
+//! shows a task as it is when it leaves what was asked for, so that its end is seen.
+
+use std::collections::BTreeMap;
+
+use hyper::Method;
+use serde_json::Value;
+
+use super::Context;
+use super::get::compare;
+use super::tasks::{fetch, listed, value};
+use crate::ctl::args::Get;
+use crate::ctl::client::{Sent, encoded};
+use crate::ctl::error::Failure;
+use crate::ctl::jsonpath::Template;
+use crate::ctl::print::{Format, Table, as_json, as_yaml, custom_row, emit, for_programs, list_of, note};
+use crate::ctl::time::now;
+use crate::model::meta::quoted;
+use crate::model::selector::Selector;
+use crate::model::task::{Task, TaskState};
+use crate::model::time::Wall;
+use crate::serve::wire::columns::text;
+use crate::serve::wire::task_columns::{FINER, heads, row, state};
+use crate::serve::wire::tasks::{LIST_DEFAULT, TaskObject, TaskView};
+use crate::serve::wire::{List, ROOT, WatchEvent};
+
+/// As many as a daemon lists at once.
+pub(super) const ALL: u32 = 10_000;
+
+/// Which tasks are wanted.
+pub(super) struct Which {
+    /// Of this pool.
+    pub(super) pool: Option<String>,
+    /// In these states; empty: in any.
+    states: Vec<TaskState>,
+    /// Those of them that the table has these words for; empty: all.
+    words: Vec<String>,
+    labels: Selector,
+}
+
+impl Which {
+    /// # Errors
+    /// Usage: no such state, or a selector that cannot be read.
+    pub(super) fn new(pool: Option<&str>, status: Option<&str>, selector: &str) -> Result<Which, Failure> {
+        let pool = pool.map(crate::ctl::resource::pool).transpose()?.map(str::to_owned);
+        let labels = selector.parse().map_err(|error| Failure::Usage(format!("-l: {error}")))?;
+        let (mut states, mut words) = (Vec::new(), Vec::new());
+        for word in status.unwrap_or_default().split(',').map(str::trim).filter(|word| !word.is_empty()) {
+            let known = TaskState::ALL.map(|state| (state.name(), state));
+            let found = known.into_iter().chain(FINER).find(|(name, _)| name.eq_ignore_ascii_case(word));
+            let (name, state) = found.ok_or_else(|| {
+                let finer = FINER.map(|(name, of)| format!("{name} ({})", of.name())).join(", ");
+                let there = format!("{}; of those: {finer}", TaskState::ALL.map(TaskState::name).join(", "));
+                Failure::Usage(format!("--status: found {}; there are {there}", quoted(word)))
+            })?;
+            states.push(state);
+            words.push(name.to_owned());
+        }
+        Ok(Which { pool, states, words, labels })
+    }
+
+    /// Whether this task is one of them.
+    fn wants(&self, task: &Task) -> bool {
+        // A lease that is being cancelled runs.
+        let is = |word: &String| {
+            word == task.state.name() || word == state(task) || (word == "Running" && task.state == TaskState::Leased)
+        };
+        let pool = self.pool.as_ref().is_none_or(|pool| *pool == task.pool);
+        let named = [("weir.dev/pool", Some(&task.pool)), ("weir.dev/worker", task.worker.as_ref())];
+        let labels = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.clone()))).collect();
+        pool && (self.words.is_empty() || self.words.iter().any(is)) && self.labels.matches(&labels)
+    }
+
+    /// Whether only the client can tell which ones are wanted.
+    fn is_finer(&self) -> bool {
+        self.labels != Selector::default() || self.words.iter().zip(&self.states).any(|(word, state)| word != state.name())
+    }
+
+    /// The tasks there are of them, so many at most.
+    pub(super) async fn list(&self, context: &Context, limit: Option<u32>) -> Result<Vec<TaskView>, Failure> {
+        let states: Vec<&str> = self.states.iter().map(|state| state.name()).collect();
+        let most = if self.is_finer() { Some(ALL) } else { limit };
+        let part = |name: &str, value: Option<String>| value.map(|value| format!("{name}={}&", encoded(&value)));
+        let states = (!states.is_empty()).then(|| states.join(","));
+        let query = [part("pool", self.pool.clone()), part("state", states), part("limit", most.map(|most| most.to_string()))];
+        let mut tasks = listed(context, &query.into_iter().flatten().collect::<String>()).await?;
+        tasks.retain(|view| self.wants(&view.task));
+        if self.is_finer() {
+            tasks.truncate(limit.unwrap_or(LIST_DEFAULT) as usize);
+        }
+        Ok(tasks)
+    }
+
+    /// As the API selects them, or one of them.
+    fn selectors(&self, args: &Get, id: Option<u64>) -> String {
+        let states: Vec<&str> = self.states.iter().map(|state| state.name()).collect();
+        let states = (!states.is_empty()).then(|| format!("status.state in ({})", states.join(",")));
+        let pool = self.pool.as_ref().map(|pool| format!("spec.pool={pool}"));
+        let fields = [id.map(|id| format!("metadata.name={id}")), pool, states];
+        let fields = fields.into_iter().flatten().collect::<Vec<_>>().join(",");
+        let limit = args.limit.map_or_else(String::new, |limit| format!("&limit={limit}"));
+        format!("&labelSelector={}&fieldSelector={}{limit}", encoded(&args.selector), encoded(&fields))
+    }
+}
+
+/// `ctl get tasks`
+pub(super) async fn run(context: &Context, args: &Get, ids: &[u64]) -> Result<(), Failure> {
+    let format = Format::parse(args.output.as_deref())?;
+    let sort = args.sort_by.as_deref().map(Template::path).transpose();
+    let sort = sort.map_err(|error| Failure::Usage(format!("--sort-by: {error}")))?;
+    let which = Which::new(args.pool.as_deref(), args.status.as_deref(), &args.selector)?;
+    if !ids.is_empty() && !args.selector.is_empty() {
+        return Err(Failure::Usage("a selector and a name cannot be given together".into()));
+    }
+    if args.watch {
+        return watch(context, args, (ids, &which), format).await;
+    }
+    if ids.is_empty() {
+        let mut tasks = which.list(context, args.limit).await?;
+        arrange(&mut tasks, sort.as_ref());
+        return show(&tasks, &format, !args.no_headers, false);
+    }
+    let (mut tasks, mut failed) = (Vec::new(), Vec::new());
+    for id in ids {
+        match fetch(context, *id).await {
+            Ok(task) => tasks.push(task),
+            Err(failure @ Failure::Server(_)) => failed.push(failure),
+            Err(failure) => return Err(failure),
+        }
+    }
+    arrange(&mut tasks, sort.as_ref());
+    if !tasks.is_empty() {
+        show(&tasks, &format, !args.no_headers, ids.len() == 1)?;
+    }
+    let last = failed.pop();
+    failed.iter().for_each(|failure| eprintln!("{}", failure.text()));
+    last.map_or(Ok(()), Err)
+}
+
+fn arrange(tasks: &mut [TaskView], sort: Option<&Template>) {
+    let Some(path) = sort else { return };
+    tasks.sort_by_cached_key(|view| Sorted(path.find(&value(view)).first().map(|found| (*found).clone())));
+}
+
+/// What a task is sorted by.
+struct Sorted(Option<Value>);
+
+impl PartialEq for Sorted {
+    fn eq(&self, other: &Sorted) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Sorted {}
+
+impl PartialOrd for Sorted {
+    fn partial_cmp(&self, other: &Sorted) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Sorted {
+    fn cmp(&self, other: &Sorted) -> std::cmp::Ordering {
+        compare(self.0.as_ref(), other.0.as_ref())
+    }
+}
+
+/// Print tasks; `single`: one that was asked for by its number is printed as itself, not as a list.
+pub(super) fn show(tasks: &[TaskView], format: &Format, print_head: bool, single: bool) -> Result<(), Failure> {
+    let values: Vec<Value> = tasks.iter().map(value).collect();
+    let whole = || match values.as_slice() {
+        [only] if single => only.clone(),
+        many => list_of(&many.iter().collect::<Vec<_>>()),
+    };
+    match format {
+        Format::Yaml => emit(&as_yaml(&whole())),
+        Format::Json => emit(&as_json(&whole())),
+        Format::JsonPath(template) => emit(&for_programs(&template.render(&whole()))),
+        Format::Name | Format::Table { .. } | Format::Columns(_) if tasks.is_empty() => {
+            note("No resources found.");
+            Ok(())
+        }
+        Format::Name | Format::Table { .. } | Format::Columns(_) => {
+            let mut table = table(format, print_head);
+            tasks.iter().for_each(|view| table.add(cells(format, view, now())));
+            emit(&table.take())
+        }
+    }
+}
+
+fn table(format: &Format, print_head: bool) -> Table {
+    match format {
+        Format::Columns(columns) => Table::custom(columns, print_head),
+        Format::Table { wide } => Table::new(&heads(*wide), print_head),
+        Format::Name | Format::Yaml | Format::Json | Format::JsonPath(_) => Table::new(&[String::new()], false),
+    }
+}
+
+fn cells(format: &Format, view: &TaskView, now: Wall) -> Vec<String> {
+    match format {
+        Format::Columns(columns) => custom_row(columns, &value(view)),
+        Format::Table { wide } => row(view, *wide, now),
+        Format::Name | Format::Yaml | Format::Json | Format::JsonPath(_) => vec![format!("task/{}", view.task.id)],
+    }
+}
+
+/// What a watch has printed so far.
+struct Watched {
+    format: Format,
+    table: Table,
+    /// The last row of each task, as it was at the beginning: that time passes is no change.
+    rows: BTreeMap<u64, Vec<String>>,
+    begun: Wall,
+}
+
+impl Watched {
+    fn show(&mut self, view: &TaskView) -> Result<(), Failure> {
+        let same = cells(&self.format, view, self.begun);
+        let fresh = self.rows.insert(view.task.id, same.clone()) != Some(same);
+        match &self.format {
+            Format::Yaml => emit(&format!("---\n{}", as_yaml(&value(view)))),
+            Format::Json => emit(&as_json(&value(view))),
+            Format::JsonPath(template) => emit(&for_programs(&template.render(&value(view)))),
+            Format::Name | Format::Table { .. } | Format::Columns(_) if fresh => {
+                self.table.add(cells(&self.format, view, now()));
+                Ok(())
+            }
+            Format::Name | Format::Table { .. } | Format::Columns(_) => Ok(()),
+        }
+    }
+}
+
+/// Show what there is, then each change. A watch that comes too late begins again.
+async fn watch(context: &Context, args: &Get, (ids, which): (&[u64], &Which), format: Format) -> Result<(), Failure> {
+    let id = match ids {
+        [] => None,
+        [id] => Some(*id),
+        [_, _, ..] => return Err(Failure::Usage("one task can be watched at a time, or all".into())),
+    };
+    if let Some(id) = id {
+        // That it is not there is an answer, not something to wait for.
+        fetch(context, id).await?;
+    }
+    let selectors = which.selectors(args, id);
+    let mut watched = Watched { table: table(&format, !args.no_headers), format, rows: BTreeMap::new(), begun: now() };
+    loop {
+        let list: List = context.client.ask(Method::GET, &format!("{ROOT}/tasks?{selectors}"), Sent::nothing()).await?;
+        for object in list.items {
+            let view = read(object)?;
+            if which.wants(&view.task) {
+                watched.show(&view)?;
+            }
+        }
+        emit(&watched.table.take())?;
+        match changes(context, (&list.metadata.resource_version, &selectors), which, &mut watched).await {
+            Err(Failure::Server(status)) if status.code == 410 => {}
+            ended => return ended,
+        }
+    }
+}
+
+async fn changes(
+    context: &Context,
+    (version, selectors): (&str, &str),
+    which: &Which,
+    watched: &mut Watched,
+) -> Result<(), Failure> {
+    let mut lines = context.client.watch_tasks(version, selectors).await?;
+    while let Some(event) = lines.next::<WatchEvent>().await? {
+        let view = match event.verb.as_str() {
+            "ERROR" => {
+                let status = serde_json::from_value(event.object).map_err(|error| Failure::Internal(error.to_string()))?;
+                return Err(Failure::Server(Box::new(status)));
+            }
+            // It is no longer among them: it is shown once more, as it is now.
+            "DELETED" => match text(&event.object, "/metadata/name").parse() {
+                Ok(id) => match fetch(context, id).await {
+                    Err(Failure::Server(status)) if status.code == 404 => continue,
+                    found => found?,
+                },
+                Err(_) => continue,
+            },
+            _ => read(event.object)?,
+        };
+        let shown = watched.rows.contains_key(&view.task.id);
+        if which.wants(&view.task) || shown {
+            watched.show(&view)?;
+        }
+        if !which.wants(&view.task) && which.is_finer() {
+            watched.rows.remove(&view.task.id);
+        }
+        emit(&watched.table.take())?;
+    }
+    Err(Failure::NoDaemon("the daemon has ended".into()))
+}
+
+/// A task from its object.
+///
+/// # Errors
+/// The daemon sent something else.
+pub(super) fn read(object: Value) -> Result<TaskView, Failure> {
+    let read: Result<TaskObject, _> = serde_json::from_value(object);
+    read.map(TaskView::from).map_err(|error| Failure::Internal(format!("a task cannot be read: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn which(status: &str) -> Which {
+        Which::new(None, Some(status), "").unwrap()
+    }
+
+    #[test]
+    fn states_are_called_as_the_table_calls_them_too() {
+        let leased = Task { state: TaskState::Leased, ..Task::default() };
+        let cancelling = Task { cancelling: true, ..leased.clone() };
+        let delayed = Task { not_before: Some(Wall(1)), ..Task::default() };
+        for (word, wanted) in [
+            ("running", [true, true, false, false]),
+            ("Leased", [true, true, false, false]),
+            ("Cancelling", [false, true, false, false]),
+            ("Delayed", [false, false, true, false]),
+            ("Queued", [false, false, true, true]),
+            ("Running, Delayed", [true, true, true, false]),
+            ("", [true; 4]),
+        ] {
+            let which = which(word);
+            let found = [&leased, &cancelling, &delayed, &Task::default()].map(|task| which.wants(task));
+            assert_eq!(found, wanted, "{word}");
+        }
+        assert!(which("Delayed").is_finer() && !which("Queued,Held").is_finer());
+        let wrong = Which::new(None, Some("Runing"), "").err().unwrap().text();
+        assert!(wrong.contains("found \"Runing\"") && wrong.contains("Running (Leased)"), "{wrong}");
+    }
+
+    #[test]
+    fn labels_are_those_of_pool_and_worker() {
+        let which = |selector| Which::new(None, None, selector).unwrap();
+        let task = Task { pool: "web".into(), worker: Some("web-0".into()), ..Task::default() };
+        for (selector, wanted) in [("weir.dev/pool=web", true), ("weir.dev/worker!=web-0", false), ("app=x", false), ("", true)] {
+            assert_eq!(which(selector).wants(&task), wanted, "{selector}");
+        }
+        assert!(Which::new(None, None, "a b").is_err());
+    }
+}

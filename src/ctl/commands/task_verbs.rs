@@ -1,0 +1,119 @@
+//! Tasks, changed: `cancel`, `release`, `retry`, `delete task/ID`.
+//!
+//! One that refuses does not keep the others from being asked. Many are named by what they are, and then only shown until it is said
+//! that all are meant.
+
+use hyper::Method;
+use serde_json::json;
+
+use super::Context;
+use super::task_get::{self, Which};
+use super::tasks::{fetch, ids, listed};
+use crate::ctl::args::{Cancel, Many, TaskIds};
+use crate::ctl::client::Sent;
+use crate::ctl::error::Failure;
+use crate::ctl::print::{Format, emit, note};
+use crate::ctl::text::tame;
+use crate::model::task::{Task, TaskState};
+use crate::serve::wire::tasks::TaskView;
+
+async fn ask(context: &Context, id: u64, verb: &str) -> Result<TaskView, Failure> {
+    context.client.ask(Method::POST, &format!("/v1/tasks/{id}/{verb}"), Sent::json(&json!({}))).await
+}
+
+/// `ctl cancel`
+pub(super) async fn cancel(context: &Context, args: &Cancel) -> Result<(), Failure> {
+    let ids = match &args.worker {
+        None if args.many.is_given() => {
+            found(context, &args.many, ("cancelled", &[TaskState::Held, TaskState::Queued, TaskState::Leased])).await?
+        }
+        None => ids(&args.tasks)?,
+        Some(worker) => {
+            let running = listed(context, "state=Leased&limit=10000").await?;
+            let has = |view: &&TaskView| view.task.worker.as_ref() == Some(worker);
+            let ids: Vec<u64> = running.iter().filter(has).map(|view| view.task.id).collect();
+            if ids.is_empty() {
+                return Err(Failure::No(format!("worker {} has no task", tame(worker))));
+            }
+            ids
+        }
+    };
+    each(context, &ids, "cancel", cancelled).await
+}
+
+/// The tasks that are meant by what they are, of those to which something can be done; none where that is not to be done yet.
+async fn found(context: &Context, many: &Many, (done, to): (&str, &[TaskState])) -> Result<Vec<u64>, Failure> {
+    if many.pool.is_none() && many.status.is_none() {
+        return Err(Failure::Usage("--all: of which? Say --pool NAME, or --status STATES".into()));
+    }
+    let can: Vec<&str> = to.iter().map(|state| state.name()).collect();
+    let status = many.status.clone().unwrap_or_else(|| can.join(","));
+    let which = Which::new(many.pool.as_deref(), Some(&status), "")?;
+    let mut tasks = which.list(context, Some(task_get::ALL)).await?;
+    tasks.retain(|view| to.contains(&view.task.state));
+    if tasks.is_empty() {
+        note("No resources found.");
+    } else if !many.all {
+        task_get::show(&tasks, &Format::Table { wide: false }, true, false)?;
+        let words = format!("{} tasks would be {done}: add --all to have it done", tasks.len());
+        return Err(Failure::No(words));
+    }
+    Ok(tasks.iter().map(|view| view.task.id).collect())
+}
+
+fn cancelled(task: &Task) -> String {
+    let how = if task.state == TaskState::Cancelled { "cancelled" } else { "is being stopped" };
+    format!("task/{} {how}\n", task.id)
+}
+
+/// `ctl delete task/ID`: take them back.
+pub(super) async fn delete(context: &Context, ids: &[u64], dry_run: bool) -> Result<(), Failure> {
+    if ids.is_empty() {
+        return Err(Failure::Usage("say which task: task/ID; or ctl cancel --pool NAME --all".into()));
+    }
+    if !dry_run {
+        return each(context, ids, "cancel", cancelled).await;
+    }
+    for id in ids {
+        let task = fetch(context, *id).await?.task;
+        if task.state.is_final() {
+            return Err(Failure::No(format!("task/{id} is {} already", task.state.name())));
+        }
+        emit(&format!("task/{id} cancelled (dry run)\n"))?;
+    }
+    Ok(())
+}
+
+/// `ctl release`
+pub(super) async fn release(context: &Context, args: &TaskIds) -> Result<(), Failure> {
+    let ids = if args.many.is_given() {
+        found(context, &args.many, ("released", &[TaskState::Held])).await?
+    } else {
+        ids(&args.tasks)?
+    };
+    each(context, &ids, "release", |task| format!("task/{} released\n", task.id)).await
+}
+
+/// `ctl retry`
+pub(super) async fn retry(context: &Context, args: &TaskIds) -> Result<(), Failure> {
+    let to = [TaskState::Failed, TaskState::Dead, TaskState::Cancelled, TaskState::Expired];
+    let ids = if args.many.is_given() { found(context, &args.many, ("tried again", &to)).await? } else { ids(&args.tasks)? };
+    each(context, &ids, "retry", |task| format!("task/{} queued again\n", task.id)).await
+}
+
+/// Ask the same of each; one that refuses does not keep the others from being asked.
+async fn each(context: &Context, ids: &[u64], verb: &str, words: impl Fn(&Task) -> String) -> Result<(), Failure> {
+    let mut failed = None;
+    for id in ids {
+        match ask(context, *id, verb).await {
+            Ok(view) => emit(&words(&view.task))?,
+            Err(failure @ Failure::Server(_)) => {
+                if let Some(before) = failed.replace(failure) {
+                    eprintln!("{}", before.text());
+                }
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
