@@ -189,14 +189,33 @@ fn looked_at(scratch: &Scratch, canary: &std::path::Path) {
 fn what_cannot_be_an_argument_is_refused_and_never_run() {
     let scratch = daemon();
     let canary = scratch.dir.join("canary");
-    for title in ["a\0b", "\0", "$(touch CANARY)\0 x"] {
-        let title = title.replace("CANARY", &canary.display().to_string());
-        let (code, task) = submit(&scratch, "/v1/pools/work/tasks?wait=20s", &json!({"payload": {"title": title}}));
-        assert!(code == 400 || (task["state"] != "Succeeded" && task["end"]["message"] != ""), "{title:?}: {code} {task}");
+    let titles = ["a\0b".to_owned(), "\0".into(), format!("$(touch {})\0 x", canary.display()), "x".repeat(200_000)];
+    let payloads = titles.map(|title| json!({"payload": {"title": title}}));
+    for payload in &payloads {
+        let (code, answer) = submit(&scratch, "/v1/pools/work/tasks", payload);
+        let shown = payload.to_string().chars().take(60).collect::<String>();
+        assert!(code == 400 && answer["message"].to_string().contains("does not fit the command"), "{shown}: {code} {answer}");
     }
-    let long = json!({"payload": {"title": "x".repeat(200_000)}});
-    let (code, task) = submit(&scratch, "/v1/pools/work/tasks?wait=20s", &long);
-    assert!(code == 200 && task["state"] != "Succeeded", "longer than an argument can be: {code} {}", task["end"]);
+    // Those that wait already when the command begins to ask for it.
+    let document = fs::read_to_string(scratch.spec("work.yaml")).expect("there");
+    let command = || said(&scratch, &["get", "pool/work", "-o", "jsonpath={.spec.template.command}"]);
+    let holds = |word: &str| wait("the command", || command().contains(word).then_some(()), || scratch.log());
+    said(&scratch, &["pause", "queue/work"]);
+    scratch.put("work.yaml", &document.replace("$(payload.title)", "nothing"));
+    holds("nothing");
+    let ids = payloads.map(|payload| {
+        let (code, task) = submit(&scratch, "/v1/pools/work/tasks", &payload);
+        task["id"].as_u64().filter(|_| code == 201).unwrap_or_else(|| panic!("{code} {}", task["message"]))
+    });
+    scratch.put("work.yaml", &document);
+    holds("payload.title");
+    said(&scratch, &["resume", "queue/work"]);
+    for id in ids {
+        let state = || said(&scratch, &["get", &format!("task/{id}"), "-o", "jsonpath={.state} {.end.message}"]);
+        let failed = || Some(state()).filter(|state| !state.starts_with("Queued") && !state.starts_with("Leased"));
+        let ended = wait("an end", failed, || format!("{}\n{}", state(), scratch.log()));
+        assert!(ended.starts_with("Failed ") && ended.contains("argument 4"), "task {id}: {ended}");
+    }
     let none = fs::read_dir(&scratch.dir)
         .expect("there")
         .flatten()
