@@ -126,6 +126,11 @@ fn a_task_that_was_deleted_is_gone_however_it_ends() {
     // The same, where it ends between the list and the watch.
     let mut late = watch(&world, &format!("{only}&resourceVersion={version}"));
     is(late.next(), "DELETED", &id.to_string());
+    // And where it had ended when it was listed: who looked for it just before has only seen the first.
+    let (_, version) = list(&world, &only);
+    let deleted = watch(&world, &format!("{only}&resourceVersion={version}")).next();
+    assert_eq!(deleted.as_ref().map(|event| text(&event["object"], "uid")), Some(before));
+    is(deleted, "DELETED", &id.to_string());
 }
 
 #[test]

@@ -65,6 +65,11 @@ impl Wanted {
         self.selectors != Default::default()
     }
 
+    /// Whether one task is wanted, by its name.
+    pub fn is_of_one(&self) -> bool {
+        self.narrow.id.is_some()
+    }
+
     /// These tasks at this number of change, for [`super::told::Told`].
     pub fn place(&self, number: u64) -> Place {
         (self.selectors.0.clone(), self.selectors.1.clone(), number)

@@ -118,6 +118,11 @@ pub async fn watch(app: &App, wanted: Wanted, (shape, query): (Shape, &Query)) -
     // Without a selection only what is no longer kept at all may be missing of those that are not remembered.
     let again = |one: &Shown| (one.view.task.id, Of { over: one.view.task.is_taken_back(), digest: None });
     let before = before.unwrap_or_else(|| if anew { Tasks::new() } else { shown.iter().map(again).collect() });
+    let mut before = before;
+    if !anew && watcher.wanted.is_of_one() {
+        // Who deleted it and finds the other one when it begins to wait was never told that the first is gone.
+        before.values_mut().filter(|of| of.over).for_each(|of| *of = Of { over: false, digest: None });
+    }
     watcher.known = before.into_iter().map(|(id, of)| (id, Known::before(id, of))).collect();
     watcher.compare(shown, more, now).await;
     if initial && bookmarks {
