@@ -121,7 +121,7 @@ vanishes() { # The same with a unit that is gone in the middle. Some of its chan
   rm "$specs/again.yaml"
   while [ $n -lt "$times" ]; do
     brief
-    sed 's/case-rollback/case-brief/; s/name: again/name: brief/' "$home/last.yaml" >"$home/brief.yaml"
+    sed 's/case-rollback/case-brief/; s/name: again/name: brief/; s/apply: .*/apply: Live/' "$home/last.yaml" >"$home/brief.yaml"
     sed "s/manual: .*/manual: {tasks: 40}/" "$home/brief.yaml" >"$specs/brief.yaml.new" && mv "$specs/brief.yaml.new" "$specs/brief.yaml"
     begun() { is policy/brief .status.limits.tasks 40 && is policy/brief '.status.conditions[?(@.type=="Failed")].status' False; }
     wait_for 60 begun
@@ -150,7 +150,8 @@ without_bus() { # Changes are made by the manager's own socket.
   local n began=$SECONDS
   for n in $(seq "$times"); do
     systemctl stop dbus.socket dbus.service
-    [ ! -e /run/dbus/system_bus_socket ] || fail "there is a bus"
+    # Its socket's file is left, and nobody is behind it.
+    rm -f /run/dbus/system_bus_socket
     policy $((300 + n)) Live
     made() { [ "$(cat "$dir/pids.max")" = $((300 + n)) ] && is policy/again .status.limits.tasks $((300 + n)); }
     wait_for 60 made
