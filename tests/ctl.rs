@@ -10,11 +10,11 @@ mod shells;
 #[path = "served/top.rs"]
 mod top;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
-use served::{DAY, Ran, WEB, World, condition, event, pool, worker};
+use served::{DAY, Ran, Running, WEB, World, condition, event, pool, worker};
 use weir::model::document::to_yaml;
 use weir::model::status::{EventType, Kind, Object, Phase, Truth};
 
@@ -232,29 +232,6 @@ fn an_edit_is_applied_and_a_bad_one_is_never_lost() {
     assert!(std::fs::read_to_string(kept).unwrap().contains("replicas: many"), "{}", ran.err);
     assert!(std::fs::read_to_string(world.scratch().join("seen")).unwrap().contains("#| error: spec.replicas"));
     assert_eq!(edit("exit 3").code, 1);
-}
-
-struct Running(Child, BufReader<std::process::ChildStdout>);
-
-impl Running {
-    fn start(world: &World, words: &str) -> Running {
-        let mut child = world.command().args(words.split(' ')).stdout(Stdio::piped()).spawn().unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        Running(child, out)
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.1.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
 }
 
 #[test]

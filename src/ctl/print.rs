@@ -153,6 +153,22 @@ impl Format {
             ))),
         }
     }
+
+    /// What is printed for programs of something that has no names and no columns of its own, as `a queue`; none: its table.
+    ///
+    /// # Errors
+    /// Usage: names, or columns.
+    pub fn program(&self, what: &str, value: &Value) -> Result<Option<String>, Failure> {
+        match self {
+            Format::Json => Ok(Some(as_json(value))),
+            Format::Yaml => Ok(Some(as_yaml(value))),
+            Format::JsonPath(template) => Ok(Some(for_programs(&template.render(value)))),
+            Format::Table { .. } => Ok(None),
+            Format::Name | Format::Columns(_) => {
+                Err(Failure::Usage(format!("{what} is a table, json, yaml or jsonpath=TEMPLATE")))
+            }
+        }
+    }
 }
 
 fn custom(columns: &str) -> Result<Vec<(String, Template)>, String> {

@@ -10,7 +10,7 @@
 //! anything in a task.
 
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -70,7 +70,7 @@ impl TaskFiles {
 
     /// Where a run puts its result.
     pub fn result(&self, worker: &str, run: u64, other: Option<Other>) -> PathBuf {
-        self.dir(other).join(format!("{worker}.{run}.result"))
+        self.dir(other).join(result_name(worker, run))
     }
 
     /// The log of a task.
@@ -78,16 +78,14 @@ impl TaskFiles {
         log_of(&self.state, id)
     }
 
-    /// Write the task for a run: JSON in one line; of another user, who may make no file there, also an empty result. Over the one of the run before: its whole tree is dead by now, and a file system
-    /// that makes and removes a file for every task gets slow by it.
+    /// Write the task for a run: JSON in one line. Over the one of the run before: its whole tree is dead by now, and a file system
+    /// that makes and removes a file for every task gets slow by it. Another user may make no file there: its result is made empty.
     ///
     /// # Errors
     /// With the path.
     pub fn put(&self, (worker, run): (&str, u64), text: &str, other: Option<Other>) -> Result<(), String> {
         if other.is_some() {
-            // Entered by everybody who knows a name in it, and listed by nobody.
-            let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(&self.others);
-            made.map_err(|e| format!("{}: {e}", self.others.display()))?;
+            enterable(&self.others).map_err(|e| format!("{}: {e}", self.others.display()))?;
             written(&self.result(worker, run, other), "", other)?;
         }
         written(&self.task(worker, other), text, other)
@@ -95,12 +93,13 @@ impl TaskFiles {
 
     /// Take the result of a run, if it wrote one. What is no JSON is taken as text.
     pub fn take_result(&self, worker: &str, run: u64) -> Option<Value> {
-        let paths = [None, Some((0, 0))].map(|other| self.result(worker, run, other));
-        let open = |path: PathBuf| {
+        // Whoever it ran as: no run has both.
+        let open = |dir: &PathBuf| {
+            let path = dir.join(result_name(worker, run));
             let file = std::fs::OpenOptions::new().read(true).custom_flags(libc_nofollow()).open(&path).ok()?;
             Some((file, path))
         };
-        let (mut file, path) = paths.into_iter().find_map(open)?;
+        let (mut file, path) = [&self.tasks, &self.others].into_iter().find_map(open)?;
         let mut bytes = Vec::new();
         let read = Read::by_ref(&mut file).take(PAYLOAD_BYTES_MAX as u64 + 1).read_to_end(&mut bytes);
         let _gone = std::fs::remove_file(&path);
@@ -156,6 +155,20 @@ impl TaskFiles {
         })
         .to_string()
     }
+}
+
+fn result_name(worker: &str, run: u64) -> String {
+    format!("{worker}.{run}.result")
+}
+
+/// Make a directory that everybody enters who knows a name in it, and nobody lists, whatever the mask for new files is.
+fn enterable(dir: &Path) -> std::io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    dir.parent().map_or(Ok(()), enterable)?;
+    std::fs::create_dir(dir)?;
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o711))
 }
 
 /// Write over the file of our own at this path; what else is there goes.

@@ -32,7 +32,7 @@ pub(super) fn start(
     let (mut stdin, mut log) = (None, None);
     if let Some(task) = task {
         command = payload::arguments(&command, &task.payload).map_err(Unstarted::Task)?;
-        let other = template.user.as_deref().map(slots::uid_gid).transpose()?.filter(|(user, _)| *user != slots::own_uid());
+        let other = template.user.as_deref().map(slots::another).transpose()?.flatten();
         env.extend(given((task, other), &slot.worker, files));
         files.put((&slot.worker, task.run), &TaskFiles::text(task), other)?;
         stdin = Some(files.task(&slot.worker, other).display().to_string());

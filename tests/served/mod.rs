@@ -5,10 +5,10 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -421,4 +421,30 @@ pub fn event(name: &str, regarding: &str, severity: EventType, (reason, note): (
         note: note.into(),
         event_time: ago(seconds),
     }))
+}
+
+/// A client that goes on, with what it prints; ended with the test.
+pub struct Running(pub Child, pub BufReader<std::process::ChildStdout>);
+
+impl Running {
+    /// Started with these words.
+    pub fn start(world: &World, words: &str) -> Running {
+        let mut child = world.command().args(words.split(' ')).stdout(Stdio::piped()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        Running(child, out)
+    }
+
+    /// The next line that it prints.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.1.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }

@@ -1,40 +1,14 @@
 //! What the client does with tasks beyond one at a time: watches, waits, selections, and what it says where something is doubtful.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
-
 use serde_json::{Value, json};
 
-use super::served::{Ran, World};
+use super::served::{Ran, Running, World};
 use super::{lease, on_lease, submit, task, wish, world};
 
-struct Running(Child, BufReader<std::process::ChildStdout>);
-
-impl Running {
-    fn start(world: &World, words: &str) -> Running {
-        let mut child = world.command().args(words.split(' ')).stdout(Stdio::piped()).spawn().unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        Running(child, out)
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.1.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    }
-
-    /// The first two cells and the state.
-    fn row(&mut self) -> String {
-        let line = self.line();
-        line.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
+/// The first two cells and the state.
+fn row(of: &mut Running) -> String {
+    let line = of.line();
+    line.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
 }
 
 fn said(world: &World, words: &str) -> String {
@@ -50,21 +24,21 @@ fn tasks_are_watched_sorted_and_selected() {
     submit(&world, "runs", &json!({"priority": 7, "hold": true}));
     let mut all = Running::start(&world, "get tasks -w");
     assert!(all.line().starts_with("ID   POOL"));
-    let listed = [all.row(), all.row()];
+    let listed = [row(&mut all), row(&mut all)];
     assert_eq!(listed, ["2 runs Held", "1 takes Queued"]);
     let mut some = Running::start(&world, "get tasks -w --no-headers --pool takes --status Running");
     let leased = lease(&world);
-    assert_eq!((all.row(), some.row()), ("1 takes Running".into(), "1 takes Running".into()));
+    assert_eq!((row(&mut all), row(&mut some)), ("1 takes Running".into(), "1 takes Running".into()));
     assert_eq!(on_lease(&world, &leased["token"], "complete", &json!({})).0, 200);
-    assert_eq!((all.row(), some.row()), ("1 takes Succeeded".into(), "1 takes Succeeded".into()), "its end is seen");
+    assert_eq!((row(&mut all), row(&mut some)), ("1 takes Succeeded".into(), "1 takes Succeeded".into()), "its end is seen");
     submit(&world, "takes", &json!({"delay": "1h", "priority": 3}));
-    assert_eq!(all.row(), "3 takes Delayed");
+    assert_eq!(row(&mut all), "3 takes Delayed");
     let mut only = Running::start(&world, "get task 2 -w -o jsonpath={.state}\n");
     assert_eq!(only.line(), "Held");
     said(&world, "cancel 2");
-    assert_eq!((all.row(), only.line()), ("2 runs Cancelled".into(), "Cancelled".into()), "once, and no second time");
+    assert_eq!((row(&mut all), only.line()), ("2 runs Cancelled".into(), "Cancelled".into()), "once, and no second time");
     submit(&world, "takes", &json!({}));
-    assert_eq!(all.row(), "4 takes Queued");
+    assert_eq!(row(&mut all), "4 takes Queued");
     for (words, ids) in [
         ("get tasks -o name --sort-by .priority", "task/4\ntask/1\ntask/3\ntask/2\n"),
         ("get tasks -o name --sort-by={.id}", "task/1\ntask/2\ntask/3\ntask/4\n"),

@@ -10,7 +10,7 @@ use crate::ctl::args::SetField;
 use crate::ctl::client::{Sent, encoded};
 use crate::ctl::error::Failure;
 use crate::ctl::jsonpath::bare;
-use crate::ctl::print::{Format, Table, as_json, as_yaml, emit, for_programs, note};
+use crate::ctl::print::{Format, Table, emit, note};
 use crate::ctl::resource::{many, one};
 use crate::ctl::text::tame;
 use crate::model::meta::quoted;
@@ -125,14 +125,8 @@ pub(super) async fn history(context: &Context, words: &[String], (limit, output)
     let name = one(words, Kind::Policy)?;
     let at = format!("/v1/policies/{}/history?limit={limit}", encoded(&name));
     let found: Value = context.client.ask(Method::GET, &at, Sent::nothing()).await?;
-    match format {
-        Format::Json => return emit(&as_json(&found)),
-        Format::Yaml => return emit(&as_yaml(&found)),
-        Format::JsonPath(template) => return emit(&for_programs(&template.render(&found))),
-        Format::Table { .. } => {}
-        Format::Name | Format::Columns(_) => {
-            return Err(Failure::Usage("a history is a table, json, yaml or jsonpath=TEMPLATE".into()));
-        }
+    if let Some(text) = format.program("a history", &found)? {
+        return emit(&text);
     }
     let mut table = Table::new(&change_heads(), true);
     let rows: Vec<&Value> = found.pointer("/items").and_then(Value::as_array).into_iter().flatten().collect();
@@ -150,13 +144,7 @@ pub(super) async fn forecast(context: &Context, words: &[String], output: Option
     let name = one(words, Kind::Policy)?;
     let at = format!("/v1/policies/{}/forecast", encoded(&name));
     let found: Value = context.client.ask(Method::GET, &at, Sent::nothing()).await?;
-    match format {
-        Format::Json => emit(&as_json(&found)),
-        Format::Yaml => emit(&as_yaml(&found)),
-        Format::JsonPath(template) => emit(&for_programs(&template.render(&found))),
-        Format::Table { .. } => emit(&forecast_table(&found)),
-        Format::Name | Format::Columns(_) => Err(Failure::Usage("a forecast is a table, json, yaml or jsonpath=TEMPLATE".into())),
-    }
+    emit(&format.program("a forecast", &found)?.unwrap_or_else(|| forecast_table(&found)))
 }
 
 fn forecast_table(found: &Value) -> String {

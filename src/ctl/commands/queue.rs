@@ -13,7 +13,7 @@ use super::tasks::listed;
 use crate::ctl::args::{Pause, QueueArgs};
 use crate::ctl::client::{Sent, encoded};
 use crate::ctl::error::Failure;
-use crate::ctl::print::{Format, Table, as_json, as_yaml, emit, for_programs, list_of, redraw};
+use crate::ctl::print::{Format, Table, emit, list_of, redraw};
 use crate::ctl::resource::{many, of_queues};
 use crate::ctl::text::tame;
 use crate::ctl::time::now;
@@ -62,14 +62,7 @@ async fn printed(context: &Context, pools: &[String], (format, single): (&Format
         [only] if single => only.clone(),
         many => list_of(&many.iter().collect::<Vec<_>>()),
     };
-    match format {
-        Format::Json => emit(&as_json(&whole)),
-        Format::Yaml => emit(&as_yaml(&whole)),
-        Format::JsonPath(template) => emit(&for_programs(&template.render(&whole))),
-        Format::Table { .. } | Format::Name | Format::Columns(_) => {
-            Err(Failure::Usage("a queue is a table, json, yaml or jsonpath=TEMPLATE".into()))
-        }
-    }
+    format.program("a queue", &whole)?.map_or(Ok(()), |text| emit(&text))
 }
 
 /// Show it again whenever a task or a pool has changed.

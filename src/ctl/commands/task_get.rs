@@ -139,32 +139,12 @@ pub(super) async fn run(context: &Context, args: &Get, ids: &[u64]) -> Result<()
     last.map_or(Ok(()), Err)
 }
 
-fn arrange(tasks: &mut [TaskView], sort: Option<&Template>) {
+fn arrange(tasks: &mut Vec<TaskView>, sort: Option<&Template>) {
     let Some(path) = sort else { return };
-    tasks.sort_by_cached_key(|view| Sorted(path.find(&value(view)).first().map(|found| (*found).clone())));
-}
-
-/// What a task is sorted by.
-struct Sorted(Option<Value>);
-
-impl PartialEq for Sorted {
-    fn eq(&self, other: &Sorted) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Sorted {}
-
-impl PartialOrd for Sorted {
-    fn partial_cmp(&self, other: &Sorted) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Sorted {
-    fn cmp(&self, other: &Sorted) -> std::cmp::Ordering {
-        compare(self.0.as_ref(), other.0.as_ref())
-    }
+    let key = |view: TaskView| (path.find(&value(&view)).first().map(|found| (*found).clone()), view);
+    let mut keyed: Vec<(Option<Value>, TaskView)> = tasks.drain(..).map(key).collect();
+    keyed.sort_by(|(a, _), (b, _)| compare(a.as_ref(), b.as_ref()));
+    tasks.extend(keyed.into_iter().map(|(_, view)| view));
 }
 
 /// Print tasks; `single`: one that was asked for by its number is printed as itself, not as a list.

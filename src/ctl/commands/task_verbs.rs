@@ -14,6 +14,7 @@ use crate::ctl::client::Sent;
 use crate::ctl::error::Failure;
 use crate::ctl::print::{Format, emit, note};
 use crate::ctl::text::tame;
+use crate::model::reading::counted;
 use crate::model::task::{Task, TaskState};
 use crate::serve::wire::tasks::TaskView;
 
@@ -55,7 +56,7 @@ async fn found(context: &Context, many: &Many, (done, to): (&str, &[TaskState]))
         note("No resources found.");
     } else if !many.all {
         task_get::show(&tasks, &Format::Table { wide: false }, true, false)?;
-        let words = format!("{} tasks would be {done}: add --all to have it done", tasks.len());
+        let words = format!("{} would be {done}: add --all to have it done", counted(tasks.len() as u64, "task"));
         return Err(Failure::No(words));
     }
     Ok(tasks.iter().map(|view| view.task.id).collect())

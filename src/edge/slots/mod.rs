@@ -36,7 +36,7 @@ use crate::model::worker::{Seen, SlotId, StartOrder};
 
 pub use cgroup::id as state_id;
 pub use exits::log_place;
-pub use users::{own_uid, uid_gid, user_env};
+pub use users::{another, uid_gid, user_env};
 
 /// Shims made at once: process creation gains nothing from more than the cores of a small machine.
 const SPAWNS_AT_ONCE: usize = 2;

@@ -40,9 +40,13 @@ pub fn uid_gid(name: &str) -> Result<(u32, u32), String> {
     find(name).map(|user| (user.uid.as_raw(), user.gid.as_raw()))
 }
 
-/// Our own number.
-pub fn own_uid() -> u32 {
-    nix::unistd::geteuid().as_raw()
+/// The same of another user than we are, where we may start workers as one.
+///
+/// # Errors
+/// That there is no such user.
+pub fn another(name: &str) -> Result<Option<(u32, u32)>, String> {
+    let ids = uid_gid(name)?;
+    Ok((nix::unistd::geteuid().is_root() && ids.0 != 0).then_some(ids))
 }
 
 /// HOME, USER, LOGNAME and SHELL of a user.

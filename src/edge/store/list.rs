@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, params};
 
-use super::place::{self, position};
+use super::place::{lines, position};
 use super::row::{BLOCKED, COLUMNS, DELAYED, ENDED, HELD, LEASED, RAN, READY, phases, read};
+use super::tasks::written;
 use crate::model::task::{Task, TaskState};
 use crate::model::time::Wall;
 
@@ -107,18 +108,14 @@ pub(super) fn ended(db: &Connection, pool: &str, before: Wall, most: u32) -> rus
     Ok(all.into_iter().map(|(_, task)| task).collect())
 }
 
-/// The next worker by name that a task is ready for, after this one.
-const NEXT_WORKER: &str = "SELECT min(worker) FROM tasks WHERE phase = 1 AND pool = ?1 AND worker > ?2";
-
 fn of_phase(db: &Connection, pool: &str, phase: i64, most: u32) -> rusqlite::Result<Vec<Found>> {
     let sql = sql(phase);
     if phase != READY {
         return rows(db, &sql, params![pool, most]);
     }
-    let (mut found, mut worker) = (Vec::new(), Some(String::new()));
-    while let Some(line) = worker {
-        found.extend(rows(db, &sql, params![pool, most, line])?);
-        worker = db.prepare_cached(NEXT_WORKER)?.query_row([pool, &line], |row| row.get(0))?;
+    let mut found = rows(db, &sql, params![pool, most, ""])?;
+    for worker in lines(db, pool)? {
+        found.extend(rows(db, &sql, params![pool, most, worker])?);
     }
     Ok(found)
 }
@@ -143,7 +140,7 @@ fn placed(db: &Connection, all: Vec<Found>) -> rusqlite::Result<Vec<(Task, Optio
             let line = (task.pool.clone(), task.worker.clone().unwrap_or_default());
             let place = match places.get(&line) {
                 Some(before) => before + 1,
-                None => position(db, &task, rank, || place::ready(db, &task.pool))?.position,
+                None => position(db, &task, rank, || Ok(written(db, &task.pool)?[READY as usize]))?.position,
             };
             places.insert(line, place);
             Some(place)
@@ -157,7 +154,7 @@ fn placed(db: &Connection, all: Vec<Found>) -> rusqlite::Result<Vec<(Task, Optio
 
 #[cfg(test)]
 mod tests {
-    use super::super::place::{AHEAD, BEHIND};
+    use super::super::place::{AHEAD, BEHIND, NEXT_WORKER};
     use super::*;
 
     #[test]

@@ -2,23 +2,21 @@
 //!
 //! Counted from the nearer end; only reading, beside the writer or inside its transaction.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, params};
 
 use crate::model::task::Task;
 
 /// A place is counted up to this: beyond it, "at least so many".
 const POSITION_MAX: i64 = 1000;
 
+/// The next worker by name that a task is ready for, after this one.
+pub(super) const NEXT_WORKER: &str = "SELECT min(worker) FROM tasks WHERE phase = 1 AND pool = ?1 AND worker > ?2";
 pub(super) const BEHIND: &str = "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE phase = 1 AND pool = ?1 AND worker = ?2 \
                       AND (rank, id) > (?3, ?4) LIMIT ?5)";
 pub(super) const AHEAD: &str = "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE phase = 1 AND pool = ?1 AND worker = ?2 \
                      AND (rank, id) < (?3, ?4) LIMIT ?5)";
-
-/// How many tasks of a pool are ready, as the counts have it.
-pub(super) fn ready(db: &Connection, pool: &str) -> rusqlite::Result<i64> {
-    let sql = "SELECT n FROM task_counts WHERE pool = ?1 AND phase = 1";
-    Ok(db.prepare_cached(sql)?.query_row([pool], |row| row.get(0)).optional()?.unwrap_or(0))
-}
 
 /// Where a task stands.
 pub(super) struct Place {
@@ -48,4 +46,15 @@ pub(super) fn position(
         }
     }
     Ok(Place { position: count(AHEAD)?.cast_unsigned() + 1, last: false })
+}
+
+/// The workers that a task is ready for which is for them alone: as dear as there are workers.
+pub(super) fn lines(db: &Connection, pool: &str) -> rusqlite::Result<BTreeSet<String>> {
+    let mut next = db.prepare_cached(NEXT_WORKER)?;
+    let (mut all, mut last) = (BTreeSet::new(), String::new());
+    while let Some(worker) = next.query_row([pool, &last], |row| row.get::<_, Option<String>>(0))? {
+        last.clone_from(&worker);
+        all.insert(worker);
+    }
+    Ok(all)
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use super::place;
+use super::place::{self, lines};
 use super::row::{BLOCKED, COLUMNS, DELAYED, ENDED, HELD, LEASED, PHASES, READY, SUCCEEDED, body, phase, read};
 use crate::model::queue_work::QueueCounts;
 use crate::model::task::Task;
@@ -370,15 +370,8 @@ const TIMES: &str = "SELECT (SELECT min(not_before) FROM tasks WHERE phase = 2 A
     (SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = 8 AND pool = ?1), \
     (SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = 9 AND pool = ?1)";
 
-/// The workers in whose line a task could be taken, from one to the next: as dear as there are workers.
-pub(super) const LINES: &str = "WITH RECURSIVE line (worker) AS ( \
-    SELECT (SELECT worker FROM tasks WHERE phase = 1 AND pool = ?1 AND worker > '' ORDER BY worker LIMIT 1) UNION ALL \
-    SELECT (SELECT worker FROM tasks WHERE phase = 1 AND pool = ?1 AND worker > line.worker ORDER BY worker LIMIT 1) \
-        FROM line WHERE line.worker IS NOT NULL) \
-    SELECT worker FROM line WHERE worker IS NOT NULL";
-
 /// The counts of a pool as the table has them.
-fn written(db: &rusqlite::Connection, pool: &str) -> rusqlite::Result<Changes> {
+pub(super) fn written(db: &rusqlite::Connection, pool: &str) -> rusqlite::Result<Changes> {
     let mut written = Changes::default();
     let mut query = db.prepare_cached("SELECT phase, n FROM task_counts WHERE pool = ?1")?;
     let rows = query.query_map([pool], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
@@ -407,7 +400,7 @@ pub fn counts(db: &rusqlite::Connection, pool: &str) -> rusqlite::Result<QueueCo
         ..QueueCounts::default()
     };
     if counts.ready > 0 {
-        counts.lines = db.prepare_cached(LINES)?.query_map([pool], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        counts.lines = lines(db, pool)?;
     }
     let (due, expiry, paused_why) = db.prepare_cached(TIMES)?.query_row([pool], |row| {
         let time = |at: usize| row.get::<_, Option<i64>>(at).map(|ms| ms.map(Wall));
