@@ -3,11 +3,13 @@
 //! A probe is sent when due and never twice at once. Until the startup probe has passed the others rest. A stall needs two
 //! agreeing signs: no output for the time, and no CPU used (or, where it pets a watchdog, no heartbeat) in it.
 
-use crate::model::plan::{Action, Health, ProbeKind, ProbeState};
+use std::sync::LazyLock;
+
+use crate::model::plan::{Action, Health, PoolFacts, ProbeKind, ProbeState, Slot};
 use crate::model::reading::times;
 use crate::model::template::{Probe, StallAction, Template};
 use crate::model::time::{Moment, Now, Span};
-use crate::model::worker::Run;
+use crate::model::worker::{Run, SlotState};
 
 /// How long to wait for fresh counters before asking again.
 const REFRESH_PATIENCE: Span = Span::secs(2);
@@ -39,6 +41,23 @@ pub fn probe(template: &Template, kind: ProbeKind) -> Option<&Probe> {
         ProbeKind::Startup => template.startup_probe.as_ref(),
         ProbeKind::Readiness => template.readiness_probe.as_ref(),
         ProbeKind::Liveness => template.liveness_probe.as_ref(),
+    }
+}
+
+/// What tells of a run from a template that nobody knows any more: it has no probes.
+static UNKNOWN: LazyLock<Template> = LazyLock::new(Template::default);
+
+/// The template that the present run is judged by: its own. An edit must not make every worker unready at once, or condemn those
+/// that wait for their turn, by probes that they never had.
+pub fn template<'a>(pool: &'a PoolFacts, slot: &'a Slot) -> &'a Template {
+    match &slot.seen.state {
+        SlotState::Running(run) if run.template != pool.template => {
+            let own = slot.made_from.as_ref().filter(|facts| facts.template == run.template);
+            own.map_or(&UNKNOWN, |facts| &facts.spec.template)
+        }
+        SlotState::Running(_) | SlotState::Starting { .. } | SlotState::Unknown | SlotState::Vacant | SlotState::Lost { .. } => {
+            &pool.spec.template
+        }
     }
 }
 

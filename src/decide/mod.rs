@@ -101,7 +101,7 @@ fn over(observation: &Observation<'_>, plan: &Plan) -> Vec<String> {
 pub fn exit(pool: &PoolFacts, worker: &str, slot: &Slot, now: Now) -> Option<(Record, Option<Happening>)> {
     let exit = slot.seen.exit.as_ref().filter(|exit| exit.incarnation > slot.record.recorded)?;
     let condemned = slot.record.condemned.clone();
-    if pool.per_task() && !restart::cannot_run(exit) {
+    if workers::for_task(pool, &slot.record) && !restart::cannot_run(exit) {
         // It ended with its task, which is told of as such, and is no failure of the slot.
         return Some((restart::after_task(&slot.record, exit), None));
     }
@@ -113,9 +113,9 @@ pub fn exit(pool: &PoolFacts, worker: &str, slot: &Slot, now: Now) -> Option<(Re
 /// Go on with a stop under way, and send out due probes.
 fn tend(observation: &Observation<'_>, plan: &mut Plan, (worker, slot): (&str, &Slot), now: Now) {
     let SlotState::Running(run) = &slot.seen.state else { return };
-    let template = &observation.pool.spec.template;
+    let template = health::template(observation.pool, slot);
     let (actions, wake) = if run.stop.is_some() || run.clearing {
-        let step = workers::ending(worker, run, template, now);
+        let step = workers::ending(worker, run, &observation.pool.spec.template, now);
         (step.action.into_iter().collect(), step.wake)
     } else {
         let check = health::check(worker, run, &slot.health, template, now);
@@ -132,7 +132,7 @@ fn stop(observation: &Observation<'_>, plan: &mut Plan, worker: &str, why: worke
     let SlotState::Running(run) = &slot.seen.state else { return };
     let template = &observation.pool.spec.template;
     if let (workers::Why::Condemned, None) = (why, &slot.record.condemned)
-        && let Some(reason) = health::check(worker, run, &slot.health, template, now).condemned
+        && let Some(reason) = health::check(worker, run, &slot.health, health::template(observation.pool, slot), now).condemned
     {
         plan.happenings.push(status::tell(
             "Unhealthy",
@@ -147,6 +147,9 @@ fn stop(observation: &Observation<'_>, plan: &mut Plan, worker: &str, why: worke
         let note = format!("stopping {worker} (pid {}): {}", run.pid, why.words());
         let reason = if matches!(why, workers::Why::Recycled(_)) { "Recycled" } else { "Stopping" };
         plan.happenings.push(status::tell(reason, EventType::Normal, (worker, run.incarnation), note));
+    }
+    if template.pre_stop.is_some() {
+        plan.retiring.insert(worker.to_owned());
     }
     plan.actions.extend(step.action);
     step.wake.into_iter().for_each(|at| plan.wake(at));
@@ -182,6 +185,7 @@ fn starts(observation: &Observation<'_>, plan: &mut Plan, (names, demand): (&wor
             workers::MayStart::Now => {
                 room -= 1;
                 let mut next = workers::started(slot.map(|slot| &slot.record), observation.runs, &facts.template, now);
+                next.for_task = Some(facts.per_task());
                 if facts.per_task() {
                     // A next task is no restart.
                     next.restarts = slot.map_or(0, |slot| slot.record.restarts);

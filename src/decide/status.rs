@@ -222,7 +222,7 @@ fn phase(facts: &PoolFacts, slot: &Slot, now: Now) -> Phase {
         SlotState::Vacant => vacant_phase(facts, &slot.record, now),
         SlotState::Running(run) if workers::stuck(run, now) => Phase::Stuck,
         SlotState::Running(_) if ending(slot) => Phase::Terminating,
-        SlotState::Running(run) if !health::started(run, &slot.health, &facts.spec.template) => Phase::Starting,
+        SlotState::Running(run) if !health::started(run, &slot.health, health::template(facts, slot)) => Phase::Starting,
         SlotState::Running(_) if !workers::is_ready(facts, slot) => Phase::Running,
         SlotState::Running(_) if roster::busy(slot) => Phase::Busy,
         SlotState::Running(_) => Phase::Ready,

@@ -91,7 +91,7 @@ fn idle_for_long<'a>(pool: &PoolFacts, rules: &ScaleDown, slot: &'a Slot, now: N
     if run.busy {
         return Idle::Busy;
     }
-    let Some(since) = slot.idle_since.filter(|_| health::started(run, &slot.health, &pool.spec.template)) else {
+    let Some(since) = slot.idle_since.filter(|_| health::started(run, &slot.health, health::template(pool, slot))) else {
         return Idle::Starting;
     };
     let until = since.after(rules.idle_timeout);

@@ -16,7 +16,7 @@ use super::recycle::{self, Worn};
 use super::restart;
 use super::roster::{busy, live, ordinal, settled, slot_name};
 use super::victims::{self, Victims};
-use crate::model::plan::{Action, Ending, PoolFacts, PreStopState, Record, Slot};
+use crate::model::plan::{Action, Ending, PoolFacts, PreStopState, ProbeKind, Record, Slot};
 use crate::model::pool::UpdateType;
 use crate::model::scaling::Victim;
 use crate::model::template::Template;
@@ -93,9 +93,23 @@ fn last(live: &[(&String, &Slot)], excess: usize, ending: bool) -> Victims {
     Victims { busy: excess - going.len(), going, ..Victims::default() }
 }
 
+/// Its last start was of a process for one task, whatever the pool does by now.
+pub fn for_task(pool: &PoolFacts, record: &Record) -> bool {
+    record.for_task.unwrap_or(pool.per_task())
+}
+
 /// This run is to take nothing more, and to end when it is idle.
 pub fn drained(record: &Record, run: &Run) -> bool {
     record.drain_asked.is_some_and(|asked| asked >= run.incarnation)
+}
+
+/// A daemon before this one started it, and its probes have not told this one yet how it is.
+fn unproved(pool: &PoolFacts, slot: &Slot) -> bool {
+    let template = health::template(pool, slot);
+    let asked = |kind: ProbeKind| health::probe(template, kind).is_some_and(|probe| probe.notify.is_none());
+    let told = |kind: ProbeKind| slot.health.probes.get(&kind).is_some_and(|state| state.answered.is_some());
+    let unheard = |kind| asked(kind) && !told(kind);
+    slot.made_from.is_none() && !is_ready(pool, slot) && (unheard(ProbeKind::Startup) || unheard(ProbeKind::Readiness))
 }
 
 /// It was made from another template than the present one.
@@ -135,6 +149,8 @@ pub enum Why {
     Condemned,
     /// A task of its has to end.
     TaskOver,
+    /// Each task has a process of its own by now, and it is none.
+    NoTask,
 }
 
 impl Why {
@@ -158,6 +174,7 @@ impl Why {
             Why::Asked => "a restart was asked for",
             Why::Condemned => "it is unhealthy",
             Why::TaskOver => "its task has to end",
+            Why::NoTask => "each task has a process of its own now",
         }
     }
 }
@@ -185,14 +202,15 @@ pub fn replacements(pool: &PoolFacts, slots: &BTreeMap<String, Slot>, names: &As
         if slot.record.restart_asked.is_some_and(|asked| asked >= run.incarnation) {
             out.stop.push((name.clone(), Why::Asked));
         } else if slot.record.condemned.is_some()
-            || health::check(name, run, &slot.health, &pool.spec.template, now).condemned.is_some()
+            || health::check(name, run, &slot.health, health::template(pool, slot), now).condemned.is_some()
         {
             out.stop.push((name.clone(), Why::Condemned));
-        } else if drained(&slot.record, run) {
+        } else if drained(&slot.record, run) || pool.per_task() && !for_task(pool, &slot.record) {
+            // One that was not started for a task is from before each had a process, and would keep its place from them for ever.
             if busy(slot) {
                 out.waiting_on.push(format!("{name} to be drained: it is at work"));
             } else {
-                out.stop.push((name.clone(), Why::Asked));
+                out.stop.push((name.clone(), if drained(&slot.record, run) { Why::Asked } else { Why::NoTask }));
             }
         } else if pool.per_task() {
             // It ends with its task, and the next one is run from the new template.
@@ -240,6 +258,8 @@ fn gently(
                 spare -= 1;
                 out.retiring.insert(name.clone());
             }
+        } else if unproved(pool, slot) {
+            held += 1;
         } else if !is_ready(pool, slot) {
             out.stop.push((name.clone(), why));
         } else if spare > 0 {
@@ -260,7 +280,9 @@ fn gently(
 /// It runs, is ready, and is not on its way out.
 pub fn is_ready(pool: &PoolFacts, slot: &Slot) -> bool {
     match &slot.seen.state {
-        SlotState::Running(run) => run.stop.is_none() && !run.clearing && health::ready(run, &slot.health, &pool.spec.template),
+        SlotState::Running(run) => {
+            run.stop.is_none() && !run.clearing && health::ready(run, &slot.health, health::template(pool, slot))
+        }
         SlotState::Unknown | SlotState::Vacant | SlotState::Starting { .. } | SlotState::Lost { .. } => false,
     }
 }
@@ -283,6 +305,8 @@ pub fn may_start(pool: &PoolFacts, slot: Option<&Slot>, now: Now) -> MayStart {
         return MayStart::No;
     }
     match slot.record.next_start {
+        // What failed was another template: this one is tried at once.
+        Some(_) if slot.record.template != pool.template => MayStart::Now,
         Some(at) if at > now.mono => MayStart::At(at),
         Some(_) | None => MayStart::Now,
     }
@@ -308,6 +332,7 @@ pub fn started(record: Option<&Record>, runs: u64, template: &str, now: Now) -> 
         next_start: None,
         condemned: None,
         tasks: 0,
+        failures: if record.template == template { record.failures } else { 0 },
         ..record
     }
 }
@@ -360,3 +385,6 @@ pub fn ending(worker: &str, run: &Run, template: &Template, now: Now) -> Step {
 pub fn stuck(run: &Run, now: Now) -> bool {
     run.stop.and_then(|stop| stop.killed).is_some_and(|killed| now.mono.since(killed) >= STUCK_AFTER)
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use crate::model::scaling::Asker;
 use crate::model::source::Source;
 use crate::model::status::EventType;
 use crate::model::time::Now;
-use crate::model::worker::SlotId;
+use crate::model::worker::{SlotId, SlotState};
 
 /// A number that stays the same is kept this often, in milliseconds.
 const AGAIN: i64 = 60_000;
@@ -50,13 +50,16 @@ impl<H: Host> Engine<H> {
     }
 
     pub(super) fn probed(&mut self, id: &SlotId, (incarnation, kind): (u64, ProbeKind), answer: Result<(), String>, now: Now) {
-        let Some(template) =
-            self.pools.get(&id.pool).and_then(|pool| pool.facts.clone()).map(|facts| facts.spec.template.clone())
-        else {
+        let Some(facts) = self.pools.get(&id.pool).and_then(|pool| pool.facts.clone()) else { return };
+        if !self.has(id) {
             return;
-        };
-        let Some(probe) = health::probe(&template, kind).filter(|_| self.has(id)) else { return };
+        }
         self.seen(id, now, |slot| {
+            let template = health::template(&facts, slot).clone();
+            let Some(probe) = health::probe(&template, kind) else { return false };
+            if matches!(&slot.seen.state, SlotState::Running(run) if run.template == facts.template) {
+                slot.made_from = Some(facts.clone());
+            }
             let state = slot.health.probes.get(&kind).cloned().unwrap_or_default();
             if slot.health.incarnation == incarnation {
                 slot.health.probes.insert(kind, health::answered(&state, probe, answer, now));

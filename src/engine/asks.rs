@@ -29,6 +29,12 @@ impl<H: Host> Engine<H> {
             }
             true
         });
+        // The row is kept: a daemon that starts meanwhile goes on with it.
+        if let Some(pool) = self.pools.get_mut(&id.pool)
+            && let Some(slot) = pool.slots.get(worker)
+        {
+            pool.pending.slots.push((id.clone(), Some(slot.record.clone())));
+        }
         Ok(())
     }
 

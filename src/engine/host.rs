@@ -71,6 +71,8 @@ pub trait Host {
     fn meter(&mut self, _what: &Metered) {}
     /// A one-word fresh identity for an object.
     fn uid(&mut self) -> String;
+    /// What only the holder of a lease is told: nobody can guess it.
+    fn nonce(&mut self) -> u64;
 }
 
 /// What the world tells.

@@ -155,7 +155,7 @@ impl Handle {
         next: Option<(String, u64)>,
     ) -> Result<(Task, Option<Task>), Denied> {
         let queue = self.rules(&token.pool).await?.queue;
-        if queue.delivery == Delivery::Process {
+        if queue.delivery == Delivery::Process && self.task(token.id).await?.task.lease_until.is_none() {
             return Err(Denied::Conflict(format!(
                 "task {} ends with its process: exit code 0 is done, 75 is once more, any other is failed",
                 token.id

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::controller::{Engine, Key, RESYNC, Ticket};
 use super::host::Host;
-use super::{order, slots};
+use super::slots;
 use crate::decide::roster;
 use crate::model::metered::Metered;
 use crate::model::plan::{Action, Happening, Plan, PoolFacts, Slot};
@@ -180,7 +180,7 @@ impl<H: Host> Engine<H> {
             if let Action::Start { worker, incarnation } = action
                 && facts.per_task()
             {
-                let taker = Taker { worker: worker.clone(), run: *incarnation, nonce: order::random_number() };
+                let taker = Taker { worker: worker.clone(), run: *incarnation, nonce: self.host.nonce() };
                 work.push(QueueWork::Lease { pool: pool.clone(), queue: queue.clone(), taker });
             }
         }

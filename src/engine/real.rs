@@ -331,6 +331,10 @@ impl Host for RealHost {
     fn uid(&mut self) -> String {
         order::random_id()
     }
+
+    fn nonce(&mut self) -> u64 {
+        order::random_number()
+    }
 }
 
 /// One readable line per decision: `07:31:02  pool/hello  starting hello-0`.

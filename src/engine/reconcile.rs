@@ -24,7 +24,7 @@ use crate::model::source::WorkerCount;
 use crate::model::status::{API_VERSION, EventObject, Kind, Meta, Object, PoolObject, PoolStatus, WorkerObject};
 use crate::model::task::Task;
 use crate::model::time::{Moment, Now, Span};
-use crate::model::worker::{ExitReason, Run, SlotId, SlotState, Stopping};
+use crate::model::worker::{ExitReason, Run, Seen, SlotId, SlotState, Stopping};
 
 /// A pool whose turn panicked is looked at again after this long.
 const PANIC_RETRY: Span = Span::secs(10);
@@ -196,7 +196,8 @@ impl<H: Host> Engine<H> {
         let Ticket { pool: name, decided, facts, plan, .. } = ticket;
         let Some(pool) = self.pools.get_mut(&name) else { return };
         for (worker, record) in &plan.records {
-            let slot = pool.slots.entry(worker.clone()).or_default();
+            // Nobody has to look whether anything lives in a slot that there never was.
+            let slot = pool.slots.entry(worker.clone()).or_insert_with(vacant);
             // An end recorded while the transaction ran is newer than what was planned on.
             if slot.record.recorded <= record.recorded {
                 // Nor are tasks forgotten that were ended meanwhile.
@@ -210,6 +211,12 @@ impl<H: Host> Engine<H> {
             let retiring = plan.retiring.contains(worker);
             if std::mem::replace(&mut slot.retiring, retiring) != retiring {
                 pool.dirty.insert(worker.clone());
+            }
+            // Its stop was called off: the next one has a preStop of its own.
+            let over =
+                |state: &PreStopState| state.done || now.mono >= state.since.after(facts.spec.template.termination_grace_period);
+            if !retiring && slot.pre_stop.as_ref().is_some_and(over) && decide::workers::is_ready(&facts, slot) {
+                slot.pre_stop = None;
             }
         }
         for action in &plan.actions {
@@ -331,8 +338,12 @@ enum Mark {
     Obsolete,
 }
 
+fn vacant() -> Slot {
+    Slot { seen: Seen { state: SlotState::Vacant, ..Seen::default() }, ..Slot::default() }
+}
+
 /// Mark on the slot what is being done to it. What no longer fits (it ended meanwhile, or got work) is not done.
-fn mark((facts, decided): (&PoolFacts, Moment), pool: &mut Pool, (action, over): (&Action, bool), now: Now) -> Mark {
+fn mark((facts, decided): (&Arc<PoolFacts>, Moment), pool: &mut Pool, (action, over): (&Action, bool), now: Now) -> Mark {
     let slot = pool.slots.entry(action.worker().to_owned()).or_default();
     let may_end_busy = over || decide::workers::may_end_busy(facts, slot);
     // Idle now is not enough: what got work and finished it while the rows were written is not idle as it was.
@@ -342,7 +353,7 @@ fn mark((facts, decided): (&PoolFacts, Moment), pool: &mut Pool, (action, over):
     match (action, &mut slot.seen.state) {
         (Action::Start { incarnation, .. }, state @ (SlotState::Vacant | SlotState::Unknown)) => {
             *state = SlotState::Starting { incarnation: *incarnation, since: now.mono };
-            slot.pre_stop = None;
+            (slot.pre_stop, slot.made_from) = (None, Some(facts.clone()));
             Mark::Do
         }
         (Action::Signal { incarnation, .. }, SlotState::Running(run)) if may_end(run, *incarnation) => {

@@ -4,6 +4,7 @@
 //! ([`Plan::waiting_on`]), and it says when to look again ([`Plan::wake_at`]).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -157,8 +158,10 @@ pub struct Slot {
     pub idle_since: Option<Moment>,
     /// Tasks that its present run has.
     pub tasks: u32,
-    /// It is to be replaced as soon as it is idle, and takes no more tasks.
+    /// It is on its way out, and takes no more tasks: it is replaced as soon as it is idle, or its preStop runs.
     pub retiring: bool,
+    /// What its present run was started from, as far as this daemon knows: its probes are asked as long as it lives.
+    pub made_from: Option<Arc<PoolFacts>>,
 }
 
 /// What is remembered of a slot: one row in the store, written before what it announces is done.
@@ -171,6 +174,9 @@ pub struct Record {
     pub created: Wall,
     /// The template's hash of that start.
     pub template: String,
+    /// That start was of a process for one task. Absent: it was made by a weir that did not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub for_task: Option<bool>,
     /// Attempts at tasks that its last run has ended.
     #[serde(skip_serializing_if = "is_zero")]
     pub tasks: u32,
@@ -362,7 +368,7 @@ pub struct Plan {
     pub ends: Vec<(u64, End)>,
     /// Workers that are to be stopped because a task of theirs has to end, and why.
     pub overdue: BTreeMap<String, String>,
-    /// Busy workers that are replaced as soon as they are idle: they are given no more tasks.
+    /// Workers that are given no more tasks: busy ones that are replaced as soon as they are idle, and those whose preStop runs.
     pub retiring: BTreeSet<String>,
     /// The queue has something to do by the clock.
     pub tick: bool,

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use super::harness::{Scratch, alive, signal, wait};
+use super::socket;
 
 #[test]
 fn the_bundled_specs_run_at_once_and_each_decision_is_a_line() {
@@ -226,4 +227,49 @@ fn a_worker_that_has_grown_too_large_is_replaced_and_a_small_one_is_not() {
     let now = wait("a fresh worker", replaced, || scratch.log());
     assert_eq!(now["small-0"], before["small-0"]);
     assert!(scratch.log().contains("): its memory is above recycle.maxMemory"), "{}", scratch.log());
+}
+
+#[test]
+fn a_stop_that_is_called_off_leaves_the_next_one_its_pre_stop_and_a_restart_outlives_the_daemon() {
+    let mut scratch = Scratch::new();
+    let (told, go) = (scratch.dir.join("told"), scratch.dir.join("go"));
+    // It waits for the test, so that what happens meanwhile happens meanwhile.
+    let script = format!("echo here >> {}; until [ -e {} ]; do sleep 0.02; done", told.display(), go.display());
+    let more = format!("    preStop: {{exec: {{command: [bash, -c, \"{script}\"]}}}}\n");
+    let spec =
+        |replicas| scratch.pool("web", replicas, "", &more).replace("terminationGracePeriod: 5s", "terminationGracePeriod: 60s");
+    let (one, two) = (spec(1), spec(2));
+    let pre_stops = |wanted: usize| {
+        let count = || fs::read_to_string(&told).unwrap_or_default().lines().count();
+        wait(&format!("preStop {wanted}"), || (count() == wanted).then_some(()), || format!("{}", count()));
+    };
+    scratch.put("web.yaml", &two);
+    scratch.start();
+    let before = scratch.wait_workers(2);
+    scratch.put("web.yaml", &one);
+    pre_stops(1);
+    let draining = |wanted: bool| {
+        scratch.wait_status("workers", "web-1", |worker| worker["status"]["draining"].as_bool().unwrap_or(false) == wanted)
+    };
+    draining(true);
+    scratch.put("web.yaml", &two);
+    draining(false);
+    fs::write(&go, "").expect("written");
+    wait("the end of the preStop", || alive(&scratch.mark).iter().all(|process| process.leader).then_some(()), || scratch.log());
+    assert_eq!(scratch.wait_workers(2), before, "nobody was stopped");
+    fs::remove_file(&go).expect("removed");
+    scratch.put("web.yaml", &one);
+    pre_stops(2);
+    fs::write(&go, "").expect("written");
+    scratch.wait_workers(1);
+
+    fs::remove_file(&go).expect("removed");
+    let worker = "/apis/weir.dev/v1/workers/web-0";
+    let answer = socket::ask(&socket::of(&scratch.dir), "DELETE", worker, &serde_json::json!({}));
+    assert_eq!(answer.as_ref().map(|(code, _)| *code), Some(200), "{answer:?}");
+    pre_stops(3);
+    scratch.kill();
+    fs::write(&go, "").expect("written");
+    scratch.start();
+    wait("another run", || scratch.workers().get("web-0").filter(|pid| **pid != before["web-0"]).map(drop), || scratch.log());
 }

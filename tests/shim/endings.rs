@@ -268,3 +268,13 @@ impl Nonblock for fs::OpenOptions {
         std::os::unix::fs::OpenOptionsExt::custom_flags(self, libc::O_NONBLOCK)
     }
 }
+
+#[test]
+fn a_slot_that_is_wanted_again_while_it_is_forgotten_is_started() {
+    let mut room = Room::new("none");
+    for n in 0..20 {
+        room.run(order("again", 2 * n + 1, "exit 3"));
+        room.slots().forget(&slot("again"));
+        assert_eq!(room.run(order("again", 2 * n + 2, "exit 4")).code, Some(4), "round {n}: {:?}", room.failures);
+    }
+}

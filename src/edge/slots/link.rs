@@ -116,7 +116,14 @@ pub(super) async fn run(
         };
         let Some(wish) = wish else { return };
         if link.obey(wish).await {
-            return;
+            let mut links = link.shared.links();
+            if wishes.is_empty() {
+                links.remove(&link.slot);
+                return;
+            }
+            // It was forgotten, and is wanted again by now.
+            drop(links);
+            link = Link::new(link.shared.clone(), link.slot.clone());
         }
     }
 }
@@ -457,7 +464,6 @@ impl Link {
         }
         self.dismiss().await;
         self.shared.config.driver.remove(&self.slot).await;
-        self.shared.links().remove(&self.slot);
         let dir = self.shared.dir(&self.slot);
         if hunt::is_free(&dir) {
             // What cannot be removed is found, and told of as vacant, at the next start.

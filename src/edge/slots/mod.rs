@@ -105,7 +105,8 @@ impl Slots {
         let slots = Slots { shared };
         let (told, mut all_told) = mpsc::channel::<()>(1);
         for slot in found {
-            slots.link(&slot, Some(told.clone()));
+            let link = slots.link(&slot, Some(told.clone()));
+            slots.shared.links().insert(slot, link);
         }
         drop(told);
         let shared = slots.shared.clone();
@@ -152,22 +153,18 @@ impl Slots {
     }
 
     fn wish(&self, slot: &SlotId, wish: link::Wish) {
-        let sender = self.link(slot, None);
+        // Under the lock: a link that is forgotten looks there whether anything is wished for yet, before it ends.
+        let mut links = self.shared.links();
+        let sender = links.entry(slot.clone()).or_insert_with(|| self.link(slot, None));
         if let Err(mpsc::error::SendError(wish)) = sender.send(wish) {
-            // The link ended just now (forgotten): a new one takes its place.
-            self.shared.links().remove(slot);
-            // A fresh link takes every wish.
-            let _taken = self.link(slot, None).send(wish);
+            // It has panicked, and takes nothing more: a fresh one takes every wish.
+            *sender = self.link(slot, None);
+            let _taken = sender.send(wish);
         }
     }
 
     fn link(&self, slot: &SlotId, told: Option<mpsc::Sender<()>>) -> mpsc::UnboundedSender<link::Wish> {
-        let mut links = self.shared.links();
-        if let Some(sender) = links.get(slot) {
-            return sender.clone();
-        }
         let (sender, wishes) = mpsc::unbounded_channel();
-        links.insert(slot.clone(), sender.clone());
         tokio::spawn(link::run(self.shared.clone(), slot.clone(), wishes, told));
         sender
     }

@@ -127,6 +127,10 @@ impl Host for UnitHost {
     fn tell(&mut self, _: &EventObject) {}
     fn notify(&mut self, _: &Arc<PoolFacts>, _: usize, _: &EventObject) {}
     fn edit(&mut self, _: Ask) {}
+    fn nonce(&mut self) -> u64 {
+        0
+    }
+
     fn uid(&mut self) -> String {
         "u".into()
     }

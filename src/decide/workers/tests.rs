@@ -1,0 +1,133 @@
+//! Who is replaced after an edit: runs are judged by what they were started from.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::model::plan::{Health, ProbeState};
+use crate::model::queue::Queue;
+use crate::model::template::{Exec, NotifyProbe, Probe};
+use crate::model::time::Moment;
+use crate::model::worker::{Exit, Seen};
+
+const NOW: Now = Now { mono: Moment(1_000_000), wall: Wall(1_700_000_000_000) };
+
+fn exec() -> Probe {
+    Probe { exec: Some(Exec { command: vec!["true".into()] }), ..Probe::default() }
+}
+
+fn facts(template: &str, change: impl FnOnce(&mut PoolFacts)) -> PoolFacts {
+    let mut facts = PoolFacts { template: template.into(), ..PoolFacts::orphan("p") };
+    facts.ending = None;
+    facts.spec.update_strategy.max_unavailable = 1;
+    change(&mut facts);
+    facts
+}
+
+/// A run of that template, by whichever daemon.
+fn running(template: &str, made_from: Option<&PoolFacts>) -> Slot {
+    let run = Run { incarnation: 1, pid: 7, template: template.into(), ..Run::default() };
+    Slot {
+        seen: Seen { state: SlotState::Running(run), ..Seen::default() },
+        record: Record { incarnation: 1, template: template.into(), ..Record::default() },
+        health: Health { incarnation: 1, ..Health::default() },
+        made_from: made_from.map(|facts| Arc::new(facts.clone())),
+        ..Slot::default()
+    }
+}
+
+fn stopped(pool: &PoolFacts, slots: Vec<Slot>) -> Vec<Why> {
+    let wanted = slots.len();
+    let slots: BTreeMap<String, Slot> = slots.into_iter().enumerate().map(|(n, slot)| (format!("p-{n}"), slot)).collect();
+    let names = Assignment { wanted, ceiling: wanted, keep: slots.keys().cloned().collect(), ..Assignment::default() };
+    replacements(pool, &slots, &names, NOW).stop.into_iter().map(|(_, why)| why).collect()
+}
+
+#[test]
+fn a_probe_that_an_edit_adds_makes_nobody_unready_who_was_started_before_it() {
+    let old = facts("old", |_| {});
+    let new = facts("new", |facts| facts.spec.template.readiness_probe = Some(exec()));
+    for made_from in [Some(&old), None] {
+        let slots = (0..4).map(|_| running("old", made_from)).collect();
+        assert_eq!(stopped(&new, slots), [Why::Outdated], "one at a time");
+    }
+    let watched = facts("new", |facts| {
+        facts.spec.update_strategy.kind = UpdateType::OnDelete;
+        let notify = Some(NotifyProbe::default());
+        facts.spec.template.liveness_probe = Some(Probe { notify, failure_threshold: 1, ..Probe::default() });
+    });
+    assert_eq!(stopped(&watched, vec![running("old", Some(&old))]), [], "nor unhealthy");
+    assert_eq!(stopped(&watched, vec![running("new", Some(&watched))]), [Why::Condemned], "whoever should send it is");
+}
+
+#[test]
+fn a_run_is_asked_its_own_probes_as_long_as_it_lives() {
+    let old = facts("old", |facts| facts.spec.template.liveness_probe = Some(exec()));
+    let new = facts("new", |facts| facts.spec.update_strategy.kind = UpdateType::OnDelete);
+    let mut sick = running("old", Some(&old));
+    sick.health.probes.insert(ProbeKind::Liveness, ProbeState { failures: 100, ..ProbeState::default() });
+    assert_eq!(stopped(&new, vec![sick]), [Why::Condemned]);
+}
+
+#[test]
+fn who_was_found_running_is_not_taken_for_unready_before_its_probes_were_asked() {
+    let pool = facts("same", |facts| {
+        facts.spec.template.readiness_probe = Some(exec());
+        facts.spec.template.recycle = Some(crate::model::template::Recycle {
+            max_lifetime: Some(Span::secs(1)),
+            max_tasks: None,
+            max_memory: None,
+            jitter: crate::model::quantity::Percent(0),
+        });
+    });
+    let slots = |answered: Option<Moment>| {
+        let mut slot = running("same", None);
+        slot.health.probes.insert(ProbeKind::Readiness, ProbeState { answered, ..ProbeState::default() });
+        vec![slot.clone(), slot]
+    };
+    assert_eq!(stopped(&pool, slots(None)), []);
+    assert_eq!(stopped(&pool, slots(Some(NOW.mono))).len(), 2, "those that said that they are not ready cost nothing");
+}
+
+#[test]
+fn a_new_template_does_not_wait_for_the_failures_of_the_old_one() {
+    let pool = facts("new", |_| {});
+    let later = NOW.mono.after(Span::secs(300));
+    let waits = |template: &str| {
+        let record = Record { template: template.into(), next_start: Some(later), failures: 9, ..Record::default() };
+        Slot { seen: Seen { state: SlotState::Vacant, ..Seen::default() }, record, ..Slot::default() }
+    };
+    assert_eq!(may_start(&pool, Some(&waits("new")), NOW), MayStart::At(later));
+    assert_eq!(may_start(&pool, Some(&waits("old")), NOW), MayStart::Now);
+    assert_eq!(started(Some(&waits("old").record), 0, "new", NOW).failures, 0);
+    assert_eq!(started(Some(&waits("new").record), 0, "new", NOW).failures, 9);
+}
+
+#[test]
+fn who_was_not_started_for_a_task_leaves_its_place_to_tasks() {
+    let pool = facts("same", |facts| facts.spec.queue = Some(Queue::default()));
+    let slot = |for_task: Option<bool>, busy: bool| {
+        let mut slot = running("same", None);
+        slot.record.for_task = for_task;
+        if let SlotState::Running(run) = &mut slot.seen.state {
+            run.busy = busy;
+        }
+        vec![slot]
+    };
+    assert_eq!(stopped(&pool, slot(Some(false), false)), [Why::NoTask]);
+    assert_eq!(stopped(&pool, slot(Some(false), true)), [], "it is at work");
+    assert_eq!(stopped(&pool, slot(Some(true), false)), []);
+    assert_eq!(stopped(&pool, slot(None, false)), [], "an older weir started it, and did not say");
+}
+
+#[test]
+fn an_end_is_one_of_a_task_where_the_run_was_for_one() {
+    let with = facts("same", |facts| facts.spec.queue = Some(Queue::default()));
+    let without = facts("same", |_| {});
+    for (pool, for_task, told) in [(&with, true, false), (&with, false, true), (&without, true, false), (&without, false, true)] {
+        let exit = Exit { incarnation: 1, code: Some(1), reason: crate::model::worker::ExitReason::Error, ..Exit::default() };
+        let mut slot = running("same", None);
+        (slot.record.for_task, slot.seen.exit) = (Some(for_task), Some(exit));
+        let (record, happening) = crate::decide::exit(pool, "p-0", &slot, NOW).expect("it is new");
+        assert_eq!((record.failures, happening.is_some()), (u32::from(told), told), "{for_task}");
+    }
+}
