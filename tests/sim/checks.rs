@@ -6,6 +6,7 @@ use weir::model::plan::{Action, Ending, PoolFacts};
 use weir::model::status::{EventObject, Kind, Object};
 use weir::model::worker::{Exit, ExitReason, SlotId};
 
+use crate::queue;
 use crate::sizes::{self, Sizes};
 use crate::slots::{Inside, SimSlot};
 use crate::specs::{Meant, Specs};
@@ -20,6 +21,7 @@ const UNKNOWN: &str = "an unknown end";
 struct Waits {
     failures: u32,
     not_before: u64,
+    template: String,
 }
 
 /// The truth that is held against what weir does, and the first thing that did not hold.
@@ -46,9 +48,12 @@ impl Checks {
     }
 
     /// A run ended, and a record of it is on disk.
-    pub fn ended(&mut self, id: &SlotId, exit: &Exit, now: u64) {
+    pub fn ended(&mut self, id: &SlotId, exit: &Exit, (template, now): (&str, u64)) {
         self.ends.entry((id.worker.clone(), exit.incarnation)).or_default().push(words(exit));
         let waits = self.waits.entry(id.clone()).or_default();
+        if waits.template != template {
+            *waits = Waits { template: template.to_owned(), ..Waits::default() };
+        }
         if exit.asked {
             *waits = Waits::default();
             return;
@@ -117,20 +122,26 @@ impl Checks {
     }
 
     /// Weir is about to do something.
-    pub fn action(&mut self, (specs, live): (&Specs, usize), facts: &PoolFacts, action: &Action, now: u64) {
+    ///
+    /// `meant`: there is a reason to stop it that no spec has.
+    pub fn action(&mut self, (specs, live, meant): (&Specs, usize, bool), facts: &PoolFacts, action: &Action, now: u64) {
         self.in_force(facts);
         let id = SlotId { pool: facts.name.clone(), worker: action.worker().to_owned() };
         let grace = facts.spec.template.termination_grace_period.0;
         match action {
             Action::Start { .. } => {
                 self.asked.remove(&id);
+                // What failed was another template: that is forgotten with this start.
+                if self.waits.get(&id).is_some_and(|waits| waits.template != facts.template) {
+                    self.waits.remove(&id);
+                }
                 let not_before = self.waits.get(&id).map_or(0, |waits| waits.not_before);
                 if now < not_before {
                     self.fail(format!("{} is started {} ms before its back-off is over", id.worker, not_before - now));
                 }
             }
             Action::Signal { incarnation, .. } | Action::PreStop { incarnation, .. } => {
-                if !self.asked.contains(&id) {
+                if !meant && !self.asked.contains(&id) {
                     self.meant(specs, facts, action, live);
                 }
                 self.signalled.insert((id, *incarnation), (now, grace));
@@ -227,9 +238,12 @@ fn words(exit: &Exit) -> String {
 pub fn settled(world: &World) -> Result<(), String> {
     for (file, pools) in crate::specs::FILES {
         for pool in pools {
-            wanted(world, pool)
-                .and_then(|wanted| counted(world, pool, wanted))
-                .map_err(|error| format!("pool {pool} of {file}: {error}"))?;
+            let holds = if *pool == queue::POOL {
+                queue::settled(world)
+            } else {
+                wanted(world, pool).and_then(|wanted| counted(world, pool, wanted))
+            };
+            holds.map_err(|error| format!("pool {pool} of {file}: {error}"))?;
         }
     }
     world.checks.all_told()

@@ -37,14 +37,22 @@ impl Host for SimHost {
 
     fn forget_tasks(&mut self, _ids: Vec<u64>) {}
 
-    fn perform(&mut self, pool: &Arc<PoolFacts>, action: &Action, _task: Option<&Task>) {
+    fn perform(&mut self, pool: &Arc<PoolFacts>, action: &Action, task: Option<&Task>) {
         let world = &mut *self.world.borrow_mut();
         world.note(|| format!("perform {action:?}"));
         let live = world.slots.iter().filter(|(id, slot)| id.pool == pool.name && slot.works()).count();
-        world.checks.action((&world.specs, live), pool, action, world.now);
+        let id = SlotId { pool: pool.name.clone(), worker: action.worker().to_owned() };
+        // What a slot does for a task says when it is stopped, not only the spec.
+        let meant = world.slots.get(&id).is_some_and(|slot| world.stop_is_due(pool, slot));
+        world.checks.action((&world.specs, live, meant), pool, action, world.now);
         world.judge(pool, action);
         let command = match action {
-            Action::Start { incarnation, .. } => Command::Start { incarnation: *incarnation, template: pool.template.clone() },
+            Action::Start { incarnation, .. } => {
+                if pool.per_task() != task.is_some() {
+                    world.checks.fail(format!("{action:?} for {task:?}"));
+                }
+                Command::Start { incarnation: *incarnation, template: pool.template.clone(), task: task.map(|task| task.id) }
+            }
             Action::Signal { incarnation, .. } => Command::Signal { incarnation: *incarnation },
             Action::Kill { incarnation, .. } => Command::Kill { incarnation: *incarnation },
             Action::Refresh { .. } => Command::Refresh,
@@ -53,7 +61,7 @@ impl Host for SimHost {
                 return world.checks.fail(format!("{action:?}: no template has one"));
             }
         };
-        world.command(SlotId { pool: pool.name.clone(), worker: action.worker().to_owned() }, command);
+        world.command(id, command);
     }
 
     fn ask(&mut self, pool: &str, question: &Question) {
@@ -128,5 +136,9 @@ impl Host for SimHost {
 
     fn uid(&mut self) -> String {
         format!("{:08x}", self.world.borrow_mut().random.next() >> 32)
+    }
+
+    fn nonce(&mut self) -> u64 {
+        self.world.borrow_mut().random.next()
     }
 }

@@ -14,6 +14,7 @@
 mod checks;
 mod host;
 mod people;
+mod queue;
 mod random;
 mod scaled;
 mod schedule;

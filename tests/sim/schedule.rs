@@ -15,6 +15,7 @@ use weir::model::worker::SlotId;
 
 use crate::checks;
 use crate::host::SimHost;
+use crate::queue::POOL;
 use crate::slots::Inside;
 use crate::world::{Todo, World};
 
@@ -69,7 +70,7 @@ impl Sim {
 
     /// One random event.
     fn disturb(&mut self) {
-        let dice = self.world().random.below(100);
+        let dice = self.world().random.below(130);
         match dice {
             0..=44 => self.world().edit(),
             45..=54 => self.end_one(),
@@ -80,6 +81,7 @@ impl Sim {
             85..=89 => self.ask_restart(),
             90 | 91 => self.world().send(Fact::Hint),
             92..=94 => self.world().run_short(),
+            100.. => self.world().use_the_queue(),
             _ => {
                 let until = self.world().now + 15_000;
                 self.advance(until);
@@ -113,6 +115,10 @@ impl Sim {
     fn turn_busy(&mut self) {
         let Some(id) = self.any_slot(|inside| matches!(inside, Inside::Process(_))) else { return };
         let mut world = self.world();
+        if id.pool == POOL {
+            // Who works on a task says so by living.
+            return;
+        }
         if let Inside::Process(run) = &mut world.slot(&id).inside {
             run.busy = !run.busy;
         }
@@ -228,6 +234,7 @@ impl Sim {
         self.world().calm = true;
         self.rest(7_000);
         self.world().put_right();
+        self.world().let_the_queue_go();
         self.world().all_idle();
         let end = self.world().now + CALM;
         let mut found = Err("no time".to_owned());

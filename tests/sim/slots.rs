@@ -41,6 +41,8 @@ pub struct SimSlot {
     pub stubborn: bool,
     /// The daemon hunts for what a killed shim left.
     pub hunted: bool,
+    /// What lives in it does so for this task.
+    pub task: Option<u64>,
 }
 
 /// How a process ends.
@@ -53,7 +55,7 @@ pub enum End {
 /// What weir tells a shim.
 #[derive(Clone, Debug)]
 pub enum Command {
-    Start { incarnation: u64, template: String },
+    Start { incarnation: u64, template: String, task: Option<u64> },
     Signal { incarnation: u64 },
     Kill { incarnation: u64 },
     Forget,
@@ -110,7 +112,7 @@ impl World {
     /// A command reaches its slot.
     pub fn obey(&mut self, id: &SlotId, command: Command) {
         match command {
-            Command::Start { incarnation, template } => self.start(id, incarnation, template),
+            Command::Start { incarnation, template, task } => self.start(id, incarnation, (template, task)),
             Command::Signal { incarnation } => self.signal(id, incarnation),
             Command::Kill { incarnation } => self.kill(id, incarnation),
             Command::Forget => {
@@ -123,10 +125,13 @@ impl World {
         }
     }
 
-    fn start(&mut self, id: &SlotId, incarnation: u64, template: String) {
+    fn start(&mut self, id: &SlotId, incarnation: u64, (template, task): (String, Option<u64>)) {
         if self.slot(id).alive() {
             let living = self.slot(id).incarnation();
             self.checks.fail(format!("{} is started as run {incarnation} while run {living} of it lives", id.worker));
+        }
+        if let Some(task) = task {
+            self.begin_task(id, incarnation, task);
         }
         if self.fault("spawn fails", 3) {
             let message = "no shim: Resource temporarily unavailable".into();
@@ -134,7 +139,7 @@ impl World {
             return;
         }
         let slot = self.slot(id);
-        (slot.shim, slot.started) = (true, incarnation);
+        (slot.shim, slot.started, slot.task) = (true, incarnation, task);
         slot.inside = Inside::Starting { incarnation, template };
         self.tell_slot(id);
         let delay = self.random.delay(400);
@@ -159,7 +164,9 @@ impl World {
         let slot = self.slot(id);
         (slot.inside, slot.stubborn) = (Inside::Process(Box::new(run)), stubborn);
         self.tell_slot(id);
-        if self.fault("it ends by itself", 30) {
+        if self.slot(id).task.is_some() {
+            self.live_for_a_task(id, incarnation);
+        } else if self.fault("it ends by itself", 30) {
             let within = self.random.pick(&[50, 2_000, 20_000, 90_000]);
             let (life, end) = (self.random.below(within), self.any_end());
             self.later(life, Todo::Die(id.clone(), incarnation, end));
@@ -275,7 +282,19 @@ impl World {
 
     /// The tree is empty, and the shim writes down how it came to that.
     fn record_end(&mut self, id: &SlotId, exit: Exit) {
-        self.checks.ended(id, &exit, self.now);
+        let task = self.slot(id).task.take();
+        // How a task's run ended is told of the task; that its worker cannot run at all is told of the worker.
+        if task.is_none() || exit.reason == ExitReason::StartError || exit.code == Some(127) {
+            let template = match &self.slot(id).inside {
+                Inside::Nothing => String::new(),
+                Inside::Starting { template, .. } => template.clone(),
+                Inside::Process(run) => run.template.clone(),
+            };
+            self.checks.ended(id, &exit, (&template, self.now));
+        }
+        if let Some(task) = task {
+            self.line.ended(task, &exit);
+        }
         let slot = self.slot(id);
         (slot.inside, slot.exit) = (Inside::Nothing, Some(exit));
         self.tell_slot(id);
@@ -304,7 +323,7 @@ impl World {
     /// Nothing of the slot lives any more, and nobody can know how its last run ended.
     pub fn hunted(&mut self, id: &SlotId) {
         let (incarnation, alive) = (self.slot(id).incarnation(), self.slot(id).alive());
-        if alive {
+        if alive && self.slot(id).task.take().is_none() {
             self.checks.lost(id, incarnation, self.now);
         }
         let finished = self.clock().wall;

@@ -12,11 +12,12 @@ use weir::model::document::{Document, parse};
 use weir::model::listing::{Arrival, Content, File, Listing, Root, Stamp, Whole};
 use weir::model::pool::PoolSpec;
 
+use crate::queue::POOL;
 use crate::random::Random;
 use crate::scaled::Scaled;
 
 /// Every file, and the pools that live in it.
-pub const FILES: [(&str, &[&str]); 3] = [("a.yaml", &["a"]), ("b.yaml", &["b"]), ("cd.yaml", &["c", "d"])];
+pub const FILES: [(&str, &[&str]); 4] = [("a.yaml", &["a"]), ("b.yaml", &["b"]), ("cd.yaml", &["c", "d"]), ("q.yaml", &[POOL])];
 
 /// What a person wants of one pool.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,19 +28,38 @@ pub struct Version {
     surge: u32,
     /// Instead of the fixed number.
     scale: Option<Scaled>,
+    /// How the pool with a queue works it off.
+    queue: Worked,
+}
+
+/// The queue of the one pool that has one.
+#[derive(Clone, Debug, PartialEq)]
+struct Worked {
+    attempts: u64,
+    divided: bool,
+    timeout: u64,
 }
 
 impl Version {
     pub fn any(random: &mut Random) -> Version {
         let replicas = if random.chance(5) { 11 } else { u32::try_from(random.below(4)).unwrap_or(0) };
         let scale = random.chance(50).then(|| Scaled::any(random));
-        Version { replicas, program: random.below(3), grace: 1 + random.below(3), surge: u32::from(random.chance(30)), scale }
+        let queue = Worked { attempts: 1 + random.below(4), divided: random.chance(30), timeout: random.pick(&[4, 1800]) };
+        Version {
+            replicas,
+            program: random.below(3),
+            grace: 1 + random.below(3),
+            surge: u32::from(random.chance(30)),
+            scale,
+            queue,
+        }
     }
 
     /// Somebody changes one thing.
     pub fn changed(&self, random: &mut Random) -> Version {
         let other = Version::any(random);
-        match random.below(4) {
+        match random.below(5) {
+            4 => Version { queue: other.queue, ..self.clone() },
             0 | 1 if self.scale.is_some() && random.chance(80) => {
                 Version { scale: self.scale.as_ref().map(|scale| scale.changed(random)), ..self.clone() }
             }
@@ -53,12 +73,23 @@ impl Version {
     /// The count stands last: half of it is another count, and none of it is the default.
     fn text(&self, name: &str) -> String {
         let size = match &self.scale {
+            _ if name == POOL => format!("{}  replicas: {}\n", self.queue.text(), self.replicas),
             Some(scale) => scale.text(name),
             None => format!("  replicas: {}\n", self.replicas),
         };
         format!(
             "apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {{name: {name}}}\nspec:\n  template:\n    command: [p{}]\n    terminationGracePeriod: {}s\n    backoff: {{initial: 1s, max: 30s, resetAfter: 60s}}\n  notify:\n  - {{on: [CrashLoop], exec: {{command: [told]}}}}\n  - {{on: [Scaled, Exited], webhook: {{url: \"http://localhost/\"}}}}\n  updateStrategy: {{maxSurge: {}}}\n{size}",
             self.program, self.grace, self.surge
+        )
+    }
+}
+
+impl Worked {
+    fn text(&self) -> String {
+        let dispatch = if self.divided { "PerWorker" } else { "Shared" };
+        format!(
+            "  queue: {{dispatch: {dispatch}, timeout: {}s, retry: {{maxAttempts: {}, backoff: {{initial: 1s, max: 5s}}}}}}\n",
+            self.timeout, self.attempts
         )
     }
 }
@@ -131,6 +162,11 @@ pub fn spec_of(name: &str, version: &Version) -> Box<PoolSpec> {
         },
         other => panic!("a meant version does not read: {other:?}"),
     }
+}
+
+/// What somebody wants of a pool now, if they want it.
+pub fn spec_of_wish(specs: &Specs, name: &str) -> Option<Box<PoolSpec>> {
+    specs.wishes.get(name).map(|version| spec_of(name, version))
 }
 
 /// The pools that live in a file.

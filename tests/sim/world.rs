@@ -8,11 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use weir::engine::host::Fact;
 use weir::model::batch::{Batch, Stored, StoredPool};
 use weir::model::plan::Record;
+use weir::model::queue_work::QueueAnswer;
 use weir::model::status::{EventObject, Kind, Object};
 use weir::model::time::{Moment, Now, Wall};
 use weir::model::worker::SlotId;
 
 use crate::checks::Checks;
+use crate::queue::Line;
 use crate::random::Random;
 use crate::slots::{Command, End, Inside, SimSlot};
 use crate::sources::{Answer, Shortage, Sources};
@@ -79,6 +81,7 @@ pub struct World {
     pub rows: Rows,
     pub specs: Specs,
     pub sources: Sources,
+    pub line: Line,
     pub short: Option<Shortage>,
     pub listing_wanted: bool,
     pub published: BTreeMap<(Kind, String), Object>,
@@ -106,6 +109,7 @@ impl World {
             rows: Rows::default(),
             specs: Specs::default(),
             sources: Sources::default(),
+            line: Line::new(),
             short: None,
             listing_wanted: false,
             published: BTreeMap::new(),
@@ -198,17 +202,15 @@ impl World {
 
     /// The store gets to a transaction and answers.
     pub fn commit(&mut self, ticket: u64, batch: Batch) {
-        let result = if self.fault("a commit fails", 5) { Err("disk I/O error".to_owned()) } else { Ok(Vec::new()) };
-        self.checks.sizes.committed(ticket, result.is_ok());
-        if result.is_ok() {
-            self.apply(batch);
-        }
+        let fails = self.fault("a commit fails", 5);
+        self.checks.sizes.committed(ticket, !fails);
+        let result = if fails { Err("disk I/O error".to_owned()) } else { Ok(self.apply(batch)) };
         self.note(|| format!("commit {ticket}: {result:?}"));
         let epoch = self.epoch;
-        self.at(self.now, Todo::Fact(epoch, Fact::Committed { ticket, result }));
+        self.later(0, Todo::Fact(epoch, Fact::Committed { ticket, result }));
     }
 
-    fn apply(&mut self, batch: Batch) {
+    fn apply(&mut self, batch: Batch) -> Vec<QueueAnswer> {
         for (id, record) in batch.slots {
             match record {
                 Some(record) => self.rows.slots.insert(id, record),
@@ -233,6 +235,7 @@ impl World {
                 self.rows.events.insert(name, event);
             }
         }
+        self.queue_work(batch.queue, batch.at)
     }
 
     /// The daemon is killed: commands and rows on their way arrive, or do not.
@@ -282,7 +285,7 @@ impl World {
             slots: self.rows.slots.iter().map(|(id, record)| (id.clone(), record.clone())).collect(),
             events: Vec::new(),
             version: self.epoch * 1_000_000_000,
-            ..Stored::default()
+            ..self.line.reopen()
         }
     }
 

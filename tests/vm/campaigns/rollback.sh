@@ -117,30 +117,31 @@ PY
   systemd-run --quiet --collect --unit=case-brief -p TasksMax=40 python3 "$home/brief.py"
 }
 vanishes() { # The same with a unit that is gone in the middle. Some of its changes are made before it is.
-  local went_before=0 n=0 began=$SECONDS before
+  local went_before=0 n=0 round=0 began=$SECONDS name
   rm "$specs/again.yaml"
   while [ $n -lt "$times" ]; do
+    round=$((round + 1))
+    # A policy of its own each time: one that goes on would put back what it had set before the unit was gone.
+    name=brief-$round
     brief
-    sed 's/case-rollback/case-brief/; s/name: again/name: brief/; s/apply: .*/apply: Live/' "$home/last.yaml" >"$home/brief.yaml"
+    sed "s/case-rollback/case-brief/; s/name: again/name: $name/; s/apply: .*/apply: Live/" "$home/last.yaml" >"$home/brief.yaml"
     sed "s/manual: .*/manual: {tasks: 40}/" "$home/brief.yaml" >"$specs/brief.yaml.new" && mv "$specs/brief.yaml.new" "$specs/brief.yaml"
-    begun() { is policy/brief .status.limits.tasks 40 && is policy/brief '.status.conditions[?(@.type=="Failed")].status' False; }
-    wait_for 60 begun
-    before=$(ctl policy history brief --limit 10000 | grep -c Rollback || true)
-    sed "s/manual: .*/manual: {tasks: $((200 + n))}/" "$home/brief.yaml" >"$specs/brief.yaml.new" && mv "$specs/brief.yaml.new" "$specs/brief.yaml"
-    over() { ! systemctl is-active --quiet case-brief && ctl policy history brief --limit 1 | grep -qE "$((200 + n))|Rollback"; }
+    begun() { is "policy/$name" .status.limits.tasks 40 && is "policy/$name" '.status.conditions[?(@.type=="Failed")].status' False; }
+    wait_for 100 begun
+    sed "s/manual: .*/manual: {tasks: $((200 + round))}/" "$home/brief.yaml" >"$specs/brief.yaml.new" && mv "$specs/brief.yaml.new" "$specs/brief.yaml"
+    over() { ! systemctl is-active --quiet case-brief && ctl policy history "$name" --limit 1 | grep -qE "$((200 + round))|Rollback"; }
     wait_for 60 over
-    if is policy/brief '.status.conditions[?(@.type=="Failed")].status' True; then
+    if is "policy/$name" '.status.conditions[?(@.type=="Failed")].status' True; then
       n=$((n + 1))
-      [[ $(field policy/brief '.status.conditions[?(@.type=="Failed")].message') = *"not found"* ]] || fail "it does not say why"
+      [[ $(field "policy/$name" '.status.conditions[?(@.type=="Failed")].message') = *"not found"* ]] || fail "it does not say why"
       sleep 2.5
-      equal "$(ctl policy history brief --limit 10000 | grep -c Rollback)" $((before + 1)) "rows of the history after it was gone"
-      ctl policy reset brief >/dev/null
+      equal "$(ctl policy history "$name" --limit 10000 | grep -c Rollback)" 1 "rows of the history after it was gone"
     else
       went_before=$((went_before + 1))
       [ $went_before -le $((5 * times)) ] || fail "the unit is never gone in the middle"
     fi
   done
-  ctl policy history brief --limit 4
+  ctl policy history "$name" --limit 4
   rm "$specs/brief.yaml"
   went=$((went + n))
   echo "measured: gone in the middle: $n of $n in $((SECONDS - began)) s ($went_before were made before it was gone)"
