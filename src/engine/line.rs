@@ -16,7 +16,7 @@ use crate::model::queue::{Dispatch, Queue};
 use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueWork, Taker};
 use crate::model::status::EventType;
 use crate::model::task::{EndReason, Task, TaskState, Token};
-use crate::model::time::{Now, Span};
+use crate::model::time::{Now, Span, Wall};
 use crate::model::worker::{SlotId, SlotState};
 use crate::model::workload::{Class, Needed};
 
@@ -191,6 +191,9 @@ impl<H: Host> Engine<H> {
     pub(super) fn worked(&mut self, ticket: &Ticket, answers: Vec<QueueAnswer>, now: Now) -> BTreeMap<String, Task> {
         let mut started = BTreeMap::new();
         for (work, answer) in ticket.batch.queue.iter().zip(answers) {
+            if let QueueWork::End { token, .. } = work {
+                self.end_kept(token);
+            }
             match (work, answer) {
                 (QueueWork::Lease { taker, .. }, QueueAnswer::Leased(Some(task))) => {
                     self.keep_task((*task).clone(), now);
@@ -198,14 +201,7 @@ impl<H: Host> Engine<H> {
                 }
                 (_, QueueAnswer::Ended { task, paused, .. }) => {
                     self.keep_task(*task, now);
-                    if let Some(until) = paused {
-                        let why = self.counts.get(&ticket.pool).map(|counts| counts.paused_why.clone()).unwrap_or_default();
-                        self.note(
-                            &ticket.pool,
-                            &about("QueuePaused", EventType::Warning, format!("the queue rests until {until}: {why}")),
-                            now,
-                        );
-                    }
+                    paused.into_iter().for_each(|until| self.tell_pause(&ticket.pool, until, now));
                 }
                 (QueueWork::Deal { workers, .. }, QueueAnswer::Ticked { more: false, .. }) => {
                     if let Some(pool) = self.pools.get_mut(&ticket.pool) {
@@ -246,6 +242,20 @@ impl<H: Host> Engine<H> {
             pool.line.fired.extend(ticket.plan.recur.iter().map(|(name, fired, _)| (name.clone(), *fired)));
         }
         started
+    }
+
+    /// The end of an attempt is committed, or somebody else's was: what its run left behind goes.
+    fn end_kept(&mut self, token: &Token) {
+        let leases = self.pools.get(&token.pool).map(|pool| &pool.line.leases);
+        if let Some(task) = leases.and_then(|leases| leases.get(&token.id)).filter(|task| task.epoch == token.epoch) {
+            self.host.ended(task);
+        }
+    }
+
+    fn tell_pause(&mut self, pool: &str, until: Wall, now: Now) {
+        let why = self.counts.get(pool).map(|counts| counts.paused_why.clone()).unwrap_or_default();
+        let note = format!("the queue rests until {until}: {why}");
+        self.note(pool, &about("QueuePaused", EventType::Warning, note), now);
     }
 
     /// Whether there is more of the clock's work is kept beside the counts: older ones may be told yet, and would undo it.
@@ -343,3 +353,6 @@ fn words(before: &Task, task: &Task) -> Option<Happening> {
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().chars().take(200).collect()
 }
+
+#[cfg(test)]
+mod tests;
