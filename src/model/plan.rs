@@ -191,6 +191,9 @@ pub struct Record {
     pub drain_asked: Option<u64>,
     /// Why the present run is being ended by weir as failed (a probe, a stall), so that its end counts as a failure.
     pub condemned: Option<String>,
+    /// The last run that was ended by weir as failed: `condemned` is over with its end, which may be looked at later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_run: Option<u64>,
 }
 
 fn is_zero(count: &u32) -> bool {

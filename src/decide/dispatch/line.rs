@@ -97,7 +97,9 @@ fn gone(task: &Task, slot: Option<&Slot>, now: Now) -> Option<End> {
     }
     let exits = [slot.seen.exit.as_ref(), slot.record.last_exit.as_ref()];
     let exit = exits.into_iter().flatten().find(|exit| exit.incarnation == task.run);
-    Some(exit.map_or_else(|| lost(task, now), |exit| ended(task, exit, now)))
+    let record = &slot.record;
+    let failed = record.failed_run == Some(task.run) || (record.condemned.is_some() && record.incarnation == task.run);
+    Some(exit.map_or_else(|| lost(task, now), |exit| ended(task, (exit, failed), now)))
 }
 
 /// Its worker is not there, and left no word.
@@ -114,8 +116,8 @@ fn lost(task: &Task, now: Now) -> End {
     }
 }
 
-/// How an attempt ended whose worker's end is known.
-pub fn ended(task: &Task, exit: &Exit, now: Now) -> End {
+/// How an attempt ended whose worker's end is known; `failed`: weir ended that one because it was unhealthy.
+fn ended(task: &Task, (exit, failed): (&Exit, bool), now: Now) -> End {
     let per_task = task.lease_until.is_none();
     let measured = per_task && exit.reason != ExitReason::OOMKilled && exit.max_rss_kib > 0;
     let memory_bytes = measured.then(|| exit.max_rss_kib.saturating_mul(1024));
@@ -124,6 +126,8 @@ pub fn ended(task: &Task, exit: &Exit, now: Now) -> End {
         // It was told to stop, and what it then said is no answer of the task.
         return match overdue::overdue(task, now) {
             Some(over) => End { reason: over.reason, message: over.why, ..end },
+            // Who fails with each task would be given it again for ever.
+            None if failed => End { reason: EndReason::WorkerLost, message: "its worker was unhealthy".into(), ..end },
             None => End { reason: EndReason::Returned, message: "its worker was stopped".into(), ..end },
         };
     }

@@ -252,3 +252,26 @@ fn a_result_outlives_a_transaction_that_failed() {
     assert_eq!((ended.state, ended.result), (TaskState::Succeeded, Some("made".into())));
     assert!(world.engine.host().results.is_empty(), "what is committed is needed no more");
 }
+
+#[test]
+fn a_worker_that_fails_its_health_checks_costs_its_task_an_attempt() {
+    let mut world = World::empty();
+    world.spec(1, ", livenessProbe: {exec: {command: [x]}, period: 1s, failureThreshold: 1}", "retry: {maxAttempts: 2}");
+    let task = world.submit(NewTask::default());
+    for attempt in [1, 2] {
+        let run = world.lease(task.id).expect("it is begun").run;
+        world.runs("p-0", run);
+        world.pass(1000);
+        let (slot, kind) = (SlotId { pool: "p".into(), worker: "p-0".into() }, ProbeKind::Liveness);
+        world.engine.on(Fact::Probed { slot, incarnation: run, kind, answer: Err("no".into()) });
+        world.settle();
+        let stopped = |action: &Action| matches!(action, Action::Signal { incarnation, .. } if *incarnation == run);
+        assert!(world.engine.host().performed.iter().any(stopped));
+        world.ends("p-0", Exit { asked: true, ran_ms: 1000, ..done(run) });
+        let ended = world.task(task.id);
+        let last = attempt == 2;
+        assert_eq!((ended.attempt, ended.end.map(|end| end.reason)), (attempt, Some(EndReason::WorkerLost)));
+        assert_eq!((ended.state == TaskState::Dead, ended.not_before.is_some()), (last, !last), "it waits before it is tried again");
+        world.pass(20_000);
+    }
+}
