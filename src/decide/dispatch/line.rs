@@ -14,6 +14,8 @@ use crate::model::worker::{Exit, ExitReason, SlotState};
 
 /// The exit code by which a process asks for another attempt: EX_TEMPFAIL.
 const AGAIN: i32 = 75;
+/// What is counted in whole milliseconds by several may be too little by this. Nobody dies of a deadline before it.
+const ROUNDED: Span = Span::millis(10);
 /// Ends that were kept for long enough are removed together, this much later.
 const SWEEP: Span = Span::secs(60);
 
@@ -23,7 +25,7 @@ pub fn look(observation: &Observation<'_>, plan: &mut Plan, now: Now) {
         let slot = task.worker.as_ref().and_then(|worker| observation.slots.get(worker));
         if let Some(end) = gone(task, slot, now) {
             plan.ends.push((task.id, end));
-        } else if let (Some(over), Some(worker)) = (overdue::overdue(task, now), &task.worker) {
+        } else if let (Some(over), Some(worker)) = (overdue::overdue(task, now.mono), &task.worker) {
             plan.overdue.insert(worker.clone(), over.why);
         } else {
             overdue::wake(task).into_iter().for_each(|at| plan.wake(at));
@@ -116,6 +118,22 @@ fn lost(task: &Task, now: Now) -> End {
     }
 }
 
+/// When a run that had a task ended: what its stop means is not decided by when that is read. Known where the run was seen;
+/// else it is how much later than the lease it began, and how long it ran. A worker that takes its tasks began long before.
+fn over(task: &Task, exit: &Exit, now: Now) -> Moment {
+    let between = |from: Option<Wall>, to: Option<Wall>| {
+        let (from, to) = from.zip(to)?;
+        Some(Span(u64::try_from(to.0.saturating_sub(from.0)).unwrap_or(0)))
+    };
+    let after = if task.lease_until.is_none() {
+        between(task.started, exit.started).map(|late| Span(late.0.saturating_add(exit.ran_ms)))
+    } else {
+        between(task.started, Some(exit.finished))
+    };
+    let counted = task.begun.zip(after).map(|(begun, after)| begun.after(after));
+    exit.ended.or(counted).map_or(now.mono, |ended| ended.after(ROUNDED).min(now.mono))
+}
+
 /// How an attempt ended whose worker's end is known; `failed`: weir ended that one because it was unhealthy.
 fn ended(task: &Task, (exit, failed): (&Exit, bool), now: Now) -> End {
     let per_task = task.lease_until.is_none();
@@ -124,7 +142,7 @@ fn ended(task: &Task, (exit, failed): (&Exit, bool), now: Now) -> End {
     let end = End { code: exit.code, signal: exit.signal, ran_ms: exit.ran_ms, memory_bytes, ..End::default() };
     if exit.asked {
         // It was told to stop, and what it then said is no answer of the task.
-        return match overdue::overdue(task, now) {
+        return match overdue::overdue(task, over(task, exit, now)) {
             Some(over) => End { reason: over.reason, message: over.why, ..end },
             // Who fails with each task would be given it again for ever.
             None if failed => End { reason: EndReason::WorkerLost, message: "its worker was unhealthy".into(), ..end },

@@ -15,7 +15,7 @@ mod tests;
 use crate::model::queue::{Delivery, Order, Queue, RetryOn};
 use crate::model::queue_work::{QueueRefusal, Taker};
 use crate::model::task::{End, EndReason, KEY_BYTES_MAX, MESSAGE_BYTES_MAX, NewTask, PAYLOAD_BYTES_MAX, Task, TaskState, Token};
-use crate::model::time::{Now, Span, Wall};
+use crate::model::time::{Moment, Now, Span, Wall};
 
 /// What comes of a step: the task as it is from now on.
 pub type Step = Result<Task, QueueRefusal>;
@@ -100,6 +100,7 @@ pub fn lease(task: Task, queue: &Queue, taker: &Taker, now: Now) -> Task {
         epoch: task.epoch + 1,
         attempt: task.attempt.saturating_add(1),
         started: Some(now.wall),
+        begun: Some(now.mono),
         not_before: None,
         deadline: Some(now.mono.after(task.timeout)),
         lease_until: heard,
@@ -185,8 +186,17 @@ fn again(task: &Task, wanted: bool, queue: &Queue) -> After {
 fn settle(task: Task, end: End, after: After, wall: Wall) -> Ended {
     // That somebody took it back is remembered, however it ended: they wait until it is gone.
     let cancelled = task.cancelling;
-    let free =
-        Task { run: 0, nonce: 0, deadline: None, lease_until: None, cancelling: false, blocked: false, end: Some(end), ..task };
+    let free = Task {
+        run: 0,
+        nonce: 0,
+        begun: None,
+        deadline: None,
+        lease_until: None,
+        cancelling: false,
+        blocked: false,
+        end: Some(end),
+        ..task
+    };
     match after {
         After::Final(state) => Ended { task: Task { state, finished: Some(wall), cancelling: cancelled, ..free }, pause: None },
         After::Again { attempt, delay, pause } => {
@@ -201,9 +211,13 @@ fn settle(task: Task, end: End, after: After, wall: Wall) -> Ended {
 /// The holder lives.
 ///
 /// # Errors
-/// [`QueueRefusal::Conflict`] when the lease is over.
+/// [`QueueRefusal::Conflict`] when the lease is over, or has to end: its worker is being stopped, or is about to be.
 pub fn heartbeat(task: Task, token: &Token, (extend, progress): (Option<Span>, Option<&str>), queue: &Queue, now: Now) -> Step {
     holds(&task, token)?;
+    let passed = |at: Option<Moment>| at.is_some_and(|at| at <= now.mono);
+    if passed(task.deadline) || passed(task.lease_until) {
+        return Err(QueueRefusal::Conflict(format!("task {}: its time is over, and its worker is being stopped", task.id)));
+    }
     let begun = task.started.unwrap_or(now.wall);
     let spent = u64::try_from(now.wall.0.saturating_sub(begun.0)).unwrap_or(0);
     let left = Span(queue.max_timeout.0.saturating_sub(spent));

@@ -121,7 +121,7 @@ fn leased(db: &Connection, same_boot: bool) -> rusqlite::Result<Vec<Task>> {
     let sql = format!("SELECT {} FROM tasks WHERE phase = 4", row::COLUMNS);
     let mut leased = db.prepare(&sql)?.query_map([], row::read)?.collect::<rusqlite::Result<Vec<Task>>>()?;
     if !same_boot {
-        leased.iter_mut().for_each(|task| (task.deadline, task.lease_until) = (None, None));
+        leased.iter_mut().for_each(|task| (task.begun, task.deadline, task.lease_until) = (None, None, None));
     }
     Ok(leased)
 }

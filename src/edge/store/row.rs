@@ -105,6 +105,8 @@ struct Rest<'a> {
     ttl: Span,
     #[serde(skip_serializing_if = "Option::is_none")]
     started: Option<Wall>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    begun: Option<Moment>,
     blocked: bool,
     cancelling: bool,
     progress: &'a str,
@@ -129,6 +131,7 @@ pub(super) fn body(task: &Task) -> String {
         created: task.created,
         ttl: task.ttl,
         started: task.started,
+        begun: task.begun,
         blocked: task.blocked,
         cancelling: task.cancelling,
         progress: &task.progress,

@@ -271,7 +271,11 @@ fn a_worker_that_fails_its_health_checks_costs_its_task_an_attempt() {
         let ended = world.task(task.id);
         let last = attempt == 2;
         assert_eq!((ended.attempt, ended.end.map(|end| end.reason)), (attempt, Some(EndReason::WorkerLost)));
-        assert_eq!((ended.state == TaskState::Dead, ended.not_before.is_some()), (last, !last), "it waits before it is tried again");
+        assert_eq!(
+            (ended.state == TaskState::Dead, ended.not_before.is_some()),
+            (last, !last),
+            "it waits before it is tried again"
+        );
         world.pass(20_000);
     }
 }
