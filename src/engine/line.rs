@@ -62,8 +62,8 @@ impl<H: Host> Engine<H> {
         let ended = before.filter(|before| task.state != TaskState::Leased || before.epoch != task.epoch);
         if task.state == TaskState::Leased {
             pool.line.leases.insert(task.id, task.clone());
-        } else if ended.is_some() && per_worker(pool) {
-            // What waits again waits for the worker that had it, which may be gone by now: dealt where that is so.
+        } else if per_worker(pool) && (ended.is_some() || (task.state == TaskState::Queued && task.worker.is_none())) {
+            // What waits again waits for the worker that had it, which may be gone by now, or for none: dealt where that is so.
             pool.dealt = None;
         }
         for worker in touched {

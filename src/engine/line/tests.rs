@@ -279,3 +279,19 @@ fn a_worker_that_fails_its_health_checks_costs_its_task_an_attempt() {
         world.pass(20_000);
     }
 }
+
+#[test]
+fn a_redriven_task_is_dealt_at_once_where_each_worker_has_its_own_line() {
+    let mut world = World::new(2, "dispatch: PerWorker, retry: {maxAttempts: 1}");
+    let task = world.submit(NewTask::default());
+    let lease = world.lease(task.id).expect("it is begun").clone();
+    let worker = lease.worker.unwrap();
+    world.runs(&worker, lease.run);
+    world.ends(&worker, Exit { reason: crate::model::worker::ExitReason::Error, code: Some(1), ..done(lease.run) });
+    assert_eq!(world.task(task.id).state, TaskState::Dead);
+    // The slow net is far: nothing but the redrive itself has it dealt.
+    world.pass(1000);
+    world.work(QueueWork::Redrive { id: task.id });
+    world.pass(200);
+    assert!(world.lease(task.id).is_some(), "{:?}", world.task(task.id));
+}
