@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::place::{self, lines};
-use super::row::{BLOCKED, COLUMNS, DELAYED, ENDED, HELD, LEASED, PHASES, READY, SUCCEEDED, body, phase, read};
+use super::row::{BLOCKED, COLUMNS, DELAYED, ENDED, HELD, LEASED, PHASES, READY, SUCCEEDED, body, gone, phase, read};
 use crate::model::queue_work::QueueCounts;
 use crate::model::task::Task;
 use crate::model::time::Wall;
@@ -219,7 +219,7 @@ impl<'t> Tasks<'t> {
     }
 
     /// Remove tasks that ended by then: those that succeeded by the first time, the others by the second. Some of them, the oldest
-    /// first; gives their numbers.
+    /// first; gives their numbers. Their idempotency keys keep what is to be told of them.
     ///
     /// # Errors
     /// Any of SQLite's.
@@ -233,6 +233,7 @@ impl<'t> Tasks<'t> {
             let mut query = self.turn.prepare_cached(&sql)?;
             let found = query.query_map(params![pool, by.0, most], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
             for id in found {
+                self.turn.prepare_cached(KEEP_KNOWN)?.execute([id])?;
                 self.turn.prepare_cached("DELETE FROM tasks WHERE id = ?1")?.execute([id])?;
                 self.count(pool, phase, -1);
                 gone.push(id.cast_unsigned());
@@ -241,13 +242,17 @@ impl<'t> Tasks<'t> {
         Ok(gone)
     }
 
-    /// The task that was submitted with this idempotency key.
+    /// The task that was submitted with this idempotency key. Of one that is gone what is still known: its number, its state, and
+    /// its times, for as long as the key is remembered.
     ///
     /// # Errors
     /// Any of SQLite's.
-    pub fn known(&self, pool: &str, key: &str) -> rusqlite::Result<Option<u64>> {
-        let sql = "SELECT id FROM task_keys WHERE pool = ?1 AND key = ?2";
-        Ok(self.turn.prepare_cached(sql)?.query_row([pool, key], |row| row.get::<_, i64>(0)).optional()?.map(i64::cast_unsigned))
+    pub fn known(&self, pool: &str, key: &str, wall: Wall) -> rusqlite::Result<Option<Task>> {
+        let sql = "SELECT id, until, finished, body FROM task_keys WHERE pool = ?1 AND key = ?2";
+        let row = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get::<_, i64>(1)?, gone(row)?));
+        let found = self.turn.prepare_cached(sql)?.query_row([pool, key], row).optional()?;
+        let Some((id, until, gone)) = found else { return Ok(None) };
+        Ok(self.get(id)?.or(gone.filter(|_| until > wall.0)))
     }
 
     /// Remember an idempotency key until then, and forget some that are old.
@@ -255,7 +260,7 @@ impl<'t> Tasks<'t> {
     /// # Errors
     /// Any of SQLite's.
     pub fn remember(&self, (pool, key, id): (&str, &str, u64), until: Wall, wall: Wall) -> rusqlite::Result<()> {
-        let sql = "INSERT OR REPLACE INTO task_keys VALUES (?1, ?2, ?3, ?4)";
+        let sql = "INSERT OR REPLACE INTO task_keys (pool, key, id, until) VALUES (?1, ?2, ?3, ?4)";
         self.turn.prepare_cached(sql)?.execute(params![pool, key, id.cast_signed(), until.0])?;
         let sql = "DELETE FROM task_keys WHERE (pool, key) IN (SELECT pool, key FROM task_keys WHERE until < ?1 LIMIT 4)";
         self.turn.prepare_cached(sql)?.execute([wall.0])?;
@@ -359,6 +364,10 @@ impl<'t> Tasks<'t> {
         Ok(())
     }
 }
+
+/// What is told of a task that is gone to whoever submits it again: nothing that may be long.
+const KEEP_KNOWN: &str = "UPDATE task_keys SET (finished, body) = (SELECT finished, json_remove(body, '$.progress', '$.end.message') \
+    FROM tasks WHERE id = ?1) WHERE id = ?1";
 
 /// The times that something of a pool is due at: of those that wait, of the queue, and of those that ended.
 const TIMES: &str = "SELECT (SELECT min(not_before) FROM tasks WHERE phase = 2 AND pool = ?1), \

@@ -63,7 +63,7 @@ fn submit(tables: &Tasks<'_>, (pool, queue): (&str, &Queue), new: &[NewTask], wo
     let mut made = Vec::new();
     let mut fresh = 0;
     for task in new {
-        let known = known(tables, pool, task)?;
+        let known = known(tables, pool, task, wall)?;
         fresh += u64::from(known.is_none());
         match dispatch::submit(pool, queue, task, wall) {
             Ok(task) => made.push((task, known)),
@@ -79,7 +79,7 @@ fn submit(tables: &Tasks<'_>, (pool, queue): (&str, &Queue), new: &[NewTask], wo
     for ((task, known_before), new) in made.into_iter().zip(new) {
         // Another one of the same call may have had the same key.
         let known =
-            if known_before.is_none() && new.idempotency_key.is_some() { known(tables, pool, new)? } else { known_before };
+            if known_before.is_none() && new.idempotency_key.is_some() { known(tables, pool, new, wall)? } else { known_before };
         submitted.push(match known {
             Some(task) => Submitted { position: tables.position(&task, dispatch::rank(&task, queue))?, task, known: true },
             None => add(tables, queue, task, (new, workers), wall)?,
@@ -88,11 +88,9 @@ fn submit(tables: &Tasks<'_>, (pool, queue): (&str, &Queue), new: &[NewTask], wo
     Ok(QueueAnswer::Submitted(submitted))
 }
 
-fn known(tables: &Tasks<'_>, pool: &str, new: &NewTask) -> rusqlite::Result<Option<Task>> {
+fn known(tables: &Tasks<'_>, pool: &str, new: &NewTask, wall: Wall) -> rusqlite::Result<Option<Task>> {
     for key in new.idempotency_key.iter().chain(&new.also) {
-        if let Some(id) = tables.known(pool, key)?
-            && let Some(task) = tables.get(id)?
-        {
+        if let Some(task) = tables.known(pool, key, wall)? {
             return Ok(Some(task));
         }
     }

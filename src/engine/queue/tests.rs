@@ -184,6 +184,32 @@ fn an_idempotency_key_gives_the_first_task_also_within_one_call_and_when_the_que
 }
 
 #[test]
+fn an_idempotency_key_outlives_its_task() {
+    let mut world = World::new();
+    let mut rules = Queue::default();
+    rules.retention.succeeded = Span::secs(1);
+    let queue = Arc::new(rules);
+    let same = || NewTask { idempotency_key: Some("a".into()), also: vec!["b".into()], ..plain(3) };
+    let first = world.submit(&queue, vec![same()]).unwrap().remove(0).task;
+    let held = world.lease(&queue, "p-0", 1).unwrap();
+    world.end(&queue, &held, EndReason::Done);
+    let tick = |world: &World| world.one(QueueWork::Tick { pool: "p".into(), queue: queue.clone(), workers: vec![] });
+    world.at += 120_000;
+    let swept = tick(&world);
+    assert!(matches!(&swept, QueueAnswer::Ticked { gone, .. } if *gone == [first.id]), "{swept:?}");
+    for key in ["a", "b"] {
+        let again = NewTask { idempotency_key: Some(key.into()), ..NewTask::default() };
+        let known = world.submit(&queue, vec![again]).unwrap().remove(0);
+        assert!(known.known && known.position.is_none(), "{known:?}");
+        assert_eq!((known.task.id, known.task.state, known.task.created), (first.id, TaskState::Succeeded, first.created));
+    }
+    assert_eq!(world.listed(), [], "no second task");
+    world.at += 8 * 24 * 3_600_000;
+    assert!(!world.submit(&queue, vec![same()]).unwrap()[0].known, "the key is over");
+    world.consistent();
+}
+
+#[test]
 fn one_of_a_key_at_a_time_the_most_urgent_first() {
     let (world, queue) = (World::new(), rules(Delivery::Process));
     let ids: Vec<u64> = [1, 5, 3].map(|priority| world.submit(&queue, vec![keyed("k", priority)]).unwrap()[0].task.id).to_vec();
@@ -329,6 +355,9 @@ fn nothing_that_is_asked_often_looks_at_every_row() {
         let plan = plan.join("; ");
         assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{sql}: {plan}");
     }
+    let mut query = db.prepare("EXPLAIN QUERY PLAN UPDATE task_keys SET body = NULL WHERE id = 5").unwrap();
+    let plan: String = query.query_row([], |row| row.get(3)).unwrap();
+    assert!(plan.contains("task_keys_of"), "{plan}");
 }
 
 /// Classes, durations and memory of tasks that ended before a daemon began, as it learns them from the store; those that end
