@@ -146,7 +146,7 @@ impl<H: Host> Engine<H> {
 
     /// What a turn asks of the queue, in the order in which it is done: ends first, so that what they free can be taken.
     pub(super) fn work_of(&mut self, facts: &PoolFacts, plan: &Plan) -> Vec<QueueWork> {
-        if facts.spec.queue.is_none() && plan.ends.is_empty() {
+        if facts.spec.queue.is_none() && plan.ends.is_empty() && plan.recur.is_empty() {
             return Vec::new();
         }
         let queue = std::sync::Arc::new(facts.spec.queue.clone().unwrap_or_default());
@@ -168,7 +168,7 @@ impl<H: Host> Engine<H> {
                 pool: pool.clone(),
                 queue: queue.clone(),
                 schedule: schedule.clone(),
-                fired: (fired.last, fired.count),
+                fired: fired.clone(),
                 task: task.clone(),
                 workers: workers.clone(),
             });
@@ -239,7 +239,12 @@ impl<H: Host> Engine<H> {
             }
         }
         if let Some(pool) = self.pools.get_mut(&ticket.pool) {
-            pool.line.fired.extend(ticket.plan.recur.iter().map(|(name, fired, _)| (name.clone(), *fired)));
+            for (name, fired, _) in &ticket.plan.recur {
+                match fired {
+                    Some(fired) => drop(pool.line.fired.insert(name.clone(), fired.clone())),
+                    None => drop(pool.line.fired.remove(name)),
+                }
+            }
         }
         started
     }

@@ -369,8 +369,8 @@ pub struct Plan {
     pub retiring: BTreeSet<String>,
     /// The queue has something to do by the clock.
     pub tick: bool,
-    /// Recurring tasks that came: their name, what to remember, and the task.
-    pub recur: Vec<(String, Fired, Option<Box<NewTask>>)>,
+    /// Recurring tasks that came: their name, what to remember, and the task. What is gone from the spec is to be forgotten: none.
+    pub recur: Vec<(String, Option<Fired>, Option<Box<NewTask>>)>,
 }
 
 impl Plan {

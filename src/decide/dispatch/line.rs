@@ -4,8 +4,7 @@
 //! however long ago it should have ended.
 
 use super::{later, overdue, recurring};
-use crate::model::line::Fired;
-use crate::model::plan::{Observation, Plan, Slot};
+use crate::model::plan::{Ending, Observation, Plan, Slot};
 use crate::model::queue::Queue;
 use crate::model::queue_work::QueueCounts;
 use crate::model::task::{End, EndReason, Task, UNFIT_CODE};
@@ -31,6 +30,7 @@ pub fn look(observation: &Observation<'_>, plan: &mut Plan, now: Now) {
             overdue::wake(task).into_iter().for_each(|at| plan.wake(at));
         }
     }
+    forget_beats(observation, plan);
     let Some(queue) = observation.pool.spec.queue.as_ref().filter(|_| observation.pool.ending.is_none()) else { return };
     let counts = observation.queues.get(&observation.pool.name);
     plan.tick |= observation.line.more;
@@ -56,16 +56,27 @@ pub fn due(queue: &Queue, counts: &QueueCounts) -> Option<Wall> {
     ended.into_iter().chain([counts.next]).flatten().min()
 }
 
+/// Beats of schedules that are in the spec no more: one that comes back begins anew. A daemon that ends forgets nothing.
+fn forget_beats(observation: &Observation<'_>, plan: &mut Plan) {
+    if observation.pool.ending == Some(Ending::Shutdown) {
+        return;
+    }
+    let queue = observation.pool.spec.queue.as_ref().filter(|_| observation.pool.ending.is_none());
+    let there = |name: &str| queue.is_some_and(|queue| queue.schedules.iter().any(|schedule| schedule.name == name));
+    let gone = observation.line.fired.keys().filter(|name| !there(name));
+    plan.recur.extend(gone.map(|name| (name.clone(), None, None)));
+}
+
 /// Recurring tasks that are due.
 fn recur(observation: &Observation<'_>, queue: &Queue, plan: &mut Plan, now: Now) {
     for schedule in &queue.schedules {
-        let known = observation.line.fired.get(&schedule.name).copied();
-        let fired = known.unwrap_or(Fired { last: now.wall, count: 0 });
-        match recurring::next(schedule, fired) {
+        let known = observation.line.fired.get(&schedule.name).filter(|fired| recurring::is_of(schedule, fired));
+        let fired = known.cloned().unwrap_or_else(|| recurring::seen(schedule, now.wall));
+        match recurring::next(schedule, &fired) {
             Some(due) if due <= now.wall => {
-                let after = recurring::fired(schedule, fired, due, now.wall);
-                plan.recur.push((schedule.name.clone(), after, Some(Box::new(recurring::task(schedule, due)))));
-                recurring::next(schedule, after).into_iter().for_each(|at| plan.wake(moment(at, now)));
+                let after = recurring::fired(schedule, &fired, due, now.wall);
+                recurring::next(schedule, &after).into_iter().for_each(|at| plan.wake(moment(at, now)));
+                plan.recur.push((schedule.name.clone(), Some(after), Some(Box::new(recurring::task(schedule, due)))));
                 continue;
             }
             Some(due) => plan.wake(moment(due, now)),
@@ -73,7 +84,7 @@ fn recur(observation: &Observation<'_>, queue: &Queue, plan: &mut Plan, now: Now
         }
         if known.is_none() {
             // From now on a clock's next time is counted from here, also by a later daemon.
-            plan.recur.push((schedule.name.clone(), fired, None));
+            plan.recur.push((schedule.name.clone(), Some(fired), None));
         }
     }
 }

@@ -5,7 +5,7 @@
 use rusqlite::Connection;
 
 /// Each step takes the file from its index to the next. Never edit a step that was released; add one.
-const STEPS: [&str; 5] = [
+const STEPS: [&str; 6] = [
     "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
     CREATE TABLE pools (name TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
@@ -47,6 +47,7 @@ const STEPS: [&str; 5] = [
     ALTER TABLE task_keys ADD COLUMN body TEXT;
     CREATE INDEX task_keys_of ON task_keys (id);
 ",
+    "ALTER TABLE task_schedules ADD COLUMN beat TEXT NOT NULL DEFAULT '';",
 ];
 
 /// Bring the file up to date.

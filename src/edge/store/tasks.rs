@@ -11,6 +11,7 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::place::{self, lines};
 use super::row::{BLOCKED, COLUMNS, DELAYED, ENDED, HELD, LEASED, PHASES, READY, SUCCEEDED, body, gone, phase, read};
+use crate::model::line::Fired;
 use crate::model::queue_work::QueueCounts;
 use crate::model::task::Task;
 use crate::model::time::Wall;
@@ -354,14 +355,17 @@ impl<'t> Tasks<'t> {
         Ok(())
     }
 
-    /// Remember when a recurring task came.
+    /// Remember when a recurring task came; or forget it.
     ///
     /// # Errors
     /// Any of SQLite's.
-    pub fn fired(&self, (pool, schedule): (&str, &str), last: Wall, count: u32) -> rusqlite::Result<()> {
-        let sql = "INSERT OR REPLACE INTO task_schedules VALUES (?1, ?2, ?3, ?4)";
-        self.turn.prepare_cached(sql)?.execute(params![pool, schedule, last.0, count])?;
-        Ok(())
+    pub fn fired(&self, (pool, schedule): (&str, &str), fired: Option<&Fired>) -> rusqlite::Result<()> {
+        let Some(Fired { last, count, beat }) = fired else {
+            let sql = "DELETE FROM task_schedules WHERE pool = ?1 AND name = ?2";
+            return self.turn.prepare_cached(sql)?.execute([pool, schedule]).map(drop);
+        };
+        let sql = "INSERT OR REPLACE INTO task_schedules (pool, name, last, count, beat) VALUES (?1, ?2, ?3, ?4, ?5)";
+        self.turn.prepare_cached(sql)?.execute(params![pool, schedule, last.0, count, beat]).map(drop)
     }
 }
 

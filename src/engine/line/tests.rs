@@ -295,3 +295,33 @@ fn a_redriven_task_is_dealt_at_once_where_each_worker_has_its_own_line() {
     world.pass(200);
     assert!(world.lease(task.id).is_some(), "{:?}", world.task(task.id));
 }
+
+#[test]
+fn another_beat_begins_when_it_is_seen() {
+    // It is 22:13:20.
+    let mut world = World::new(0, "schedules: [{name: n, cron: '0 3 * * *'}]");
+    world.pass(105_000);
+    world.spec(0, "", "schedules: [{name: n, cron: '15 22 * * *'}]");
+    world.pass(1000);
+    assert_eq!(world.tasks(), 0, "22:15:00 was before the edit");
+    world.spec(0, "", "schedules: [{name: n, cron: '17 22 * * *'}]");
+    world.pass(120_000);
+    assert_eq!(world.tasks(), 1);
+    world.spec(0, "", "schedules: [{name: n, every: 1h, count: 1}]");
+    assert_eq!(world.tasks(), 2, "the first of an interval comes at once");
+    world.pass(2 * 3_600_000);
+    world.spec(0, "", "schedules: [{name: n, every: 2h, count: 1}]");
+    assert_eq!(world.tasks(), 3, "one that was full begins anew when it is another");
+}
+
+#[test]
+fn a_schedule_that_was_away_begins_when_it_is_back() {
+    let mut world = World::new(0, "schedules: [{name: n, cron: '15 22 * * *'}]");
+    world.spec(0, "", "");
+    world.pass(150_000);
+    world.spec(0, "", "schedules: [{name: n, cron: '15 22 * * *'}]");
+    world.pass(1000);
+    assert_eq!(world.tasks(), 0, "while it was away it did not beat");
+    world.pass(24 * 3_600_000);
+    assert_eq!(world.tasks(), 1);
+}

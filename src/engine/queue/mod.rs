@@ -52,7 +52,7 @@ pub fn work(tables: &Tasks<'_>, work: &QueueWork, now: Now) -> Answer {
         QueueWork::Deal { pool, workers } => stranded(tables, pool, workers),
         QueueWork::Pause { pool, until, why } => tables.pause(pool, *until, why).map(|()| QueueAnswer::Done),
         QueueWork::Recur { pool, queue, schedule, fired, task, workers } => {
-            tables.fired((pool, schedule), fired.0, fired.1)?;
+            tables.fired((pool, schedule), fired.as_ref())?;
             let Some(task) = task else { return Ok(QueueAnswer::Done) };
             submit(tables, (pool, queue), std::slice::from_ref(&**task), workers, now.wall)
         }
