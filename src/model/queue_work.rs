@@ -223,6 +223,8 @@ pub struct QueueCounts {
     pub succeeded: Option<Wall>,
     /// When the first of those ended that did not succeed and are still kept.
     pub failed: Option<Wall>,
+    /// When the last of those is tried again that wait for another attempt.
+    pub again: Option<Wall>,
     /// When something is due by the clock.
     pub next: Option<Wall>,
     /// Held until then.

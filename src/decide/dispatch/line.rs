@@ -33,7 +33,7 @@ pub fn look(observation: &Observation<'_>, plan: &mut Plan, now: Now) {
     forget_beats(observation, plan);
     let Some(queue) = observation.pool.spec.queue.as_ref().filter(|_| observation.pool.ending.is_none()) else { return };
     let counts = observation.queues.get(&observation.pool.name);
-    plan.tick |= observation.line.more;
+    plan.tick |= observation.line.more || counts.is_some_and(|counts| counts.again > Some(later(now.wall, longest(queue))));
     match counts.and_then(|counts| due(queue, counts)) {
         Some(at) if at <= now.wall => plan.tick = true,
         Some(at) => plan.wake(moment(at, now)),
@@ -67,11 +67,19 @@ fn forget_beats(observation: &Observation<'_>, plan: &mut Plan) {
     plan.recur.extend(gone.map(|name| (name.clone(), None, None)));
 }
 
+/// No back-off of a task is longer: one that reaches further from now was counted by a clock that was ahead.
+pub fn longest(queue: &Queue) -> Span {
+    let backoff = &queue.retry.backoff;
+    Span(backoff.initial.max(backoff.max).0.saturating_mul(2))
+}
+
 /// Recurring tasks that are due.
 fn recur(observation: &Observation<'_>, queue: &Queue, plan: &mut Plan, now: Now) {
     for schedule in &queue.schedules {
         let known = observation.line.fired.get(&schedule.name).filter(|fired| recurring::is_of(schedule, fired));
-        let fired = known.cloned().unwrap_or_else(|| recurring::seen(schedule, now.wall));
+        let mut fired = known.cloned().unwrap_or_else(|| recurring::seen(schedule, now.wall));
+        // A clock that was ahead then must not stop it until it is so late again.
+        fired.last = fired.last.min(now.wall);
         match recurring::next(schedule, &fired) {
             Some(due) if due <= now.wall => {
                 let after = recurring::fired(schedule, &fired, due, now.wall);
@@ -82,7 +90,7 @@ fn recur(observation: &Observation<'_>, queue: &Queue, plan: &mut Plan, now: Now
             Some(due) => plan.wake(moment(due, now)),
             None => {}
         }
-        if known.is_none() {
+        if known.is_none_or(|known| known.last > now.wall) {
             // From now on a clock's next time is counted from here, also by a later daemon.
             plan.recur.push((schedule.name.clone(), Some(fired), None));
         }
@@ -117,7 +125,7 @@ fn gone(task: &Task, slot: Option<&Slot>, now: Now) -> Option<End> {
 
 /// Its worker is not there, and left no word.
 fn lost(task: &Task, now: Now) -> End {
-    let ran_ms = task.started.map_or(0, |at| u64::try_from(now.wall.0.saturating_sub(at.0)).unwrap_or(0));
+    let ran_ms = task.begun.map_or(0, |at| now.mono.since(at).0);
     match task.deadline {
         // The daemon ended between the lease and the start.
         Some(_) if task.lease_until.is_none() => {

@@ -132,9 +132,9 @@ pub fn end(task: Task, token: &Token, (end, output): (End, &str), queue: &Queue,
     holds(&task, token)?;
     let mut end = end;
     cut(&mut end.message, MESSAGE_BYTES_MAX);
-    if task.lease_until.is_some() && end.ran_ms == 0 {
-        // Its worker goes on: nobody else measures how long the task took.
-        end.ran_ms = task.started.map_or(0, |at| u64::try_from(now.wall.0.saturating_sub(at.0)).unwrap_or(0));
+    if task.lease_until.is_some() && end.ran_ms == 0 && end.reason != EndReason::WorkerLost {
+        // Its worker goes on: nobody else measures how long the task took. That of another boot is lost, and its moments with it.
+        end.ran_ms = task.begun.map_or(0, |at| now.mono.since(at).0);
     }
     if task.cancelling && end.reason != EndReason::Done {
         end.reason = EndReason::Cancelled;
@@ -218,9 +218,8 @@ pub fn heartbeat(task: Task, token: &Token, (extend, progress): (Option<Span>, O
     if passed(task.deadline) || passed(task.lease_until) {
         return Err(QueueRefusal::Conflict(format!("task {}: its time is over, and its worker is being stopped", task.id)));
     }
-    let begun = task.started.unwrap_or(now.wall);
-    let spent = u64::try_from(now.wall.0.saturating_sub(begun.0)).unwrap_or(0);
-    let left = Span(queue.max_timeout.0.saturating_sub(spent));
+    let spent = task.begun.map_or(Span(0), |begun| now.mono.since(begun));
+    let left = Span(queue.max_timeout.0.saturating_sub(spent.0));
     let deadline = extend.map_or(task.deadline, |extend| Some(now.mono.after(extend.min(left))));
     // One that was cancelled has the rest of its lease to give it back.
     let lease_until = task.lease_until.map(|at| if task.cancelling { at } else { now.mono.after(queue.lease_duration) });

@@ -354,6 +354,20 @@ fn a_heartbeat_moves_nothing_that_has_passed() {
 }
 
 #[test]
+fn a_wall_clock_that_is_set_takes_no_time_from_an_attempt() {
+    let queue = queue(Delivery::Lease);
+    let leased = lease(new(false), &queue, &Taker { worker: "p-0".into(), run: 1, nonce: 7 }, now(0));
+    let day = 24 * 3_600_000;
+    for step in [day, -day] {
+        let at = Now { wall: Wall(now(1000).wall.0 + step), ..now(1000) };
+        let beat = heartbeat(leased.clone(), &token(&leased), (Some(Span::secs(24 * 3600)), None), &queue, at).unwrap();
+        assert_eq!(beat.deadline, Some(now(6 * 3_600_000).mono), "maxTimeout from its beginning");
+        let ended = end(leased.clone(), &token(&leased), (End { reason: EndReason::Done, ..End::default() }, ""), &queue, at);
+        assert_eq!(ended.unwrap().task.end.unwrap().ran_ms, 1000);
+    }
+}
+
+#[test]
 fn what_is_left_of_the_clocks_work_comes_at_once_whatever_the_counts_say() {
     let spec = PoolSpec { queue: Some(queue(Delivery::Process)), ..PoolSpec::default() };
     let facts = PoolFacts { spec, generation: 1, ending: None, ..PoolFacts::orphan("p") };

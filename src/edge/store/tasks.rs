@@ -209,6 +209,16 @@ impl<'t> Tasks<'t> {
         self.all(&sql, params![pool, wall.0, most])
     }
 
+    /// Tasks that wait for another attempt beyond this time, some of them.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn far(&self, pool: &str, wall: Wall, most: u32) -> rusqlite::Result<Vec<Task>> {
+        let sql =
+            format!("SELECT {COLUMNS} FROM tasks WHERE {AGAIN} AND pool = ?1 AND not_before > ?2 ORDER BY not_before LIMIT ?3");
+        self.all(&sql, params![pool, wall.0, most])
+    }
+
     /// Tasks that have waited too long, some of them.
     ///
     /// # Errors
@@ -381,7 +391,11 @@ const TIMES: &str = "SELECT (SELECT min(not_before) FROM tasks WHERE phase = 2 A
     (SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = 6 AND pool = ?1), \
     (SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = 7 AND pool = ?1), \
     (SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = 8 AND pool = ?1), \
-    (SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = 9 AND pool = ?1)";
+    (SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = 9 AND pool = ?1), \
+    (SELECT max(not_before) FROM tasks WHERE phase = 2 AND body ->> '$.epoch' > 0 AND pool = ?1)";
+
+/// Those that wait for another attempt, as their index has it.
+const AGAIN: &str = "phase = 2 AND body ->> '$.epoch' > 0";
 
 /// The counts of a pool as the table has them.
 pub(super) fn written(db: &rusqlite::Connection, pool: &str) -> rusqlite::Result<Changes> {
@@ -420,6 +434,7 @@ pub fn counts(db: &rusqlite::Connection, pool: &str) -> rusqlite::Result<QueueCo
         counts.paused_until = time(2)?;
         counts.succeeded = time(4)?;
         counts.failed = [time(5)?, time(6)?, time(7)?, time(8)?].into_iter().flatten().min();
+        counts.again = time(9)?;
         Ok((time(0)?, time(1)?, row.get::<_, Option<String>>(3)?))
     })?;
     counts.paused_why = paused_why.filter(|_| counts.paused_until.is_some()).unwrap_or_default();

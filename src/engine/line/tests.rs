@@ -325,3 +325,17 @@ fn a_schedule_that_was_away_begins_when_it_is_back() {
     world.pass(24 * 3_600_000);
     assert_eq!(world.tasks(), 1);
 }
+
+#[test]
+fn a_wall_clock_that_was_ahead_stops_no_schedule_and_no_retry() {
+    const YEAR: i64 = 365 * 86_400_000;
+    let mut world = World::new(1, "schedules: [{name: n, every: 30s}]");
+    let first = world.lease(1).expect("it came at once").clone();
+    world.runs("p-0", first.run);
+    world.ends("p-0", Exit { reason: crate::model::worker::ExitReason::Error, code: Some(1), ..done(first.run) });
+    assert!(world.task(1).not_before.is_some());
+    world.set_clock(-YEAR);
+    (0..4).for_each(|_| world.pass(15_000));
+    assert!(world.tasks() > 1, "the beat goes on");
+    assert_eq!(world.task(1).not_before, None, "its back-off of 10 s is over");
+}

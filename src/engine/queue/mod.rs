@@ -214,6 +214,12 @@ fn tick(tables: &Tasks<'_>, (pool, queue): (&str, &Queue), workers: &[String], w
         tables.put(&before, &task)?;
         order_key(tables, &task)?;
     }
+    let far = tables.far(pool, dispatch::later(wall, dispatch::line::longest(queue)), TICK_MAX)?;
+    more |= far.len() >= TICK_MAX as usize;
+    for before in far {
+        let wait = dispatch::failure::backoff(queue, before.attempt.max(1), before.id);
+        tables.put(&before, &Task { not_before: Some(dispatch::later(wall, wait)), ..before.clone() })?;
+    }
     let mut expired = Vec::new();
     for before in tables.overdue(pool, wall, TICK_MAX)? {
         let task = dispatch::expire(before.clone(), wall);
