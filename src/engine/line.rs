@@ -56,6 +56,10 @@ impl<H: Host> Engine<H> {
     fn keep_task(&mut self, task: Task, now: Now) {
         let name = task.pool.clone();
         let Some(pool) = self.pools.get_mut(&name) else { return };
+        if pool.line.leases.get(&task.id).is_some_and(|kept| kept.epoch > task.epoch) {
+            // Old news: it was leased again since.
+            return;
+        }
         let before = pool.line.leases.remove(&task.id);
         let mut touched: Vec<String> = before.iter().chain([&task]).filter_map(|task| task.worker.clone()).collect();
         touched.dedup();
@@ -223,9 +227,9 @@ impl<H: Host> Engine<H> {
                     self.note(&ticket.pool, &about("TaskRefused", EventType::Warning, note), now);
                 }
                 (QueueWork::End { token, .. }, QueueAnswer::Refused(_)) => {
-                    // Somebody ended it before: what is kept of it was old.
+                    // Somebody ended it before: what is kept of it was old, unless it is a newer lease.
                     if let Some(pool) = self.pools.get_mut(&ticket.pool) {
-                        pool.line.leases.remove(&token.id);
+                        pool.line.leases.retain(|id, kept| *id != token.id || kept.epoch != token.epoch);
                     }
                 }
                 (

@@ -339,3 +339,32 @@ fn a_wall_clock_that_was_ahead_stops_no_schedule_and_no_retry() {
     assert!(world.tasks() > 1, "the beat goes on");
     assert_eq!(world.task(1).not_before, None, "its back-off of 10 s is over");
 }
+
+#[test]
+fn an_end_that_comes_too_late_forgets_no_newer_lease() {
+    let mut world = World::new(2, "delivery: Lease");
+    ["p-0", "p-1"].into_iter().for_each(|worker| world.runs(worker, 1));
+    let task = world.submit(NewTask::default());
+    let (queue, _) = world.rules();
+    let lease = |worker: &str, nonce| QueueWork::Lease {
+        pool: "p".into(),
+        queue: queue.clone(),
+        taker: Taker { worker: worker.into(), run: 1, nonce },
+    };
+    let QueueAnswer::Leased(Some(old)) = world.work(lease("p-0", 1)) else { panic!("there is one") };
+    // Its worker is found dead; before that is committed it is given back, and another has it.
+    world.engine.host().held = Some(Vec::new());
+    world.ends("p-0", Exit { signal: Some(9), code: None, reason: crate::model::worker::ExitReason::Signaled, ..done(1) });
+    let token = Token { pool: "p".into(), id: task.id, epoch: old.epoch, nonce: old.nonce };
+    let end = crate::model::task::End { reason: EndReason::Returned, ..Default::default() };
+    world.work(QueueWork::End { token, end, result: None, output: String::new(), queue: queue.clone(), next: None });
+    world.work(lease("p-1", 2));
+    assert_eq!(world.lease(task.id).map(|task| task.epoch), Some(2));
+    let held = world.engine.host().held.take().unwrap();
+    assert!(held.iter().any(|(_, batch)| matches!(&batch.queue[..], [QueueWork::End { .. }, ..])), "{held:?}");
+    held.into_iter().for_each(|(ticket, batch)| world.engine.host().commit(ticket, batch));
+    world.settle();
+    assert_eq!(world.lease(task.id).map(|task| task.epoch), Some(2), "the end of the old one is refused");
+    world.engine.on(Fact::Task(old));
+    assert_eq!(world.lease(task.id).map(|task| task.epoch), Some(2), "nor does old news undo it");
+}
