@@ -105,13 +105,17 @@ impl TaskFiles {
         let file = [&self.tasks, &self.others].into_iter().find_map(open)?;
         let mut bytes = Vec::new();
         file.take(PAYLOAD_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).ok()?;
-        if bytes.len() > PAYLOAD_BYTES_MAX {
-            return Some(Value::from(format!("the result was larger than {PAYLOAD_BYTES_MAX} bytes and is not kept")));
-        }
         if bytes.is_empty() {
             return None;
         }
-        Some(serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&bytes).into_owned())))
+        let too_large = || Value::from(format!("the result was larger than {PAYLOAD_BYTES_MAX} bytes and is not kept"));
+        if bytes.len() > PAYLOAD_BYTES_MAX {
+            return Some(too_large());
+        }
+        let text = || Value::from(String::from_utf8_lossy(&bytes).into_owned());
+        let value: Value = serde_json::from_slice(&bytes).unwrap_or_else(|_| text());
+        // As JSON a text may be longer than in its file.
+        Some(if value.to_string().len() > PAYLOAD_BYTES_MAX { too_large() } else { value })
     }
 
     /// Remove the result of a run, if there is one: its task's end is committed.
@@ -244,6 +248,8 @@ mod tests {
         assert_eq!(files.read_result("p-0", 3), None);
         std::fs::write(files.result("p-0", 4, None), vec![b'x'; PAYLOAD_BYTES_MAX + 1]).unwrap();
         assert!(files.read_result("p-0", 4).unwrap().as_str().unwrap().contains("larger"));
+        std::fs::write(files.result("p-0", 5, None), vec![1; PAYLOAD_BYTES_MAX / 2]).unwrap();
+        assert!(files.read_result("p-0", 5).unwrap().as_str().unwrap().contains("larger"), "each is \\u0001");
     }
 
     #[test]

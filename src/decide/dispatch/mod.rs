@@ -105,8 +105,22 @@ pub fn lease(task: Task, queue: &Queue, taker: &Taker, now: Now) -> Task {
         deadline: Some(now.mono.after(task.timeout)),
         lease_until: heard,
         progress: String::new(),
+        // What an attempt before has left is none of this one's.
+        result: None,
         ..task
     }
+}
+
+/// What a worker says that its task gave back is not too large. That of a process is cut where its file is read.
+///
+/// # Errors
+/// [`QueueRefusal::Invalid`] with the size and what is allowed.
+pub fn result_fits(result: &serde_json::Value) -> Result<(), QueueRefusal> {
+    let size = result.to_string().len();
+    if size > PAYLOAD_BYTES_MAX {
+        return Err(QueueRefusal::Invalid(format!("result: found {size} bytes of JSON, allowed are {PAYLOAD_BYTES_MAX}")));
+    }
+    Ok(())
 }
 
 /// The lease is this one, or why not.

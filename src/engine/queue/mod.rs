@@ -172,6 +172,11 @@ fn end(
         Err(refusal) => return Ok(Err(refusal)),
     };
     if let Some(result) = result {
+        // Of a process nobody is there to give a smaller one.
+        let fits = if before.lease_until.is_some() { dispatch::result_fits(result) } else { Ok(()) };
+        if let Err(refusal) = fits {
+            return Ok(Err(refusal));
+        }
         ended.task.result = Some(result.clone());
     }
     if queue.dispatch == Dispatch::PerWorker && !ended.task.state.is_final() {

@@ -193,9 +193,8 @@ fn an_idempotency_key_outlives_its_task() {
     let first = world.submit(&queue, vec![same()]).unwrap().remove(0).task;
     let held = world.lease(&queue, "p-0", 1).unwrap();
     world.end(&queue, &held, EndReason::Done);
-    let tick = |world: &World| world.one(QueueWork::Tick { pool: "p".into(), queue: queue.clone(), workers: vec![] });
     world.at += 120_000;
-    let swept = tick(&world);
+    let swept = world.one(QueueWork::Tick { pool: "p".into(), queue: queue.clone(), workers: vec![] });
     assert!(matches!(&swept, QueueAnswer::Ticked { gone, .. } if *gone == [first.id]), "{swept:?}");
     for key in ["a", "b"] {
         let again = NewTask { idempotency_key: Some(key.into()), ..NewTask::default() };
@@ -207,6 +206,27 @@ fn an_idempotency_key_outlives_its_task() {
     world.at += 8 * 24 * 3_600_000;
     assert!(!world.submit(&queue, vec![same()]).unwrap()[0].known, "the key is over");
     world.consistent();
+}
+
+#[test]
+fn a_result_is_of_the_last_attempt_and_of_bounded_size() {
+    let (mut world, queue) = (World::new(), rules(Delivery::Lease));
+    world.submit(&queue, vec![plain(0)]).unwrap();
+    let end = |world: &World, task: &Task, reason, result: Option<serde_json::Value>| {
+        let (token, end) = (token(task), End { reason, ..End::default() });
+        world.one(QueueWork::End { token, end, result, output: String::new(), queue: queue.clone(), next: None })
+    };
+    let first = world.lease(&queue, "p-0", 1).unwrap();
+    let refused = end(&world, &first, EndReason::Done, Some("x".repeat(256 * 1024).into()));
+    assert!(matches!(&refused, QueueAnswer::Refused(QueueRefusal::Invalid(words)) if words.contains("result")));
+    assert_eq!(world.listed()[0].0, first, "nothing changed");
+    end(&world, &first, EndReason::Again, Some(1.into()));
+    world.at += 60_000;
+    world.one(QueueWork::Tick { pool: "p".into(), queue: queue.clone(), workers: vec![] });
+    let second = world.lease(&queue, "p-0", 2).unwrap();
+    end(&world, &second, EndReason::Done, None);
+    let (task, _) = world.listed().remove(0);
+    assert_eq!((task.state, task.result), (TaskState::Succeeded, None), "that was the first attempt's");
 }
 
 #[test]
