@@ -159,6 +159,13 @@ fn board(stored: &Stored, db: &Path, facts: mpsc::UnboundedSender<Fact>) -> Arc<
     board
 }
 
+/// The files of tasks, without what a daemon before this one left of tasks that have ended.
+fn task_files(state: &Path, stored: &Stored) -> Result<TaskFiles, Failure> {
+    let files = TaskFiles::open(state, others(state)).map_err(failure)?;
+    files.sweep_results(&stored.leased);
+    Ok(files)
+}
+
 async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let (tell_signal, signals) = mpsc::unbounded_channel();
     signals::listen(tell_signal).map_err(|e| failure(format!("cannot listen for signals: {e}")))?;
@@ -196,7 +203,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
         read_only: options.specs_read_only,
         revisions: Recorder::start(Revisions::of(&state.path), options.specs.clone())
             .map_err(|e| failure(format!("cannot start a thread: {e}")))?,
-        files: TaskFiles::open(&state.path, others(&state.path)).map_err(failure)?,
+        files: task_files(&state.path, &stored)?,
         readers: Default::default(),
         looks: Default::default(),
         machine: Default::default(),

@@ -19,6 +19,7 @@ pub fn after_exit(record: &Record, exit: &Exit, template: &Template, now: Now) -
     next.last_exit = Some(exit.clone());
     next.restart_asked = record.restart_asked.filter(|asked| *asked > exit.incarnation);
     next.drain_asked = record.drain_asked.filter(|asked| *asked > exit.incarnation);
+    next.failed_run = failed_run(record, exit);
     let failed_by_us = next.condemned.take().is_some();
     if exit.asked && !failed_by_us {
         next.failures = 0;
@@ -39,11 +40,17 @@ pub fn after_task(record: &Record, exit: &Exit) -> Record {
         last_exit: Some(exit.clone()),
         restart_asked: record.restart_asked.filter(|asked| *asked > exit.incarnation),
         drain_asked: record.drain_asked.filter(|asked| *asked > exit.incarnation),
+        failed_run: failed_run(record, exit),
         condemned: None,
         failures: 0,
         next_start: None,
         ..record.clone()
     }
+}
+
+/// The last run that was ended by weir as failed, after this end.
+fn failed_run(record: &Record, exit: &Exit) -> Option<u64> {
+    if record.condemned.is_some() { Some(exit.incarnation) } else { record.failed_run }
 }
 
 /// The program itself cannot be run.

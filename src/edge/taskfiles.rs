@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! <state>/tasks/<worker>.json            the task, also the run's standard input; written anew for each
-//! <state>/tasks/<worker>.<run>.result    what the run wrote; taken once
+//! <state>/tasks/<worker>.<run>.result    what the run wrote; there until the end of its task is committed
 //! <state>/logs/tasks/<id>.log            its output, over all attempts
 //! ```
 //! The first two are in `/run/weir/<id>/tasks` where a worker runs as another user, who cannot enter the state directory: in a
 //! directory that only we write, each file that user's own. Names are made of a worker's name and numbers alone, never of
 //! anything in a task.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
@@ -19,6 +20,9 @@ use crate::model::task::{PAYLOAD_BYTES_MAX, Task};
 
 /// The end of an output that rules look at, in bytes.
 const TAIL: u64 = 4096;
+
+/// How the name of a result ends.
+const RESULT: &str = ".result";
 
 /// Where the logs are, below the state directory.
 const LOGS: &str = "logs/tasks";
@@ -91,26 +95,47 @@ impl TaskFiles {
         written(&self.task(worker, other), text, other)
     }
 
-    /// Take the result of a run, if it wrote one. What is no JSON is taken as text.
-    pub fn take_result(&self, worker: &str, run: u64) -> Option<Value> {
+    /// Read the result of a run, if it wrote one. What is no JSON is taken as text. It stays: whoever reads it may not get to commit it.
+    pub fn read_result(&self, worker: &str, run: u64) -> Option<Value> {
         // Whoever it ran as: no run has both.
         let open = |dir: &PathBuf| {
             let path = dir.join(result_name(worker, run));
-            let file = std::fs::OpenOptions::new().read(true).custom_flags(libc_nofollow()).open(&path).ok()?;
-            Some((file, path))
+            std::fs::OpenOptions::new().read(true).custom_flags(libc_nofollow()).open(path).ok()
         };
-        let (mut file, path) = [&self.tasks, &self.others].into_iter().find_map(open)?;
+        let file = [&self.tasks, &self.others].into_iter().find_map(open)?;
         let mut bytes = Vec::new();
-        let read = Read::by_ref(&mut file).take(PAYLOAD_BYTES_MAX as u64 + 1).read_to_end(&mut bytes);
-        let _gone = std::fs::remove_file(&path);
-        read.ok()?;
-        if bytes.len() > PAYLOAD_BYTES_MAX {
-            return Some(Value::from(format!("the result was larger than {PAYLOAD_BYTES_MAX} bytes and is not kept")));
-        }
+        file.take(PAYLOAD_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).ok()?;
         if bytes.is_empty() {
             return None;
         }
-        Some(serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&bytes).into_owned())))
+        let too_large = || Value::from(format!("the result was larger than {PAYLOAD_BYTES_MAX} bytes and is not kept"));
+        if bytes.len() > PAYLOAD_BYTES_MAX {
+            return Some(too_large());
+        }
+        let text = || Value::from(String::from_utf8_lossy(&bytes).into_owned());
+        let value: Value = serde_json::from_slice(&bytes).unwrap_or_else(|_| text());
+        // As JSON a text may be longer than in its file.
+        Some(if value.to_string().len() > PAYLOAD_BYTES_MAX { too_large() } else { value })
+    }
+
+    /// Remove the result of a run, if there is one: its task's end is committed.
+    pub fn forget_result(&self, worker: &str, run: u64) {
+        for dir in [&self.tasks, &self.others] {
+            // Most runs leave none, and none is in both. What cannot be removed now goes when the next daemon starts.
+            let _gone = std::fs::remove_file(dir.join(result_name(worker, run)));
+        }
+    }
+
+    /// Remove the results of all runs but of those that have these tasks: a daemon before this one committed their ends and died.
+    pub fn sweep_results(&self, leased: &[Task]) {
+        let name = |task: &Task| Some(result_name(task.worker.as_deref()?, task.run));
+        let kept: BTreeSet<String> = leased.iter().filter_map(name).collect();
+        for entry in [&self.tasks, &self.others].into_iter().flat_map(std::fs::read_dir).flatten().flatten() {
+            if entry.file_name().to_str().is_some_and(|name| name.ends_with(RESULT) && !kept.contains(name)) {
+                // What cannot be removed is only a file too many.
+                let _gone = std::fs::remove_file(entry.path());
+            }
+        }
     }
 
     /// The end of what an attempt wrote, which begins at this (inode, offset): what earlier ones wrote is not its own.
@@ -158,7 +183,7 @@ impl TaskFiles {
 }
 
 fn result_name(worker: &str, run: u64) -> String {
-    format!("{worker}.{run}.result")
+    format!("{worker}.{run}{RESULT}")
 }
 
 /// Make a directory that everybody enters who knows a name in it, and nobody lists, whatever the mask for new files is.
@@ -206,20 +231,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_result_is_taken_once_and_never_through_a_link() {
+    fn a_result_is_there_until_it_is_forgotten_and_never_read_through_a_link() {
         let dir = tempfile::tempdir().unwrap();
         let files = TaskFiles::open(dir.path(), dir.path().join("others")).unwrap();
-        assert_eq!(files.take_result("p-0", 1), None);
+        assert_eq!(files.read_result("p-0", 1), None);
         std::fs::write(files.result("p-0", 1, None), "{\"a\": 1}").unwrap();
-        assert_eq!(files.take_result("p-0", 1), Some(serde_json::json!({"a": 1})));
-        assert_eq!(files.take_result("p-0", 1), None);
+        for _read_again in 0..2 {
+            assert_eq!(files.read_result("p-0", 1), Some(serde_json::json!({"a": 1})));
+        }
+        files.forget_result("p-0", 1);
+        assert_eq!(files.read_result("p-0", 1), None);
         std::fs::write(files.result("p-0", 2, None), "done\n").unwrap();
-        assert_eq!(files.take_result("p-0", 2), Some(Value::from("done\n")));
+        assert_eq!(files.read_result("p-0", 2), Some(Value::from("done\n")));
         std::fs::write(dir.path().join("secret"), "s").unwrap();
         std::os::unix::fs::symlink(dir.path().join("secret"), files.result("p-0", 3, None)).unwrap();
-        assert_eq!(files.take_result("p-0", 3), None);
+        assert_eq!(files.read_result("p-0", 3), None);
         std::fs::write(files.result("p-0", 4, None), vec![b'x'; PAYLOAD_BYTES_MAX + 1]).unwrap();
-        assert!(files.take_result("p-0", 4).unwrap().as_str().unwrap().contains("larger"));
+        assert!(files.read_result("p-0", 4).unwrap().as_str().unwrap().contains("larger"));
+        std::fs::write(files.result("p-0", 5, None), vec![1; PAYLOAD_BYTES_MAX / 2]).unwrap();
+        assert!(files.read_result("p-0", 5).unwrap().as_str().unwrap().contains("larger"), "each is \\u0001");
+    }
+
+    #[test]
+    fn of_the_results_of_daemons_before_those_stay_whose_tasks_have_not_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = TaskFiles::open(dir.path(), dir.path().join("others")).unwrap();
+        files.put(("p-0", 1), "{}", None).unwrap();
+        for (worker, run) in [("p-0", 1), ("p-0", 2), ("p-1", 2)] {
+            std::fs::write(files.result(worker, run, None), "1").unwrap();
+        }
+        files.sweep_results(&[Task { worker: Some("p-0".into()), run: 2, ..Task::default() }]);
+        let left = [("p-0", 1), ("p-0", 2), ("p-1", 2)].map(|(worker, run)| files.read_result(worker, run).is_some());
+        assert_eq!(left, [false, true, false]);
+        assert!(files.task("p-0", None).exists(), "nothing else is removed");
     }
 
     #[test]
@@ -258,10 +302,12 @@ mod tests {
             assert_eq!((path.parent(), Some((meta.uid(), meta.gid())), meta.mode() & 0o777), (Some(&*others), other, 0o600));
         }
         assert_eq!(std::fs::metadata(&others).unwrap().mode() & 0o777, 0o711);
-        assert_eq!(files.take_result("p-0", 7), None, "nothing was written");
+        assert_eq!(files.read_result("p-0", 7), None, "nothing was written");
         files.put(("p-0", 7), "{}", other).unwrap();
         std::fs::write(files.result("p-0", 7, other), "[7]").unwrap();
-        assert_eq!((files.take_result("p-0", 7), files.take_result("p-0", 7)), (Some(serde_json::json!([7])), None));
+        assert_eq!(files.read_result("p-0", 7), Some(serde_json::json!([7])));
+        files.forget_result("p-0", 7);
+        assert!(!files.result("p-0", 7, other).exists());
     }
 
     #[test]

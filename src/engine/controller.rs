@@ -17,7 +17,7 @@ use crate::decide::admit::{self, Admission};
 use crate::model::batch::{Batch, StoredPool};
 use crate::model::catalogue::{Catalogue, Object, ObjectKey};
 use crate::model::cgroup::Controllers;
-use crate::model::line::{Fired, Line};
+use crate::model::line::Line;
 use crate::model::listing::{Listing, Root};
 use crate::model::metered::Metered;
 use crate::model::plan::{Ending, Happening, PoolFacts, Slot};
@@ -166,8 +166,7 @@ impl<H: Host> Engine<H> {
         for task in stored.leased {
             engine.pools.entry(task.pool.clone()).or_default().line.leases.insert(task.id, task);
         }
-        for ((pool, name), (last, count)) in stored.schedules {
-            let fired = Fired { last, count };
+        for ((pool, name), fired) in stored.schedules {
             engine.pools.entry(pool).or_default().line.fired.insert(name, fired);
         }
         for event in stored.events {

@@ -33,12 +33,14 @@ pub trait Host {
     fn now(&self) -> Now;
     /// Carry out one action; a start may be for a task. What comes of it is told by facts.
     fn perform(&mut self, pool: &Arc<PoolFacts>, action: &Action, task: Option<&Task>);
-    /// What the run of a task has left behind: its result, and the end of its output.
+    /// What the run of a task has left behind: its result, and the end of its output. It stays there.
     fn leavings(&mut self, task: &Task) -> (Option<serde_json::Value>, String);
     /// Its result alone, where no rule asks for its output.
     fn result(&mut self, task: &Task) -> Option<serde_json::Value> {
         self.leavings(task).0
     }
+    /// The end of this attempt is on disk: what the run has left behind is of no more use.
+    fn ended(&mut self, _task: &Task) {}
     /// These tasks are gone: their files go too.
     fn forget_tasks(&mut self, ids: Vec<u64>);
     /// Ask a source, then tell [`Fact::Answered`].

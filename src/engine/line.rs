@@ -16,7 +16,7 @@ use crate::model::queue::{Dispatch, Queue};
 use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueWork, Taker};
 use crate::model::status::EventType;
 use crate::model::task::{EndReason, Task, TaskState, Token};
-use crate::model::time::{Now, Span};
+use crate::model::time::{Now, Span, Wall};
 use crate::model::worker::{SlotId, SlotState};
 use crate::model::workload::{Class, Needed};
 
@@ -56,14 +56,18 @@ impl<H: Host> Engine<H> {
     fn keep_task(&mut self, task: Task, now: Now) {
         let name = task.pool.clone();
         let Some(pool) = self.pools.get_mut(&name) else { return };
+        if pool.line.leases.get(&task.id).is_some_and(|kept| kept.epoch > task.epoch) {
+            // Old news: it was leased again since.
+            return;
+        }
         let before = pool.line.leases.remove(&task.id);
         let mut touched: Vec<String> = before.iter().chain([&task]).filter_map(|task| task.worker.clone()).collect();
         touched.dedup();
         let ended = before.filter(|before| task.state != TaskState::Leased || before.epoch != task.epoch);
         if task.state == TaskState::Leased {
             pool.line.leases.insert(task.id, task.clone());
-        } else if ended.is_some() && per_worker(pool) {
-            // What waits again waits for the worker that had it, which may be gone by now: dealt where that is so.
+        } else if per_worker(pool) && (ended.is_some() || (task.state == TaskState::Queued && task.worker.is_none())) {
+            // What waits again waits for the worker that had it, which may be gone by now, or for none: dealt where that is so.
             pool.dealt = None;
         }
         for worker in touched {
@@ -146,7 +150,7 @@ impl<H: Host> Engine<H> {
 
     /// What a turn asks of the queue, in the order in which it is done: ends first, so that what they free can be taken.
     pub(super) fn work_of(&mut self, facts: &PoolFacts, plan: &Plan) -> Vec<QueueWork> {
-        if facts.spec.queue.is_none() && plan.ends.is_empty() {
+        if facts.spec.queue.is_none() && plan.ends.is_empty() && plan.recur.is_empty() {
             return Vec::new();
         }
         let queue = std::sync::Arc::new(facts.spec.queue.clone().unwrap_or_default());
@@ -168,7 +172,7 @@ impl<H: Host> Engine<H> {
                 pool: pool.clone(),
                 queue: queue.clone(),
                 schedule: schedule.clone(),
-                fired: (fired.last, fired.count),
+                fired: fired.clone(),
                 task: task.clone(),
                 workers: workers.clone(),
             });
@@ -191,6 +195,9 @@ impl<H: Host> Engine<H> {
     pub(super) fn worked(&mut self, ticket: &Ticket, answers: Vec<QueueAnswer>, now: Now) -> BTreeMap<String, Task> {
         let mut started = BTreeMap::new();
         for (work, answer) in ticket.batch.queue.iter().zip(answers) {
+            if let QueueWork::End { token, .. } = work {
+                self.end_kept(token);
+            }
             match (work, answer) {
                 (QueueWork::Lease { taker, .. }, QueueAnswer::Leased(Some(task))) => {
                     self.keep_task((*task).clone(), now);
@@ -198,14 +205,7 @@ impl<H: Host> Engine<H> {
                 }
                 (_, QueueAnswer::Ended { task, paused, .. }) => {
                     self.keep_task(*task, now);
-                    if let Some(until) = paused {
-                        let why = self.counts.get(&ticket.pool).map(|counts| counts.paused_why.clone()).unwrap_or_default();
-                        self.note(
-                            &ticket.pool,
-                            &about("QueuePaused", EventType::Warning, format!("the queue rests until {until}: {why}")),
-                            now,
-                        );
-                    }
+                    paused.into_iter().for_each(|until| self.tell_pause(&ticket.pool, until, now));
                 }
                 (QueueWork::Deal { workers, .. }, QueueAnswer::Ticked { more: false, .. }) => {
                     if let Some(pool) = self.pools.get_mut(&ticket.pool) {
@@ -227,9 +227,9 @@ impl<H: Host> Engine<H> {
                     self.note(&ticket.pool, &about("TaskRefused", EventType::Warning, note), now);
                 }
                 (QueueWork::End { token, .. }, QueueAnswer::Refused(_)) => {
-                    // Somebody ended it before: what is kept of it was old.
+                    // Somebody ended it before: what is kept of it was old, unless it is a newer lease.
                     if let Some(pool) = self.pools.get_mut(&ticket.pool) {
-                        pool.line.leases.remove(&token.id);
+                        pool.line.leases.retain(|id, kept| *id != token.id || kept.epoch != token.epoch);
                     }
                 }
                 (
@@ -243,9 +243,28 @@ impl<H: Host> Engine<H> {
             }
         }
         if let Some(pool) = self.pools.get_mut(&ticket.pool) {
-            pool.line.fired.extend(ticket.plan.recur.iter().map(|(name, fired, _)| (name.clone(), *fired)));
+            for (name, fired, _) in &ticket.plan.recur {
+                match fired {
+                    Some(fired) => drop(pool.line.fired.insert(name.clone(), fired.clone())),
+                    None => drop(pool.line.fired.remove(name)),
+                }
+            }
         }
         started
+    }
+
+    /// The end of an attempt is committed, or somebody else's was: what its run left behind goes.
+    fn end_kept(&mut self, token: &Token) {
+        let leases = self.pools.get(&token.pool).map(|pool| &pool.line.leases);
+        if let Some(task) = leases.and_then(|leases| leases.get(&token.id)).filter(|task| task.epoch == token.epoch) {
+            self.host.ended(task);
+        }
+    }
+
+    fn tell_pause(&mut self, pool: &str, until: Wall, now: Now) {
+        let why = self.counts.get(pool).map(|counts| counts.paused_why.clone()).unwrap_or_default();
+        let note = format!("the queue rests until {until}: {why}");
+        self.note(pool, &about("QueuePaused", EventType::Warning, note), now);
     }
 
     /// Whether there is more of the clock's work is kept beside the counts: older ones may be told yet, and would undo it.
@@ -343,3 +362,6 @@ fn words(before: &Task, task: &Task) -> Option<Happening> {
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().chars().take(200).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -178,7 +178,11 @@ impl Host for RealHost {
     }
 
     fn result(&mut self, task: &Task) -> Option<serde_json::Value> {
-        self.files.take_result(task.worker.as_deref().unwrap_or_default(), task.run)
+        self.files.read_result(task.worker.as_deref().unwrap_or_default(), task.run)
+    }
+
+    fn ended(&mut self, task: &Task) {
+        self.files.forget_result(task.worker.as_deref().unwrap_or_default(), task.run);
     }
 
     fn forget_tasks(&mut self, ids: Vec<u64>) {

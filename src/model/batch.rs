@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::limits::LimitChange;
+use super::line::Fired;
 use super::plan::Record;
 use super::policy_plan::StoredPolicy;
 use super::policy_status::PolicySample;
@@ -101,8 +102,8 @@ pub struct Stored {
     pub leased: Vec<Task>,
     /// What stands in each queue.
     pub counts: Vec<(String, QueueCounts)>,
-    /// When recurring tasks last came, by pool and name, and how often.
-    pub schedules: Vec<((String, String), (Wall, u32))>,
+    /// When recurring tasks last came, by pool and name.
+    pub schedules: Vec<((String, String), Fired)>,
     /// Above every resource version ever served.
     pub version: u64,
 }

@@ -14,12 +14,14 @@ use super::workload::Recent;
 const RECENT: usize = 100;
 
 /// When a recurring task last came.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fired {
     /// When it last came, or when it was first seen.
     pub last: Wall,
     /// How often it came.
     pub count: u32,
+    /// The beat that these are of, in words; empty: it was kept before beats were told apart.
+    pub beat: String,
 }
 
 /// What is kept of a queue.

@@ -197,6 +197,9 @@ pub struct Record {
     pub drain_asked: Option<u64>,
     /// Why the present run is being ended by weir as failed (a probe, a stall), so that its end counts as a failure.
     pub condemned: Option<String>,
+    /// The last run that was ended by weir as failed: `condemned` is over with its end, which may be looked at later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_run: Option<u64>,
 }
 
 fn is_zero(count: &u32) -> bool {
@@ -372,8 +375,8 @@ pub struct Plan {
     pub retiring: BTreeSet<String>,
     /// The queue has something to do by the clock.
     pub tick: bool,
-    /// Recurring tasks that came: their name, what to remember, and the task.
-    pub recur: Vec<(String, Fired, Option<Box<NewTask>>)>,
+    /// Recurring tasks that came: their name, what to remember, and the task. What is gone from the spec is to be forgotten: none.
+    pub recur: Vec<(String, Option<Fired>, Option<Box<NewTask>>)>,
 }
 
 impl Plan {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::line::Fired;
 use super::queue::Queue;
 use super::task::{End, NewTask, Task, Token};
 use super::time::{Span, Wall};
@@ -97,7 +98,7 @@ pub enum QueueWork {
         /// The workers among which a `PerWorker` queue divides them.
         workers: Vec<String>,
     },
-    /// A recurring task has come: remember it, and take it in.
+    /// A recurring task has come: remember it, and take it in. Or it is gone: forget it.
     Recur {
         /// The pool.
         pool: String,
@@ -105,9 +106,9 @@ pub enum QueueWork {
         queue: Arc<Queue>,
         /// Its name.
         schedule: String,
-        /// When it last came, and how often.
-        fired: (Wall, u32),
-        /// The task; absent: the schedule was seen for the first time.
+        /// When it last came, and how often; absent: it is in the spec no more.
+        fired: Option<Fired>,
+        /// The task; absent: only what is remembered changes.
         task: Option<Box<NewTask>>,
         /// The workers among which a `PerWorker` queue divides them.
         workers: Vec<String>,
@@ -222,6 +223,8 @@ pub struct QueueCounts {
     pub succeeded: Option<Wall>,
     /// When the first of those ended that did not succeed and are still kept.
     pub failed: Option<Wall>,
+    /// When the last of those is tried again that wait for another attempt.
+    pub again: Option<Wall>,
     /// When something is due by the clock.
     pub next: Option<Wall>,
     /// Held until then.

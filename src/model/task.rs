@@ -180,6 +180,10 @@ pub struct Task {
     /// When the present or last attempt began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started: Option<Wall>,
+    /// The same on the boot clock, of this boot. Kept, and not shown.
+    #[serde(skip_serializing)]
+    #[schemars(skip)]
+    pub begun: Option<Moment>,
     /// When it came to its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished: Option<Wall>,

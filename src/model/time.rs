@@ -1,8 +1,10 @@
 //! Time as data: moments, wall-clock stamps and spans.
 //!
 //! Nothing here reads a clock; `edge::clock` is the one door to it. Two clocks are kept apart on purpose:
-//! a [`Moment`] orders and measures (it never jumps, and counts through suspend), a [`Wall`] is only shown to people.
-//! Deadlines, back-off and leases use moments; a wall clock set back by a year delays nothing.
+//! a [`Moment`] orders and measures (it never jumps, and counts through suspend), a [`Wall`] is what people see.
+//! Deadlines, leases and the back-off of workers use moments. What must outlive a boot is kept on the wall: the beat of a schedule
+//! and the back-off of a task are bounded by their own length from now, so that a wall clock set back by a year delays them by no
+//! more. Pauses, delays, `ttl` and retention follow the wall clock wherever it is set.
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,7 +29,7 @@ impl Moment {
     }
 }
 
-/// A wall-clock stamp in milliseconds since the Unix epoch, for people only. Written as RFC 3339.
+/// A wall-clock stamp in milliseconds since the Unix epoch, for people and for what outlives a boot. Written as RFC 3339.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wall(pub i64);
 

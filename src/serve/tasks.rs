@@ -116,7 +116,7 @@ fn new_tasks(body: Value) -> Result<(bool, Vec<NewTask>), Refusal> {
 /// Each task when it has ended, or as it is when the time is over.
 async fn wait_for_all(app: &App, tasks: Vec<Accepted>, longest: Duration) -> Result<Vec<Accepted>, Refusal> {
     let ended = async {
-        for task in &tasks {
+        for task in tasks.iter().filter(|task| !task.task.state.is_final()) {
             app.handle.wait_for(task.task.id, longest).await?;
         }
         Ok::<(), Refusal>(())
@@ -127,7 +127,9 @@ async fn wait_for_all(app: &App, tasks: Vec<Accepted>, longest: Duration) -> Res
     }
     let mut now = Vec::new();
     for task in tasks {
-        now.push(Accepted { known: task.known, ..app.handle.task(task.task.id).await? });
+        // One that had ended may be gone: it was submitted before, and its key is remembered for longer.
+        let ended = task.task.state.is_final();
+        now.push(if ended { task } else { Accepted { known: task.known, ..app.handle.task(task.task.id).await? } });
     }
     Ok(now)
 }

@@ -51,7 +51,8 @@ pub(super) async fn run(context: &Context, args: &Submit) -> Result<(), Failure>
         emit(&said(&tasks.items))?;
     }
     if let Some(longest) = args.wait {
-        for view in &mut tasks.items {
+        // One that had ended may be gone, and is known by its idempotency key alone.
+        for view in tasks.items.iter_mut().filter(|view| !view.task.state.is_final()) {
             *view = ended(context, view.task.id, longest).await?;
         }
     }

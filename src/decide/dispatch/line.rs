@@ -4,8 +4,7 @@
 //! however long ago it should have ended.
 
 use super::{later, overdue, recurring};
-use crate::model::line::Fired;
-use crate::model::plan::{Observation, Plan, Slot};
+use crate::model::plan::{Ending, Observation, Plan, Slot};
 use crate::model::queue::Queue;
 use crate::model::queue_work::QueueCounts;
 use crate::model::task::{End, EndReason, Task, UNFIT_CODE};
@@ -14,6 +13,8 @@ use crate::model::worker::{Exit, ExitReason, SlotState};
 
 /// The exit code by which a process asks for another attempt: EX_TEMPFAIL.
 const AGAIN: i32 = 75;
+/// What is counted in whole milliseconds by several may be too little by this. Nobody dies of a deadline before it.
+const ROUNDED: Span = Span::millis(10);
 /// Ends that were kept for long enough are removed together, this much later.
 const SWEEP: Span = Span::secs(60);
 
@@ -23,15 +24,16 @@ pub fn look(observation: &Observation<'_>, plan: &mut Plan, now: Now) {
         let slot = task.worker.as_ref().and_then(|worker| observation.slots.get(worker));
         if let Some(end) = gone(task, slot, now) {
             plan.ends.push((task.id, end));
-        } else if let (Some(over), Some(worker)) = (overdue::overdue(task, now), &task.worker) {
+        } else if let (Some(over), Some(worker)) = (overdue::overdue(task, now.mono), &task.worker) {
             plan.overdue.insert(worker.clone(), over.why);
         } else {
             overdue::wake(task).into_iter().for_each(|at| plan.wake(at));
         }
     }
+    forget_beats(observation, plan);
     let Some(queue) = observation.pool.spec.queue.as_ref().filter(|_| observation.pool.ending.is_none()) else { return };
     let counts = observation.queues.get(&observation.pool.name);
-    plan.tick |= observation.line.more;
+    plan.tick |= observation.line.more || counts.is_some_and(|counts| counts.again > Some(later(now.wall, longest(queue))));
     match counts.and_then(|counts| due(queue, counts)) {
         Some(at) if at <= now.wall => plan.tick = true,
         Some(at) => plan.wake(moment(at, now)),
@@ -54,24 +56,43 @@ pub fn due(queue: &Queue, counts: &QueueCounts) -> Option<Wall> {
     ended.into_iter().chain([counts.next]).flatten().min()
 }
 
+/// Beats of schedules that are in the spec no more: one that comes back begins anew. A daemon that ends forgets nothing.
+fn forget_beats(observation: &Observation<'_>, plan: &mut Plan) {
+    if observation.pool.ending == Some(Ending::Shutdown) {
+        return;
+    }
+    let queue = observation.pool.spec.queue.as_ref().filter(|_| observation.pool.ending.is_none());
+    let there = |name: &str| queue.is_some_and(|queue| queue.schedules.iter().any(|schedule| schedule.name == name));
+    let gone = observation.line.fired.keys().filter(|name| !there(name));
+    plan.recur.extend(gone.map(|name| (name.clone(), None, None)));
+}
+
+/// No back-off of a task is longer: one that reaches further from now was counted by a clock that was ahead.
+pub fn longest(queue: &Queue) -> Span {
+    let backoff = &queue.retry.backoff;
+    Span(backoff.initial.max(backoff.max).0.saturating_mul(2))
+}
+
 /// Recurring tasks that are due.
 fn recur(observation: &Observation<'_>, queue: &Queue, plan: &mut Plan, now: Now) {
     for schedule in &queue.schedules {
-        let known = observation.line.fired.get(&schedule.name).copied();
-        let fired = known.unwrap_or(Fired { last: now.wall, count: 0 });
-        match recurring::next(schedule, fired) {
+        let known = observation.line.fired.get(&schedule.name).filter(|fired| recurring::is_of(schedule, fired));
+        let mut fired = known.cloned().unwrap_or_else(|| recurring::seen(schedule, now.wall));
+        // A clock that was ahead then must not stop it until it is so late again.
+        fired.last = fired.last.min(now.wall);
+        match recurring::next(schedule, &fired) {
             Some(due) if due <= now.wall => {
-                let after = recurring::fired(schedule, fired, due, now.wall);
-                plan.recur.push((schedule.name.clone(), after, Some(Box::new(recurring::task(schedule, due)))));
-                recurring::next(schedule, after).into_iter().for_each(|at| plan.wake(moment(at, now)));
+                let after = recurring::fired(schedule, &fired, due, now.wall);
+                recurring::next(schedule, &after).into_iter().for_each(|at| plan.wake(moment(at, now)));
+                plan.recur.push((schedule.name.clone(), Some(after), Some(Box::new(recurring::task(schedule, due)))));
                 continue;
             }
             Some(due) => plan.wake(moment(due, now)),
             None => {}
         }
-        if known.is_none() {
+        if known.is_none_or(|known| known.last > now.wall) {
             // From now on a clock's next time is counted from here, also by a later daemon.
-            plan.recur.push((schedule.name.clone(), fired, None));
+            plan.recur.push((schedule.name.clone(), Some(fired), None));
         }
     }
 }
@@ -97,12 +118,14 @@ fn gone(task: &Task, slot: Option<&Slot>, now: Now) -> Option<End> {
     }
     let exits = [slot.seen.exit.as_ref(), slot.record.last_exit.as_ref()];
     let exit = exits.into_iter().flatten().find(|exit| exit.incarnation == task.run);
-    Some(exit.map_or_else(|| lost(task, now), |exit| ended(task, exit, now)))
+    let record = &slot.record;
+    let failed = record.failed_run == Some(task.run) || (record.condemned.is_some() && record.incarnation == task.run);
+    Some(exit.map_or_else(|| lost(task, now), |exit| ended(task, (exit, failed), now)))
 }
 
 /// Its worker is not there, and left no word.
 fn lost(task: &Task, now: Now) -> End {
-    let ran_ms = task.started.map_or(0, |at| u64::try_from(now.wall.0.saturating_sub(at.0)).unwrap_or(0));
+    let ran_ms = task.begun.map_or(0, |at| now.mono.since(at).0);
     match task.deadline {
         // The daemon ended between the lease and the start.
         Some(_) if task.lease_until.is_none() => {
@@ -114,16 +137,34 @@ fn lost(task: &Task, now: Now) -> End {
     }
 }
 
-/// How an attempt ended whose worker's end is known.
-pub fn ended(task: &Task, exit: &Exit, now: Now) -> End {
+/// When a run that had a task ended: what its stop means is not decided by when that is read. Known where the run was seen;
+/// else it is how much later than the lease it began, and how long it ran. A worker that takes its tasks began long before.
+fn over(task: &Task, exit: &Exit, now: Now) -> Moment {
+    let between = |from: Option<Wall>, to: Option<Wall>| {
+        let (from, to) = from.zip(to)?;
+        Some(Span(u64::try_from(to.0.saturating_sub(from.0)).unwrap_or(0)))
+    };
+    let after = if task.lease_until.is_none() {
+        between(task.started, exit.started).map(|late| Span(late.0.saturating_add(exit.ran_ms)))
+    } else {
+        between(task.started, Some(exit.finished))
+    };
+    let counted = task.begun.zip(after).map(|(begun, after)| begun.after(after));
+    exit.ended.or(counted).map_or(now.mono, |ended| ended.after(ROUNDED).min(now.mono))
+}
+
+/// How an attempt ended whose worker's end is known; `failed`: weir ended that one because it was unhealthy.
+fn ended(task: &Task, (exit, failed): (&Exit, bool), now: Now) -> End {
     let per_task = task.lease_until.is_none();
     let measured = per_task && exit.reason != ExitReason::OOMKilled && exit.max_rss_kib > 0;
     let memory_bytes = measured.then(|| exit.max_rss_kib.saturating_mul(1024));
     let end = End { code: exit.code, signal: exit.signal, ran_ms: exit.ran_ms, memory_bytes, ..End::default() };
     if exit.asked {
         // It was told to stop, and what it then said is no answer of the task.
-        return match overdue::overdue(task, now) {
+        return match overdue::overdue(task, over(task, exit, now)) {
             Some(over) => End { reason: over.reason, message: over.why, ..end },
+            // Who fails with each task would be given it again for ever.
+            None if failed => End { reason: EndReason::WorkerLost, message: "its worker was unhealthy".into(), ..end },
             None => End { reason: EndReason::Returned, message: "its worker was stopped".into(), ..end },
         };
     }

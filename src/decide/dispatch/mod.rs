@@ -15,7 +15,7 @@ mod tests;
 use crate::model::queue::{Delivery, Order, Queue, RetryOn};
 use crate::model::queue_work::{QueueRefusal, Taker};
 use crate::model::task::{End, EndReason, KEY_BYTES_MAX, MESSAGE_BYTES_MAX, NewTask, PAYLOAD_BYTES_MAX, Task, TaskState, Token};
-use crate::model::time::{Now, Span, Wall};
+use crate::model::time::{Moment, Now, Span, Wall};
 
 /// What comes of a step: the task as it is from now on.
 pub type Step = Result<Task, QueueRefusal>;
@@ -100,12 +100,27 @@ pub fn lease(task: Task, queue: &Queue, taker: &Taker, now: Now) -> Task {
         epoch: task.epoch + 1,
         attempt: task.attempt.saturating_add(1),
         started: Some(now.wall),
+        begun: Some(now.mono),
         not_before: None,
         deadline: Some(now.mono.after(task.timeout)),
         lease_until: heard,
         progress: String::new(),
+        // What an attempt before has left is none of this one's.
+        result: None,
         ..task
     }
+}
+
+/// What a worker says that its task gave back is not too large. That of a process is cut where its file is read.
+///
+/// # Errors
+/// [`QueueRefusal::Invalid`] with the size and what is allowed.
+pub fn result_fits(result: &serde_json::Value) -> Result<(), QueueRefusal> {
+    let size = result.to_string().len();
+    if size > PAYLOAD_BYTES_MAX {
+        return Err(QueueRefusal::Invalid(format!("result: found {size} bytes of JSON, allowed are {PAYLOAD_BYTES_MAX}")));
+    }
+    Ok(())
 }
 
 /// The lease is this one, or why not.
@@ -131,9 +146,9 @@ pub fn end(task: Task, token: &Token, (end, output): (End, &str), queue: &Queue,
     holds(&task, token)?;
     let mut end = end;
     cut(&mut end.message, MESSAGE_BYTES_MAX);
-    if task.lease_until.is_some() && end.ran_ms == 0 {
-        // Its worker goes on: nobody else measures how long the task took.
-        end.ran_ms = task.started.map_or(0, |at| u64::try_from(now.wall.0.saturating_sub(at.0)).unwrap_or(0));
+    if task.lease_until.is_some() && end.ran_ms == 0 && end.reason != EndReason::WorkerLost {
+        // Its worker goes on: nobody else measures how long the task took. That of another boot is lost, and its moments with it.
+        end.ran_ms = task.begun.map_or(0, |at| now.mono.since(at).0);
     }
     if task.cancelling && end.reason != EndReason::Done {
         end.reason = EndReason::Cancelled;
@@ -185,8 +200,17 @@ fn again(task: &Task, wanted: bool, queue: &Queue) -> After {
 fn settle(task: Task, end: End, after: After, wall: Wall) -> Ended {
     // That somebody took it back is remembered, however it ended: they wait until it is gone.
     let cancelled = task.cancelling;
-    let free =
-        Task { run: 0, nonce: 0, deadline: None, lease_until: None, cancelling: false, blocked: false, end: Some(end), ..task };
+    let free = Task {
+        run: 0,
+        nonce: 0,
+        begun: None,
+        deadline: None,
+        lease_until: None,
+        cancelling: false,
+        blocked: false,
+        end: Some(end),
+        ..task
+    };
     match after {
         After::Final(state) => Ended { task: Task { state, finished: Some(wall), cancelling: cancelled, ..free }, pause: None },
         After::Again { attempt, delay, pause } => {
@@ -201,12 +225,15 @@ fn settle(task: Task, end: End, after: After, wall: Wall) -> Ended {
 /// The holder lives.
 ///
 /// # Errors
-/// [`QueueRefusal::Conflict`] when the lease is over.
+/// [`QueueRefusal::Conflict`] when the lease is over, or has to end: its worker is being stopped, or is about to be.
 pub fn heartbeat(task: Task, token: &Token, (extend, progress): (Option<Span>, Option<&str>), queue: &Queue, now: Now) -> Step {
     holds(&task, token)?;
-    let begun = task.started.unwrap_or(now.wall);
-    let spent = u64::try_from(now.wall.0.saturating_sub(begun.0)).unwrap_or(0);
-    let left = Span(queue.max_timeout.0.saturating_sub(spent));
+    let passed = |at: Option<Moment>| at.is_some_and(|at| at <= now.mono);
+    if passed(task.deadline) || passed(task.lease_until) {
+        return Err(QueueRefusal::Conflict(format!("task {}: its time is over, and its worker is being stopped", task.id)));
+    }
+    let spent = task.begun.map_or(Span(0), |begun| now.mono.since(begun));
+    let left = Span(queue.max_timeout.0.saturating_sub(spent.0));
     let deadline = extend.map_or(task.deadline, |extend| Some(now.mono.after(extend.min(left))));
     // One that was cancelled has the rest of its lease to give it back.
     let lease_until = task.lease_until.map(|at| if task.cancelling { at } else { now.mono.after(queue.lease_duration) });

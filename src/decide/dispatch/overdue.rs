@@ -3,7 +3,7 @@
 //! Time alone gives no task to anybody else. It ends the worker, and the proof of that end returns the task.
 
 use crate::model::task::{EndReason, Task};
-use crate::model::time::{Moment, Now};
+use crate::model::time::Moment;
 
 /// A lease that has to end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,9 +14,9 @@ pub struct Overdue {
     pub why: String,
 }
 
-/// Whether this lease has to end now.
-pub fn overdue(task: &Task, now: Now) -> Option<Overdue> {
-    let past = |at: Option<Moment>| at.is_some_and(|at| at <= now.mono);
+/// Whether this lease has to end at this moment, or had to when its worker ended then.
+pub fn overdue(task: &Task, now: Moment) -> Option<Overdue> {
+    let past = |at: Option<Moment>| at.is_some_and(|at| at <= now);
     let id = task.id;
     // A worker that takes its tasks itself hears of it with its next heartbeat, and has the rest of the lease for it.
     if task.cancelling && (task.lease_until.is_none() || past(task.lease_until)) {

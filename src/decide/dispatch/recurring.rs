@@ -10,7 +10,7 @@ use crate::model::task::NewTask;
 use crate::model::time::{Span, Wall};
 
 /// When it comes next, and never again where its number is full.
-pub fn next(schedule: &TaskSchedule, fired: Fired) -> Option<Wall> {
+pub fn next(schedule: &TaskSchedule, fired: &Fired) -> Option<Wall> {
     if schedule.count.is_some_and(|count| fired.count >= count) {
         return None;
     }
@@ -24,10 +24,28 @@ pub fn next(schedule: &TaskSchedule, fired: Fired) -> Option<Wall> {
 }
 
 /// What is remembered after it came at `due`, seen at `wall`. An interval goes on from its own beat, where that was not missed.
-pub fn fired(schedule: &TaskSchedule, before: Fired, due: Wall, wall: Wall) -> Fired {
+pub fn fired(schedule: &TaskSchedule, before: &Fired, due: Wall, wall: Wall) -> Fired {
     let missed = schedule.every.is_some_and(|every| wall.0.saturating_sub(due.0) >= i64::try_from(every.0).unwrap_or(i64::MAX));
     let last = if missed || schedule.cron.is_some() { wall } else { due };
-    Fired { last, count: before.count.saturating_add(1) }
+    Fired { last, count: before.count.saturating_add(1), beat: beat(schedule) }
+}
+
+/// The beat of a schedule in words: what was remembered of another one is not of this.
+pub fn beat(schedule: &TaskSchedule) -> String {
+    match (&schedule.cron, schedule.every) {
+        (Some(cron), _) => format!("{cron} {}", schedule.time_zone.as_deref().unwrap_or("UTC")),
+        (None, every) => every.unwrap_or_default().to_string(),
+    }
+}
+
+/// What is remembered of a schedule that is seen for the first time, or with another beat than before.
+pub fn seen(schedule: &TaskSchedule, wall: Wall) -> Fired {
+    Fired { last: wall, count: 0, beat: beat(schedule) }
+}
+
+/// What was remembered is of this schedule as it is now.
+pub fn is_of(schedule: &TaskSchedule, fired: &Fired) -> bool {
+    fired.beat.is_empty() || fired.beat == beat(schedule)
 }
 
 /// The task that is due.
@@ -53,24 +71,25 @@ mod tests {
     fn a_pulse_keeps_its_beat_ends_with_its_number_and_makes_up_for_nothing() {
         let schedule = every(30, Some(3));
         let mut fired_at = Vec::new();
-        let mut state = Fired { last: Wall(1000), count: 0 };
-        while let Some(due) = next(&schedule, state) {
+        let mut state = seen(&schedule, Wall(1000));
+        while let Some(due) = next(&schedule, &state) {
             fired_at.push(due.0);
-            state = fired(&schedule, state, due, Wall(due.0 + 7));
+            state = fired(&schedule, &state, due, Wall(due.0 + 7));
         }
         assert_eq!(fired_at, [1000, 31_000, 61_000]);
-        let late = fired(&every(30, None), Fired { last: Wall(0), count: 5 }, Wall(30_000), Wall(500_000));
-        assert_eq!(next(&every(30, None), late), Some(Wall(530_000)), "one for all that were missed");
+        let before = Fired { count: 5, ..seen(&schedule, Wall(0)) };
+        let late = fired(&every(30, None), &before, Wall(30_000), Wall(500_000));
+        assert_eq!(next(&every(30, None), &late), Some(Wall(530_000)), "one for all that were missed");
     }
 
     #[test]
     fn a_clock_goes_on_from_when_it_was_seen() {
         let schedule = TaskSchedule { cron: Some("0 3 * * *".into()), ..TaskSchedule::default() };
         let day = 86_400_000;
-        let state = Fired { last: Wall(0), count: 0 };
-        assert_eq!(next(&schedule, state), Some(Wall(3 * 3_600_000)));
-        let state = fired(&schedule, state, Wall(3 * 3_600_000), Wall(5 * day));
-        assert_eq!(next(&schedule, state), Some(Wall(5 * day + 3 * 3_600_000)));
+        let state = seen(&schedule, Wall(0));
+        assert_eq!(next(&schedule, &state), Some(Wall(3 * 3_600_000)));
+        let state = fired(&schedule, &state, Wall(3 * 3_600_000), Wall(5 * day));
+        assert_eq!(next(&schedule, &state), Some(Wall(5 * day + 3 * 3_600_000)));
         assert_eq!(task(&schedule, Wall(7)).idempotency_key.as_deref(), Some("schedule//7"));
     }
 }

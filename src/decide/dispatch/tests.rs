@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::model::line::Line;
-use crate::model::plan::{Observation, Plan, PoolFacts};
+use crate::model::plan::{Observation, Plan, PoolFacts, Slot};
 use crate::model::pool::PoolSpec;
 use crate::model::queue::{FailureAction, FailureRule};
 use crate::model::queue_work::QueueCounts;
 use crate::model::scaling::Scaling;
 use crate::model::status::PoolStatus;
 use crate::model::time::Moment;
+use crate::model::worker::{Exit, ExitReason, Seen, SlotState};
 
 fn queue(delivery: Delivery) -> Queue {
     let mut queue = Queue { delivery, ..Queue::default() };
@@ -266,7 +267,7 @@ fn a_heartbeat_gives_time_up_to_the_longest() {
     assert_eq!(beat(None, 30_000).lease_until, Some(now(90_000).mono));
     assert_eq!(beat(None, 30_000).deadline, leased.deadline);
     assert_eq!(beat(Some(Span::secs(3600)), 1000).deadline, Some(now(3_601_000).mono));
-    let late = beat(Some(Span::secs(24 * 3600)), 3_600_000);
+    let late = beat(Some(Span::secs(24 * 3600)), 59_000);
     assert_eq!(late.deadline, Some(now(6 * 3_600_000).mono), "maxTimeout counts from the begin of the attempt");
 }
 
@@ -278,6 +279,92 @@ fn ends_that_were_kept_long_enough_are_due_though_nothing_else_is() {
     assert_eq!(line::due(&queue, &QueueCounts { next: Some(Wall(5)), ..counts.clone() }), Some(Wall(5)));
     assert_eq!(line::due(&queue, &QueueCounts { succeeded: None, ..counts }), Some(Wall((7 * 24 * 60 + 1) * 60_000)));
     assert_eq!(line::due(&queue, &QueueCounts::default()), None);
+}
+
+/// How the look at this lease ends it, its worker being so.
+fn ended(task: &Task, slot: Slot, at: Now) -> Option<End> {
+    let spec = PoolSpec { queue: Some(queue(Delivery::Process)), ..PoolSpec::default() };
+    let facts = PoolFacts { spec, generation: 1, ending: None, ..PoolFacts::orphan("p") };
+    let slots = BTreeMap::from([("p-0".to_owned(), slot)]);
+    let (previous, scaling, queues) = (PoolStatus::default(), Scaling::default(), BTreeMap::new());
+    let line = Line { leases: BTreeMap::from([(task.id, task.clone())]), ..Line::default() };
+    let observation = Observation {
+        pool: &facts,
+        slots: &slots,
+        allowance: 1,
+        previous: &previous,
+        runs: 0,
+        scaling: &scaling,
+        line: &line,
+        queues: &queues,
+        machine: None,
+        squeeze: None,
+    };
+    let mut plan = Plan::default();
+    line::look(&observation, &mut plan, at);
+    plan.ends.pop().map(|(_, end)| end)
+}
+
+/// A slot whose run of a task ended so long after its lease, by our wish. It was told to stop with its end, and ran from 50 ms on.
+fn stopped(after: u64, known: bool) -> Slot {
+    let (from, to) = (now(50), now(after));
+    let exit = Exit {
+        incarnation: 1,
+        reason: ExitReason::Completed,
+        code: Some(0),
+        started: Some(from.wall),
+        finished: to.wall,
+        ended: known.then_some(to.mono),
+        ran_ms: after - 50,
+        asked: true,
+        ..Exit::default()
+    };
+    Slot { seen: Seen { state: SlotState::Vacant, shim: None, exit: Some(exit) }, ..Slot::default() }
+}
+
+#[test]
+fn what_a_stop_means_is_decided_by_when_it_ended_and_not_by_when_that_is_read() {
+    let taker = Taker { worker: "p-0".into(), run: 1, nonce: 7 };
+    let short = |delivery| Task {
+        timeout: Span::secs(8),
+        ..lease(Task { timeout: Span::secs(8), ..new(false) }, &queue(delivery), &taker, now(0))
+    };
+    let reason = |task: &Task, after, known| ended(task, stopped(after, known), now(100_000)).map(|end| end.reason);
+    for known in [true, false] {
+        let process = short(Delivery::Process);
+        assert_eq!(reason(&process, 3000, known), Some(EndReason::Returned), "it had time left");
+        assert_eq!(reason(&process, 8003, known), Some(EndReason::Timeout));
+        let cancelled = cancel(process, now(2000).wall).unwrap();
+        assert_eq!(reason(&cancelled, 3000, known), Some(EndReason::Cancelled));
+        let held = Task { timeout: Span::secs(600), deadline: Some(now(600_000).mono), ..short(Delivery::Lease) };
+        assert_eq!(reason(&held, 50_000, known), Some(EndReason::Returned), "it was not to be heard of before");
+        assert_eq!(reason(&held, 60_003, known), Some(EndReason::WorkerLost));
+    }
+}
+
+#[test]
+fn a_heartbeat_moves_nothing_that_has_passed() {
+    for (delivery, passed) in [(Delivery::Process, 1_800_000), (Delivery::Lease, 60_000)] {
+        let queue = queue(delivery);
+        let leased = lease(new(false), &queue, &Taker { worker: "p-0".into(), run: 1, nonce: 7 }, now(0));
+        let beat = |at| heartbeat(leased.clone(), &token(&leased), (Some(Span::secs(60)), None), &queue, now(at));
+        assert!(beat(passed - 1).is_ok());
+        assert!(matches!(beat(passed), Err(QueueRefusal::Conflict(_))), "{:?}", beat(passed));
+    }
+}
+
+#[test]
+fn a_wall_clock_that_is_set_takes_no_time_from_an_attempt() {
+    let queue = queue(Delivery::Lease);
+    let leased = lease(new(false), &queue, &Taker { worker: "p-0".into(), run: 1, nonce: 7 }, now(0));
+    let day = 24 * 3_600_000;
+    for step in [day, -day] {
+        let at = Now { wall: Wall(now(1000).wall.0 + step), ..now(1000) };
+        let beat = heartbeat(leased.clone(), &token(&leased), (Some(Span::secs(24 * 3600)), None), &queue, at).unwrap();
+        assert_eq!(beat.deadline, Some(now(6 * 3_600_000).mono), "maxTimeout from its beginning");
+        let ended = end(leased.clone(), &token(&leased), (End { reason: EndReason::Done, ..End::default() }, ""), &queue, at);
+        assert_eq!(ended.unwrap().task.end.unwrap().ran_ms, 1000);
+    }
 }
 
 #[test]

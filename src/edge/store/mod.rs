@@ -21,6 +21,7 @@ use rusqlite::{Connection, params};
 pub use self::commit::Store;
 use self::tasks::Tasks;
 use crate::model::batch::Stored;
+use crate::model::line::Fired;
 use crate::model::plan::Record;
 use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueWork};
 use crate::model::task::Task;
@@ -121,7 +122,7 @@ fn leased(db: &Connection, same_boot: bool) -> rusqlite::Result<Vec<Task>> {
     let sql = format!("SELECT {} FROM tasks WHERE phase = 4", row::COLUMNS);
     let mut leased = db.prepare(&sql)?.query_map([], row::read)?.collect::<rusqlite::Result<Vec<Task>>>()?;
     if !same_boot {
-        leased.iter_mut().for_each(|task| (task.deadline, task.lease_until) = (None, None));
+        leased.iter_mut().for_each(|task| (task.begun, task.deadline, task.lease_until) = (None, None, None));
     }
     Ok(leased)
 }
@@ -132,11 +133,15 @@ fn counts(db: &Connection) -> rusqlite::Result<Vec<(String, QueueCounts)>> {
     pools.into_iter().map(|pool| tasks::counts(db, &pool).map(|counts| (pool, counts))).collect()
 }
 
-type Fired = ((String, String), (Wall, u32));
+type Beats = Vec<((String, String), Fired)>;
 
-fn schedules(db: &Connection) -> rusqlite::Result<Vec<Fired>> {
-    let mut query = db.prepare("SELECT pool, name, last, count FROM task_schedules")?;
-    query.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), (Wall(row.get(2)?), row.get(3)?))))?.collect()
+fn schedules(db: &Connection) -> rusqlite::Result<Beats> {
+    let mut query = db.prepare("SELECT pool, name, last, count, beat FROM task_schedules")?;
+    let read = |row: &rusqlite::Row<'_>| {
+        let fired = Fired { last: Wall(row.get(2)?), count: row.get(3)?, beat: row.get(4)? };
+        Ok(((row.get(0)?, row.get(1)?), fired))
+    };
+    query.query_map([], read)?.collect()
 }
 
 /// Rows whose body still reads; one that does not is left in the file and passed over, so that nothing else is held up.

@@ -85,6 +85,15 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Task> {
     })
 }
 
+/// What is left of a task that is gone, in a row that begins with its number and has `finished` and `body` at 2 and 3.
+pub(super) fn gone(row: &Row<'_>) -> rusqlite::Result<Option<Task>> {
+    let Some(body) = row.get::<_, Option<String>>(3)? else { return Ok(None) };
+    // What does not read is not known any more.
+    let Ok(task) = serde_json::from_str::<Task>(&body) else { return Ok(None) };
+    let finished = row.get::<_, Option<i64>>(2)?.map(Wall);
+    Ok(Some(Task { id: row.get::<_, i64>(0)?.cast_unsigned(), finished, ..task }))
+}
+
 /// What of a task has no column of its own. Reads back as a [`Task`].
 #[derive(serde::Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -105,6 +114,8 @@ struct Rest<'a> {
     ttl: Span,
     #[serde(skip_serializing_if = "Option::is_none")]
     started: Option<Wall>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    begun: Option<Moment>,
     blocked: bool,
     cancelling: bool,
     progress: &'a str,
@@ -129,6 +140,7 @@ pub(super) fn body(task: &Task) -> String {
         created: task.created,
         ttl: task.ttl,
         started: task.started,
+        begun: task.begun,
         blocked: task.blocked,
         cancelling: task.cancelling,
         progress: &task.progress,

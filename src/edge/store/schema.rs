@@ -5,7 +5,7 @@
 use rusqlite::Connection;
 
 /// Each step takes the file from its index to the next. Never edit a step that was released; add one.
-const STEPS: [&str; 4] = [
+const STEPS: [&str; 7] = [
     "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
     CREATE TABLE pools (name TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
@@ -41,6 +41,15 @@ const STEPS: [&str; 4] = [
         PRIMARY KEY (pool, name)) STRICT, WITHOUT ROWID;
 ",
     super::policies::SCHEMA,
+    // A key outlives its task: when that is swept, what is still to be told of it goes here.
+    "
+    ALTER TABLE task_keys ADD COLUMN finished INTEGER;
+    ALTER TABLE task_keys ADD COLUMN body TEXT;
+    CREATE INDEX task_keys_of ON task_keys (id);
+",
+    "ALTER TABLE task_schedules ADD COLUMN beat TEXT NOT NULL DEFAULT '';",
+    // Of the delayed ones those that wait for another attempt: how long at most is known of these alone.
+    "CREATE INDEX tasks_again ON tasks (pool, not_before) WHERE phase = 2 AND body ->> '$.epoch' > 0;",
 ];
 
 /// Bring the file up to date.

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::place::{self, lines};
-use super::row::{BLOCKED, COLUMNS, DELAYED, ENDED, HELD, LEASED, PHASES, READY, SUCCEEDED, body, phase, read};
+use super::row::{BLOCKED, COLUMNS, DELAYED, ENDED, HELD, LEASED, PHASES, READY, SUCCEEDED, body, gone, phase, read};
+use crate::model::line::Fired;
 use crate::model::queue_work::QueueCounts;
 use crate::model::task::Task;
 use crate::model::time::Wall;
@@ -208,6 +209,16 @@ impl<'t> Tasks<'t> {
         self.all(&sql, params![pool, wall.0, most])
     }
 
+    /// Tasks that wait for another attempt beyond this time, some of them.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn far(&self, pool: &str, wall: Wall, most: u32) -> rusqlite::Result<Vec<Task>> {
+        let sql =
+            format!("SELECT {COLUMNS} FROM tasks WHERE {AGAIN} AND pool = ?1 AND not_before > ?2 ORDER BY not_before LIMIT ?3");
+        self.all(&sql, params![pool, wall.0, most])
+    }
+
     /// Tasks that have waited too long, some of them.
     ///
     /// # Errors
@@ -219,7 +230,7 @@ impl<'t> Tasks<'t> {
     }
 
     /// Remove tasks that ended by then: those that succeeded by the first time, the others by the second. Some of them, the oldest
-    /// first; gives their numbers.
+    /// first; gives their numbers. Their idempotency keys keep what is to be told of them.
     ///
     /// # Errors
     /// Any of SQLite's.
@@ -233,6 +244,7 @@ impl<'t> Tasks<'t> {
             let mut query = self.turn.prepare_cached(&sql)?;
             let found = query.query_map(params![pool, by.0, most], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
             for id in found {
+                self.turn.prepare_cached(KEEP_KNOWN)?.execute([id])?;
                 self.turn.prepare_cached("DELETE FROM tasks WHERE id = ?1")?.execute([id])?;
                 self.count(pool, phase, -1);
                 gone.push(id.cast_unsigned());
@@ -241,13 +253,17 @@ impl<'t> Tasks<'t> {
         Ok(gone)
     }
 
-    /// The task that was submitted with this idempotency key.
+    /// The task that was submitted with this idempotency key. Of one that is gone what is still known: its number, its state, and
+    /// its times, for as long as the key is remembered.
     ///
     /// # Errors
     /// Any of SQLite's.
-    pub fn known(&self, pool: &str, key: &str) -> rusqlite::Result<Option<u64>> {
-        let sql = "SELECT id FROM task_keys WHERE pool = ?1 AND key = ?2";
-        Ok(self.turn.prepare_cached(sql)?.query_row([pool, key], |row| row.get::<_, i64>(0)).optional()?.map(i64::cast_unsigned))
+    pub fn known(&self, pool: &str, key: &str, wall: Wall) -> rusqlite::Result<Option<Task>> {
+        let sql = "SELECT id, until, finished, body FROM task_keys WHERE pool = ?1 AND key = ?2";
+        let row = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get::<_, i64>(1)?, gone(row)?));
+        let found = self.turn.prepare_cached(sql)?.query_row([pool, key], row).optional()?;
+        let Some((id, until, gone)) = found else { return Ok(None) };
+        Ok(self.get(id)?.or(gone.filter(|_| until > wall.0)))
     }
 
     /// Remember an idempotency key until then, and forget some that are old.
@@ -255,7 +271,7 @@ impl<'t> Tasks<'t> {
     /// # Errors
     /// Any of SQLite's.
     pub fn remember(&self, (pool, key, id): (&str, &str, u64), until: Wall, wall: Wall) -> rusqlite::Result<()> {
-        let sql = "INSERT OR REPLACE INTO task_keys VALUES (?1, ?2, ?3, ?4)";
+        let sql = "INSERT OR REPLACE INTO task_keys (pool, key, id, until) VALUES (?1, ?2, ?3, ?4)";
         self.turn.prepare_cached(sql)?.execute(params![pool, key, id.cast_signed(), until.0])?;
         let sql = "DELETE FROM task_keys WHERE (pool, key) IN (SELECT pool, key FROM task_keys WHERE until < ?1 LIMIT 4)";
         self.turn.prepare_cached(sql)?.execute([wall.0])?;
@@ -349,16 +365,23 @@ impl<'t> Tasks<'t> {
         Ok(())
     }
 
-    /// Remember when a recurring task came.
+    /// Remember when a recurring task came; or forget it.
     ///
     /// # Errors
     /// Any of SQLite's.
-    pub fn fired(&self, (pool, schedule): (&str, &str), last: Wall, count: u32) -> rusqlite::Result<()> {
-        let sql = "INSERT OR REPLACE INTO task_schedules VALUES (?1, ?2, ?3, ?4)";
-        self.turn.prepare_cached(sql)?.execute(params![pool, schedule, last.0, count])?;
-        Ok(())
+    pub fn fired(&self, (pool, schedule): (&str, &str), fired: Option<&Fired>) -> rusqlite::Result<()> {
+        let Some(Fired { last, count, beat }) = fired else {
+            let sql = "DELETE FROM task_schedules WHERE pool = ?1 AND name = ?2";
+            return self.turn.prepare_cached(sql)?.execute([pool, schedule]).map(drop);
+        };
+        let sql = "INSERT OR REPLACE INTO task_schedules (pool, name, last, count, beat) VALUES (?1, ?2, ?3, ?4, ?5)";
+        self.turn.prepare_cached(sql)?.execute(params![pool, schedule, last.0, count, beat]).map(drop)
     }
 }
+
+/// What is told of a task that is gone to whoever submits it again: nothing that may be long.
+const KEEP_KNOWN: &str = "UPDATE task_keys SET (finished, body) = (SELECT finished, json_remove(body, '$.progress', '$.end.message') \
+    FROM tasks WHERE id = ?1) WHERE id = ?1";
 
 /// The times that something of a pool is due at: of those that wait, of the queue, and of those that ended.
 const TIMES: &str = "SELECT (SELECT min(not_before) FROM tasks WHERE phase = 2 AND pool = ?1), \
@@ -368,7 +391,11 @@ const TIMES: &str = "SELECT (SELECT min(not_before) FROM tasks WHERE phase = 2 A
     (SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = 6 AND pool = ?1), \
     (SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = 7 AND pool = ?1), \
     (SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = 8 AND pool = ?1), \
-    (SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = 9 AND pool = ?1)";
+    (SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = 9 AND pool = ?1), \
+    (SELECT max(not_before) FROM tasks WHERE phase = 2 AND body ->> '$.epoch' > 0 AND pool = ?1)";
+
+/// Those that wait for another attempt, as their index has it.
+const AGAIN: &str = "phase = 2 AND body ->> '$.epoch' > 0";
 
 /// The counts of a pool as the table has them.
 pub(super) fn written(db: &rusqlite::Connection, pool: &str) -> rusqlite::Result<Changes> {
@@ -407,6 +434,7 @@ pub fn counts(db: &rusqlite::Connection, pool: &str) -> rusqlite::Result<QueueCo
         counts.paused_until = time(2)?;
         counts.succeeded = time(4)?;
         counts.failed = [time(5)?, time(6)?, time(7)?, time(8)?].into_iter().flatten().min();
+        counts.again = time(9)?;
         Ok((time(0)?, time(1)?, row.get::<_, Option<String>>(3)?))
     })?;
     counts.paused_why = paused_why.filter(|_| counts.paused_until.is_some()).unwrap_or_default();

@@ -52,7 +52,7 @@ pub fn work(tables: &Tasks<'_>, work: &QueueWork, now: Now) -> Answer {
         QueueWork::Deal { pool, workers } => stranded(tables, pool, workers),
         QueueWork::Pause { pool, until, why } => tables.pause(pool, *until, why).map(|()| QueueAnswer::Done),
         QueueWork::Recur { pool, queue, schedule, fired, task, workers } => {
-            tables.fired((pool, schedule), fired.0, fired.1)?;
+            tables.fired((pool, schedule), fired.as_ref())?;
             let Some(task) = task else { return Ok(QueueAnswer::Done) };
             submit(tables, (pool, queue), std::slice::from_ref(&**task), workers, now.wall)
         }
@@ -63,7 +63,7 @@ fn submit(tables: &Tasks<'_>, (pool, queue): (&str, &Queue), new: &[NewTask], wo
     let mut made = Vec::new();
     let mut fresh = 0;
     for task in new {
-        let known = known(tables, pool, task)?;
+        let known = known(tables, pool, task, wall)?;
         fresh += u64::from(known.is_none());
         match dispatch::submit(pool, queue, task, wall) {
             Ok(task) => made.push((task, known)),
@@ -79,7 +79,7 @@ fn submit(tables: &Tasks<'_>, (pool, queue): (&str, &Queue), new: &[NewTask], wo
     for ((task, known_before), new) in made.into_iter().zip(new) {
         // Another one of the same call may have had the same key.
         let known =
-            if known_before.is_none() && new.idempotency_key.is_some() { known(tables, pool, new)? } else { known_before };
+            if known_before.is_none() && new.idempotency_key.is_some() { known(tables, pool, new, wall)? } else { known_before };
         submitted.push(match known {
             Some(task) => Submitted { position: tables.position(&task, dispatch::rank(&task, queue))?, task, known: true },
             None => add(tables, queue, task, (new, workers), wall)?,
@@ -88,11 +88,9 @@ fn submit(tables: &Tasks<'_>, (pool, queue): (&str, &Queue), new: &[NewTask], wo
     Ok(QueueAnswer::Submitted(submitted))
 }
 
-fn known(tables: &Tasks<'_>, pool: &str, new: &NewTask) -> rusqlite::Result<Option<Task>> {
+fn known(tables: &Tasks<'_>, pool: &str, new: &NewTask, wall: Wall) -> rusqlite::Result<Option<Task>> {
     for key in new.idempotency_key.iter().chain(&new.also) {
-        if let Some(id) = tables.known(pool, key)?
-            && let Some(task) = tables.get(id)?
-        {
+        if let Some(task) = tables.known(pool, key, wall)? {
             return Ok(Some(task));
         }
     }
@@ -174,6 +172,11 @@ fn end(
         Err(refusal) => return Ok(Err(refusal)),
     };
     if let Some(result) = result {
+        // Of a process nobody is there to give a smaller one.
+        let fits = if before.lease_until.is_some() { dispatch::result_fits(result) } else { Ok(()) };
+        if let Err(refusal) = fits {
+            return Ok(Err(refusal));
+        }
         ended.task.result = Some(result.clone());
     }
     if queue.dispatch == Dispatch::PerWorker && !ended.task.state.is_final() {
@@ -215,6 +218,12 @@ fn tick(tables: &Tasks<'_>, (pool, queue): (&str, &Queue), workers: &[String], w
         }
         tables.put(&before, &task)?;
         order_key(tables, &task)?;
+    }
+    let far = tables.far(pool, dispatch::later(wall, dispatch::line::longest(queue)), TICK_MAX)?;
+    more |= far.len() >= TICK_MAX as usize;
+    for before in far {
+        let wait = dispatch::failure::backoff(queue, before.attempt.max(1), before.id);
+        tables.put(&before, &Task { not_before: Some(dispatch::later(wall, wait)), ..before.clone() })?;
     }
     let mut expired = Vec::new();
     for before in tables.overdue(pool, wall, TICK_MAX)? {

@@ -184,6 +184,52 @@ fn an_idempotency_key_gives_the_first_task_also_within_one_call_and_when_the_que
 }
 
 #[test]
+fn an_idempotency_key_outlives_its_task() {
+    let mut world = World::new();
+    let mut rules = Queue::default();
+    rules.retention.succeeded = Span::secs(1);
+    let queue = Arc::new(rules);
+    let same = || NewTask { idempotency_key: Some("a".into()), also: vec!["b".into()], ..plain(3) };
+    let first = world.submit(&queue, vec![same()]).unwrap().remove(0).task;
+    let held = world.lease(&queue, "p-0", 1).unwrap();
+    world.end(&queue, &held, EndReason::Done);
+    world.at += 120_000;
+    let swept = world.one(QueueWork::Tick { pool: "p".into(), queue: queue.clone(), workers: vec![] });
+    assert!(matches!(&swept, QueueAnswer::Ticked { gone, .. } if *gone == [first.id]), "{swept:?}");
+    for key in ["a", "b"] {
+        let again = NewTask { idempotency_key: Some(key.into()), ..NewTask::default() };
+        let known = world.submit(&queue, vec![again]).unwrap().remove(0);
+        assert!(known.known && known.position.is_none(), "{known:?}");
+        assert_eq!((known.task.id, known.task.state, known.task.created), (first.id, TaskState::Succeeded, first.created));
+    }
+    assert_eq!(world.listed(), [], "no second task");
+    world.at += 8 * 24 * 3_600_000;
+    assert!(!world.submit(&queue, vec![same()]).unwrap()[0].known, "the key is over");
+    world.consistent();
+}
+
+#[test]
+fn a_result_is_of_the_last_attempt_and_of_bounded_size() {
+    let (mut world, queue) = (World::new(), rules(Delivery::Lease));
+    world.submit(&queue, vec![plain(0)]).unwrap();
+    let end = |world: &World, task: &Task, reason, result: Option<serde_json::Value>| {
+        let (token, end) = (token(task), End { reason, ..End::default() });
+        world.one(QueueWork::End { token, end, result, output: String::new(), queue: queue.clone(), next: None })
+    };
+    let first = world.lease(&queue, "p-0", 1).unwrap();
+    let refused = end(&world, &first, EndReason::Done, Some("x".repeat(256 * 1024).into()));
+    assert!(matches!(&refused, QueueAnswer::Refused(QueueRefusal::Invalid(words)) if words.contains("result")));
+    assert_eq!(world.listed()[0].0, first, "nothing changed");
+    end(&world, &first, EndReason::Again, Some(1.into()));
+    world.at += 60_000;
+    world.one(QueueWork::Tick { pool: "p".into(), queue: queue.clone(), workers: vec![] });
+    let second = world.lease(&queue, "p-0", 2).unwrap();
+    end(&world, &second, EndReason::Done, None);
+    let (task, _) = world.listed().remove(0);
+    assert_eq!((task.state, task.result), (TaskState::Succeeded, None), "that was the first attempt's");
+}
+
+#[test]
 fn one_of_a_key_at_a_time_the_most_urgent_first() {
     let (world, queue) = (World::new(), rules(Delivery::Process));
     let ids: Vec<u64> = [1, 5, 3].map(|priority| world.submit(&queue, vec![keyed("k", priority)]).unwrap()[0].task.id).to_vec();
@@ -318,6 +364,7 @@ fn nothing_that_is_asked_often_looks_at_every_row() {
         ("pool = 'p' AND key = 'k' AND key IS NOT NULL AND phase = 3 ORDER BY rank, id LIMIT 1", "tasks_keyed"),
         ("pool = 'p' AND key = 'k' AND phase = 4 LIMIT 1", "tasks_keyed"),
         ("phase = 2 AND pool = 'p' AND not_before <= 5 ORDER BY not_before LIMIT 9", "tasks_delayed"),
+        ("phase = 2 AND body ->> '$.epoch' > 0 AND pool = 'p' AND not_before > 5 ORDER BY not_before LIMIT 9", "tasks_again"),
         ("phase < 4 AND pool = 'p' AND expires <= 5 ORDER BY expires LIMIT 9", "tasks_expiry"),
         ("phase > 4 AND phase = 5 AND pool = 'p' AND finished <= 5 ORDER BY finished LIMIT 9", "tasks_ended"),
         ("phase < 4 AND worker > '' AND pool = 'p' LIMIT 9", "tasks_dealt"),
@@ -329,6 +376,9 @@ fn nothing_that_is_asked_often_looks_at_every_row() {
         let plan = plan.join("; ");
         assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{sql}: {plan}");
     }
+    let mut query = db.prepare("EXPLAIN QUERY PLAN UPDATE task_keys SET body = NULL WHERE id = 5").unwrap();
+    let plan: String = query.query_row([], |row| row.get(3)).unwrap();
+    assert!(plan.contains("task_keys_of"), "{plan}");
 }
 
 /// Classes, durations and memory of tasks that ended before a daemon began, as it learns them from the store; those that end

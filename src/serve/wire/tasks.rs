@@ -217,6 +217,7 @@ impl From<TaskObject> for TaskView {
             source: status.source,
             // What only the daemon knows.
             nonce: 0,
+            begun: None,
             deadline: None,
             lease_until: None,
         };

@@ -1,0 +1,370 @@
+//! Tasks through the real engine and the real store: processes are only told of, and time is a number.
+//!
+//! The store's transactions are waited for, and fail on request. Whatever is not about tasks does nothing here.
+
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::decide::admit;
+use crate::edge::store::{Queues, Store};
+use crate::engine::controller::Settings;
+use crate::engine::handle::Ask;
+use crate::engine::host::Fact;
+use crate::engine::queue;
+use crate::model::batch::Batch;
+use crate::model::document;
+use crate::model::host::{Known, Pressures, Sample};
+use crate::model::limits::LimitOrder;
+use crate::model::listing::{Arrival, Content, File, Listing, Stamp, Whole};
+use crate::model::plan::ProbeKind;
+use crate::model::policy::{Amounts, Target};
+use crate::model::quantity::Memory;
+use crate::model::scaling::Question;
+use crate::model::status::{EventObject, Kind, Object};
+use crate::model::task::NewTask;
+use crate::model::time::{Moment, Wall};
+use crate::model::worker::{Exit, Run, Seen};
+
+struct TaskHost {
+    now: Now,
+    store: Store,
+    facts: Arc<Mutex<Vec<Fact>>>,
+    /// The next transactions fail.
+    fails: bool,
+    /// The next transactions wait here.
+    held: Option<Vec<(u64, Batch)>>,
+    /// What runs have left behind.
+    results: BTreeMap<(String, u64), serde_json::Value>,
+    performed: Vec<Action>,
+}
+
+impl TaskHost {
+    /// Do this in a transaction, as whoever serves the queues does.
+    fn work(&self, work: QueueWork) -> QueueAnswer {
+        let (tell, told) = std::sync::mpsc::channel();
+        let batch = Batch { queue: vec![work], at: self.now, ..Batch::default() };
+        self.store.commit(batch, move |answers| tell.send(answers).unwrap());
+        let answer = told.recv().unwrap().unwrap().pop().unwrap();
+        let mut changed = Vec::new();
+        match &answer {
+            QueueAnswer::Leased(task) => changed.extend(task.clone()),
+            QueueAnswer::Task(task) => changed.push(task.clone()),
+            QueueAnswer::Ended { task, next, .. } => changed.extend([Some(task.clone()), next.clone()].into_iter().flatten()),
+            QueueAnswer::Submitted(_) | QueueAnswer::Ticked { .. } | QueueAnswer::Done | QueueAnswer::Refused(_) => {}
+        }
+        self.facts.lock().unwrap().extend(changed.into_iter().map(Fact::Task));
+        answer
+    }
+}
+
+impl Host for TaskHost {
+    fn now(&self) -> Now {
+        self.now
+    }
+    fn perform(&mut self, _: &Arc<PoolFacts>, action: &Action, _: Option<&Task>) {
+        self.performed.push(action.clone());
+    }
+    fn leavings(&mut self, task: &Task) -> (Option<serde_json::Value>, String) {
+        (self.results.get(&(task.worker.clone().unwrap(), task.run)).cloned(), String::new())
+    }
+    fn ended(&mut self, task: &Task) {
+        self.results.remove(&(task.worker.clone().unwrap(), task.run));
+    }
+    fn forget_tasks(&mut self, _: Vec<u64>) {}
+    fn ask(&mut self, _: &str, _: &Question) {}
+    fn machine(&mut self, _: Option<&str>) -> (Sample, Option<Known<Memory>>) {
+        let none = || Err("not looked at".to_owned());
+        let pressure = Pressures { cpu: none(), memory: none(), io: none() };
+        (Sample { at: self.now.mono, idle: Err("no".into()), memory: Ok(Memory(1 << 40)), pressure }, None)
+    }
+    fn host_capacity(&self) -> Amounts {
+        Amounts::default()
+    }
+    fn measure(&mut self, _: &str, _: &Target) {}
+    fn limit(&mut self, _: &str, _: LimitOrder) {}
+    fn limits_unable(&self, _: &Target) -> Option<String> {
+        None
+    }
+    fn commit(&mut self, ticket: u64, batch: Batch) {
+        if let Some(held) = &mut self.held {
+            return held.push((ticket, batch));
+        }
+        let (tell, told) = std::sync::mpsc::channel();
+        let result = if self.fails {
+            Err("disk I/O error".to_owned())
+        } else {
+            self.store.commit(batch, move |answers| tell.send(answers).unwrap());
+            told.recv().unwrap()
+        };
+        self.facts.lock().unwrap().push(Fact::Committed { ticket, result });
+    }
+    fn list(&mut self) {}
+    fn publish(&mut self, _: Kind, _: &str, _: Option<Object>) {}
+    fn tell(&mut self, _: &EventObject) {}
+    fn notify(&mut self, _: &Arc<PoolFacts>, _: usize, _: &EventObject) {}
+    fn edit(&mut self, _: Ask) {}
+    fn uid(&mut self) -> String {
+        "u".into()
+    }
+}
+
+struct World {
+    dir: tempfile::TempDir,
+    engine: Engine<TaskHost>,
+}
+
+impl World {
+    /// A pool `p` of so many workers, with these rules of its queue (a YAML flow mapping without braces).
+    fn new(replicas: u32, rules: &str) -> World {
+        let mut world = World::empty();
+        world.spec(replicas, "", rules);
+        world
+    }
+
+    fn empty() -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let facts: Arc<Mutex<Vec<Fact>>> = Arc::default();
+        let told = facts.clone();
+        let changed = move |pool: &str, counts| told.lock().unwrap().push(Fact::Queue(pool.to_owned(), counts));
+        let queues = Queues { work: queue::work, changed: Box::new(changed) };
+        let (store, stored) = Store::open(&dir.path().join("weir.db"), "boot", queues).unwrap();
+        let now = Now { mono: Moment(1_000_000), wall: Wall(1_700_000_000_000) };
+        let host = TaskHost { now, store, facts, fails: false, held: None, results: BTreeMap::new(), performed: Vec::new() };
+        let settings =
+            Settings { starts_in_flight_max: 4, admission: admit::Settings::default(), controllers: Default::default() };
+        let mut world = World { dir, engine: Engine::new(host, settings, stored) };
+        world.engine.on(Fact::Recovered);
+        world
+    }
+
+    fn spec(&mut self, replicas: u32, template: &str, rules: &str) {
+        let text = format!(
+            "apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {{name: p}}\nspec:\n  replicas: {replicas}\n  template: {{command: [x]{template}}}\n  \
+             queue: {{{rules}}}\n"
+        );
+        let content = Content { hash: text.clone(), documents: document::parse(text.as_bytes()) };
+        assert!(content.documents.iter().all(Result::is_ok), "{:?}", content.documents);
+        let file = File { stamp: Stamp::default(), arrival: Arrival::RenamedIn, content: Ok(Arc::new(content)) };
+        let mut whole = Whole::default();
+        whole.files.insert("p.yaml".into(), file);
+        self.engine.on(Fact::Listed(Box::new(Listing::Files(whole))));
+        self.settle();
+    }
+
+    /// Everything that is due now, and what comes of it.
+    fn settle(&mut self) {
+        loop {
+            self.engine.turn();
+            let facts = std::mem::take(&mut *self.engine.host().facts.lock().unwrap());
+            if facts.is_empty() {
+                return;
+            }
+            facts.into_iter().for_each(|fact| self.engine.on(fact));
+        }
+    }
+
+    fn pass(&mut self, ms: u64) {
+        let host = self.engine.host();
+        (host.now.mono, host.now.wall.0) = (host.now.mono.after(Span(ms)), host.now.wall.0 + i64::try_from(ms).unwrap());
+        self.settle();
+    }
+
+    fn rules(&self) -> (Arc<Queue>, Vec<String>) {
+        let facts = self.engine.pools["p"].facts.clone().unwrap();
+        let queue = facts.spec.queue.clone().unwrap();
+        let divided = queue.dispatch == Dispatch::PerWorker;
+        let workers = if divided { roster::names(("p", &facts.spec), facts.spec.replicas.unwrap()) } else { Vec::new() };
+        (Arc::new(queue), workers)
+    }
+
+    /// Somebody sets the wall clock by so much.
+    fn set_clock(&mut self, by: i64) {
+        self.engine.host().now.wall.0 += by;
+        self.settle();
+    }
+
+    fn tasks(&mut self) -> usize {
+        let reader = crate::edge::store::read::Reader::open(&self.dir.path().join("weir.db")).unwrap();
+        reader.tasks(&Default::default()).unwrap().len()
+    }
+
+    fn work(&mut self, work: QueueWork) -> QueueAnswer {
+        let answer = self.engine.host().work(work);
+        self.settle();
+        answer
+    }
+
+    fn submit(&mut self, task: NewTask) -> Task {
+        let (queue, workers) = self.rules();
+        let answer = self.work(QueueWork::Submit { pool: "p".into(), queue, tasks: vec![task], workers });
+        let QueueAnswer::Submitted(mut all) = answer else { panic!("{answer:?}") };
+        all.pop().unwrap().task
+    }
+
+    fn task(&mut self, id: u64) -> Task {
+        let reader = crate::edge::store::read::Reader::open(&self.dir.path().join("weir.db")).unwrap();
+        let all = reader.tasks(&Default::default()).unwrap();
+        all.into_iter().map(|(task, _)| task).find(|task| task.id == id).expect("it is there")
+    }
+
+    /// The lease that the engine keeps of a task.
+    fn lease(&self, id: u64) -> Option<&Task> {
+        self.engine.pools["p"].line.leases.get(&id)
+    }
+
+    /// A worker looks so now.
+    fn seen(&mut self, worker: &str, state: SlotState, exit: Option<Exit>) {
+        let slot = SlotId { pool: "p".into(), worker: worker.into() };
+        self.engine.on(Fact::Seen(slot, Seen { state, shim: Some(1), exit }));
+        self.settle();
+    }
+
+    fn runs(&mut self, worker: &str, incarnation: u64) {
+        let started = self.engine.host().now.mono;
+        let template = self.engine.pools["p"].facts.clone().unwrap().template.clone();
+        let run = Run { incarnation, pid: 7, started, template, ready: true, ..Run::default() };
+        self.seen(worker, SlotState::Running(run), None);
+    }
+
+    fn ends(&mut self, worker: &str, exit: Exit) {
+        let finished = self.engine.host().now.wall;
+        self.seen(worker, SlotState::Vacant, Some(Exit { finished, ..exit }));
+    }
+}
+
+fn done(incarnation: u64) -> Exit {
+    Exit { incarnation, reason: crate::model::worker::ExitReason::Completed, code: Some(0), ..Exit::default() }
+}
+
+#[test]
+fn a_result_outlives_a_transaction_that_failed() {
+    let mut world = World::new(1, "");
+    let task = world.submit(NewTask::default());
+    let run = world.lease(task.id).expect("it is begun").run;
+    world.runs("p-0", run);
+    world.engine.host().results.insert(("p-0".into(), run), "made".into());
+    world.engine.host().fails = true;
+    world.ends("p-0", done(run));
+    assert_eq!(world.task(task.id).state, TaskState::Leased);
+    world.engine.host().fails = false;
+    world.pass(5000);
+    let ended = world.task(task.id);
+    assert_eq!((ended.state, ended.result), (TaskState::Succeeded, Some("made".into())));
+    assert!(world.engine.host().results.is_empty(), "what is committed is needed no more");
+}
+
+#[test]
+fn a_worker_that_fails_its_health_checks_costs_its_task_an_attempt() {
+    let mut world = World::empty();
+    world.spec(1, ", livenessProbe: {exec: {command: [x]}, period: 1s, failureThreshold: 1}", "retry: {maxAttempts: 2}");
+    let task = world.submit(NewTask::default());
+    for attempt in [1, 2] {
+        let run = world.lease(task.id).expect("it is begun").run;
+        world.runs("p-0", run);
+        world.pass(1000);
+        let (slot, kind) = (SlotId { pool: "p".into(), worker: "p-0".into() }, ProbeKind::Liveness);
+        world.engine.on(Fact::Probed { slot, incarnation: run, kind, answer: Err("no".into()) });
+        world.settle();
+        let stopped = |action: &Action| matches!(action, Action::Signal { incarnation, .. } if *incarnation == run);
+        assert!(world.engine.host().performed.iter().any(stopped));
+        world.ends("p-0", Exit { asked: true, ran_ms: 1000, ..done(run) });
+        let ended = world.task(task.id);
+        let last = attempt == 2;
+        assert_eq!((ended.attempt, ended.end.map(|end| end.reason)), (attempt, Some(EndReason::WorkerLost)));
+        assert_eq!(
+            (ended.state == TaskState::Dead, ended.not_before.is_some()),
+            (last, !last),
+            "it waits before it is tried again"
+        );
+        world.pass(20_000);
+    }
+}
+
+#[test]
+fn a_redriven_task_is_dealt_at_once_where_each_worker_has_its_own_line() {
+    let mut world = World::new(2, "dispatch: PerWorker, retry: {maxAttempts: 1}");
+    let task = world.submit(NewTask::default());
+    let lease = world.lease(task.id).expect("it is begun").clone();
+    let worker = lease.worker.unwrap();
+    world.runs(&worker, lease.run);
+    world.ends(&worker, Exit { reason: crate::model::worker::ExitReason::Error, code: Some(1), ..done(lease.run) });
+    assert_eq!(world.task(task.id).state, TaskState::Dead);
+    // The slow net is far: nothing but the redrive itself has it dealt.
+    world.pass(1000);
+    world.work(QueueWork::Redrive { id: task.id });
+    world.pass(200);
+    assert!(world.lease(task.id).is_some(), "{:?}", world.task(task.id));
+}
+
+#[test]
+fn another_beat_begins_when_it_is_seen() {
+    // It is 22:13:20.
+    let mut world = World::new(0, "schedules: [{name: n, cron: '0 3 * * *'}]");
+    world.pass(105_000);
+    world.spec(0, "", "schedules: [{name: n, cron: '15 22 * * *'}]");
+    world.pass(1000);
+    assert_eq!(world.tasks(), 0, "22:15:00 was before the edit");
+    world.spec(0, "", "schedules: [{name: n, cron: '17 22 * * *'}]");
+    world.pass(120_000);
+    assert_eq!(world.tasks(), 1);
+    world.spec(0, "", "schedules: [{name: n, every: 1h, count: 1}]");
+    assert_eq!(world.tasks(), 2, "the first of an interval comes at once");
+    world.pass(2 * 3_600_000);
+    world.spec(0, "", "schedules: [{name: n, every: 2h, count: 1}]");
+    assert_eq!(world.tasks(), 3, "one that was full begins anew when it is another");
+}
+
+#[test]
+fn a_schedule_that_was_away_begins_when_it_is_back() {
+    let mut world = World::new(0, "schedules: [{name: n, cron: '15 22 * * *'}]");
+    world.spec(0, "", "");
+    world.pass(150_000);
+    world.spec(0, "", "schedules: [{name: n, cron: '15 22 * * *'}]");
+    world.pass(1000);
+    assert_eq!(world.tasks(), 0, "while it was away it did not beat");
+    world.pass(24 * 3_600_000);
+    assert_eq!(world.tasks(), 1);
+}
+
+#[test]
+fn a_wall_clock_that_was_ahead_stops_no_schedule_and_no_retry() {
+    const YEAR: i64 = 365 * 86_400_000;
+    let mut world = World::new(1, "schedules: [{name: n, every: 30s}]");
+    let first = world.lease(1).expect("it came at once").clone();
+    world.runs("p-0", first.run);
+    world.ends("p-0", Exit { reason: crate::model::worker::ExitReason::Error, code: Some(1), ..done(first.run) });
+    assert!(world.task(1).not_before.is_some());
+    world.set_clock(-YEAR);
+    (0..4).for_each(|_| world.pass(15_000));
+    assert!(world.tasks() > 1, "the beat goes on");
+    assert_eq!(world.task(1).not_before, None, "its back-off of 10 s is over");
+}
+
+#[test]
+fn an_end_that_comes_too_late_forgets_no_newer_lease() {
+    let mut world = World::new(2, "delivery: Lease");
+    ["p-0", "p-1"].into_iter().for_each(|worker| world.runs(worker, 1));
+    let task = world.submit(NewTask::default());
+    let (queue, _) = world.rules();
+    let lease = |worker: &str, nonce| QueueWork::Lease {
+        pool: "p".into(),
+        queue: queue.clone(),
+        taker: Taker { worker: worker.into(), run: 1, nonce },
+    };
+    let QueueAnswer::Leased(Some(old)) = world.work(lease("p-0", 1)) else { panic!("there is one") };
+    // Its worker is found dead; before that is committed it is given back, and another has it.
+    world.engine.host().held = Some(Vec::new());
+    world.ends("p-0", Exit { signal: Some(9), code: None, reason: crate::model::worker::ExitReason::Signaled, ..done(1) });
+    let token = Token { pool: "p".into(), id: task.id, epoch: old.epoch, nonce: old.nonce };
+    let end = crate::model::task::End { reason: EndReason::Returned, ..Default::default() };
+    world.work(QueueWork::End { token, end, result: None, output: String::new(), queue: queue.clone(), next: None });
+    world.work(lease("p-1", 2));
+    assert_eq!(world.lease(task.id).map(|task| task.epoch), Some(2));
+    let held = world.engine.host().held.take().unwrap();
+    assert!(held.iter().any(|(_, batch)| matches!(&batch.queue[..], [QueueWork::End { .. }, ..])), "{held:?}");
+    held.into_iter().for_each(|(ticket, batch)| world.engine.host().commit(ticket, batch));
+    world.settle();
+    assert_eq!(world.lease(task.id).map(|task| task.epoch), Some(2), "the end of the old one is refused");
+    world.engine.on(Fact::Task(old));
+    assert_eq!(world.lease(task.id).map(|task| task.epoch), Some(2), "nor does old news undo it");
+}
