@@ -178,7 +178,8 @@ impl Host for RealHost {
     }
 
     fn result(&mut self, task: &Task) -> Option<serde_json::Value> {
-        self.files.take_result(task.worker.as_deref().unwrap_or_default(), task.run)
+        let slot = SlotId { pool: task.pool.clone(), worker: task.worker.clone().unwrap_or_default() };
+        self.files.take_result(&slot, task.run)
     }
 
     fn forget_tasks(&mut self, ids: Vec<u64>) {
