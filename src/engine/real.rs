@@ -290,6 +290,10 @@ impl Host for RealHost {
         self.board.meters.told(event);
     }
 
+    fn deal(&mut self, pool: &str, workers: &[String]) {
+        self.board.deal(pool, workers);
+    }
+
     fn meter(&mut self, what: &Metered) {
         self.board.meters.count(what);
         if let Metered::Attempt { pool, class, needed: Some(needed), .. } = what {

@@ -122,7 +122,7 @@ pub(super) struct Rules {
     /// Its rules.
     pub(super) queue: Arc<Queue>,
     /// The workers among which it is divided; none where it is not.
-    workers: Vec<String>,
+    workers: Arc<[String]>,
     waits: Waits,
     /// The command of each task's process, where it takes something from what the task carries.
     takes: Option<Vec<String>>,
@@ -168,7 +168,8 @@ impl Handle {
         let rules = |pool: &PoolObject| {
             let queue = Arc::new(pool.spec.queue.clone()?);
             let divided = queue.dispatch == Dispatch::PerWorker;
-            let workers = if divided { roster::names((name, &pool.spec), pool.status.desired_replicas) } else { Vec::new() };
+            let all = || roster::names((name, &pool.spec), pool.status.desired_replicas).into();
+            let workers = if divided { self.board().dealt(name).unwrap_or_else(all) } else { Arc::default() };
             let per_task = queue.delivery == Delivery::Process;
             let takes = Some(&pool.spec.template.command).filter(|command| per_task && payload::is_asked_for(command)).cloned();
             Some(Rules { queue, workers, waits: Waits::of(pool), takes })
@@ -214,7 +215,7 @@ impl Handle {
         for (n, command) in takes.iter().flat_map(|command| (0..tasks.len()).map(move |n| (n, command))) {
             payload::arguments(command, &tasks[n].payload).map_err(|why| unfit(name, (n, tasks.len()), &why))?;
         }
-        let work = QueueWork::Submit { pool: name.into(), queue, tasks, workers };
+        let work = QueueWork::Submit { pool: name.into(), queue, tasks, workers: workers.to_vec() };
         let QueueAnswer::Submitted(all) = self.work(work).await? else { return unexpected() };
         let waits = if all.iter().any(|one| one.position.is_some()) { self.walked(name, waits).await } else { waits };
         Ok(all.into_iter().map(|submitted| accepted(&waits, submitted)).collect())
