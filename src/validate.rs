@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::decide::admit::names;
 use crate::edge::specs::is_spec_name;
 use crate::model::document::refusal;
 use crate::model::document::{self, Document, Located, Parsed, Violation};
@@ -39,6 +40,7 @@ pub fn run(paths: &[PathBuf], output: Output) -> ExitCode {
     match read(paths) {
         Ok(files) => {
             let mut problems: Vec<Problem> = files.iter().flat_map(broken).collect();
+            problems.extend(namesakes(&files));
             if paths.iter().any(|path| path.is_dir()) {
                 problems.extend(strangers(&files));
             }
@@ -112,6 +114,20 @@ impl Read {
 fn broken(file: &Read) -> Vec<Problem> {
     let refused = file.documents.iter().filter_map(|parsed| parsed.as_ref().err());
     refused.flat_map(|refused| &refused.violations).map(|violation| file.problem(violation.clone())).collect()
+}
+
+/// Pools that can have workers of one name.
+fn namesakes(files: &[Read]) -> Vec<Problem> {
+    let pools = || files.iter().flat_map(|file| file.pools().map(move |(located, pool)| (file, located, pool)));
+    let given = pools().map(|(_, _, pool)| (pool.metadata.name.as_str(), pool.spec.worker_names.as_slice())).collect();
+    let mut problems = Vec::new();
+    for meeting in names::meetings(&given) {
+        for (file, located, pool) in pools().filter(|(_, _, pool)| meeting.pools.contains(&pool.metadata.name)) {
+            let (path, message) = meeting.words(&pool.metadata.name, &pool.spec.worker_names);
+            problems.push(file.problem(document::violation(&file.bytes, located, &path, message)));
+        }
+    }
+    problems
 }
 
 /// Pools whose workers or tasks are counted by another and that none of the documents is about: that number stays unknown for ever.

@@ -284,6 +284,20 @@ fn a_pool_that_is_named_must_be_among_all_the_files() {
 }
 
 #[test]
+fn pools_whose_workers_could_have_one_name_are_told_before_a_daemon_sees_them() {
+    let named = FIXED.replace("fixed", "web").replace("{replicas", "{workerNames: [x, b-0, y, z], replicas");
+    let dir = dir(&[("specs/web.yaml", &named), ("specs/b.yaml", &FIXED.replace("fixed", "web-b"))]);
+    let ran = weir(dir.path(), "validate specs");
+    for said in [
+        "spec.workerNames[1]: pool \"web-b\" can have a worker \"web-b-0\" too",
+        "metadata.name: pool \"web\" can have a worker \"web-b-0\" too",
+    ] {
+        assert!(ran.code == 1 && ran.out.contains(said), "{}", ran.out);
+    }
+    assert_eq!(weir(dir.path(), "validate specs/web.yaml").code, 0, "alone it is good");
+}
+
+#[test]
 fn help_has_examples() {
     let dir = dir(&[]);
     for command in ["simulate", "plan"] {

@@ -244,6 +244,21 @@ fn waiting_ends_with_what_is_waited_for() {
 }
 
 #[test]
+fn a_pool_that_starts_a_process_for_each_task_meanwhile_gives_nothing_to_whoever_waits() {
+    let world = world();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| ask(&world, "POST /v1/pools/takes/lease", &wish("30s")));
+        // It waits when it has been told the counts; there is no other sign of it.
+        std::thread::sleep(Duration::from_millis(200));
+        queued(&world, "takes", "{delivery: Process}");
+        let id = submit(&world, "takes", &json!({}));
+        let (code, status) = waiting.join().unwrap();
+        assert!(code == 409 && status["message"].as_str().unwrap().contains("a process for each task"), "{status}");
+        assert_eq!(task(&world, id)["state"], "Queued");
+    });
+}
+
+#[test]
 fn waiting_ends_with_the_daemon() {
     let mut world = world();
     let mut streams: Vec<UnixStream> = Vec::new();

@@ -23,6 +23,7 @@ pub mod roster;
 mod scaling_status;
 pub mod share;
 pub mod status;
+pub mod takers;
 mod victims;
 pub mod workers;
 pub mod workload;

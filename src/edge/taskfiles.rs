@@ -1,13 +1,13 @@
 //! The files of tasks: what a run is given, what it gives back, and its log.
 //!
 //! ```text
-//! <state>/tasks/<worker>.json            the task, also the run's standard input; written anew for each
-//! <state>/tasks/<worker>.<run>.result    what the run wrote; there until the end of its task is committed
-//! <state>/logs/tasks/<id>.log            its output, over all attempts
+//! <state>/tasks/<pool>.<worker>.json            the task, also the run's standard input; written anew for each
+//! <state>/tasks/<pool>.<worker>.<run>.result    what the run wrote; there until the end of its task is committed
+//! <state>/logs/tasks/<id>.log                   its output, over all attempts
 //! ```
 //! The first two are in `/run/weir/<id>/tasks` where a worker runs as another user, who cannot enter the state directory: in a
-//! directory that only we write, each file that user's own. Names are made of a worker's name and numbers alone, never of
-//! anything in a task.
+//! directory that only we write, each file that user's own. Names are made of those of pool and worker (labels: no dot in
+//! them) and of numbers alone, never of anything in a task.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::model::task::{PAYLOAD_BYTES_MAX, Task};
+use crate::model::worker::SlotId;
 
 /// The end of an output that rules look at, in bytes.
 const TAIL: u64 = 4096;
@@ -68,13 +69,13 @@ impl TaskFiles {
     }
 
     /// The task's file for a run.
-    pub fn task(&self, worker: &str, other: Option<Other>) -> PathBuf {
-        self.dir(other).join(format!("{worker}.json"))
+    pub fn task(&self, slot: &SlotId, other: Option<Other>) -> PathBuf {
+        self.dir(other).join(format!("{}.{}.json", slot.pool, slot.worker))
     }
 
     /// Where a run puts its result.
-    pub fn result(&self, worker: &str, run: u64, other: Option<Other>) -> PathBuf {
-        self.dir(other).join(result_name(worker, run))
+    pub fn result(&self, slot: &SlotId, run: u64, other: Option<Other>) -> PathBuf {
+        self.dir(other).join(result_name(slot, run))
     }
 
     /// The log of a task.
@@ -87,19 +88,19 @@ impl TaskFiles {
     ///
     /// # Errors
     /// With the path.
-    pub fn put(&self, (worker, run): (&str, u64), text: &str, other: Option<Other>) -> Result<(), String> {
+    pub fn put(&self, (slot, run): (&SlotId, u64), text: &str, other: Option<Other>) -> Result<(), String> {
         if other.is_some() {
             enterable(&self.others).map_err(|e| format!("{}: {e}", self.others.display()))?;
-            written(&self.result(worker, run, other), "", other)?;
+            written(&self.result(slot, run, other), "", other)?;
         }
-        written(&self.task(worker, other), text, other)
+        written(&self.task(slot, other), text, other)
     }
 
     /// Read the result of a run, if it wrote one. What is no JSON is taken as text. It stays: whoever reads it may not get to commit it.
-    pub fn read_result(&self, worker: &str, run: u64) -> Option<Value> {
+    pub fn read_result(&self, slot: &SlotId, run: u64) -> Option<Value> {
         // Whoever it ran as: no run has both.
         let open = |dir: &PathBuf| {
-            let path = dir.join(result_name(worker, run));
+            let path = dir.join(result_name(slot, run));
             std::fs::OpenOptions::new().read(true).custom_flags(libc_nofollow()).open(path).ok()
         };
         let file = [&self.tasks, &self.others].into_iter().find_map(open)?;
@@ -119,16 +120,17 @@ impl TaskFiles {
     }
 
     /// Remove the result of a run, if there is one: its task's end is committed.
-    pub fn forget_result(&self, worker: &str, run: u64) {
+    pub fn forget_result(&self, slot: &SlotId, run: u64) {
         for dir in [&self.tasks, &self.others] {
             // Most runs leave none, and none is in both. What cannot be removed now goes when the next daemon starts.
-            let _gone = std::fs::remove_file(dir.join(result_name(worker, run)));
+            let _gone = std::fs::remove_file(dir.join(result_name(slot, run)));
         }
     }
 
     /// Remove the results of all runs but of those that have these tasks: a daemon before this one committed their ends and died.
     pub fn sweep_results(&self, leased: &[Task]) {
-        let name = |task: &Task| Some(result_name(task.worker.as_deref()?, task.run));
+        let slot = |task: &Task| Some(SlotId { pool: task.pool.clone(), worker: task.worker.clone()? });
+        let name = |task: &Task| Some(result_name(&slot(task)?, task.run));
         let kept: BTreeSet<String> = leased.iter().filter_map(name).collect();
         for entry in [&self.tasks, &self.others].into_iter().flat_map(std::fs::read_dir).flatten().flatten() {
             if entry.file_name().to_str().is_some_and(|name| name.ends_with(RESULT) && !kept.contains(name)) {
@@ -182,8 +184,8 @@ impl TaskFiles {
     }
 }
 
-fn result_name(worker: &str, run: u64) -> String {
-    format!("{worker}.{run}{RESULT}")
+fn result_name(slot: &SlotId, run: u64) -> String {
+    format!("{}.{}.{run}{RESULT}", slot.pool, slot.worker)
 }
 
 /// Make a directory that everybody enters who knows a name in it, and nobody lists, whatever the mask for new files is.
@@ -230,50 +232,67 @@ fn libc_nofollow() -> i32 {
 mod tests {
     use super::*;
 
+    fn of(pool: &str) -> SlotId {
+        SlotId { pool: pool.into(), worker: "p-0".into() }
+    }
+
+    #[test]
+    fn slots_of_two_pools_have_files_of_their_own_whatever_they_are_called() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = TaskFiles::open(dir.path(), dir.path().join("others")).unwrap();
+        for other in [None, Some((1, 1))] {
+            let all = ["p", "q"].map(|pool| [files.task(&of(pool), other), files.result(&of(pool), 1, other)]);
+            assert!(all[0].iter().all(|path| !all[1].contains(path)), "{all:?}");
+        }
+        std::fs::write(files.result(&of("p"), 1, None), "1").unwrap();
+        assert_eq!((files.read_result(&of("q"), 1), files.read_result(&of("p"), 1)), (None, Some(Value::from(1))));
+    }
+
     #[test]
     fn a_result_is_there_until_it_is_forgotten_and_never_read_through_a_link() {
         let dir = tempfile::tempdir().unwrap();
         let files = TaskFiles::open(dir.path(), dir.path().join("others")).unwrap();
-        assert_eq!(files.read_result("p-0", 1), None);
-        std::fs::write(files.result("p-0", 1, None), "{\"a\": 1}").unwrap();
+        assert_eq!(files.read_result(&of("p"), 1), None);
+        std::fs::write(files.result(&of("p"), 1, None), "{\"a\": 1}").unwrap();
         for _read_again in 0..2 {
-            assert_eq!(files.read_result("p-0", 1), Some(serde_json::json!({"a": 1})));
+            assert_eq!(files.read_result(&of("p"), 1), Some(serde_json::json!({"a": 1})));
         }
-        files.forget_result("p-0", 1);
-        assert_eq!(files.read_result("p-0", 1), None);
-        std::fs::write(files.result("p-0", 2, None), "done\n").unwrap();
-        assert_eq!(files.read_result("p-0", 2), Some(Value::from("done\n")));
+        files.forget_result(&of("p"), 1);
+        assert_eq!(files.read_result(&of("p"), 1), None);
+        std::fs::write(files.result(&of("p"), 2, None), "done\n").unwrap();
+        assert_eq!(files.read_result(&of("p"), 2), Some(Value::from("done\n")));
         std::fs::write(dir.path().join("secret"), "s").unwrap();
-        std::os::unix::fs::symlink(dir.path().join("secret"), files.result("p-0", 3, None)).unwrap();
-        assert_eq!(files.read_result("p-0", 3), None);
-        std::fs::write(files.result("p-0", 4, None), vec![b'x'; PAYLOAD_BYTES_MAX + 1]).unwrap();
-        assert!(files.read_result("p-0", 4).unwrap().as_str().unwrap().contains("larger"));
-        std::fs::write(files.result("p-0", 5, None), vec![1; PAYLOAD_BYTES_MAX / 2]).unwrap();
-        assert!(files.read_result("p-0", 5).unwrap().as_str().unwrap().contains("larger"), "each is \\u0001");
+        std::os::unix::fs::symlink(dir.path().join("secret"), files.result(&of("p"), 3, None)).unwrap();
+        assert_eq!(files.read_result(&of("p"), 3), None);
+        std::fs::write(files.result(&of("p"), 4, None), vec![b'x'; PAYLOAD_BYTES_MAX + 1]).unwrap();
+        assert!(files.read_result(&of("p"), 4).unwrap().as_str().unwrap().contains("larger"));
+        std::fs::write(files.result(&of("p"), 5, None), vec![1; PAYLOAD_BYTES_MAX / 2]).unwrap();
+        assert!(files.read_result(&of("p"), 5).unwrap().as_str().unwrap().contains("larger"), "each is \\u0001");
     }
 
     #[test]
     fn of_the_results_of_daemons_before_those_stay_whose_tasks_have_not_ended() {
         let dir = tempfile::tempdir().unwrap();
         let files = TaskFiles::open(dir.path(), dir.path().join("others")).unwrap();
-        files.put(("p-0", 1), "{}", None).unwrap();
-        for (worker, run) in [("p-0", 1), ("p-0", 2), ("p-1", 2)] {
-            std::fs::write(files.result(worker, run, None), "1").unwrap();
+        files.put((&of("p"), 1), "{}", None).unwrap();
+        let all = [(&of("p"), 1), (&of("p"), 2), (&of("q"), 2)];
+        for (slot, run) in all {
+            std::fs::write(files.result(slot, run, None), "1").unwrap();
         }
-        files.sweep_results(&[Task { worker: Some("p-0".into()), run: 2, ..Task::default() }]);
-        let left = [("p-0", 1), ("p-0", 2), ("p-1", 2)].map(|(worker, run)| files.read_result(worker, run).is_some());
+        files.sweep_results(&[Task { pool: "p".into(), worker: Some("p-0".into()), run: 2, ..Task::default() }]);
+        let left = all.map(|(slot, run)| files.read_result(slot, run).is_some());
         assert_eq!(left, [false, true, false]);
-        assert!(files.task("p-0", None).exists(), "nothing else is removed");
+        assert!(files.task(&of("p"), None).exists(), "nothing else is removed");
     }
 
     #[test]
     fn a_task_is_written_over_the_one_before_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let files = TaskFiles::open(dir.path(), dir.path().join("others")).unwrap();
-        let path = files.task("p-0", None);
-        files.put(("p-0", 1), "{\"a\": \"long\"}", None).unwrap();
+        let path = files.task(&of("p"), None);
+        files.put((&of("p"), 1), "{\"a\": \"long\"}", None).unwrap();
         let inode = std::fs::metadata(&path).unwrap().ino();
-        files.put(("p-0", 1), "{}", None).unwrap();
+        files.put((&of("p"), 1), "{}", None).unwrap();
         assert_eq!((std::fs::read_to_string(&path).unwrap().as_str(), std::fs::metadata(&path).unwrap().ino()), ("{}", inode));
         let other = dir.path().join("other");
         for symbolic in [true, false] {
@@ -281,7 +300,7 @@ mod tests {
             std::fs::remove_file(&path).unwrap();
             let linked = if symbolic { std::os::unix::fs::symlink(&other, &path) } else { std::fs::hard_link(&other, &path) };
             linked.unwrap();
-            files.put(("p-0", 1), "{}", None).unwrap();
+            files.put((&of("p"), 1), "{}", None).unwrap();
             assert_eq!(std::fs::read_to_string(&other).unwrap(), "mine");
             assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}");
         }
@@ -296,18 +315,18 @@ mod tests {
         // Only root may give a file away.
         let me = rustix::process::geteuid();
         let other = Some(if me.is_root() { (65534, 65534) } else { (me.as_raw(), rustix::process::getegid().as_raw()) });
-        files.put(("p-0", 7), "{}", other).unwrap();
-        for path in [files.task("p-0", other), files.result("p-0", 7, other)] {
+        files.put((&of("p"), 7), "{}", other).unwrap();
+        for path in [files.task(&of("p"), other), files.result(&of("p"), 7, other)] {
             let meta = std::fs::metadata(&path).unwrap();
             assert_eq!((path.parent(), Some((meta.uid(), meta.gid())), meta.mode() & 0o777), (Some(&*others), other, 0o600));
         }
         assert_eq!(std::fs::metadata(&others).unwrap().mode() & 0o777, 0o711);
-        assert_eq!(files.read_result("p-0", 7), None, "nothing was written");
-        files.put(("p-0", 7), "{}", other).unwrap();
-        std::fs::write(files.result("p-0", 7, other), "[7]").unwrap();
-        assert_eq!(files.read_result("p-0", 7), Some(serde_json::json!([7])));
-        files.forget_result("p-0", 7);
-        assert!(!files.result("p-0", 7, other).exists());
+        assert_eq!(files.read_result(&of("p"), 7), None, "nothing was written");
+        files.put((&of("p"), 7), "{}", other).unwrap();
+        std::fs::write(files.result(&of("p"), 7, other), "[7]").unwrap();
+        assert_eq!(files.read_result(&of("p"), 7), Some(serde_json::json!([7])));
+        files.forget_result(&of("p"), 7);
+        assert!(!files.result(&of("p"), 7, other).exists());
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub struct Board {
     pub learnt: Learnt,
     /// What is expected of each policy's target, with the way there, which is too long for the object.
     forecasts: Mutex<BTreeMap<String, ForecastStatus>>,
+    /// Among which workers each divided queue is dealt.
+    dealt: Mutex<BTreeMap<String, Arc<[String]>>>,
 }
 
 impl Default for Board {
@@ -61,6 +63,7 @@ impl Default for Board {
             meters: Meters::default(),
             learnt: Learnt::default(),
             forecasts: Mutex::default(),
+            dealt: Mutex::default(),
         }
     }
 }
@@ -74,6 +77,24 @@ impl Board {
     fn forecasts(&self) -> MutexGuard<'_, BTreeMap<String, ForecastStatus>> {
         // Each is put there whole.
         self.forecasts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lines(&self) -> MutexGuard<'_, BTreeMap<String, Arc<[String]>>> {
+        // Each is put there whole.
+        self.dealt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The queue of this pool is dealt among these workers.
+    pub fn deal(&self, pool: &str, workers: &[String]) {
+        let mut lines = self.lines();
+        if lines.get(pool).is_none_or(|before| **before != *workers) {
+            lines.insert(pool.to_owned(), workers.into());
+        }
+    }
+
+    /// Among which workers the queue of a pool is dealt; absent: nobody has looked yet.
+    pub fn dealt(&self, pool: &str) -> Option<Arc<[String]>> {
+        self.lines().get(pool).cloned()
     }
 
     /// This is expected of the target of a policy.
@@ -127,7 +148,10 @@ impl Board {
     pub fn remove(&self, kind: Kind, name: &str) -> bool {
         match kind {
             Kind::Policy => drop(self.forecasts().remove(name)),
-            Kind::Pool => self.learnt.forget(name),
+            Kind::Pool => {
+                self.learnt.forget(name);
+                self.lines().remove(name);
+            }
             Kind::Worker | Kind::Event => {}
         }
         let mut state = self.state();

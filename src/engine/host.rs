@@ -69,6 +69,8 @@ pub trait Host {
     fn edit(&mut self, ask: Ask);
     /// Show what is expected of a policy's target, with the way there. It changes nothing.
     fn foresee(&mut self, _policy: &str, _forecast: &ForecastStatus) {}
+    /// Show among which workers a divided queue is dealt, to whoever submits. It changes nothing here.
+    fn deal(&mut self, _pool: &str, _workers: &[String]) {}
     /// Count something that has happened. It changes nothing.
     fn meter(&mut self, _what: &Metered) {}
     /// A one-word fresh identity for an object.

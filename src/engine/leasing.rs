@@ -3,6 +3,7 @@
 //! Whoever asks must be the present run of a worker that is not being stopped; whoever reports must hold the lease. A lease
 //! whose answer nobody was left to hear is given back at once: else it would cost its worker's life when nothing was heard of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
@@ -10,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 use super::handle::{Denied, Handle};
 use super::order;
 use super::tasks::{Rules, unexpected};
-use crate::model::queue::Delivery;
+use crate::model::queue::{Delivery, Queue};
 use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueWork, Taker};
 use crate::model::status::{Kind, Object, Phase};
 use crate::model::task::{End, EndReason, Task, Token};
@@ -34,12 +35,7 @@ impl Handle {
     /// [`Denied::NotFound`], [`Denied::Conflict`] when this run of the worker is over or is to take nothing more, or when the
     /// pool's tasks are not for workers to take.
     pub async fn lease(&self, name: &str, worker: &str, run: u64, wait: Duration) -> Result<Option<Task>, Denied> {
-        let queue = self.rules(name).await?.queue;
-        if queue.delivery == Delivery::Process {
-            return Err(Denied::Conflict(format!(
-                "pool {name} starts a process for each task: give it `spec.queue.delivery: Lease` for workers that take tasks"
-            )));
-        }
+        self.leased_from(name).await?;
         self.shown_running(name, worker, run).await?;
         let mut changes = self.tasks_door().hub.of(name).subscribe();
         let end = tokio::time::sleep(wait);
@@ -74,9 +70,20 @@ impl Handle {
         while self.begins_nothing(pool) && matches!(changes.next().await, Some(Ok(_))) {}
     }
 
+    /// The rules of a queue whose tasks workers take: they may have changed while one waited.
+    async fn leased_from(&self, name: &str) -> Result<Arc<Queue>, Denied> {
+        let queue = self.rules(name).await?.queue;
+        match queue.delivery {
+            Delivery::Lease => Ok(queue),
+            Delivery::Process => Err(Denied::Conflict(format!(
+                "pool {name} starts a process for each task: give it `spec.queue.delivery: Lease` for workers that take tasks"
+            ))),
+        }
+    }
+
     /// Take the next task, if there is one. Whoever hangs up meanwhile has none.
     async fn claim(&self, name: &str, worker: &str, run: u64) -> Result<Option<Task>, Denied> {
-        let queue = self.rules(name).await?.queue;
+        let queue = self.leased_from(name).await?;
         let taker = Taker { worker: worker.into(), run, nonce: order::random_number() };
         let (tell, told) = oneshot::channel();
         let (handle, pool) = (self.clone(), name.to_owned());

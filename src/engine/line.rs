@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::controller::{Engine, Key, RESYNC, Ticket};
 use super::host::Host;
 use super::slots;
-use crate::decide::roster;
+use crate::decide::takers;
 use crate::model::metered::Metered;
 use crate::model::plan::{Action, Happening, Plan, PoolFacts, Slot};
 use crate::model::queue::{Dispatch, Queue};
@@ -149,13 +149,13 @@ impl<H: Host> Engine<H> {
     }
 
     /// What a turn asks of the queue, in the order in which it is done: ends first, so that what they free can be taken.
-    pub(super) fn work_of(&mut self, facts: &PoolFacts, plan: &Plan) -> Vec<QueueWork> {
+    pub(super) fn work_of(&mut self, facts: &PoolFacts, plan: &Plan, now: Now) -> Vec<QueueWork> {
         if facts.spec.queue.is_none() && plan.ends.is_empty() && plan.recur.is_empty() {
             return Vec::new();
         }
         let queue = std::sync::Arc::new(facts.spec.queue.clone().unwrap_or_default());
         let pool = facts.name.clone();
-        let workers = dealt(facts, plan, &queue);
+        let workers = self.dealt(facts, plan, &queue, now);
         let mut work = Vec::new();
         for (id, end) in &plan.ends {
             let Some(task) = self.pools.get(&pool).and_then(|pool| pool.line.leases.get(id)) else { continue };
@@ -189,6 +189,14 @@ impl<H: Host> Engine<H> {
             }
         }
         work
+    }
+
+    /// The workers among which a queue is divided; none where it is not.
+    fn dealt(&mut self, facts: &PoolFacts, plan: &Plan, queue: &Queue, now: Now) -> Vec<String> {
+        let Some(pool) = self.pools.get(&facts.name).filter(|_| queue.dispatch == Dispatch::PerWorker) else { return Vec::new() };
+        let workers = takers::takers(facts, &pool.slots, &plan.records, plan.status.desired_replicas, now);
+        self.host.deal(&facts.name, &workers);
+        workers
     }
 
     /// Take in what the store answered to the work of a turn. Gives the tasks that workers are started for.
@@ -319,14 +327,6 @@ fn wear(pool: &mut super::controller::Pool, worker: &str, run: u64) {
     slot.record.tasks = slot.record.tasks.saturating_add(1);
     let pool_name = pool.facts.as_ref().map(|facts| facts.name.clone()).unwrap_or_default();
     pool.pending.slots.push((SlotId { pool: pool_name, worker: worker.to_owned() }, Some(slot.record.clone())));
-}
-
-/// The workers among which a queue is divided; none where it is not.
-fn dealt(facts: &PoolFacts, plan: &Plan, queue: &Queue) -> Vec<String> {
-    if queue.dispatch != Dispatch::PerWorker {
-        return Vec::new();
-    }
-    roster::names((&facts.name, &facts.spec), plan.status.desired_replicas)
 }
 
 fn about(reason: &'static str, severity: EventType, note: String) -> Happening {

@@ -33,9 +33,9 @@ pub(super) fn start(
     if let Some(task) = task {
         command = payload::arguments(&command, &task.payload).map_err(Unstarted::Task)?;
         let other = template.user.as_deref().map(slots::another).transpose()?.flatten();
-        env.extend(given((task, other), &slot.worker, files));
-        files.put((&slot.worker, task.run), &TaskFiles::text(task), other)?;
-        stdin = Some(files.task(&slot.worker, other).display().to_string());
+        env.extend(given((task, other), slot, files));
+        files.put((slot, task.run), &TaskFiles::text(task), other)?;
+        stdin = Some(files.task(slot, other).display().to_string());
         log = Some(files.log(task.id).display().to_string());
     }
     Ok(StartOrder {
@@ -73,15 +73,15 @@ impl From<String> for Unstarted {
 }
 
 /// What a run for a task finds in its environment.
-fn given((task, other): (&Task, Option<Other>), worker: &str, files: &TaskFiles) -> BTreeMap<String, String> {
+fn given((task, other): (&Task, Option<Other>), slot: &SlotId, files: &TaskFiles) -> BTreeMap<String, String> {
     let path = |path: std::path::PathBuf| path.display().to_string();
     BTreeMap::from([
         ("WEIR_TASK_ID".into(), task.id.to_string()),
         ("WEIR_TASK_ATTEMPT".into(), task.attempt.to_string()),
         ("WEIR_TASK_KEY".into(), task.key.clone().unwrap_or_default().replace('\0', "")),
         ("WEIR_TASK_TOKEN".into(), task.token()),
-        ("WEIR_TASK_FILE".into(), path(files.task(worker, other))),
-        ("WEIR_RESULT_FILE".into(), path(files.result(worker, task.run, other))),
+        ("WEIR_TASK_FILE".into(), path(files.task(slot, other))),
+        ("WEIR_RESULT_FILE".into(), path(files.result(slot, task.run, other))),
     ])
 }
 

@@ -178,11 +178,11 @@ impl Host for RealHost {
     }
 
     fn result(&mut self, task: &Task) -> Option<serde_json::Value> {
-        self.files.read_result(task.worker.as_deref().unwrap_or_default(), task.run)
+        self.files.read_result(&slot_of(task), task.run)
     }
 
     fn ended(&mut self, task: &Task) {
-        self.files.forget_result(task.worker.as_deref().unwrap_or_default(), task.run);
+        self.files.forget_result(&slot_of(task), task.run);
     }
 
     fn forget_tasks(&mut self, ids: Vec<u64>) {
@@ -293,6 +293,10 @@ impl Host for RealHost {
         self.board.meters.told(event);
     }
 
+    fn deal(&mut self, pool: &str, workers: &[String]) {
+        self.board.deal(pool, workers);
+    }
+
     fn meter(&mut self, what: &Metered) {
         self.board.meters.count(what);
         if let Metered::Attempt { pool, class, needed: Some(needed), .. } = what {
@@ -339,6 +343,11 @@ impl Host for RealHost {
     fn nonce(&mut self) -> u64 {
         order::random_number()
     }
+}
+
+/// The slot that a task was run in.
+fn slot_of(task: &Task) -> SlotId {
+    SlotId { pool: task.pool.clone(), worker: task.worker.clone().unwrap_or_default() }
 }
 
 /// One readable line per decision: `07:31:02  pool/hello  starting hello-0`.

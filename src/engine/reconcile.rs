@@ -44,7 +44,7 @@ impl<H: Host> Engine<H> {
             self.hungry.insert(name.to_owned());
         }
         let mut batch = self.batch(name, &plan, now);
-        batch.queue = self.work_of(&facts, &plan);
+        batch.queue = self.work_of(&facts, &plan, now);
         batch.at = now;
         if !batch.is_empty() {
             batch.catalogue = self.undurable();

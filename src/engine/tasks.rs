@@ -21,7 +21,7 @@ use crate::model::batch::Batch;
 use crate::model::queue::{Delivery, Dispatch, Queue};
 use crate::model::queue_work::{QueueAnswer, QueueRefusal, QueueWork, Submitted};
 use crate::model::scaling::Clamp;
-use crate::model::status::{Kind, Object, PoolObject};
+use crate::model::status::{Kind, Object, Phase, PoolObject};
 use crate::model::task::{NewTask, Task, TaskState};
 use crate::model::time::{Now, Span, Wall};
 
@@ -74,6 +74,8 @@ pub(super) struct Waits {
     free: u32,
     /// No task is begun: when one is again nobody knows.
     closed: bool,
+    /// Each worker has a line of its own.
+    divided: bool,
     /// How long the first of them wait, by what tasks of their classes took; none: that is not known.
     starts: Option<Starts>,
 }
@@ -90,7 +92,8 @@ impl Waits {
         let closed = pool.status.begins_nothing() || most == 0;
         let each = queue.and_then(|queue| queue.stats.p50_ms);
         let free = queue.filter(|_| !pool.status.begins_nothing()).map_or(0, |queue| queue.free_slots);
-        Waits { each, most, slots, free, closed, starts: None }
+        let divided = pool.spec.queue.as_ref().is_some_and(|queue| queue.dispatch == Dispatch::PerWorker);
+        Waits { each, most, slots, free, closed, divided, starts: None }
     }
 
     /// Where the numbers come from, in words.
@@ -99,8 +102,8 @@ impl Waits {
     }
 
     /// How long the task at this place waits: what the walk says, or as many rounds of the workers as are before it, each as long
-    /// as half of the last tasks.
-    fn at(&self, position: u64) -> Option<Span> {
+    /// as half of the last tasks. Where it is in the line of one worker, it waits for that one, which may have nothing to do (`idle`).
+    fn at(&self, position: u64, idle: bool) -> Option<Span> {
         if self.closed {
             return None;
         }
@@ -111,6 +114,9 @@ impl Waits {
             return workload::at(starts, position, behind);
         }
         let each = self.each?;
+        if self.divided {
+            return Some(Span(position.saturating_sub(u64::from(idle)).saturating_mul(each)));
+        }
         let ahead = position.saturating_sub(1).saturating_sub(u64::from(self.free));
         let rounds = if position <= u64::from(self.free) { 0 } else { ahead / u64::from(self.most.max(1)) + 1 };
         Some(Span(rounds.saturating_mul(each)))
@@ -122,7 +128,7 @@ pub(super) struct Rules {
     /// Its rules.
     pub(super) queue: Arc<Queue>,
     /// The workers among which it is divided; none where it is not.
-    workers: Vec<String>,
+    workers: Arc<[String]>,
     waits: Waits,
     /// The command of each task's process, where it takes something from what the task carries.
     takes: Option<Vec<String>>,
@@ -168,7 +174,8 @@ impl Handle {
         let rules = |pool: &PoolObject| {
             let queue = Arc::new(pool.spec.queue.clone()?);
             let divided = queue.dispatch == Dispatch::PerWorker;
-            let workers = if divided { roster::names((name, &pool.spec), pool.status.desired_replicas) } else { Vec::new() };
+            let all = || roster::names((name, &pool.spec), pool.status.desired_replicas).into();
+            let workers = if divided { self.board().dealt(name).unwrap_or_else(all) } else { Arc::default() };
             let per_task = queue.delivery == Delivery::Process;
             let takes = Some(&pool.spec.template.command).filter(|command| per_task && payload::is_asked_for(command)).cloned();
             Some(Rules { queue, workers, waits: Waits::of(pool), takes })
@@ -214,10 +221,10 @@ impl Handle {
         for (n, command) in takes.iter().flat_map(|command| (0..tasks.len()).map(move |n| (n, command))) {
             payload::arguments(command, &tasks[n].payload).map_err(|why| unfit(name, (n, tasks.len()), &why))?;
         }
-        let work = QueueWork::Submit { pool: name.into(), queue, tasks, workers };
+        let work = QueueWork::Submit { pool: name.into(), queue, tasks, workers: workers.to_vec() };
         let QueueAnswer::Submitted(all) = self.work(work).await? else { return unexpected() };
         let waits = if all.iter().any(|one| one.position.is_some()) { self.walked(name, waits).await } else { waits };
-        Ok(all.into_iter().map(|submitted| accepted(&waits, submitted)).collect())
+        Ok(all.into_iter().map(|submitted| self.accepted(&waits, submitted)).collect())
     }
 
     /// Take a task back; one that runs is over when its worker's attempt has ended.
@@ -271,9 +278,8 @@ impl Handle {
             // When it goes on nobody knows: a pause may be ended, or made longer.
             return Waits::default();
         }
-        let divided = self.pool(name, |pool| pool.spec.queue.as_ref().is_some_and(|queue| queue.dispatch == Dispatch::PerWorker));
         waits.starts = match learnt.waits(name, now) {
-            _ if divided.unwrap_or(true) || waits.slots == 0 => None,
+            _ if waits.divided || waits.slots == 0 => None,
             Walk::Unknown => None,
             Walk::Known(starts) => Some(starts),
             Walk::Due(before) => self.walk(name, waits.slots, now).await.or(before),
@@ -296,20 +302,49 @@ impl Handle {
     /// # Errors
     /// [`Denied::NotFound`].
     pub async fn capacity(&self, name: &str) -> Result<Capacity, Denied> {
-        let Rules { queue, waits, .. } = self.rules(name).await?;
+        let Rules { queue, workers, waits, .. } = self.rules(name).await?;
         let counts = self.tasks_door().hub.of(name).borrow().clone();
         let waits = self.walked(name, waits).await;
+        let estimated_wait =
+            if waits.divided { self.shortest(name, &workers, &waits).await? } else { waits.at(counts.ready + 1, false) };
         Ok(Capacity {
             free_slots: u32::try_from(u64::from(waits.free).saturating_sub(counts.ready)).unwrap_or(0),
             queued: counts.queued(),
             delayed: counts.delayed,
             running: counts.leased,
             capacity: queue.capacity,
-            estimated_wait: waits.at(counts.ready + 1),
+            estimated_wait,
             estimated_from: waits.how(),
             paused_until: counts.paused_until,
             paused_why: counts.paused_why,
         })
+    }
+
+    /// How long a task submitted now waits in the line that is the shortest.
+    async fn shortest(&self, name: &str, workers: &[String], waits: &Waits) -> Result<Option<Span>, Denied> {
+        let pool = name.to_owned();
+        let lines = self.read_store(move |reader| reader.lines(&pool)).await?;
+        let next = |worker: &String| waits.at(lines.get(worker).copied().unwrap_or(0) + 1, self.is_idle(worker));
+        Ok(workers.iter().filter_map(next).min())
+    }
+
+    /// How long the task at this place waits.
+    fn wait_at(&self, waits: &Waits, task: &Task, position: u64) -> Option<Span> {
+        let idle = waits.divided && task.worker.as_deref().is_some_and(|worker| self.is_idle(worker));
+        waits.at(position, idle)
+    }
+
+    /// The worker has nothing to do.
+    fn is_idle(&self, worker: &str) -> bool {
+        let object = self.board().get(Kind::Worker, worker);
+        matches!(object.as_deref(), Some(Object::Worker(found)) if found.status.phase == Phase::Ready && found.status.tasks.is_empty())
+    }
+
+    fn accepted(&self, waits: &Waits, submitted: Submitted) -> Accepted {
+        let Submitted { task, known, position } = submitted;
+        let waiting = position.filter(|_| task.state == TaskState::Queued);
+        let estimated_wait = waiting.and_then(|position| self.wait_at(waits, &task, position));
+        Accepted { task, known, position, estimated_wait }
     }
 
     /// The number of the last change of any task, and the next ones: larger with each, also over restarts.
@@ -342,7 +377,7 @@ impl Handle {
             }
         }
         let shown = |(task, position): (Task, Option<u64>)| {
-            let estimated_wait = position.and_then(|position| waits.get(&task.pool)?.at(position));
+            let estimated_wait = position.and_then(|position| self.wait_at(waits.get(&task.pool)?, &task, position));
             Accepted { task, known: false, position, estimated_wait }
         };
         Ok(listed.into_iter().map(shown).collect())
@@ -385,12 +420,6 @@ impl Handle {
 fn unfit(pool: &str, (n, of): (usize, usize), why: &str) -> Denied {
     let which = if of == 1 { String::new() } else { format!("task {} of {of}: ", n + 1) };
     Denied::Refused(format!("{which}the payload does not fit the command of pool {pool}: {why}"))
-}
-
-fn accepted(waits: &Waits, submitted: Submitted) -> Accepted {
-    let Submitted { task, known, position } = submitted;
-    let estimated_wait = position.filter(|_| task.state == TaskState::Queued).and_then(|position| waits.at(position));
-    Accepted { task, known, position, estimated_wait }
 }
 
 /// The tasks that an answer tells of as changed in what the controller keeps: leases.

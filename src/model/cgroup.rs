@@ -80,6 +80,27 @@ pub fn worker_files(limits: Option<&Limits>, controllers: &Controllers) -> Vec<(
     files
 }
 
+/// What a file reads in a worker's cgroup without limits as long as nobody has written into it; none for files that hold nothing of
+/// whoever comes next.
+pub fn as_made(file: &str) -> Option<&'static str> {
+    Some(match file {
+        "cgroup.freeze" | "cpu.idle" | "cpu.max.burst" | "memory.low" | "memory.min" => "0",
+        "cgroup.max.depth"
+        | "cgroup.max.descendants"
+        | "memory.high"
+        | "memory.max"
+        | "memory.swap.high"
+        | "memory.swap.max"
+        | "pids.max" => "max",
+        "cgroup.type" => "domain",
+        "cgroup.subtree_control" | "cpuset.cpus" | "cpuset.mems" | "io.max" => "",
+        "cpu.max" => "max 100000",
+        "cpu.weight" => "100",
+        "memory.oom.group" => "1",
+        _ => return None,
+    })
+}
+
 /// Microseconds of CPU time in one period. The kernel takes no less than a thousand.
 fn quota(cpu: Cpu) -> u64 {
     cpu.0.saturating_mul(PERIOD_MICROS / 1000).max(1000)

@@ -113,8 +113,10 @@ own=$(sed -n 's/^0:://p' /proc/self/cgroup)
 for mount in /sys/fs/cgroup/unified /sys/fs/cgroup; do
     [ -e "$mount$own/cgroup.kill" ] || continue
     [ ! -e "$mount$own/left" ] || exit 9
+    [ "$(cat "$mount$own/cgroup.max.descendants")" = max ] || exit 9
     case "$2" in
     child) mkdir "$mount$own/left" ;;
+    bound) echo 7 > "$mount$own/cgroup.max.descendants" ;;
     remove) echo $$ > "$mount/cgroup.procs" && rmdir "$mount$own" ;;
     kill) [ "$WEIR_TASK_ATTEMPT" != 1 ] || echo 1 > "$mount$own/cgroup.kill" ;;
     esac
@@ -126,7 +128,7 @@ exit 0
 fn what_a_task_does_to_its_cgroup_is_not_handed_on_to_the_next() {
     let scratch = daemon(1, "");
     fs::write(scratch.dir.join("work.sh"), SPOIL).expect("written");
-    for what in ["no", "child", "no", "remove", "no", "kill", "no"] {
+    for what in ["no", "child", "no", "bound", "no", "remove", "no", "kill", "no"] {
         let id = submit(&scratch, (what, json!(0)), &[]);
         let task = until_state(&scratch, id, "Succeeded");
         let attempts = task["attempt"].as_u64();

@@ -266,6 +266,30 @@ fn a_task_in_the_line_of_one_worker_is_begun_though_all_are_idle() {
     assert_eq!(workers, ["work-0", "work-1", "work-0", "work-1"].map(str::to_owned), "each in its turn");
 }
 
+/// Takes tasks for as long as there are any; the first worker of all is done at once.
+const TAKE: &str = r#"
+[ "$WEIR_ORDINAL" != 0 ] || exit 0
+while :; do
+    token=$("$1" --state "$WEIR_STATE" task next --wait 60s -o 'jsonpath={.token}') || { sleep 1; continue; }
+    "$1" --state "$WEIR_STATE" task done "$token"
+done
+"#;
+
+#[test]
+fn a_worker_that_is_done_is_dealt_nothing() {
+    let mut scratch = Scratch::new();
+    fs::write(scratch.dir.join("take.sh"), TAKE).expect("written");
+    let command = format!("[sh, {}/take.sh, {}]", scratch.dir.display(), env!("CARGO_BIN_EXE_ctl"));
+    let queue = "    restartPolicy: OnFailure\n  queue: {delivery: Lease, dispatch: PerWorker}\n";
+    scratch.put("work.yaml", &scratch.pool("work", 2, &command, queue));
+    start(&mut scratch);
+    // Some may be dealt to the first before it is seen to be done: they are dealt anew then.
+    let all = [(); 4].map(|()| submit(&scratch, ("no", json!(0)), &[]));
+    for id in all {
+        assert_eq!(until_state(&scratch, id, "Succeeded")["worker"], "work-1");
+    }
+}
+
 #[test]
 fn what_waits_for_a_worker_that_is_gone_goes_to_another() {
     let scratch = daemon(2, ", dispatch: PerWorker");

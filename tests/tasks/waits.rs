@@ -1,11 +1,11 @@
 //! How long a task is told to wait, by what tasks of its class and of those before it took.
 
 use serde_json::{Value, json};
-use weir::model::status::{Kind, Object};
+use weir::model::status::{Kind, Object, Phase};
 use weir::model::time::Span;
 use weir::model::workload::{Class, Needed};
 
-use super::served::World;
+use super::served::{World, worker};
 use super::{ask, queued};
 
 fn wait(answer: &Value) -> Option<Span> {
@@ -36,4 +36,35 @@ fn a_wait_is_as_long_as_tasks_of_the_classes_before_it_took() {
     let (_, all) = ask(&world, "GET /v1/tasks?pool=mixed", &Value::Null);
     let waits: Vec<Option<Span>> = all["items"].as_array().unwrap().iter().map(wait).collect();
     assert_eq!(waits, [Some(Span(0)), Some(Span::secs(60))], "{all}");
+}
+
+#[test]
+fn in_the_line_of_one_worker_a_task_waits_for_that_worker_alone() {
+    let world = World::new();
+    queued(&world, "own", "{delivery: Lease, dispatch: PerWorker}");
+    let object = world.board.get(Kind::Pool, "own").unwrap();
+    let Object::Pool(mut pool) = (*object).clone() else { panic!("a pool") };
+    (pool.status.desired_replicas, pool.spec.replicas) = (3, Some(3));
+    let queue = pool.status.queue.as_mut().unwrap();
+    (queue.stats.p50_ms, queue.free_slots) = (Some(1000), 1);
+    world.board.put(Object::Pool(pool));
+    for (n, phase) in [Phase::Ready, Phase::Busy, Phase::Busy].into_iter().enumerate() {
+        world.board.put(worker("own", n, phase));
+    }
+    let submit = || ask(&world, "POST /v1/pools/own/tasks", &json!({})).1;
+    let all: Vec<Value> = (0..9).map(|_| submit()).collect();
+    let seen: Vec<(Value, Option<Span>)> = all.iter().map(|task| (task["position"].clone(), wait(task))).collect();
+    // The first worker is idle: its first task is begun at once.
+    let expected = (1..=3).flat_map(|n| [n - 1, n, n].map(|rounds| (json!(n), Some(Span::secs(rounds)))));
+    assert_eq!(seen, expected.collect::<Vec<_>>());
+    let (_, listed) = ask(&world, "GET /v1/tasks?pool=own", &Value::Null);
+    let waits: Vec<Option<Span>> = listed["items"].as_array().unwrap().iter().map(wait).collect();
+    assert_eq!(waits, seen.into_iter().map(|(_, wait)| wait).collect::<Vec<_>>());
+    let capacity = || wait(&ask(&world, "GET /v1/pools/own/capacity", &Value::Null).1);
+    assert_eq!(capacity(), Some(Span::secs(3)), "the shortest line");
+    // Who is left out of the lines is dealt nothing, and waited for by nobody.
+    world.board.deal("own", &["own-1".into(), "own-2".into()]);
+    assert_eq!(capacity(), Some(Span::secs(4)));
+    let workers = [(); 2].map(|()| submit()["worker"].clone());
+    assert!(!workers.contains(&json!("own-0")), "{workers:?}");
 }

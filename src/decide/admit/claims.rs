@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::catalogue::{Object, ObjectKey, RefusedDocument, Source, Standing};
-use crate::model::document::{Document, Refused, Violation};
+use crate::model::catalogue::{Catalogue, Object, ObjectKey, RefusedDocument, Source, Standing};
+use crate::model::document::{self, Document, Located, Refused, Violation};
 use crate::model::listing::Whole;
 use crate::model::meta::{ObjectMeta, quoted};
+use crate::model::pool::WorkerPool;
 use crate::model::time::Moment;
 
+use super::names;
 use super::settle::{FileState, Stands, stands_for};
 use super::{Admitted, Change};
 
@@ -25,12 +27,16 @@ struct Claim {
 /// Bring the catalogue in line with what is believed. Gives the objects that have vanished just now.
 pub fn apply(next: &mut Admitted, whole: &Whole, now: Moment) -> Vec<ObjectKey> {
     let mut claims = collect(&next.admission.files);
-    tell_refusals(next);
-    for (key, claims) in &mut claims {
+    for claims in claims.values_mut() {
         // A file that was renamed is missing under its old name and there under the new one: that is no conflict.
         if claims.iter().any(|claim| !claim.missing) {
             claims.retain(|claim| !claim.missing);
         }
+    }
+    let misnamed = misnamed(&next.admission.catalogue, &claims);
+    claims.retain(|key, _| !misnamed.contains_key(key));
+    tell_refusals(next, misnamed.into_values());
+    for (key, claims) in &claims {
         match claims.as_slice() {
             [only] => accept(next, key, only),
             several => conflict(next, key, several),
@@ -63,8 +69,33 @@ fn collect(files: &BTreeMap<String, FileState>) -> BTreeMap<ObjectKey, Vec<Claim
     claims
 }
 
-/// The refusals of all files; told when they are new.
-fn tell_refusals(next: &mut Admitted) {
+/// The documents of pools that are refused for the names of their workers.
+fn misnamed(catalogue: &Catalogue, claims: &BTreeMap<ObjectKey, Vec<Claim>>) -> BTreeMap<ObjectKey, RefusedDocument> {
+    let only = claims.iter().filter_map(|(key, claims)| Some((key, only_pool(claims)?)));
+    let pools: BTreeMap<&ObjectKey, (&WorkerPool, &Source)> = only.collect();
+    let coming = pools.iter().map(|(key, (pool, _))| (key.name.as_str(), pool.spec.worker_names.as_slice())).collect();
+    let mut refused = BTreeMap::new();
+    for (name, broken) in names::refused(catalogue, coming) {
+        let key = ObjectKey::pool(&name);
+        let Some((pool, source)) = pools.get(&key) else { continue };
+        let located = Located { document: Document::WorkerPool(Box::new((*pool).clone())), line: source.line };
+        let violations = broken.into_iter().map(|(path, message)| document::violation(&[], &located, &path, message)).collect();
+        let document = RefusedDocument { source: (*source).clone(), kind: Some(key.kind), name: Some(name), violations };
+        refused.insert(key, document);
+    }
+    refused
+}
+
+fn only_pool(claims: &[Claim]) -> Option<(&WorkerPool, &Source)> {
+    let [claim] = claims else { return None };
+    match &claim.document {
+        Document::WorkerPool(pool) => Some((pool, &claim.source)),
+        Document::ResourcePolicy(_) => None,
+    }
+}
+
+/// The refusals of all files, and these; told when they are new.
+fn tell_refusals(next: &mut Admitted, misnamed: impl Iterator<Item = RefusedDocument>) {
     let mut refused = Vec::new();
     for (file, state) in &next.admission.files {
         if let Some(reason) = &state.unreadable {
@@ -73,6 +104,7 @@ fn tell_refusals(next: &mut Admitted) {
         let documents = state.believed.iter().flat_map(|content| &content.documents);
         refused.extend(documents.filter_map(|parsed| parsed.as_ref().err()).map(|found| refusal(file, found)));
     }
+    refused.extend(misnamed);
     let before = std::mem::replace(&mut next.admission.catalogue.refused, refused);
     let new = next.admission.catalogue.refused.iter().filter(|refusal| !before.contains(refusal));
     next.changes.extend(new.cloned().map(Change::Refused));

@@ -1,13 +1,14 @@
 //! From files to a catalogue: what of the specs directory is believed, and when.
 //!
-//! Three questions, one file each. [`settle`]: is a file whole, or still being written? [`claims`]: which document stands for
-//! which object, and what changed? [`prune`]: may an object whose document is gone be stopped? The rules are those of
-//! `docs/architecture.md`: unreadable is never empty; a bad document keeps its last good version; nobody stops a worker
-//! because half a file happened to parse.
+//! Four questions, one file each. [`settle`]: is a file whole, or still being written? [`claims`]: which document stands for
+//! which object, and what changed? [`names`]: may two pools have workers of one name? [`prune`]: may an object whose document is
+//! gone be stopped? The rules are those of `docs/architecture.md`: unreadable is never empty; a bad document keeps its last good
+//! version; nobody stops a worker because half a file happened to parse.
 //!
 //! Pure: a listing is taken at `now`, and the answer says when to look again.
 
 mod claims;
+pub mod names;
 mod prune;
 mod settle;
 

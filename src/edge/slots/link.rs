@@ -7,7 +7,6 @@
 //! A slot that another daemon's shim holds is lost to us too, and left alone: it is looked at ever more slowly, and hunted
 //! only when told to. A shim whose other daemon has ended is met again.
 
-use std::fs::DirEntry;
 use std::os::fd::OwnedFd;
 use std::process::Child;
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::sync::mpsc;
 
 use super::talk::{self, Shim};
-use super::{Shared, SlotEvent, exits, hunt, memory, spawn, users};
+use super::{Shared, SlotEvent, cgroup, exits, hunt, memory, spawn, users};
 use crate::edge::clock;
 use crate::model::quantity::Memory;
 use crate::model::template::Limits;
@@ -261,7 +260,7 @@ impl Link {
     /// itself and left it as it was, unless its limits are to be counted from zero.
     async fn place(&mut self, limits: Option<Limits>, (new, task): (bool, bool)) -> Result<String, String> {
         let again = task && !new && limits.is_none();
-        let cgroup = match self.clean.take().filter(|cgroup| again && is_untouched(cgroup)) {
+        let cgroup = match self.clean.take().filter(|cgroup| again && cgroup::is_as_made(cgroup)) {
             Some(cgroup) => cgroup,
             None => {
                 let pid = self.shim.as_ref().and_then(|shim| shim.pid);
@@ -478,12 +477,6 @@ impl Link {
 fn was_cut_short(state: &State) -> bool {
     let own = state.exit.as_ref().filter(|exit| exit.incarnation == state.incarnation);
     own.is_some_and(|exit| exit.signal.is_some() || exit.oom || !exit.failed.is_empty())
-}
-
-/// Nobody has removed a cgroup or made others below it; also so where there are none (empty).
-fn is_untouched(cgroup: &str) -> bool {
-    let is_file = |entry: std::io::Result<DirEntry>| entry.and_then(|entry| entry.file_type()).is_ok_and(|kind| !kind.is_dir());
-    cgroup.is_empty() || std::fs::read_dir(cgroup).is_ok_and(|mut all| all.all(is_file))
 }
 
 /// The process of a pidfd lives no more.

@@ -3,6 +3,7 @@
 //! Opened read-only, so a running daemon is not disturbed. A file of another weir is read as far as it can be; what it does not
 //! have is told by name.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
@@ -96,6 +97,17 @@ impl Reader {
         let leased = self.bodies("SELECT body FROM tasks WHERE phase = 4 AND pool = ?1", params![pool])?;
         const READY: &str = "SELECT body FROM tasks WHERE phase = 1 AND worker = '' AND pool = ?1 ORDER BY rank, id LIMIT ?2";
         Ok((leased, self.bodies(READY, params![pool, most])?))
+    }
+
+    /// How many tasks that could be taken wait for each worker of a queue that is divided among them.
+    ///
+    /// # Errors
+    /// A text with the path.
+    pub fn lines(&self, pool: &str) -> Result<BTreeMap<String, u64>, String> {
+        const SQL: &str = "SELECT worker, count(*) FROM tasks WHERE phase = 1 AND worker > '' AND pool = ?1 GROUP BY worker";
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned()));
+        let all = self.db.prepare_cached(SQL).and_then(|mut query| query.query_map([pool], read)?.collect());
+        all.map_err(|e| self.said(&e))
     }
 
     /// The last tasks of a pool that ended before then and were begun, so many at most, the last first; without what they

@@ -103,6 +103,10 @@ impl Host for TaskHost {
     fn tell(&mut self, _: &EventObject) {}
     fn notify(&mut self, _: &Arc<PoolFacts>, _: usize, _: &EventObject) {}
     fn edit(&mut self, _: Ask) {}
+    fn nonce(&mut self) -> u64 {
+        1
+    }
+
     fn uid(&mut self) -> String {
         "u".into()
     }
@@ -173,7 +177,8 @@ impl World {
         let facts = self.engine.pools["p"].facts.clone().unwrap();
         let queue = facts.spec.queue.clone().unwrap();
         let divided = queue.dispatch == Dispatch::PerWorker;
-        let workers = if divided { roster::names(("p", &facts.spec), facts.spec.replicas.unwrap()) } else { Vec::new() };
+        let workers =
+            if divided { crate::decide::roster::names(("p", &facts.spec), facts.spec.replicas.unwrap()) } else { Vec::new() };
         (Arc::new(queue), workers)
     }
 

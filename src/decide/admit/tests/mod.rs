@@ -5,6 +5,8 @@ mod world;
 
 use self::world::{World, spec};
 use super::*;
+use crate::model::catalogue::{Object, Source};
+use crate::model::document::{Document, Violation, parse};
 use crate::model::listing::{Arrival, File};
 
 #[test]
@@ -122,6 +124,73 @@ fn two_documents_of_one_name_change_nothing_that_runs() {
     world.rename("x.yaml", &(spec("n", 1) + "---\n" + &spec("n", 2)));
     assert!(!world.has("n"));
     assert_eq!(world.admission.catalogue.conflicts.len(), 1);
+}
+
+fn named(pool: &str, names: &[&str]) -> String {
+    spec(pool, 1).replace("  replicas", &format!("  workerNames: [{}]\n  replicas", names.join(", ")))
+}
+
+#[test]
+fn two_pools_whose_workers_could_have_one_name_are_not_both_accepted() {
+    let mut world = World::new();
+    world.rename("b.yaml", &spec("a-b", 1));
+    world.taken();
+    for (names, met) in [(["b-0", "c"], true), (["b-77", "c"], true), (["b-07", "c"], false), (["b-x", "bb-0"], false)] {
+        let mut world = World { admission: world.admission.clone(), files: world.files.clone(), ..World::new() };
+        world.rename("a.yaml", &named("a", &names));
+        assert_eq!(world.has("a"), !met, "{names:?}");
+        assert_eq!(world.object("a-b").standing, Standing::Good, "it was there before");
+    }
+    world.rename("a.yaml", &named("a", &["c", "b-0"]));
+    let refused = &world.admission.catalogue.refused[0];
+    assert_eq!((refused.source.file.as_str(), refused.name.as_deref(), refused.violations.len()), ("a.yaml", Some("a"), 1));
+    let Violation { path, message, .. } = &refused.violations[0];
+    assert_eq!(path, "spec.workerNames[1]");
+    assert!(message.starts_with("pool \"a-b\" can have a worker \"a-b-0\" too"), "{message}");
+    assert!(matches!(world.taken().as_slice(), [Change::Refused(_)]));
+    world.look();
+    assert_eq!(world.taken(), [], "told once");
+    // Once the other gives its workers other names there is nothing to refuse.
+    world.rename("b.yaml", &named("a-b", &["x", "y"]));
+    assert_eq!((world.has("a"), world.admission.catalogue.refused.len()), (true, 0));
+    // The last good version stays in force, of whoever comes to the name of another.
+    world.rename("b.yaml", &(named("a-b", &["0", "y"])).replace("replicas: 1", "replicas: 2"));
+    assert!(
+        matches!(&world.object("a-b").standing, Standing::Held { violations } if violations[0].path == "spec.workerNames[0]")
+    );
+    assert_eq!((world.replicas("a-b"), &world.object("a").standing), (1, &Standing::Good));
+    world.remove("a.yaml");
+    world.pass(60_000);
+    assert!(world.object("a").is_terminating());
+    assert_eq!(world.replicas("a-b"), 1, "its workers are there yet");
+    world.admission.forget(&ObjectKey::pool("a"));
+    world.look();
+    assert_eq!((world.replicas("a-b"), &world.object("a-b").standing), (2, &Standing::Good));
+}
+
+#[test]
+fn of_two_pools_that_come_with_one_name_neither_is_accepted() {
+    let mut world = World::new();
+    let both = named("a", &["b-c", "x"]) + "---\n" + &named("a-b", &["c", "x"]) + "---\n" + &spec("z", 1);
+    world.rename("a.yaml", &both);
+    let refused: Vec<&str> = world.admission.catalogue.refused.iter().flat_map(|refused| refused.name.as_deref()).collect();
+    assert_eq!((refused, world.has("z")), (vec!["a", "a-b"], true));
+    // What was in force before there was this rule runs on; its next versions wait until one of the two gives way.
+    let mut before = world.admission.clone();
+    for name in ["a", "a-b"] {
+        let object = Object { document: good(&both, name), generation: 1, source: Source::default(), standing: Standing::Good };
+        before.catalogue.objects.insert(ObjectKey::pool(name), object);
+    }
+    let mut world = World { admission: before, files: world.files, ..World::new() };
+    world.look();
+    assert!(["a", "a-b"].iter().all(|name| matches!(world.object(name).standing, Standing::Held { .. })));
+    world.rename("a.yaml", &both.replace("[b-c, x]", "[d, x]"));
+    assert!(["a", "a-b"].iter().all(|name| world.object(name).standing == Standing::Good));
+}
+
+fn good(text: &str, name: &str) -> Document {
+    let all = parse(text.as_bytes()).into_iter().flatten().map(|located| located.document);
+    all.into_iter().find(|document| document.name() == name).expect("there")
 }
 
 #[test]

@@ -48,6 +48,11 @@ pub fn mounted() -> Option<PathBuf> {
     subtree::mount()
 }
 
+/// A cgroup that was made for a worker without limits is as it was made; also so where there are none (empty).
+pub(super) fn is_as_made(cgroup: &str) -> bool {
+    cgroup.is_empty() || subtree::is_as_made(Path::new(cgroup))
+}
+
 /// Tells state directories apart, in the names of cgroups and elsewhere: 8 hex of the path.
 pub fn id(state: &Path) -> String {
     Sha256::digest(state.as_os_str().as_encoded_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()

@@ -1,10 +1,11 @@
 //! What both drivers do below a directory that is ours: controllers switched on, a worker's cgroup made fresh, with its limits.
 //! No decision here: which limits, and which controllers there are, is data of the model.
 
+use std::fs::DirEntry;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::model::cgroup::{Controllers, worker_files};
+use crate::model::cgroup::{Controllers, as_made, worker_files};
 use crate::model::template::Limits;
 
 /// Where the cgroup v2 file system is mounted.
@@ -58,6 +59,19 @@ pub(super) fn fresh(dir: &Path, limits: Option<&Limits>, controllers: &Controlle
     Ok(())
 }
 
+/// A cgroup of [`fresh`] without limits is there as it was made: none was made below it, and nothing that holds was written into it.
+/// Reads the few files of it that a worker could have written into.
+pub(super) fn is_as_made(dir: &Path) -> bool {
+    let good = |entry: DirEntry| {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            return false;
+        }
+        let made = entry.file_name().to_str().and_then(as_made);
+        made.is_none_or(|made| std::fs::read_to_string(entry.path()).is_ok_and(|text| text.trim_end() == made))
+    };
+    std::fs::read_dir(dir).is_ok_and(|mut all| all.all(|entry| entry.is_ok_and(good)))
+}
+
 /// Make a directory, whether or not it is there.
 pub(super) fn make(dir: &Path) -> Result<(), String> {
     std::fs::create_dir_all(dir).map_err(|e| said(dir, &e))
@@ -100,6 +114,33 @@ mod tests {
         assert_eq!(read("cpu.max"), None);
         let error = fresh(&scratch.path().join("file\0"), None, &controllers).expect_err("no such directory");
         assert!(error.contains("file"), "{error}");
+    }
+
+    #[test]
+    fn a_cgroup_that_a_worker_wrote_into_is_not_as_it_was_made() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let put = |name: &str, text: &str| std::fs::write(scratch.path().join(name), text).expect("written");
+        assert!(!is_as_made(&scratch.path().join("no")), "it was removed");
+        let made = [
+            ("cgroup.max.descendants", "max\n"),
+            ("cgroup.subtree_control", "\n"),
+            ("cpu.max", "max 100000\n"),
+            ("memory.high", "max\n"),
+            ("memory.max", "max\n"),
+            ("memory.oom.group", "1\n"),
+            ("pids.max", "max\n"),
+        ];
+        made.iter().for_each(|(name, text)| put(name, text));
+        put("memory.current", "4096\n");
+        assert!(is_as_made(scratch.path()));
+        for (name, text) in made {
+            put(name, "7\n");
+            assert!(!is_as_made(scratch.path()), "{name}");
+            put(name, text);
+        }
+        assert!(is_as_made(scratch.path()));
+        std::fs::create_dir(scratch.path().join("below")).expect("made");
+        assert!(!is_as_made(scratch.path()));
     }
 
     #[test]
