@@ -5,6 +5,7 @@
 use super::clamp::Kept;
 use super::step::Wish;
 use super::{HELD, Said, Turn};
+use crate::model::host::Known;
 use crate::model::limits::{ChangeAction, memory_high};
 use crate::model::policy::{Amounts, Resource};
 use crate::model::policy_status::{ForecastStatus, PolicyUsage};
@@ -150,8 +151,11 @@ impl Turn<'_> {
         let before = self.plan.watching.last.as_ref().and_then(|last| last.held_back.clone().ok());
         let climbing = before.zip(look.held_back.clone().ok()).is_some_and(|(before, now)| now > before);
         let high = look.limits.memory.map(|max| look.high.unwrap_or_else(|| memory_high(max, self.plan.stored.high)));
-        let full = high.is_some_and(|high| look.memory.as_ref().is_ok_and(|used| *used >= high));
-        let waits = usage.pressure.memory.is_none_or(|waits| waits >= f64::from(self.spec().pressure.memory.unwrap_or(10)));
+        let there = |used: &Known<Memory>| high.is_some_and(|high| used.as_ref().is_ok_and(|used| *used >= high));
+        let full = there(&look.memory);
+        // File pages come to MemoryHigh too, and are given back without anybody waiting for it.
+        let most = f64::from(self.spec().pressure.memory.unwrap_or(10));
+        let waits = usage.pressure.memory.map_or_else(|| there(&look.working), |waits| waits >= most);
         let held = if climbing && full && waits { self.plan.watching.held.saturating_add(1) } else { 0 };
         self.plan.watching.held = held;
         if held >= HELD {

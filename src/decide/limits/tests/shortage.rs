@@ -155,6 +155,19 @@ fn being_held_back_at_memory_high_counts_where_the_kernel_tells_no_pressure() {
     assert_eq!(rungs, [Free, Free, Free, Closed]);
 }
 
+/// Files that were read once fill it to the limit, where they are given back to whoever asks.
+#[test]
+fn file_pages_at_memory_high_are_no_livelock_where_the_kernel_tells_no_pressure() {
+    let mut script = at_its_bound("");
+    for held_back in 0..20 {
+        script.held_back = held_back;
+        let mut usage = script.usage((0.1, 4 * GI - 1, 5));
+        (usage.pressure.memory, usage.working) = (Err("no PSI".into()), Ok(Memory(GI)));
+        script.seen(usage);
+        assert_eq!((script.stored.shortage.rung, script.condition("MemoryHeldBack").0), (Free, Truth::False));
+    }
+}
+
 #[test]
 fn a_pool_without_processes_is_not_short_and_one_that_cannot_be_read_stays_as_it_is() {
     let mut script = at_its_bound("");
