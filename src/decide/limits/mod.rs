@@ -105,8 +105,7 @@ impl<'a> Turn<'a> {
 
     /// Whether this policy does anything at all.
     fn works(&self) -> bool {
-        let policy = self.o.policy;
-        !policy.removed && policy.rival.is_none() && !policy.poolless
+        budget::at_work(self.o.policy)
     }
 
     /// What a daemon before this one, an edit or a person has left to be done first.

@@ -2,6 +2,7 @@
 //! the policy has no more.
 
 use super::*;
+use crate::decide::limits::budget;
 
 const ALL: fn() -> Amounts = || amounts(2000, 32 * GI, 250);
 const MORE_CPU: Amounts = Amounts { cpu: Some(Cpu(3000)), memory: None, tasks: None };
@@ -213,4 +214,18 @@ fn a_limit_whose_controller_is_not_there_keeps_no_other_from_being_held() {
     script.facts.spec.bounds.max.cpu = None;
     script.look((1.9, 9 * GI, 20));
     assert_eq!(script.condition("LimitsEnforced").0, Truth::True, "it asks for none of CPU");
+}
+
+#[test]
+fn who_has_no_pool_to_give_to_is_given_nothing_and_keeps_nothing() {
+    let mut other = facts("  target: {pool: web}\n  reserve: {memory: 8Gi}\n  bounds: {min: {memory: 1Gi}, max: {memory: 4Gi}}");
+    other.name = "other".into();
+    let mut stored = StoredPolicy::default();
+    stored.status.limits.memory = Some(Memory(4 * GI));
+    for (poolless, given, kept) in [(false, 4, 8), (true, 0, 0)] {
+        other.poolless = poolless;
+        let all = || std::iter::once((&other, &stored));
+        assert_eq!(budget::given_to_others(all(), "me").memory.map_or(0, |memory| memory.0 / GI), given);
+        assert_eq!(budget::kept_for_host(all()).memory.map_or(0, |memory| memory.0 / GI), kept);
+    }
 }
