@@ -104,6 +104,7 @@ mod tests {
             own: Err("?".into()),
             high: None,
             limits: own,
+            lacking: Vec::new(),
         };
         PoolLook { id: 1, usage, workers: workers.to_vec() }
     }

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 
 use crate::decide::admit::Change;
+use crate::edge::systemd::own_manager;
 use crate::model::catalogue::{Catalogue, Object, ObjectKey, Standing};
 use crate::model::cgroup::Controllers;
 use crate::model::document::Violation;
 use crate::model::meta::Kind;
 use crate::model::plan::{Ending, PoolFacts};
-use crate::model::policy::{ResourcePolicy, Target};
+use crate::model::policy::ResourcePolicy;
 use crate::model::policy_plan::PolicyFacts;
 use crate::model::pool::WorkerPool;
 use crate::model::status::{EventType, Source};
@@ -92,6 +93,7 @@ fn policy_facts(catalogue: &Catalogue, key: &ObjectKey, (object, policy): (&Obje
     PolicyFacts {
         name: key.name.clone(),
         spec: policy.spec.clone(),
+        target: policy.spec.target.named(own_manager()),
         generation: object.generation,
         source: source(catalogue, object),
         labels: policy.metadata.labels.clone(),
@@ -109,12 +111,12 @@ fn policy_facts(catalogue: &Catalogue, key: &ObjectKey, (object, policy): (&Obje
 pub fn rivals(all: &mut BTreeMap<String, PolicyFacts>, created: impl Fn(&str) -> Wall) {
     let mut order: Vec<(Wall, String)> = all.keys().map(|name| (created(name), name.clone())).collect();
     order.sort();
-    let mut taken: Vec<(Target, String)> = Vec::new();
+    let mut taken: BTreeMap<String, String> = BTreeMap::new();
     for (_, name) in order {
         let Some(facts) = all.get_mut(&name).filter(|facts| !facts.removed) else { continue };
-        match taken.iter().find(|(target, _)| *target == facts.spec.target) {
-            Some((_, first)) => facts.rival = Some(first.clone()),
-            None => taken.push((facts.spec.target.clone(), name)),
+        match taken.get(&facts.target) {
+            Some(first) => facts.rival = Some(first.clone()),
+            None => drop(taken.insert(facts.target.clone(), name)),
         }
     }
 }

@@ -5,10 +5,11 @@
 //! is left alone.
 
 use crate::model::limits::{
-    High, LimitFailure, LimitOrder, LimitOutcome, NO_CPU_LIMIT, NO_MEMORY_LIMIT, NO_TASKS_LIMIT, Units, drop_in_text,
-    memory_high, settable,
+    LimitFailure, LimitOrder, LimitOutcome, NO_CPU_LIMIT, NO_MEMORY_LIMIT, NO_TASKS_LIMIT, Units, drop_in_text, memory_high,
+    said_by, settable,
 };
 use crate::model::policy::{Amounts, Apply};
+use crate::model::quantity::Memory;
 
 /// Carry out one order.
 pub async fn apply(units: &dyn Units, order: &LimitOrder) -> LimitOutcome {
@@ -19,78 +20,112 @@ pub async fn apply(units: &dyn Units, order: &LimitOrder) -> LimitOutcome {
     LimitOutcome { id: order.id, result }
 }
 
+/// Everything that one order sets, and where `MemoryHigh=` is to stand with it.
+#[derive(Clone, Copy)]
+struct Whole {
+    limits: Amounts,
+    high: Memory,
+}
+
+impl Whole {
+    /// What is wanted, and nothing else.
+    fn wanted(order: &LimitOrder) -> Whole {
+        let high = settable(order.wanted).memory.map(|max| memory_high(max, order.high));
+        Whole { limits: settable(order.wanted), high: high.unwrap_or_else(|| stood(order)) }
+    }
+
+    /// The same, with what a drop-in that is written or taken away would lose.
+    fn with_kept(order: &LimitOrder, drop_in: Option<&str>) -> Whole {
+        let said = drop_in.map_or_else(Amounts::default, |text| said_by(text, order.previous));
+        let wanted = Whole::wanted(order);
+        Whole { limits: wanted.limits.or(settable(order.kept)).or(settable(said)), ..wanted }
+    }
+
+    /// What held before, of all this: where there was no limit, none is to be.
+    fn before(self, order: &LimitOrder) -> Whole {
+        let (wanted, previous) = (self.limits, order.previous);
+        let limits = Amounts {
+            cpu: wanted.cpu.map(|_| previous.cpu.unwrap_or(NO_CPU_LIMIT)),
+            memory: wanted.memory.map(|_| previous.memory.unwrap_or(NO_MEMORY_LIMIT)),
+            tasks: wanted.tasks.map(|_| previous.tasks.unwrap_or(NO_TASKS_LIMIT)),
+        };
+        Whole { limits: settable(limits), high: stood(order) }
+    }
+}
+
+/// Where `MemoryHigh=` stood.
+fn stood(order: &LimitOrder) -> Memory {
+    order.high_before.unwrap_or(NO_MEMORY_LIMIT)
+}
+
 async fn live(units: &dyn Units, order: &LimitOrder) -> Result<Amounts, LimitFailure> {
-    let done = match units.set(&order.target, settable(order.wanted), order.high, order.persist).await {
-        Ok(()) => proved(units, order, (order.wanted, order.high)).await,
+    let whole = match units.drop_in(&order.target).await {
+        // It goes with a live change, which has to set whatever it held.
+        Ok(Some(text)) => Whole::with_kept(order, Some(&text)),
+        Ok(None) => Whole::wanted(order),
+        Err(error) => return Err(untouched(format!("its drop-in cannot be read: {error}"))),
+    };
+    let done = match units.set(&order.target, whole.limits, whole.high, order.persist).await {
+        Ok(()) => proved(units, order, whole).await,
         Err(error) => Err(format!("setting the limits failed: {error}")),
     };
     match done {
         Ok(limits) => Ok(limits),
         // A call that failed may still have been carried out: a lost answer looks the same as a refusal.
-        Err(error) => Err(LimitFailure { error, restored: put_back(units, order).await }),
+        Err(error) => Err(LimitFailure { error, restored: put_back(units, order, whole.before(order)).await }),
     }
 }
 
-async fn put_back(units: &dyn Units, order: &LimitOrder) -> Result<(), String> {
-    let before = before(order);
-    let put = units.set(&order.target, settable(before), order.high_before, order.persist).await;
+fn untouched(error: String) -> LimitFailure {
+    LimitFailure { error, restored: Ok(()) }
+}
+
+async fn put_back(units: &dyn Units, order: &LimitOrder, before: Whole) -> Result<(), String> {
+    let put = units.set(&order.target, before.limits, before.high, order.persist).await;
     // Where nothing was changed it holds, although putting it back was refused as well.
-    proved(units, order, (before, order.high_before)).await.map(drop).map_err(|error| put.err().unwrap_or(error))
+    proved(units, order, before).await.map(drop).map_err(|error| put.err().unwrap_or(error))
 }
 
 async fn restart(units: &dyn Units, order: &LimitOrder) -> Result<Amounts, LimitFailure> {
-    let untouched = |error| LimitFailure { error, restored: Ok(()) };
     let backup = match units.drop_in(&order.target).await {
         Ok(backup) => backup,
         Err(error) => return Err(untouched(format!("its drop-in cannot be backed up: {error}"))),
     };
-    let text = drop_in_text(&order.target, settable(order.wanted));
+    let whole = Whole::with_kept(order, backup.as_deref());
+    let text = drop_in_text(&order.target, whole.limits, whole.high);
     if let Err(error) = units.put_drop_in(&order.target, Some(text), order.persist).await {
         let restored = units.put_drop_in(&order.target, backup, order.persist).await;
         return Err(LimitFailure { error: format!("its drop-in cannot be written: {error}"), restored });
     }
     let done = match units.restart(&order.target).await {
-        Ok(()) => proved(units, order, (order.wanted, order.high)).await,
+        Ok(()) => proved(units, order, whole).await,
         Err(error) => Err(format!("it did not start with the new limits: {error}")),
     };
     match done {
         Ok(limits) => Ok(limits),
-        Err(error) => Err(LimitFailure { error, restored: start_as_before(units, order, backup).await }),
+        Err(error) => Err(LimitFailure { error, restored: start_as_before(units, order, (whole, backup)).await }),
     }
 }
 
-async fn start_as_before(units: &dyn Units, order: &LimitOrder, backup: Option<String>) -> Result<(), String> {
+async fn start_as_before(units: &dyn Units, order: &LimitOrder, (whole, backup): (Whole, Option<String>)) -> Result<(), String> {
     units.put_drop_in(&order.target, backup, order.persist).await?;
     units.restart(&order.target).await?;
-    proved(units, order, (before(order), order.high_before)).await.map(drop)
+    proved(units, order, whole.before(order)).await.map(drop)
 }
 
-/// What held before, of everything that is ordered: where there was no limit, none is to be.
-fn before(order: &LimitOrder) -> Amounts {
-    let (wanted, previous) = (order.wanted, order.previous);
-    Amounts {
-        cpu: wanted.cpu.map(|_| previous.cpu.unwrap_or(NO_CPU_LIMIT)),
-        memory: wanted.memory.map(|_| previous.memory.unwrap_or(NO_MEMORY_LIMIT)),
-        tasks: wanted.tasks.map(|_| previous.tasks.unwrap_or(NO_TASKS_LIMIT)),
-    }
-}
-
-/// The limits as they are read back, if they are the ones that were ordered, and `MemoryHigh` stands where it was to be moved.
-async fn proved(units: &dyn Units, order: &LimitOrder, (wanted, high): (Amounts, High)) -> Result<Amounts, String> {
+/// The limits as they are read back, if they are the ones that were set, and `MemoryHigh=` with memory.
+async fn proved(units: &dyn Units, order: &LimitOrder, whole: Whole) -> Result<Amounts, String> {
     let read = units.read(&order.target).await.map_err(|error| format!("the limits cannot be read back: {error}"))?;
     let differs = |what| format!("read back, the limits are not what was set: {what}");
-    if let Some(difference) = difference(wanted, read.limits) {
+    if let Some(difference) = difference(whole.limits, read.limits) {
         return Err(differs(difference));
     }
-    let moved = order.high != order.high_before;
-    let high = settable(wanted).memory.filter(|_| moved).map(|max| memory_high(max, high));
-    match high.filter(|high| *high != read.high.unwrap_or(NO_MEMORY_LIMIT)) {
-        None => Ok(read.limits),
-        Some(high) => {
-            let is = read.high.map_or_else(|| UNLIMITED.into(), |high| high.to_string());
-            Err(differs(format!("MemoryHigh is {is}, not {high}")))
-        }
+    let is = read.high.unwrap_or(NO_MEMORY_LIMIT);
+    if whole.limits.memory.is_none() || is == whole.high {
+        return Ok(read.limits);
     }
+    let words = |high: Memory| if high == NO_MEMORY_LIMIT { UNLIMITED.to_owned() } else { high.to_string() };
+    Err(differs(format!("MemoryHigh is {}, not {}", words(is), words(whole.high))))
 }
 
 /// Where limits that were read differ from what was ordered, in words. What was rounded on the way is no difference.

@@ -241,7 +241,7 @@ impl<H: Host> Engine<H> {
         let on = |facts: &PolicyFacts| facts.spec.target.pool.as_deref() == Some(pool) && facts.spec.mode != Mode::Disabled;
         let (name, facts, stored) = self.at_work().find(|(_, facts, _)| on(facts))?;
         // Until its policy had a turn with a target that was edited, what is kept was seen of another one.
-        let seen = stored.status.target == facts.spec.target.shown();
+        let seen = stored.status.target == facts.target;
         // Who can never look would hold it back for ever.
         let looks = self.host.limits_unable(&facts.spec.target).is_none();
         limits::squeeze(name, &stored.shortage).filter(|_| seen && looks)
@@ -290,7 +290,7 @@ impl<H: Host> Engine<H> {
         }
         let gone = over(facts, plan);
         if gone {
-            let note = format!("the limits of {} stay as they are: {}", facts.spec.target.shown(), plan.stored.status.limits);
+            let note = format!("the limits of {} stay as they are: {}", facts.target, plan.stored.status.limits);
             let happening = Happening { severity: EventType::Normal, reason: "Released", worker: None, incarnation: None, note };
             events.push(self.policy_event(name, &happening, now));
         }

@@ -4,7 +4,7 @@
 //! never a zero. `max` is no limit, which is a fact and not a failure.
 
 use super::host::{Known, Pressures, stalled};
-use super::policy::Amounts;
+use super::policy::{Amounts, Resource};
 use super::quantity::{Cpu, Memory};
 use super::template::Limits;
 use super::time::Moment;
@@ -37,6 +37,15 @@ impl Controllers {
     /// No cgroups, or none that hold limits, and why.
     pub fn none(why: impl Into<String>) -> Controllers {
         Controllers { why: why.into(), ..Controllers::default() }
+    }
+
+    /// Whether limits of this can be held.
+    pub fn has(&self, of: Resource) -> bool {
+        match of {
+            Resource::Cpu => self.cpu,
+            Resource::Memory => self.memory,
+            Resource::Tasks => self.tasks,
+        }
     }
 
     /// Which of these limits cannot be held, and why; none: all are.
@@ -123,6 +132,16 @@ pub fn usage(at: Moment, read: impl Fn(&str) -> Known<String>) -> Usage {
         own: own(&read),
         high: read("memory.high").and_then(|text| limit(&text)).ok().flatten().map(Memory),
         limits: limits(read),
+        lacking: Vec::new(),
+    }
+}
+
+/// The file that holds a limit of this.
+pub const fn limit_file(of: Resource) -> &'static str {
+    match of {
+        Resource::Cpu => "cpu.max",
+        Resource::Memory => "memory.max",
+        Resource::Tasks => "pids.max",
     }
 }
 

@@ -67,14 +67,21 @@ pub struct LimitOrder {
     pub id: u64,
     /// Whose limits.
     pub target: Target,
+    /// The target as it is told of. Once the policy has another, what comes of this says nothing of that one.
+    pub name: String,
+    /// The generation that asks for it: what fails is not the fault of an edit that came meanwhile.
+    pub generation: u64,
     /// What is to hold; what is absent stays as it is.
     pub wanted: Amounts,
+    /// What is to hold as it does, of that which the policy is about: written with the rest where a drop-in is written or taken
+    /// away, which would lose what is left out.
+    pub kept: Amounts,
     /// What held when this was decided; absent: no limit. It is put back if anything fails.
     pub previous: Amounts,
     /// Where `MemoryHigh=` is to stand, if memory is wanted.
     pub high: High,
-    /// Where it stood. What moves it is read back too.
-    pub high_before: High,
+    /// `MemoryHigh=` when this was decided; absent: none. It is put back with the limit, wherever its author had it.
+    pub high_before: Option<Memory>,
     /// How.
     pub apply: Apply,
     /// Whether it survives a reboot.
@@ -111,8 +118,8 @@ pub trait Units: Send + Sync {
     fn read<'a>(&'a self, target: &'a Target) -> Answer<'a, Usage>;
 
     /// Set what is present in `limits` while the target runs; `NO_…_LIMIT` takes a limit away. With `persist` it survives a
-    /// reboot. `MemoryHigh=` follows as [`memory_high`] says.
-    fn set<'a>(&'a self, target: &'a Target, limits: Amounts, high: High, persist: bool) -> Answer<'a, ()>;
+    /// reboot. `high` is the `MemoryHigh=` that is set with memory. weir's drop-in is taken away: `limits` has what it held.
+    fn set<'a>(&'a self, target: &'a Target, limits: Amounts, high: Memory, persist: bool) -> Answer<'a, ()>;
 
     /// The text of weir's own drop-in of the target; absent: there is none.
     fn drop_in<'a>(&'a self, target: &'a Target) -> Answer<'a, Option<String>>;
@@ -149,7 +156,7 @@ impl Units for NoUnits {
     fn read<'a>(&'a self, _: &'a Target) -> Answer<'a, Usage> {
         self.refuse()
     }
-    fn set<'a>(&'a self, _: &'a Target, _: Amounts, _: High, _: bool) -> Answer<'a, ()> {
+    fn set<'a>(&'a self, _: &'a Target, _: Amounts, _: Memory, _: bool) -> Answer<'a, ()> {
         self.refuse()
     }
     fn drop_in<'a>(&'a self, _: &'a Target) -> Answer<'a, Option<String>> {
@@ -163,9 +170,8 @@ impl Units for NoUnits {
     }
 }
 
-/// The drop-in that sets these limits on a target. A pool's is that of its slice. `MemoryHigh=` stands in its usual place: only
-/// that of pools is ever moved, and theirs are set live.
-pub fn drop_in_text(target: &Target, limits: Amounts) -> String {
+/// The drop-in that sets these limits on a target, and with memory this `MemoryHigh=`. A pool's is that of its slice.
+pub fn drop_in_text(target: &Target, limits: Amounts, high: Memory) -> String {
     let service = target.unit.as_ref().is_some_and(|unit| !unit.name.ends_with(".slice"));
     let section = if service { "Service" } else { "Slice" };
     let mut text = format!("# Written by weir; it is replaced when limits change.\n[{section}]\n");
@@ -176,13 +182,23 @@ pub fn drop_in_text(target: &Target, limits: Amounts) -> String {
     }
     if let Some(memory) = limits.memory {
         let bytes = |memory: Memory| if memory == NO_MEMORY_LIMIT { "infinity".into() } else { memory.0.to_string() };
-        line("MemoryHigh", bytes(memory_high(memory, High::Below)));
+        line("MemoryHigh", bytes(high));
         line("MemoryMax", bytes(memory));
     }
     if let Some(tasks) = limits.tasks {
         line("TasksMax", if tasks == NO_TASKS_LIMIT { "infinity".into() } else { tasks.to_string() });
     }
     text
+}
+
+/// What of these limits a drop-in of weir's has a say in; absent there: no limit, which is one thing that it can say.
+pub fn said_by(drop_in: &str, limits: Amounts) -> Amounts {
+    let says = |key: &str| drop_in.lines().any(|line| line.split_once('=').is_some_and(|(name, _)| name.trim() == key));
+    Amounts {
+        cpu: says("CPUQuota").then(|| limits.cpu.unwrap_or(NO_CPU_LIMIT)),
+        memory: says("MemoryMax").then(|| limits.memory.unwrap_or(NO_MEMORY_LIMIT)),
+        tasks: says("TasksMax").then(|| limits.tasks.unwrap_or(NO_TASKS_LIMIT)),
+    }
 }
 
 /// What was done to limits.
@@ -305,14 +321,26 @@ mod tests {
     fn a_drop_in_says_what_systemd_reads() {
         let limits = Amounts { cpu: Some(Cpu(2500)), memory: Some(Memory(1 << 30)), tasks: Some(300) };
         assert_eq!(
-            drop_in_text(&unit("web.service"), limits),
+            drop_in_text(&unit("web.service"), limits, memory_high(Memory(1 << 30), High::Below)),
             "# Written by weir; it is replaced when limits change.\n[Service]\nCPUQuota=250%\nMemoryHigh=966365184\nMemoryMax=1073741824\nTasksMax=300\n"
         );
         let none = Amounts { cpu: Some(NO_CPU_LIMIT), memory: Some(NO_MEMORY_LIMIT), tasks: Some(NO_TASKS_LIMIT) };
         assert_eq!(
-            drop_in_text(&unit("a.slice"), none),
+            drop_in_text(&unit("a.slice"), none, NO_MEMORY_LIMIT),
             "# Written by weir; it is replaced when limits change.\n[Slice]\nCPUQuota=\nMemoryHigh=infinity\nMemoryMax=infinity\nTasksMax=infinity\n"
         );
+    }
+
+    #[test]
+    fn a_drop_in_has_a_say_in_what_it_names() {
+        let all = Amounts { cpu: Some(Cpu(2500)), memory: Some(Memory(1 << 30)), tasks: Some(300) };
+        let text = |limits| drop_in_text(&unit("web.service"), limits, NO_MEMORY_LIMIT);
+        assert_eq!(said_by(&text(all), all), all);
+        let one = Amounts { memory: all.memory, ..Amounts::default() };
+        assert_eq!(said_by(&text(one), all), one);
+        let lifted = Amounts { memory: Some(NO_MEMORY_LIMIT), ..Amounts::default() };
+        assert_eq!(said_by(&text(one), Amounts::default()), lifted, "somebody has taken it away since: then none holds");
+        assert_eq!(said_by("# not MemoryMax\n[Service]\n", all), Amounts::default());
     }
 
     #[test]

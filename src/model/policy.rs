@@ -367,11 +367,15 @@ impl Manual {
 }
 
 impl Target {
-    /// As people write it: `pool/web`, `unit/web.service`.
-    pub fn shown(&self) -> String {
+    /// One word for each target: `pool/web`, `unit/web.service`, and `unit/web.service (User)` where `own`, the manager that is
+    /// meant when none is named, is another one.
+    pub fn named(&self, own: Manager) -> String {
         match (&self.pool, &self.unit) {
             (Some(pool), _) => format!("pool/{pool}"),
-            (None, Some(unit)) => format!("unit/{}", unit.name),
+            (None, Some(unit)) => match unit.manager.filter(|manager| *manager != own) {
+                Some(manager) => format!("unit/{} ({manager:?})", unit.name),
+                None => format!("unit/{}", unit.name),
+            },
             (None, None) => "nothing".into(),
         }
     }

@@ -26,6 +26,8 @@ pub struct PolicyFacts {
     pub name: String,
     /// Its spec: the last good one.
     pub spec: PolicySpec,
+    /// Its target in one word ([`super::policy::Target::named`]): two policies with one word have one target.
+    pub target: String,
     /// Counts up with each change of the spec.
     pub generation: u64,
     /// Where it came from.
@@ -98,6 +100,10 @@ pub struct Failed {
     pub generation: u64,
     /// In words.
     pub error: String,
+    /// What was to be set while the target runs: a manager that does not answer may do it late. Empty: nothing is looked for.
+    pub ordered: Amounts,
+    /// What held before; absent: no limit.
+    pub before: Amounts,
 }
 
 /// What one daemon remembers of a policy.

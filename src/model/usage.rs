@@ -4,7 +4,7 @@
 //! cannot be read is never a zero, which would lower a limit for nothing.
 
 use super::host::{Known, Pressures};
-use super::policy::Amounts;
+use super::policy::{Amounts, Resource};
 use super::quantity::Memory;
 use super::time::Moment;
 
@@ -33,6 +33,8 @@ pub struct Usage {
     pub high: Option<Memory>,
     /// The limits that hold now; absent: none.
     pub limits: Amounts,
+    /// Resources of which no limit can be held: their controller is not there.
+    pub lacking: Vec<Resource>,
 }
 
 /// How often a cgroup came to its own limits of memory, since it was made. What the kernel counts elsewhere counts for every

@@ -10,9 +10,10 @@ use crate::decide::limits::{self, budget};
 use crate::engine::catalogue;
 use crate::model::catalogue::{Catalogue, ObjectKey};
 use crate::model::host::{Known, Pressures};
+use crate::model::limits::memory_high;
 use crate::model::policy::{Amounts, Mode, Resource};
 use crate::model::policy_plan::{PolicyFacts, PolicyObservation, StoredPolicy, Watching};
-use crate::model::policy_status::{PolicyStatus, PolicyUsage};
+use crate::model::policy_status::PolicyUsage;
 use crate::model::quantity::Memory;
 use crate::model::status::Truth;
 use crate::model::time::{Moment, Now, Span, Wall};
@@ -57,7 +58,7 @@ pub fn policies(before: &Before, after: &Catalogue) -> Vec<PolicyChange> {
             (Some(was), None) => {
                 let limits = stored.map(|stored| stored.status.limits).filter(|limits| *limits != Amounts::default());
                 let limits = limits.map_or_else(String::new, |limits| format!(": {limits}"));
-                let stay = format!("the limits of {} stay as they are{limits}", was.spec.target.shown());
+                let stay = format!("the limits of {} stay as they are{limits}", was.target);
                 Some(change(was, Kind::Removed, vec![stay]))
             }
             (None, Some(is)) => Some(change(is, Kind::Added, effects(is, stored, &host))),
@@ -96,7 +97,7 @@ impl<'a> OfHost<'a> {
         let blind = |(other, stored): &budget::Policy<'_>| {
             budget::counts(other, &facts.name)
                 && limits::about(&other.spec).iter().any(concerns)
-                && (stored.status.usage.is_none() || stored.status.target != other.spec.target.shown())
+                && (stored.status.usage.is_none() || stored.status.target != other.target)
         };
         let names: Vec<String> = self.policies().filter(blind).map(|(other, _)| format!("policy/{}", other.name)).collect();
         let all = names.join(", ");
@@ -121,7 +122,7 @@ fn change(facts: &PolicyFacts, kind: Kind, effects: Vec<String>) -> PolicyChange
 
 /// What becomes of the target's limits.
 fn effects(facts: &PolicyFacts, stored: Option<&StoredPolicy>, host: &OfHost<'_>) -> Vec<String> {
-    let target = facts.spec.target.shown();
+    let target = &facts.target;
     if let Some(rival) = &facts.rival {
         return vec![format!("it does nothing: policy/{rival} has the same target, {target}")];
     }
@@ -131,7 +132,7 @@ fn effects(facts: &PolicyFacts, stored: Option<&StoredPolicy>, host: &OfHost<'_>
     if facts.spec.mode == Mode::Disabled {
         return vec![format!("{target} is looked at, and its limits are left as they are")];
     }
-    let seen = stored.filter(|stored| stored.status.target == target);
+    let seen = stored.filter(|stored| stored.status.target == *target);
     match seen.and_then(|stored| Some((stored, stored.status.usage.as_ref()?))) {
         Some((stored, usage)) => first_look(facts, (stored, usage), host),
         None => vec![format!("what {target} uses and may use is not known yet: its first look decides")],
@@ -142,8 +143,8 @@ fn effects(facts: &PolicyFacts, stored: Option<&StoredPolicy>, host: &OfHost<'_>
 fn first_look(facts: &PolicyFacts, (stored, usage): (&StoredPolicy, &PolicyUsage), host: &OfHost<'_>) -> Vec<String> {
     let interval = facts.spec.check_interval;
     let now = Now { mono: LOOK.after(interval), wall: Wall(usage.time.0.saturating_add(interval.0.cast_signed())) };
-    let last = look(&stored.status, usage, (LOOK, Span(0)));
-    let look = Ok(look(&stored.status, usage, (now.mono, interval)));
+    let last = look(stored, usage, (LOOK, Span(0)));
+    let look = Ok(look(stored, usage, (now.mono, interval)));
     let watching = Watching { last: Some(last), ..Watching::default() };
     let observation = PolicyObservation {
         policy: facts,
@@ -184,13 +185,13 @@ fn first_look(facts: &PolicyFacts, (stored, usage): (&StoredPolicy, &PolicyUsage
 }
 
 /// A look at which the target is as it was seen last; of CPU as much was used since the look before.
-fn look(status: &PolicyStatus, usage: &PolicyUsage, (at, since): (Moment, Span)) -> Usage {
+fn look(stored: &StoredPolicy, usage: &PolicyUsage, (at, since): (Moment, Span)) -> Usage {
     fn known<T>(number: Option<T>) -> Known<T> {
         number.ok_or_else(|| "it was not known at the last look".into())
     }
     let micros = usage.cpu_cores.map(|cores| (cores * 1000.0 * since.0 as f64) as u64);
     let memory = known(usage.memory_bytes.map(Memory));
-    let waits = &usage.pressure;
+    let (waits, limits) = (&usage.pressure, stored.status.limits);
     Usage {
         at,
         cpu_micros: known(micros),
@@ -201,7 +202,8 @@ fn look(status: &PolicyStatus, usage: &PolicyUsage, (at, since): (Moment, Span))
         oom_kills: known(usage.oom_kills),
         held_back: known(usage.held_back),
         own: Err("it is not kept".into()),
-        high: None,
-        limits: status.limits,
+        high: limits.memory.map(|max| memory_high(max, stored.high)),
+        limits,
+        lacking: Vec::new(),
     }
 }

@@ -231,6 +231,7 @@ fn measured(workers: &[(SlotId, i32)]) -> Vec<Usage> {
         own: Err(unknown.into()),
         high: None,
         limits: Default::default(),
+        lacking: Vec::new(),
     };
     workers.iter().map(|_| usage.clone()).collect()
 }

@@ -4,7 +4,7 @@ use std::error::Error;
 
 use weir::edge::systemd::AllUnits;
 use weir::engine::limits;
-use weir::model::limits::{High, LimitOrder, NO_CPU_LIMIT, NO_MEMORY_LIMIT, NO_TASKS_LIMIT, Units};
+use weir::model::limits::{LimitOrder, NO_CPU_LIMIT, NO_MEMORY_LIMIT, NO_TASKS_LIMIT, Units};
 use weir::model::policy::{Amounts, Apply, Target, Unit};
 use weir::model::quantity::{Cpu, Memory};
 
@@ -40,8 +40,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     assert!(seen.pressure.cpu.is_ok(), "{seen:?}");
     println!("50 live changes");
     let none = Amounts { cpu: Some(NO_CPU_LIMIT), memory: Some(NO_MEMORY_LIMIT), tasks: Some(NO_TASKS_LIMIT) };
-    units.set(&target, none, High::Below, true).await?;
-    units.set(&target, none, High::Below, false).await?;
+    units.set(&target, none, NO_MEMORY_LIMIT, true).await?;
+    units.set(&target, none, NO_MEMORY_LIMIT, false).await?;
     assert_eq!(units.read(&target).await?.limits, Amounts::default());
     let missing = units.read(&self::target("no-such.service")).await;
     assert!(missing.is_err_and(|why| why.contains("not found")));

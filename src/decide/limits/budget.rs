@@ -11,7 +11,7 @@ pub type Policy<'a> = (&'a PolicyFacts, &'a StoredPolicy);
 
 /// Whether a policy sets limits, as far as its document goes.
 pub fn at_work(facts: &PolicyFacts) -> bool {
-    !facts.removed && facts.rival.is_none()
+    !facts.removed && facts.rival.is_none() && !facts.poolless
 }
 
 /// The most that any of these policies keeps for the host.

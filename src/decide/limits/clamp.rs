@@ -3,8 +3,9 @@
 //! Called at one place, for an order and for the question whether one could be given. A value that comes out lies inside the bounds, can be set exactly, is not below what is used now when
 //! it lowers, and leaves the host's reserve when it raises. Where there is no such value nothing is written, and why is said.
 
-use crate::model::limits::{CPU_STEP, PAGE};
+use crate::model::limits::{CPU_STEP, High, PAGE, memory_high};
 use crate::model::policy::Resource;
+use crate::model::quantity::Memory;
 
 /// What a value must fit in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct Room {
     pub budget: Option<u64>,
     /// What is used now; absent: unknown, and so it might be anything.
     pub used: Option<u64>,
+    /// Where `MemoryHigh` will stand: from there on whoever uses memory is slowed down.
+    pub high: High,
 }
 
 /// Why nothing is written.
@@ -45,17 +48,26 @@ pub fn clamp(of: Resource, wanted: u64, current: Option<u64>, room: Room) -> Res
         return affordable(of, value, current, room);
     }
     // Lower than before, or the first limit of all: what runs must fit in it.
-    if room.used.is_none_or(|used| value < used) {
+    if !fits(of, value, room) {
         return Err(Kept::Used);
     }
     if current.is_none() { affordable(of, value, current, room) } else { Ok(value) }
 }
 
+/// Whether what runs fits, and is not slowed down at once.
+fn fits(of: Resource, value: u64, room: Room) -> bool {
+    let Some(used) = room.used else { return false };
+    match of {
+        Resource::Memory => used <= memory_high(Memory(value), room.high).0,
+        Resource::Cpu | Resource::Tasks => used <= value,
+    }
+}
+
 fn affordable(of: Resource, value: u64, current: Option<u64>, room: Room) -> Result<u64, Kept> {
     let Some(budget) = room.budget.filter(|budget| value > *budget) else { return Ok(value) };
     let less = down(of, budget);
-    let fits = less >= room.min && current.map_or(room.used.is_some_and(|used| less >= used), |current| less > current);
-    if fits { Ok(less) } else { Err(Kept::Budget) }
+    let enough = less >= room.min && current.map_or_else(|| fits(of, less, room), |current| less > current);
+    if enough { Ok(less) } else { Err(Kept::Budget) }
 }
 
 /// The nearest value that can be set and lies inside the bounds.

@@ -20,6 +20,7 @@ use crate::model::policy_plan::Shortage;
 use crate::model::policy_status::PolicyUsage;
 use crate::model::reading::shown;
 use crate::model::status::{MEMORY_PRESSED, Truth};
+use crate::model::usage::Usage;
 
 /// What one look says about the shortage of memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,10 +133,23 @@ impl Turn<'_> {
         if self.plan.stored.shortage.rung == Rung::Lifted { High::AtMax } else { High::Below }
     }
 
+    /// Where `MemoryHigh` stands is the kernel's to say: whoever was the pool's policy before may have left it lifted. Whoever sets
+    /// nothing puts back nothing but what he has lifted himself.
+    pub(super) fn found_high(&mut self, look: &Usage) {
+        let pool = self.spec().target.pool.is_some() && self.about.contains(&Resource::Memory);
+        let Some(max) = look.limits.memory.filter(|_| pool && self.plan.watching.ordered.is_none()) else { return };
+        let counts = self.plan.stored.high == High::AtMax || self.spec().mode != Mode::Disabled;
+        self.plan.stored.high = if counts && look.high == Some(max) { High::AtMax } else { High::Below };
+    }
+
     /// `MemoryHigh` moved to where it is to stand, if it does not yet. It is put back as any limit is lowered: not below what is
     /// used, which would be slowed down at once.
     pub(super) fn move_high(&mut self, limits: Amounts, usage: &PolicyUsage) -> Option<Wish> {
         let limit = limits.memory.filter(|_| self.high() != self.plan.stored.high)?;
+        // Somebody else may move it again and again.
+        if !self.may_correct() {
+            return None;
+        }
         let wanted = Amounts { memory: Some(limit), ..Amounts::default() };
         let below = memory_high(limit, High::Below);
         if self.high() == High::AtMax {

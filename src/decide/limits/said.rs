@@ -5,6 +5,7 @@
 use super::clamp::Kept;
 use super::step::Wish;
 use super::{HELD, Said, Turn};
+use crate::model::host::Known;
 use crate::model::limits::{ChangeAction, memory_high};
 use crate::model::policy::{Amounts, Resource};
 use crate::model::policy_status::{ForecastStatus, PolicyUsage};
@@ -44,6 +45,10 @@ pub fn word(action: ChangeAction) -> &'static str {
     }
 }
 
+fn changes(set: Amounts) -> String {
+    format!("somebody else changes the limits that weir set to {set}")
+}
+
 impl Turn<'_> {
     /// What is so unless this look shows otherwise.
     pub(super) fn calm_conditions(&mut self) {
@@ -76,14 +81,46 @@ impl Turn<'_> {
         self.put_and_tell("ShrinkDeferred", "InUse", message);
     }
 
-    pub(super) fn told_foreign(&mut self, set: Amounts, often: bool) {
-        let message = format!("somebody else changes the limits that weir set to {set}");
-        if often {
-            let message = format!("{message}; it was corrected 3 times within a minute and is left alone for now");
-            self.put_and_tell("ForeignWriter", "TooOften", message);
-        } else {
-            self.put_and_tell("ForeignWriter", "Corrected", format!("{message}; they are put back"));
+    pub(super) fn told_too_often(&mut self, set: Amounts) {
+        let message = format!("{}; it was corrected 3 times within a minute and is left alone for now", changes(set));
+        self.put_and_tell("ForeignWriter", "TooOften", message);
+    }
+
+    /// Somebody else changed what weir set to this; what is `taken` is followed as it is from now on, what `waits` cannot be put
+    /// back yet.
+    pub(super) fn told_foreign(&mut self, set: Amounts, taken: Amounts, waits: &[&str]) {
+        let mut message = changes(set);
+        let mut reason = "Corrected";
+        if taken != Amounts::default() {
+            reason = "Taken";
+            message.push_str(&format!("; what weir set cannot be put back, and {taken} is taken as it is"));
         }
+        if !waits.is_empty() {
+            reason = "NotCorrected";
+            message.push_str(&format!("; {} is put back as soon as it can be", waits.join(", ")));
+        }
+        if self.plan.order.is_some() {
+            message.push_str(if reason == "Corrected" { "; they are put back" } else { "; the rest is put back" });
+        }
+        self.put_and_tell("ForeignWriter", reason, message);
+    }
+
+    /// What somebody else changed while the policy is failed.
+    pub(super) fn told_left_alone(&mut self, set: Option<Amounts>) {
+        match set {
+            Some(set) => {
+                let message = format!("{}; they are left alone while the policy is failed", changes(set));
+                self.put_and_tell("ForeignWriter", "LeftAlone", message);
+            }
+            None => self.put(("ForeignWriter", Truth::False, "Alone", String::new())),
+        }
+    }
+
+    /// What failed holds all the same.
+    pub(super) fn told_late(&mut self, limits: Amounts) {
+        let message =
+            format!("{limits} hold, though setting them had failed: that was carried out late, or somebody else did it");
+        self.put_and_tell("ForeignWriter", "Late", message);
     }
 
     pub(super) fn told_kept(&mut self, wish: &Wish, kept: &[(Resource, Kept)]) {
@@ -113,9 +150,12 @@ impl Turn<'_> {
     pub(super) fn held(&mut self, look: &Usage, usage: &PolicyUsage) {
         let before = self.plan.watching.last.as_ref().and_then(|last| last.held_back.clone().ok());
         let climbing = before.zip(look.held_back.clone().ok()).is_some_and(|(before, now)| now > before);
-        let high = self.plan.stored.high;
-        let full = look.limits.memory.is_some_and(|max| look.memory.as_ref().is_ok_and(|used| *used >= memory_high(max, high)));
-        let waits = usage.pressure.memory.is_none_or(|waits| waits >= f64::from(self.spec().pressure.memory.unwrap_or(10)));
+        let high = look.limits.memory.map(|max| look.high.unwrap_or_else(|| memory_high(max, self.plan.stored.high)));
+        let there = |used: &Known<Memory>| high.is_some_and(|high| used.as_ref().is_ok_and(|used| *used >= high));
+        let full = there(&look.memory);
+        // File pages come to MemoryHigh too, and are given back without anybody waiting for it.
+        let most = f64::from(self.spec().pressure.memory.unwrap_or(10));
+        let waits = usage.pressure.memory.map_or_else(|| there(&look.working), |waits| waits >= most);
         let held = if climbing && full && waits { self.plan.watching.held.saturating_add(1) } else { 0 };
         self.plan.watching.held = held;
         if held >= HELD {
@@ -166,7 +206,7 @@ impl Turn<'_> {
     fn accepted(&self) -> Said {
         let policy = self.o.policy;
         if let Some(rival) = &policy.rival {
-            let message = format!("policy/{rival} has the same target, {}: only one of them can", policy.spec.target.shown());
+            let message = format!("policy/{rival} has the same target, {}: only one of them can", policy.target);
             return ("Accepted", Truth::False, "TargetTaken", message);
         }
         match &policy.refused {
@@ -176,7 +216,7 @@ impl Turn<'_> {
     }
 
     fn found(&self) -> Said {
-        let (target, watching) = (self.spec().target.shown(), &self.plan.watching);
+        let (target, watching) = (&self.o.policy.target, &self.plan.watching);
         match (&watching.blind, &watching.last) {
             _ if self.o.policy.poolless => ("TargetFound", Truth::False, "NoSuchPool", format!("there is no {target}")),
             (Some(why), _) if why.contains("not found") => ("TargetFound", Truth::False, "NotFound", why.clone()),
@@ -190,7 +230,13 @@ impl Turn<'_> {
         if let Some(why) = self.o.unable {
             return ("LimitsEnforced", Truth::False, "NotSupported", why.to_owned());
         }
-        match &self.plan.watching.last {
+        let asked = super::step::about(self.spec());
+        let lacking = |look: &Usage| look.lacking.iter().filter(|of| asked.contains(of)).map(|of| of.name()).collect::<Vec<_>>();
+        match self.plan.watching.last.as_ref().map(lacking) {
+            Some(lacking) if !lacking.is_empty() => {
+                let message = format!("no limit of {} is held: its manager has no controller for that", lacking.join(", "));
+                ("LimitsEnforced", Truth::False, "NoController", message)
+            }
             Some(_) => ("LimitsEnforced", Truth::True, "Enforced", String::new()),
             None => ("LimitsEnforced", Truth::Unknown, "NotLookedAt", String::new()),
         }
@@ -222,7 +268,7 @@ impl Turn<'_> {
         let policy = self.o.policy;
         let mut all = Vec::new();
         if policy.removed {
-            let message = format!("its document is gone; the limits of {} stay as they are", policy.spec.target.shown());
+            let message = format!("its document is gone; the limits of {} stay as they are", policy.target);
             all.push(("Terminating", Truth::True, "SpecRemoved", message));
         }
         if let Some(why) = &policy.unreadable {

@@ -1,13 +1,13 @@
-//! Which change a look asks for, if any: the first that applies of a fixed order.
+//! Which changes a look asks for, in a fixed order.
 //!
 //! ```text
-//! somebody else's change -> the first limits -> outside the bounds -> manual | kills, breaches -> calm
+//! somebody else's change -> manual | the first limits -> outside the bounds -> kills, breaches -> calm
 //! ```
-//! What comes out is a wish: how much of it may be written is [`super::clamp`]'s to say.
+//! What comes out are wishes: which of them is ordered is [`super::order`]'s to say, and how much of it [`super::clamp`]'s.
 
 use super::measure::Breach;
 use super::rules::Rules;
-use super::{CORRECTIONS, CORRECTIONS_WITHIN, Turn, clamp};
+use super::{Turn, clamp};
 use crate::decide::joint;
 use crate::model::limits::{ChangeAction, ChangeTrigger, settable};
 use crate::model::policy::{Amounts, Mode, PolicySpec, Resource};
@@ -33,43 +33,25 @@ pub fn about(spec: &PolicySpec) -> Vec<Resource> {
 }
 
 impl Turn<'_> {
-    /// The change that this look asks for.
-    pub(super) fn wish(&mut self, limits: Amounts, breaches: &[Breach], rests: bool) -> Option<Wish> {
-        if self.spec().mode == Mode::Disabled {
-            return None;
+    /// The changes that this look asks for beside putting back what somebody else has changed.
+    pub(super) fn wishes(&self, limits: Amounts, breaches: &[Breach], rests: bool) -> Vec<Wish> {
+        match self.spec().mode {
+            Mode::Disabled => return Vec::new(),
+            Mode::Manual => return self.manual(limits).into_iter().collect(),
+            Mode::Enabled => {}
         }
-        if let Some(foreign) = self.foreign(limits) {
-            return self.correction(foreign);
-        }
-        if self.spec().mode == Mode::Manual {
-            return self.manual(limits);
-        }
-        let first = self.initial(limits).or_else(|| self.outside(limits));
-        if first.is_some() || rests {
-            return first;
-        }
-        self.raise(limits, breaches).or_else(|| self.lower(limits))
+        let first = [self.initial(limits), self.outside(limits)];
+        let then = if rests { [None, None] } else { [self.raise(limits, breaches), self.lower(limits)] };
+        first.into_iter().chain(then).flatten().collect()
     }
 
     /// What was set, where something else holds now.
-    fn foreign(&self, limits: Amounts) -> Option<Amounts> {
+    pub(super) fn foreign(&self, limits: Amounts) -> Option<Amounts> {
         let (applied, limits) = (settable(self.plan.stored.applied), settable(limits));
         let differs = |of: &Resource| applied.of(*of).is_some() && applied.of(*of) != limits.of(*of);
         let other: Vec<Resource> = self.about.iter().copied().filter(differs).collect();
         let was = |all: Amounts, of: &Resource| all.with(*of, applied.of(*of));
         (!other.is_empty()).then(|| other.iter().fold(Amounts::default(), was))
-    }
-
-    fn correction(&mut self, limits: Amounts) -> Option<Wish> {
-        let now = self.now.mono;
-        self.plan.watching.corrections.retain(|at| now.since(*at) < CORRECTIONS_WITHIN);
-        let often = self.plan.watching.corrections.len() >= CORRECTIONS;
-        self.told_foreign(limits, often);
-        if often {
-            return None;
-        }
-        let reason = "somebody else changed them".into();
-        Some(Wish { action: ChangeAction::Correct, trigger: ChangeTrigger::Foreign, reason, limits })
     }
 
     fn manual(&self, limits: Amounts) -> Option<Wish> {

@@ -15,4 +15,4 @@ mod units;
 pub use bus::{Manager, Which};
 pub use names::Names;
 pub use scopes::{Scope, is_in};
-pub use units::AllUnits;
+pub use units::{AllUnits, own_manager};

@@ -14,9 +14,9 @@ use zbus::{OwnedObjectPath, Variant};
 use super::bus::{Manager, RELOAD, Refused, Which, body};
 use super::names::Names;
 use crate::edge::clock;
-use crate::model::cgroup;
-use crate::model::limits::{Answer, High, NO_CPU_LIMIT, NO_MEMORY_LIMIT, NO_TASKS_LIMIT, Units, memory_high};
-use crate::model::policy::{self, Amounts, Target};
+use crate::model::cgroup::{self, Controllers};
+use crate::model::limits::{Answer, NO_CPU_LIMIT, NO_MEMORY_LIMIT, NO_TASKS_LIMIT, Units};
+use crate::model::policy::{self, Amounts, Resource, Target};
 use crate::model::quantity::Memory;
 use crate::model::usage::Usage;
 
@@ -68,7 +68,11 @@ impl AllUnits {
     }
 
     fn place(&self, target: &Target) -> Result<Place<'_>, String> {
-        let own = if rustix::process::geteuid().is_root() { &self.system } else { &self.user };
+        let of = |manager| match manager {
+            policy::Manager::System => &*self.system,
+            policy::Manager::User => &*self.user,
+        };
+        let own = of(own_manager());
         if let Some(pool) = &target.pool {
             let names = self.names.as_ref().ok_or(NO_SLICES)?;
             return Ok(Place { manager: own, unit: names.slice(pool) });
@@ -78,12 +82,7 @@ impl AllUnits {
             // It becomes part of a path.
             return Err(format!("{:?} is no name of a unit", unit.name));
         }
-        let manager = match unit.manager {
-            None => own,
-            Some(policy::Manager::System) => &self.system,
-            Some(policy::Manager::User) => &self.user,
-        };
-        Ok(Place { manager, unit: unit.name.clone() })
+        Ok(Place { manager: unit.manager.map_or(own, of), unit: unit.name.clone() })
     }
 
     async fn look(&self, target: &Target) -> Result<Usage, String> {
@@ -99,17 +98,18 @@ impl AllUnits {
             std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))
         };
         let limits = cgroup::known_limits(|name| there(&dir.join(name)))?;
-        let usage = Usage { limits, ..cgroup::usage(clock::now().mono, read) };
+        let lacking = place.lacking(&self.mount, &dir).await;
+        let usage = Usage { limits, lacking, ..cgroup::usage(clock::now().mono, read) };
         // One that went while it was looked at has files no more, and no limits for that.
         if dir.is_dir() { Ok(usage) } else { Err(format!("{}: not found: it has just ended", place.unit)) }
     }
 
-    async fn change(&self, target: &Target, (limits, high): (Amounts, High), persist: bool) -> Result<(), String> {
+    async fn change(&self, target: &Target, (limits, high): (Amounts, Memory), persist: bool) -> Result<(), String> {
         let place = self.place(target)?;
         let arguments = (place.unit.as_str(), !persist, properties(limits, high));
         place.manager.insist("SetUnitProperties", &arguments).await?;
         if place.drop_in()?.is_some() {
-            // It would take their place at the next reload.
+            // It would take their place at the next reload. What it held is among them.
             place.put_drop_in(None, persist).await?;
         }
         // The answer comes before the cgroup is written; whatever is asked next is answered after it.
@@ -213,7 +213,30 @@ impl Restart {
     }
 }
 
+/// The manager of a unit of which nobody says whose it is.
+pub fn own_manager() -> policy::Manager {
+    if rustix::process::geteuid().is_root() { policy::Manager::System } else { policy::Manager::User }
+}
+
+/// What of a cgroup's limits can never be held. A manager gives its unit a controller when a limit asks for it, so a file that is
+/// not there says nothing; a controller that the manager itself has not does.
+fn lacking(dir: &Path, controllers: &Controllers) -> Vec<Resource> {
+    let missing = |of: &Resource| !dir.join(cgroup::limit_file(*of)).exists();
+    Resource::EACH.into_iter().filter(|of| missing(of) && !controllers.has(*of)).collect()
+}
+
 impl Place<'_> {
+    /// See [`lacking`]; what is not known is not lacking.
+    async fn lacking(&self, mount: &Path, dir: &Path) -> Vec<Resource> {
+        if lacking(dir, &Controllers::none("")).is_empty() {
+            return Vec::new();
+        }
+        let Ok(root) = self.manager.control_group().await else { return Vec::new() };
+        let place = mount.join(root.trim_start_matches('/'));
+        let text = std::fs::read_to_string(place.join("cgroup.controllers"));
+        text.map_or_else(|_| Vec::new(), |text| lacking(dir, &Controllers::parse(&text, &root)))
+    }
+
     async fn control_group(&self) -> Result<String, String> {
         let path = self.object().await?;
         let value = self.manager.property(path.as_str(), &self.interface(), "ControlGroup").await?;
@@ -320,17 +343,15 @@ fn write(file: &Path, text: &str) -> Result<(), String> {
 }
 
 /// Limits as properties: CPU in microseconds a second. The largest number is no limit.
-fn properties(limits: Amounts, high: High) -> Vec<(&'static str, Variant<'static>)> {
+fn properties(limits: Amounts, high: Memory) -> Vec<(&'static str, Variant<'static>)> {
     let mut all = Vec::new();
     let mut set = |name, none: bool, value: u64| all.push((name, Variant::from(if none { u64::MAX } else { value })));
     if let Some(cpu) = limits.cpu {
         set("CPUQuotaPerSecUSec", cpu == NO_CPU_LIMIT, cpu.0.saturating_mul(1000));
     }
     if let Some(memory) = limits.memory {
-        let none = memory == NO_MEMORY_LIMIT;
-        let Memory(high) = memory_high(memory, high);
-        set("MemoryHigh", none, high);
-        set("MemoryMax", none, memory.0);
+        set("MemoryHigh", high == NO_MEMORY_LIMIT, high.0);
+        set("MemoryMax", memory == NO_MEMORY_LIMIT, memory.0);
     }
     if let Some(tasks) = limits.tasks {
         set("TasksMax", tasks == NO_TASKS_LIMIT, u64::from(tasks));
@@ -347,7 +368,7 @@ impl Units for AllUnits {
         Box::pin(self.look(target))
     }
 
-    fn set<'a>(&'a self, target: &'a Target, limits: Amounts, high: High, persist: bool) -> Answer<'a, ()> {
+    fn set<'a>(&'a self, target: &'a Target, limits: Amounts, high: Memory, persist: bool) -> Answer<'a, ()> {
         Box::pin(self.change(target, (limits, high), persist))
     }
 
@@ -382,11 +403,11 @@ mod tests {
             known.collect()
         };
         let expected = [("CPUQuotaPerSecUSec", 1_500_000), ("MemoryHigh", 32768), ("MemoryMax", 40960), ("TasksMax", 7)];
-        let plain = |limits| set(limits, High::Below);
+        let plain = |limits| set(limits, Memory(32768));
         assert_eq!(plain(some), expected);
-        assert_eq!(set(some, High::AtMax)[1..3], [("MemoryHigh", 40960), ("MemoryMax", 40960)]);
+        assert_eq!(set(some, NO_MEMORY_LIMIT)[1..3], [("MemoryHigh", u64::MAX), ("MemoryMax", 40960)]);
         let none = Amounts { cpu: Some(NO_CPU_LIMIT), memory: Some(NO_MEMORY_LIMIT), tasks: Some(NO_TASKS_LIMIT) };
-        assert!(plain(none).iter().all(|(_, value)| *value == u64::MAX));
+        assert!(set(none, NO_MEMORY_LIMIT).iter().all(|(_, value)| *value == u64::MAX));
         assert!(plain(Amounts::default()).is_empty());
     }
 
@@ -443,6 +464,18 @@ mod tests {
         assert_eq!(restarted(true, &[(1, "active", false)]), (never("its job is gone", "active"), 11));
         assert_eq!(restarted(false, &[(1, "active", false)]), (never("systemd did not answer", "active"), 11));
         assert_eq!(restarted(false, &stopped), (never("systemd did not answer", "inactive"), 12));
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_yet_is_not_a_controller_that_is_lacking() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        for file in ["memory.max", "pids.max"] {
+            std::fs::write(scratch.path().join(file), "max\n").expect("written");
+        }
+        let of = |controllers| lacking(scratch.path(), &Controllers::parse(controllers, "/"));
+        assert_eq!(of("cpu memory pids"), [], "it comes with the first limit");
+        assert_eq!(of("memory pids"), [Resource::Cpu]);
+        assert_eq!(of("cpu"), [], "what is there can be held");
     }
 
     #[test]

@@ -88,6 +88,7 @@ impl Host for UnitHost {
             own: Err("not counted here".into()),
             high: self.limits.memory.map(|max| memory_high(max, self.high)),
             limits: self.limits,
+            lacking: Vec::new(),
         };
         let usage = self.unable.clone().map_or(Ok(usage), Err);
         self.facts.push(Fact::Measured { policy: policy.into(), target: target.clone(), usage });
@@ -327,6 +328,22 @@ fn of_two_policies_with_one_target_the_second_is_refused_and_names_the_first() {
     let (truth, reason, why) = run.condition("lost", "TargetFound");
     assert_eq!((truth, reason.as_str(), why.as_str()), (Truth::False, "NoSuchPool", "there is no pool/nobody"));
     assert_eq!(run.condition("lost", "Accepted").0, Truth::True);
+}
+
+#[test]
+fn who_writes_down_the_manager_that_is_meant_anyway_has_the_same_target() {
+    let mut run = run(Stored::default());
+    run.begin();
+    run.look(CALM);
+    let spec = run.spec.clone();
+    let (own, other) = match crate::edge::systemd::own_manager() {
+        crate::model::policy::Manager::System => ("System", "User"),
+        crate::model::policy::Manager::User => ("User", "System"),
+    };
+    let of = |manager: &str| spec.replace("autocoder-ui.service}", &format!("autocoder-ui.service, manager: {manager}}}"));
+    run.documents(&[("autocoder", &spec), ("abacus", &of(own)), ("other", &of(other))]);
+    assert_eq!(run.condition("abacus", "Accepted").1, "TargetTaken");
+    assert_eq!(run.condition("other", "Accepted").0, Truth::True, "a unit of another manager");
 }
 
 #[test]

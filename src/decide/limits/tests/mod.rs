@@ -2,6 +2,7 @@
 //!
 //! The target here is honest: what is ordered holds at once, unless the script says otherwise.
 
+mod orders;
 mod properties;
 mod shortage;
 mod situations;
@@ -9,7 +10,8 @@ mod situations;
 use super::*;
 use crate::model::document::{Document, parse};
 use crate::model::host::{Known, Pressures};
-use crate::model::limits::{High, LimitOutcome, memory_high};
+use crate::model::limits::{High, LimitFailure, LimitOrder, LimitOutcome, memory_high};
+use crate::model::policy::{Apply, Manager};
 use crate::model::policy_plan::PoolSize;
 use crate::model::quantity::{Cpu, Memory};
 use crate::model::time::{Moment, Wall};
@@ -36,6 +38,7 @@ pub(super) fn facts(spec: &str) -> PolicyFacts {
     let Document::ResourcePolicy(policy) = document else { panic!("it is a policy") };
     PolicyFacts {
         name: policy.metadata.name,
+        target: policy.spec.target.named(Manager::System),
         spec: policy.spec,
         generation: 1,
         source: Default::default(),
@@ -62,6 +65,8 @@ pub(super) struct Script {
     pub held_back: u64,
     /// How often it came to its own limits of memory, and how often nothing more could be given back there.
     pub own: Known<Own>,
+    /// Resources whose controller is not there.
+    pub lacking: Vec<Resource>,
     /// Why no limit of it can be enforced.
     pub unable: Option<&'static str>,
     pub high: High,
@@ -95,6 +100,7 @@ impl Script {
             kills: 0,
             held_back: 0,
             own: Ok(Own::default()),
+            lacking: Vec::new(),
             unable: None,
             high: High::Below,
             waits: 0.0,
@@ -116,6 +122,7 @@ impl Script {
         outcome: Option<&LimitOutcome>,
         reset: bool,
     ) -> Option<LimitOrder> {
+        self.facts.target = self.facts.spec.target.named(Manager::System);
         let observation = PolicyObservation {
             policy: &self.facts,
             stored: &self.stored,
@@ -161,6 +168,7 @@ impl Script {
             own: self.own.clone(),
             high: self.limits.memory.map(|max| memory_high(max, self.high)),
             limits: self.limits,
+            lacking: self.lacking.clone(),
         }
     }
 

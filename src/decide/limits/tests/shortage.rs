@@ -155,6 +155,19 @@ fn being_held_back_at_memory_high_counts_where_the_kernel_tells_no_pressure() {
     assert_eq!(rungs, [Free, Free, Free, Closed]);
 }
 
+/// Files that were read once fill it to the limit, where they are given back to whoever asks.
+#[test]
+fn file_pages_at_memory_high_are_no_livelock_where_the_kernel_tells_no_pressure() {
+    let mut script = at_its_bound("");
+    for held_back in 0..20 {
+        script.held_back = held_back;
+        let mut usage = script.usage((0.1, 4 * GI - 1, 5));
+        (usage.pressure.memory, usage.working) = (Err("no PSI".into()), Ok(Memory(GI)));
+        script.seen(usage);
+        assert_eq!((script.stored.shortage.rung, script.condition("MemoryHeldBack").0), (Free, Truth::False));
+    }
+}
+
 #[test]
 fn a_pool_without_processes_is_not_short_and_one_that_cannot_be_read_stays_as_it_is() {
     let mut script = at_its_bound("");
@@ -296,6 +309,59 @@ fn lifted(more: &str) -> Script {
     script
 }
 
+/// Deleted and added again, or in the place of another: nothing is known but what the kernel says.
+#[test]
+fn who_comes_to_a_pool_whose_memory_high_is_lifted_puts_it_back() {
+    for mode in [Mode::Enabled, Mode::Manual, Mode::Disabled] {
+        let mut script = lifted("");
+        (script.stored, script.watching, script.facts.spec.mode) = (StoredPolicy::default(), Watching::default(), mode);
+        stands(&mut script, Some(3 * GI));
+        let high = if mode == Mode::Disabled { High::AtMax } else { High::Below };
+        assert_eq!(script.high, high, "{mode:?}: who sets nothing puts back what he did, and nothing else");
+    }
+    let mut fought = at_its_bound("  checkInterval: 5s");
+    for _ in 0..9 {
+        fought.high = High::AtMax;
+        stands(&mut fought, Some(3 * GI));
+    }
+    assert_eq!(fought.rows.len(), 3, "and not for ever");
+}
+
+fn removed(facts: &mut PolicyFacts) {
+    facts.removed = true;
+}
+
+fn elsewhere(facts: &mut PolicyFacts) {
+    facts.spec.target.pool = Some("other".into());
+}
+
+#[test]
+fn a_policy_that_leaves_a_pool_leaves_no_memory_high_lifted() {
+    for leaves in [removed, elsewhere] {
+        let mut script = lifted("");
+        stands(&mut script, Some(3 * GI));
+        leaves(&mut script.facts);
+        let order = script.turn(None, None, false).expect("it is put back");
+        assert_eq!((order.name.as_str(), order.target.pool.as_deref()), ("pool/web", Some("web")));
+        assert_eq!((order.wanted.memory, order.high), (Some(Memory(4 * GI)), High::Below));
+        assert_eq!(script.turn(None, None, false), None, "once");
+        let outcome = LimitOutcome { id: order.id, result: Ok(script.limits) };
+        assert_eq!(script.turn(None, Some(&outcome), false), None);
+        assert_eq!(last(&script), (ChangeAction::LowerHigh, ChangeStatus::Applied, High::Below));
+        assert_eq!((script.watching.ordered.is_none(), script.stored.high), (true, High::Below));
+        let mut used = lifted("");
+        leaves(&mut used.facts);
+        assert_eq!((used.turn(None, None, false), used.told.last()), (None, Some(&"ShrinkDeferred")), "what runs is let run");
+    }
+    let mut failed = lifted("");
+    stands(&mut failed, Some(3 * GI));
+    failed.facts.removed = true;
+    let order = failed.turn(None, None, false).expect("it is put back");
+    let refused = LimitFailure { error: "refused".into(), restored: Ok(()) };
+    failed.turn(None, Some(&LimitOutcome { id: order.id, result: Err(refused) }), false);
+    assert_eq!(failed.turn(None, None, false), None, "it is not tried for ever");
+}
+
 #[test]
 fn to_wait_for_memory_or_to_be_killed_in_is_no_reason_to_lift_memory_high() {
     let mut script = at_its_bound("");
@@ -372,7 +438,7 @@ fn a_daemon_that_died_while_memory_high_was_moved_is_followed_by_one_that_looks(
         script.held_back += 1;
         let usage = script.usage((0.1, 4 * GI - 1, 5));
         let order = script.turn(Some(Ok(usage)), None, false).expect("it is lifted");
-        assert_eq!((order.high, order.high_before, order.wanted.memory), (High::AtMax, High::Below, Some(Memory(4 * GI))));
+        assert_eq!((order.high, order.wanted.memory), (High::AtMax, Some(Memory(4 * GI))));
         script.watching = Watching::default();
         script.high = if done { High::AtMax } else { High::Below };
         stands(&mut script, Some(4 * GI - 1));
