@@ -40,6 +40,7 @@ spec: {replicas: 2, template: {command: [sleep, '300']}}
 
 const SQUARE: &str = "time,value\n0,0\n60,40\n300,3\n900,3\n";
 
+#[derive(Debug)]
 struct Ran {
     out: String,
     err: String,

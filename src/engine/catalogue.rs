@@ -119,6 +119,9 @@ pub fn rivals(all: &mut BTreeMap<String, PolicyFacts>, created: impl Fn(&str) ->
     }
 }
 
+/// Most files named that are overlooked.
+const OVERLOOKED_NAMED: usize = 5;
+
 /// What is about no object, but about the directory as a whole.
 const SPECS: &str = "specs";
 
@@ -173,6 +176,12 @@ pub(super) fn words(change: &Change) -> (String, EventType, &'static str, String
         Change::PruneUnblocked => calm("PruneUnblocked", "removals are no longer blocked"),
         Change::Unreadable(why) => {
             warning(SPECS, "SpecSourceUnavailable", format!("the specs cannot be read, everything runs on: {why}"))
+        }
+        Change::Overlooked(files) => {
+            let names: Vec<String> = files.iter().take(OVERLOOKED_NAMED).map(|file| quoted(file)).collect();
+            let more = files.len().checked_sub(OVERLOOKED_NAMED).filter(|more| *more > 0);
+            let more = more.map_or_else(String::new, |more| format!(" and {more} more"));
+            warning(SPECS, "Overlooked", format!("not read: {}{more}: {NAME_RULE}", names.join(", ")))
         }
         Change::WatchDegraded(why) => {
             warning(SPECS, "WatchDegraded", format!("changes of the specs may be seen up to 10 s late: {why}"))

@@ -14,7 +14,7 @@ mod settle;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::catalogue::{Catalogue, ObjectKey, RefusedDocument, Source, Standing};
 use crate::model::listing::{Listing, Whole};
@@ -127,6 +127,8 @@ pub enum Change {
     Unreadable(String),
     /// The directory can be read again.
     Readable,
+    /// Files look like documents' and are not read, for their names: at least one, those not told of before.
+    Overlooked(Vec<String>),
     /// Changes may be heard late, and why.
     WatchDegraded(String),
     /// Changes are heard at once again.
@@ -187,6 +189,11 @@ fn read(next: &mut Admitted, whole: &Whole, now: Now, settings: &Settings) {
         (None, Some(why)) => next.changes.push(Change::WatchDegraded(why.clone())),
         (Some(_), None) => next.changes.push(Change::WatchRestored),
         (None, None) | (Some(_), Some(_)) => {}
+    }
+    let before = std::mem::replace(&mut next.admission.overlooked, whole.overlooked.clone());
+    let new: Vec<String> = whole.overlooked.difference(&before).cloned().collect();
+    if !new.is_empty() {
+        next.changes.push(Change::Overlooked(new));
     }
     settle::settle(next, whole, now);
     let vanished = claims::apply(next, whole, now.mono);

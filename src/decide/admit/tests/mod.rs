@@ -106,6 +106,23 @@ fn a_file_that_cannot_be_read_keeps_its_objects() {
 }
 
 #[test]
+fn what_is_overlooked_is_told_once() {
+    let mut world = World::new();
+    world.rename("a.yaml", &spec("a", 1));
+    world.taken();
+    world.overlooked.insert("Web.yaml".into());
+    world.look();
+    assert_eq!(world.taken(), [Change::Overlooked(vec!["Web.yaml".into()])]);
+    world.overlooked.insert("b c.yaml".into());
+    world.look();
+    world.look();
+    assert_eq!(world.taken(), [Change::Overlooked(vec!["b c.yaml".into()])]);
+    world.overlooked.clear();
+    world.look();
+    assert_eq!(world.taken(), []);
+}
+
+#[test]
 fn two_documents_of_one_name_change_nothing_that_runs() {
     let mut world = World::new();
     world.rename("a.yaml", &spec("a", 2));
