@@ -207,6 +207,7 @@ impl<H: Host> Engine<H> {
             Fact::Queue(pool, counts) => self.counted(pool, counts, now),
             Fact::Task(task) => self.task_changed(*task, now),
             Fact::Learnt(pool, ended) => self.learnt(&pool, &ended),
+            Fact::Removed(key) => self.admission.removed(key, now.mono),
             Fact::Asked(ask) => self.asked(ask, now),
         }
     }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::model::batch::Batch;
+use crate::model::catalogue::{ObjectKey, Stray};
 use crate::model::host::{Known, Sample};
 use crate::model::limits::{LimitOrder, LimitOutcome};
 use crate::model::listing::Listing;
@@ -154,6 +155,8 @@ pub enum Fact {
     Task(Box<Task>),
     /// What tasks of a pool needed that ended under the daemons before this one, from the last to the first.
     Learnt(String, Vec<Needed>),
+    /// The document of this object was taken away because somebody asked for that.
+    Removed(ObjectKey),
     /// Somebody asks something.
     Asked(Ask),
     /// Look at the specs directory: something may have changed.

@@ -311,7 +311,8 @@ impl Host for RealHost {
         }
         tokio::task::spawn_blocking(move || match ask {
             Ask::Edit { edit, dry_run, reply } => {
-                let answer = super::edit::apply(&specs, &edit, dry_run, read_only);
+                let removed = |key| Self::send(&facts, Fact::Removed(key));
+                let answer = super::edit::apply(&specs, &edit, (dry_run, read_only), removed);
                 // Whoever asked may have hung up.
                 let _heard = reply.send(answer);
                 Self::send(&facts, Fact::Hint);

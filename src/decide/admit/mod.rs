@@ -43,8 +43,12 @@ pub struct Admission {
     /// What is accepted.
     pub catalogue: Catalogue,
     files: BTreeMap<String, FileState>,
+    /// Files that were told to be overlooked.
+    overlooked: BTreeSet<String>,
     /// Objects that are forgotten, and when their documents were gone: they still count for the guard.
     pruned: BTreeMap<ObjectKey, Moment>,
+    /// Objects whose documents people removed by name, and when: nobody needs to confirm that again.
+    asked: BTreeMap<ObjectKey, Moment>,
     /// Objects whose pruning was confirmed.
     confirmed: Vec<ObjectKey>,
 }
@@ -141,13 +145,21 @@ impl Admission {
         Admission { catalogue, ..Admission::default() }
     }
 
+    /// The document of this object was removed because somebody asked for it by name.
+    pub fn removed(&mut self, key: ObjectKey, now: Moment) {
+        self.asked.insert(key, now);
+    }
+
     /// The last worker of a terminating object is gone: forget it.
     pub fn forget(&mut self, key: &ObjectKey) {
         let Some(object) = self.catalogue.objects.get(key) else { return };
         if let Standing::Terminating { since } = object.standing {
             self.catalogue.objects.remove(key);
+            // What went by a wish says nothing of what goes beside it.
+            if !self.confirmed.contains(key) {
+                self.pruned.insert(key.clone(), since);
+            }
             self.confirmed.retain(|confirmed| confirmed != key);
-            self.pruned.insert(key.clone(), since);
         }
     }
 }

@@ -224,6 +224,53 @@ fn what_vanished_is_told_once_however_often_it_is_looked() {
 }
 
 #[test]
+fn what_is_removed_by_name_needs_no_confirmation() {
+    let named = |asked: &[&str]| {
+        let mut world = World::new();
+        for name in ["a", "b", "c", "d", "e", "f"] {
+            world.rename(&format!("{name}.yaml"), &spec(name, 1));
+        }
+        world.taken();
+        for name in ["a", "b", "c"] {
+            if asked.contains(&name) {
+                world.admission.removed(ObjectKey::pool(name), Moment(world.now));
+            }
+            world.remove(&format!("{name}.yaml"));
+        }
+        world
+    };
+    let mut world = named(&["a", "b", "c"]);
+    world.pass(30_000);
+    for name in ["a", "b", "c"] {
+        assert!(world.object(name).is_terminating(), "{name}");
+    }
+    assert!(!world.taken().iter().any(|change| matches!(change, Change::PruneBlocked { .. })));
+    // What went beside it is guarded as ever.
+    let mut world = named(&["a"]);
+    world.pass(30_000);
+    let keys = world.admission.catalogue.prune.as_ref().map(|prune| prune.keys.clone());
+    assert_eq!(keys, Some(vec![ObjectKey::pool("b"), ObjectKey::pool("c")]));
+    assert!(world.object("a").is_terminating());
+    // And what was removed by name counts for no crowd, when it is being stopped and when it is forgotten.
+    let mut world = named(&["a", "b", "c"]);
+    world.admission.removed(ObjectKey::pool("d"), Moment(world.now));
+    world.remove("d.yaml");
+    world.pass(10_500);
+    ["a", "b"].iter().for_each(|name| world.admission.forget(&ObjectKey::pool(name)));
+    world.remove("e.yaml");
+    world.pass(30_000);
+    assert!(world.object("e").is_terminating() && world.object("d").is_terminating());
+    // A wish that came to nothing does not hold for ever.
+    let mut world = named(&[]);
+    world.admission.removed(ObjectKey::pool("d"), Moment(world.now));
+    world.pass(61_000);
+    world.look();
+    world.remove("d.yaml");
+    world.pass(30_000);
+    assert!(!world.object("d").is_terminating());
+}
+
+#[test]
 fn what_changes_beside_the_spec_is_told_as_what_it_is() {
     let mut world = World::new();
     let with = |labels: &str| spec("a", 1).replace("{name: a}", &format!("{{name: a{labels}}}"));
