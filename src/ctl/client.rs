@@ -185,8 +185,18 @@ impl Client {
     /// # Errors
     /// As [`Client::ask`].
     pub async fn list(&self, kind: Kind, labels: &str) -> Result<List, Failure> {
+        Ok(self.list_warned(kind, labels).await?.0)
+    }
+
+    /// The same, with what the daemon warns of beside it.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn list_warned(&self, kind: Kind, labels: &str) -> Result<(List, Vec<String>), Failure> {
         let path = format!("{ROOT}/{}?labelSelector={}", kind.plural(), encoded(labels));
-        self.ask(Method::GET, &path, Sent::nothing()).await
+        let response = self.send(Method::GET, &path, Sent::nothing()).await?;
+        let warnings = response.headers().get_all("warning").iter().filter_map(|value| warning(value.to_str().ok()?)).collect();
+        Ok((read(response).await?, warnings))
     }
 
     /// One object.
@@ -230,6 +240,16 @@ impl Client {
 /// A daemon that ends or is killed in the middle of an answer is as absent as one that was never there.
 fn broke_off(error: hyper::Error) -> Failure {
     Failure::NoDaemon(format!("it broke off in the middle of an answer ({error})"))
+}
+
+/// The text of a `Warning` header: `299 - "text"`.
+fn warning(value: &str) -> Option<String> {
+    Some(value.strip_prefix("299 ")?.split_once('"')?.1.strip_suffix('"')?.to_owned())
+}
+
+async fn read<T: DeserializeOwned>(response: Response<Incoming>) -> Result<T, Failure> {
+    let body = whole(response.into_body()).await?;
+    serde_json::from_slice(&body).map_err(|error| Failure::Internal(format!("the daemon's answer cannot be read: {error}")))
 }
 
 /// The path of one object.

@@ -10,6 +10,8 @@ use tokio::sync::watch;
 
 use super::learnt::Learnt;
 use super::meters::Meters;
+use crate::model::catalogue::Stray;
+use crate::model::meta;
 use crate::model::policy_status::ForecastStatus;
 use crate::model::status::{Kind, Object};
 
@@ -51,6 +53,8 @@ pub struct Board {
     pub learnt: Learnt,
     /// What is expected of each policy's target, with the way there, which is too long for the object.
     forecasts: Mutex<BTreeMap<String, ForecastStatus>>,
+    /// Documents that are refused and have no object.
+    strays: Mutex<Vec<Stray>>,
 }
 
 impl Default for Board {
@@ -61,6 +65,7 @@ impl Default for Board {
             meters: Meters::default(),
             learnt: Learnt::default(),
             forecasts: Mutex::default(),
+            strays: Mutex::default(),
         }
     }
 }
@@ -84,6 +89,17 @@ impl Board {
     /// What is expected of the target of a policy; absent: nobody has looked yet.
     pub fn foreseen(&self, policy: &str) -> Option<ForecastStatus> {
         self.forecasts().get(policy).cloned()
+    }
+
+    /// These documents are refused, and no object shows that.
+    pub fn refuse(&self, strays: Vec<Stray>) {
+        *self.strays.lock().unwrap_or_else(PoisonError::into_inner) = strays;
+    }
+
+    /// Documents of a kind, or of none that can be read, that are refused and have no object.
+    pub fn strays(&self, kind: meta::Kind) -> Vec<Stray> {
+        let strays = self.strays.lock().unwrap_or_else(PoisonError::into_inner);
+        strays.iter().filter(|stray| stray.kind.is_none_or(|of| of == kind)).cloned().collect()
     }
 
     /// Start counting versions from here (a restarted daemon goes on above its predecessor's).

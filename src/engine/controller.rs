@@ -289,6 +289,7 @@ impl<H: Host> Engine<H> {
             let pool = if about.starts_with("policy/") { "" } else { stem };
             told.push((pool.to_owned(), event));
         }
+        self.host.refused(self.admission.catalogue.strays());
         self.keep();
         self.spread(now);
         // Only now: whom a new document wants told is told that it was accepted.

@@ -68,6 +68,8 @@ pub trait Host {
     fn edit(&mut self, ask: Ask);
     /// Show what is expected of a policy's target, with the way there. It changes nothing.
     fn foresee(&mut self, _policy: &str, _forecast: &ForecastStatus) {}
+    /// Show which documents are refused that have no object to show that. It changes nothing.
+    fn refused(&mut self, _strays: Vec<Stray>) {}
     /// Count something that has happened. It changes nothing.
     fn meter(&mut self, _what: &Metered) {}
     /// A one-word fresh identity for an object.

@@ -26,6 +26,7 @@ use crate::edge::store::Store;
 use crate::edge::taskfiles::TaskFiles;
 use crate::edge::{clock, probe};
 use crate::model::batch::Batch;
+use crate::model::catalogue::Stray;
 use crate::model::host::{Known, Sample};
 use crate::model::limits::{LimitOrder, Units};
 use crate::model::metered::Metered;
@@ -327,6 +328,10 @@ impl Host for RealHost {
             | Ask::Wake { .. }
             | Ask::ResetPolicy { .. } => {}
         });
+    }
+
+    fn refused(&mut self, strays: Vec<Stray>) {
+        self.board.refuse(strays);
     }
 
     fn uid(&mut self) -> String {

@@ -166,8 +166,12 @@ impl Context {
 
     /// All of a kind: from the daemon, else from the files.
     async fn list(&self, kind: Kind, labels: &str) -> Result<List, Failure> {
-        match self.client.list(kind, labels).await {
-            Err(Failure::NoDaemon(at)) => {
+        match self.client.list_warned(kind, labels).await {
+            Ok((list, warnings)) => {
+                warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
+                Ok(list)
+            }
+            Err(Failure::NoDaemon(at)) if !self.client.is_elsewhere() => {
                 let selector: Selector = labels.parse().map_err(Failure::Usage)?;
                 let items = offline::list(&self.state, kind, &selector).map_err(|error| no_daemon(&at, error))?;
                 self.say_offline();
