@@ -179,6 +179,10 @@ fn diff_says_what_would_change() {
     let same = world.ctl("diff -f same.yaml");
     assert_eq!((same.code, same.out.as_str()), (0, ""), "{}", same.err);
     golden("diff", &world.ctl("diff -f more.yaml"));
+    std::fs::write(world.scratch().join("guard.yaml"), GUARD).unwrap();
+    let policy = world.ctl("diff -f guard.yaml");
+    assert!(policy.code == 1 && policy.out.starts_with("--- live/policy/guard\n+++ file/policy/guard\n"), "{policy:?}");
+    assert!(policy.out.contains("+    max:\n"), "{policy:?}");
 }
 
 #[test]

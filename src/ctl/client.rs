@@ -104,6 +104,11 @@ impl Client {
         Ok(Client { state: PathBuf::from("/dev/null"), server: Some(server) })
     }
 
+    /// It was named by an address, so no files stand in for it.
+    pub fn is_elsewhere(&self) -> bool {
+        self.server.is_some()
+    }
+
     /// The daemon's socket.
     pub fn socket(&self) -> PathBuf {
         self.state.join("weir.sock")
@@ -175,9 +180,7 @@ impl Client {
     /// # Errors
     /// No daemon, a refusal, or an answer that is not what was asked for.
     pub async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, sent: Sent) -> Result<T, Failure> {
-        let response = self.send(method, path, sent).await?;
-        let body = whole(response.into_body()).await?;
-        serde_json::from_slice(&body).map_err(|error| Failure::Internal(format!("the daemon's answer cannot be read: {error}")))
+        read(self.send(method, path, sent).await?).await
     }
 
     /// All of a kind that a label selector wants.

@@ -36,6 +36,14 @@ impl Kind {
         }
     }
 
+    /// As `kubectl` abbreviates it.
+    pub const fn abbreviation(self) -> &'static str {
+        match self {
+            Kind::WorkerPool => "wp",
+            Kind::ResourcePolicy => "rp",
+        }
+    }
+
     /// The names by which `ctl` knows it, the shortest last.
     pub const fn short_names(self) -> &'static [&'static str] {
         match self {
