@@ -3,7 +3,6 @@
 //! Made of the same JSON Schema that documents are checked against. A structural schema knows less than that: references are
 //! written out, and what has no word in it (one of several fields, quantities' bounds) is left to weir itself.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
@@ -11,15 +10,13 @@ use serde_json::{Map, Value, json};
 use crate::model::document::{schema, to_yaml};
 use crate::model::meta::Kind;
 use crate::model::status;
+use crate::output;
 use crate::serve::wire::{GROUP, short_names, singular};
 
 /// Print both, as one YAML stream.
 pub fn run() -> ExitCode {
-    for kind in Kind::ALL {
-        // Whoever read enough and has gone is no failure.
-        let _read = writeln!(std::io::stdout(), "---\n{}", to_yaml(&definition(kind)).trim_end());
-    }
-    ExitCode::SUCCESS
+    let all: String = Kind::ALL.into_iter().map(|kind| format!("---\n{}\n", to_yaml(&definition(kind)).trim_end())).collect();
+    output::print(&all, ExitCode::SUCCESS)
 }
 
 /// The definition of a kind.

@@ -18,7 +18,7 @@ use crate::edge::sdnotify::ServiceManager;
 use crate::edge::signals::{self, Signal};
 use crate::edge::slots::{SlotEvent, Slots, SlotsConfig, cgroup};
 use crate::edge::specs::watch::Hint;
-use crate::edge::statedir::{StateDir, StateError};
+use crate::edge::statedir::{self, StateDir, StateError};
 use crate::edge::statusdir::StatusDir;
 use crate::edge::store::Store;
 use crate::edge::taskfiles::TaskFiles;
@@ -94,6 +94,7 @@ const LAST_ROWS: Duration = Duration::from_secs(3);
 /// # Errors
 /// [`Failure`], before anything was touched.
 pub fn run(options: &Options) -> Result<(), Failure> {
+    statedir::apart(&options.specs, &options.state).map_err(failure)?;
     let about = format!("pid {}, specs {}", std::process::id(), options.specs.display());
     let state = StateDir::open(&options.state, &about).map_err(|error| match error {
         StateError::Held { .. } => Failure { code: 5, message: error.to_string() },
@@ -109,6 +110,26 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     runtime.shutdown_timeout(Duration::from_millis(200));
     drop(state);
     ended
+}
+
+/// A specs directory that is not there is a mistake, unless there is something to go on with from before.
+fn something_to_keep(specs: &Path, stored: &Stored) -> Result<(), Failure> {
+    let kept = stored.catalogue.as_deref().and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
+    let kept = kept.as_ref().and_then(|kept| kept.get("objects")?.as_array());
+    if kept.is_some_and(|objects| !objects.is_empty()) || !stored.slots.is_empty() {
+        return Ok(());
+    }
+    let what = match std::fs::metadata(specs) {
+        Ok(meta) if meta.is_dir() => return Ok(()),
+        Ok(_) => "is no directory",
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => "is not there",
+        // It may come back, like a mount: that is waited for.
+        Err(_) => return Ok(()),
+    };
+    let at = specs.display();
+    Err(failure(format!(
+        "the specs directory {at} {what}: make it (mkdir -p {at}) and put documents there, or name another with --specs"
+    )))
 }
 
 struct Inbox {
@@ -174,6 +195,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let queues = queue_door::queues(hub.clone(), telling(facts.clone()));
     let db = state.path.join("weir.db");
     let (store, stored) = Store::open(&db, &clock::boot_id(), queues).map_err(failure)?;
+    something_to_keep(&options.specs, &stored)?;
     hub.start_at(stored.version);
     stored.counts.iter().for_each(|(pool, counts)| hub.put(pool, counts.clone()));
     let status =
@@ -438,4 +460,27 @@ fn listen(state: &Path) -> Result<UnixListener, Failure> {
     let listener = UnixListener::bind(short).map_err(said)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660)).map_err(said)?;
     Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn specs_that_are_not_there_are_refused_where_nothing_is_kept() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").expect("written");
+        let kept = |text: &str| Stored { catalogue: Some(text.into()), ..Stored::default() };
+        let some = kept(r#"{"objects": [{}]}"#);
+        for missing in [dir.path().join("nosuch"), file.clone(), file.join("below")] {
+            let refused = |stored: &Stored| something_to_keep(&missing, stored).err();
+            for nothing in [Stored::default(), kept(r#"{"objects": []}"#)] {
+                let refusal = refused(&nothing).expect("nothing to go on with");
+                assert!(refusal.code == 1 && refusal.message.contains("--specs"), "{refusal:?}");
+            }
+            assert!(refused(&some).is_none());
+        }
+        assert!(something_to_keep(dir.path(), &Stored::default()).is_ok());
+    }
 }

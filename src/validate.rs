@@ -2,16 +2,20 @@
 //!
 //! Reads the same types with the same reader as the daemon, so what passes here is accepted there.
 
-use std::io::Write;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::decide::admit::names;
-use crate::edge::specs::is_spec_name;
+use crate::edge::specs::{NAME_RULE, is_overlooked, is_spec_name};
+use crate::model::catalogue::ObjectKey;
 use crate::model::document::refusal;
 use crate::model::document::{self, Document, Located, Parsed, Violation};
-use crate::model::meta::Kind;
+use crate::model::meta::{Kind, quoted};
 use crate::model::pool::WorkerPool;
+use crate::output;
 
 /// How problems are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,17 +43,19 @@ struct Problem {
 pub fn run(paths: &[PathBuf], output: Output) -> ExitCode {
     match read(paths) {
         Ok(files) => {
-            let mut problems: Vec<Problem> = files.iter().flat_map(broken).collect();
+            let mut problems: Vec<Problem> = files.iter().filter_map(overlooked).collect();
+            problems.extend(files.iter().flat_map(broken));
+            problems.extend(twice(&files));
             problems.extend(namesakes(&files));
             if paths.iter().any(|path| path.is_dir()) {
                 problems.extend(strangers(&files));
             }
-            print(&problems, output);
             if output == Output::Text {
                 let good = files.iter().flat_map(|file| &file.documents).filter(|parsed| parsed.is_ok()).count();
                 eprintln!("{} files, {good} good documents, {} problems", files.len(), problems.len());
             }
-            if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            let verdict = if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            output::print(&shown(&problems, output), verdict)
         }
         Err(why) => {
             eprintln!("weir: {why}");
@@ -60,6 +66,7 @@ pub fn run(paths: &[PathBuf], output: Output) -> ExitCode {
 
 /// A file, and what is in it.
 struct Read {
+    path: PathBuf,
     name: String,
     bytes: Vec<u8>,
     documents: Vec<Parsed>,
@@ -68,17 +75,28 @@ struct Read {
 fn read(paths: &[PathBuf]) -> Result<Vec<Read>, String> {
     let mut files = Vec::new();
     for path in paths {
-        collect(path, 0, &mut files).map_err(|error| format!("{}: {error}", path.display()))?;
+        walk(path, 0, &mut files, &looks_like_a_spec).map_err(|error| format!("{}: {error}", path.display()))?;
     }
+    // A path that was given twice, or a file below a folder that was given too, is no second document.
+    let mut known = BTreeSet::new();
+    files.retain(|file| known.insert(file.canonicalize().unwrap_or_else(|_| file.clone())));
     let one = |file: PathBuf| {
         let bytes = std::fs::read(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-        Ok(Read { name: file.display().to_string(), documents: document::parse(&bytes), bytes })
+        Ok(Read { name: file.display().to_string(), documents: document::parse(&bytes), path: file, bytes })
     };
     files.into_iter().map(one).collect()
 }
 
-/// The documents' files at or below `path`, in order.
-pub(crate) fn collect(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+/// The documents' files at or below `path`, in order, as the daemon finds them.
+pub(crate) fn collect(path: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    walk(path, 0, files, &|name| name.to_str().is_some_and(is_spec_name))
+}
+
+fn looks_like_a_spec(name: &OsStr) -> bool {
+    name.to_str().is_some_and(is_spec_name) || is_overlooked(name.as_bytes())
+}
+
+fn walk(path: &Path, depth: usize, files: &mut Vec<PathBuf>, counts: &dyn Fn(&OsStr) -> bool) -> std::io::Result<()> {
     if !std::fs::metadata(path)?.is_dir() {
         files.push(path.to_owned());
         return Ok(());
@@ -86,10 +104,11 @@ pub(crate) fn collect(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> st
     let mut entries: Vec<PathBuf> = std::fs::read_dir(path)?.flatten().map(|entry| entry.path()).collect();
     entries.sort();
     for entry in entries {
-        let name = entry.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let folder = entry.is_dir() && !name.starts_with('.') && depth < DEPTH_MAX;
-        if folder || (entry.is_file() && is_spec_name(&name)) {
-            collect(&entry, depth + 1, files)?;
+        let name = entry.file_name().unwrap_or_default();
+        // A link to a folder is none: the daemon does not follow it either.
+        let folder = entry.symlink_metadata()?.is_dir() && !name.as_bytes().starts_with(b".") && depth < DEPTH_MAX;
+        if folder || (entry.is_file() && counts(name)) {
+            walk(&entry, depth + 1, files, counts)?;
         }
     }
     Ok(())
@@ -109,6 +128,34 @@ impl Read {
             Err(_) => None,
         })
     }
+}
+
+/// The daemon never reads a file of such a name.
+fn overlooked(file: &Read) -> Option<Problem> {
+    let name = file.path.file_name().filter(|name| is_overlooked(name.as_bytes()))?;
+    let message =
+        format!("the name {} does not count, so the daemon does not read the file: {NAME_RULE}", quoted(&name.to_string_lossy()));
+    Some(file.problem(Violation { line: 1, column: 1, message, ..Violation::default() }))
+}
+
+/// Documents that name what another names too: with the daemon none of them counts.
+fn twice(files: &[Read]) -> Vec<Problem> {
+    let mut known: BTreeMap<ObjectKey, Vec<(&Read, &Located)>> = BTreeMap::new();
+    for file in files {
+        for located in file.documents.iter().flatten() {
+            known.entry(ObjectKey::of(&located.document)).or_default().push((file, located));
+        }
+    }
+    let mut problems = Vec::new();
+    for (key, places) in known.iter().filter(|(_, places)| places.len() > 1) {
+        for (file, located) in places {
+            let others = places.iter().filter(|(_, other)| !std::ptr::eq(*other, *located));
+            let others: Vec<String> = others.map(|(file, other)| format!("{}:{}", file.name, other.line)).collect();
+            let message = format!("{key} is named by more than one document, so none counts: also {}", others.join(", "));
+            problems.push(file.problem(document::violation(&file.bytes, located, "metadata.name", message)));
+        }
+    }
+    problems
 }
 
 fn broken(file: &Read) -> Vec<Problem> {
@@ -158,18 +205,14 @@ fn strangers(files: &[Read]) -> Vec<Problem> {
     problems
 }
 
-/// A line, or several. Whoever closed the pipe has read enough: the exit code tells the rest.
-fn tell(text: impl std::fmt::Display) {
-    let _read = writeln!(std::io::stdout(), "{text}");
-}
-
-fn print(problems: &[Problem], output: Output) {
+fn shown(problems: &[Problem], output: Output) -> String {
+    let lines = |one: &dyn Fn(&Problem) -> String| problems.iter().map(|problem| one(problem) + "\n").collect::<String>();
     match output {
-        Output::Text => problems.iter().for_each(|p| tell(refusal::with_source(&p.file, &p.text, &p.violation))),
-        Output::Github => problems.iter().for_each(|p| tell(refusal::for_forge(&p.file, &p.violation))),
+        Output::Text => lines(&|p| refusal::with_source(&p.file, &p.text, &p.violation)),
+        Output::Github => lines(&|p| refusal::for_forge(&p.file, &p.violation)),
         Output::Json => {
             let all: Vec<serde_json::Value> = problems.iter().map(|p| refusal::as_json(&p.file, &p.violation)).collect();
-            tell(serde_json::to_string_pretty(&all).expect("problems are plain data"));
+            serde_json::to_string_pretty(&all).expect("problems are plain data") + "\n"
         }
     }
 }
@@ -187,6 +230,6 @@ pub fn schema(kind: Option<&str>) -> ExitCode {
         [one] => document::schema::schema(*one).clone(),
         many => many.iter().map(|kind| (kind.name().to_owned(), document::schema::schema(*kind).clone())).collect(),
     };
-    tell(serde_json::to_string_pretty(&value).expect("a schema is plain data"));
-    ExitCode::SUCCESS
+    let text = serde_json::to_string_pretty(&value).expect("a schema is plain data");
+    output::print(&(text + "\n"), ExitCode::SUCCESS)
 }

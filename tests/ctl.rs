@@ -14,7 +14,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
 
-use served::{DAY, Ran, Running, WEB, World, condition, event, pool, worker};
+use served::{DAY, GUARD, Ran, Running, WEB, World, condition, event, pool, worker};
+use weir::model::catalogue::Stray;
 use weir::model::document::to_yaml;
 use weir::model::status::{EventType, Kind, Object, Phase, Truth};
 
@@ -77,6 +78,40 @@ fn tables() {
     }
     let lines = r#"jsonpath={range .items[*]}{.metadata.name}{"\t"}{.status.phase}{"\n"}{end}"#;
     assert_eq!(world.run(&["get", "workers", "-o", lines]).out, "web-0\tReady\nweb-1\tBusy\nweb-2\tBackOff\n");
+}
+
+#[test]
+fn what_is_refused_and_has_no_object_is_told_all_the_same() {
+    let world = World::furnished();
+    let stray = |name: Option<&str>| Stray {
+        kind: name.map(|_| weir::model::meta::Kind::WorkerPool),
+        name: name.map(str::to_owned),
+        why: "new.yaml:5:3: spec.templat: unknown field \"templat\"".into(),
+    };
+    assert_eq!(world.ctl("get pools").err, "");
+    world.board.refuse(vec![stray(Some("new"))]);
+    let one = "warning: 1 document (new) is refused and not shown here: see the events\n";
+    assert_eq!((world.ctl("get pools").err.as_str(), world.ctl("get policies").err.as_str()), (one, "No resources found.\n"));
+    assert_eq!(world.ctl("get workers").err, "");
+    let missing = world.ctl("describe pool/new");
+    assert!(missing.code == 1 && missing.err.contains("its document is refused: new.yaml:5:3: spec.templat"), "{missing:?}");
+    world.board.refuse(vec![stray(Some("new")), stray(None)]);
+    assert!(world.ctl("get pools").err.starts_with("warning: 2 documents (new, ...) are refused"));
+    assert!(world.ctl("get policies").err.starts_with("warning: 1 document is refused"), "its kind may be any");
+}
+
+#[test]
+fn flags_that_mean_nothing_are_refused() {
+    let world = World::furnished();
+    let out = |words: &str| world.ctl(words).out;
+    assert_eq!(out("get workers --pool web -o name"), out("get workers -o name"));
+    assert_eq!(out("get workers --pool batch -o name"), "");
+    for words in ["get pools --pool web", "get workers --status Queued", "get pools --limit 3", "get workers web-0 --pool web"] {
+        let ran = world.ctl(words);
+        assert!(ran.code == 2 && ran.out.is_empty(), "{words}: {ran:?}");
+    }
+    assert_eq!(world.ctl("get tasks -w --pool nosuch").code, 1);
+    assert!(world.ctl("explain wp.spec.replicas").out.contains("FIELD") && world.ctl("explain rp").code == 0);
 }
 
 #[test]
@@ -144,6 +179,10 @@ fn diff_says_what_would_change() {
     let same = world.ctl("diff -f same.yaml");
     assert_eq!((same.code, same.out.as_str()), (0, ""), "{}", same.err);
     golden("diff", &world.ctl("diff -f more.yaml"));
+    std::fs::write(world.scratch().join("guard.yaml"), GUARD).unwrap();
+    let policy = world.ctl("diff -f guard.yaml");
+    assert!(policy.code == 1 && policy.out.starts_with("--- live/policy/guard\n+++ file/policy/guard\n"), "{policy:?}");
+    assert!(policy.out.contains("+    max:\n"), "{policy:?}");
 }
 
 #[test]

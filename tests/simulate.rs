@@ -40,6 +40,7 @@ spec: {replicas: 2, template: {command: [sleep, '300']}}
 
 const SQUARE: &str = "time,value\n0,0\n60,40\n300,3\n900,3\n";
 
+#[derive(Debug)]
 struct Ran {
     out: String,
     err: String,
@@ -295,6 +296,44 @@ fn pools_whose_workers_could_have_one_name_are_told_before_a_daemon_sees_them() 
         assert!(ran.code == 1 && ran.out.contains(said), "{}", ran.out);
     }
     assert_eq!(weir(dir.path(), "validate specs/web.yaml").code, 0, "alone it is good");
+}
+
+#[test]
+fn what_the_daemon_would_not_take_does_not_validate() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = dir(&[("twice/a.yaml", FIXED), ("twice/sub/b.yaml", FIXED), ("named/Web.yaml", FIXED), ("named/a b.yml", FIXED)]);
+    let ran = weir(dir.path(), "validate twice");
+    let said = "metadata.name: pool/fixed is named by more than one document, so none counts: also twice/sub/b.yaml:1";
+    assert!(ran.code == 1 && ran.out.contains(said) && ran.err.contains("2 files, 2 good documents, 2 problems"), "{ran:?}");
+    // The same file once more is no second document.
+    assert_eq!(weir(dir.path(), "validate twice/a.yaml twice/a.yaml").code, 0);
+    assert_eq!(weir(dir.path(), "validate twice/a.yaml twice/sub").code, 1);
+
+    let foreign = std::ffi::OsStr::from_bytes(b"\xff.yaml");
+    std::fs::write(dir.path().join("named").join(foreign), FIXED).unwrap();
+    std::fs::write(dir.path().join("named/.hidden.yaml"), "no document").unwrap();
+    let ran = weir(dir.path(), "validate named");
+    assert!(ran.code == 1 && ran.out.matches("does not count, so the daemon does not read the file").count() == 3, "{ran:?}");
+    let ran = weir(dir.path(), "validate named/Web.yaml -o github");
+    assert!(ran.code == 1 && ran.out.starts_with("::error file=named/Web.yaml,line=1,col=1::the name \"Web.yaml\""), "{ran:?}");
+
+    std::fs::create_dir(dir.path().join("links")).unwrap();
+    std::os::unix::fs::symlink("../twice", dir.path().join("links/sub")).unwrap();
+    std::os::unix::fs::symlink("../twice/a.yaml", dir.path().join("links/a.yaml")).unwrap();
+    let ran = weir(dir.path(), "validate links");
+    assert!(ran.code == 0 && ran.err.contains("1 files, 1 good"), "{ran:?}");
+}
+
+#[test]
+fn an_answer_that_cannot_be_written_is_no_success() {
+    let dir = dir(&[("fixed.yaml", FIXED)]);
+    for words in ["schema", "crds", "validate fixed.yaml -o json", "plan fixed.yaml", "doctor"] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_weir"));
+        let ran = command.args(words.split(' ')).current_dir(dir.path()).stdout(full).output().unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(ran.status.code() == Some(70) && said.contains("standard output: No space left"), "{words}: {ran:?}");
+    }
 }
 
 #[test]

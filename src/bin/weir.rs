@@ -168,8 +168,8 @@ struct Run {
     #[arg(long, default_value = "10s")]
     prune_grace: Span,
     /// Starts that may be in flight at once [default: 4 × cores]
-    #[arg(long)]
-    max_starts_in_flight: Option<usize>,
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    max_starts_in_flight: Option<u32>,
     /// Take webhooks of forges at this address, like 127.0.0.1:8890; put a proxy with TLS before it
     #[arg(long, value_name = "ADDRESS:PORT")]
     hooks_listen: Option<std::net::SocketAddr>,
@@ -362,7 +362,7 @@ fn run(flags: Run) -> ExitCode {
         },
         cgroup_driver: flags.cgroup_driver,
         prune_grace: flags.prune_grace,
-        starts_in_flight_max: flags.max_starts_in_flight.unwrap_or(4 * cores).max(1),
+        starts_in_flight_max: flags.max_starts_in_flight.map_or(4 * cores, |most| most as usize),
         hooks_listen: flags.hooks_listen,
         listen: flags.listen,
         listen_beyond_loopback: flags.listen_beyond_loopback,

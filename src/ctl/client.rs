@@ -104,6 +104,11 @@ impl Client {
         Ok(Client { state: PathBuf::from("/dev/null"), server: Some(server) })
     }
 
+    /// It was named by an address, so no files stand in for it.
+    pub fn is_elsewhere(&self) -> bool {
+        self.server.is_some()
+    }
+
     /// The daemon's socket.
     pub fn socket(&self) -> PathBuf {
         self.state.join("weir.sock")
@@ -175,9 +180,7 @@ impl Client {
     /// # Errors
     /// No daemon, a refusal, or an answer that is not what was asked for.
     pub async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, sent: Sent) -> Result<T, Failure> {
-        let response = self.send(method, path, sent).await?;
-        let body = whole(response.into_body()).await?;
-        serde_json::from_slice(&body).map_err(|error| Failure::Internal(format!("the daemon's answer cannot be read: {error}")))
+        read(self.send(method, path, sent).await?).await
     }
 
     /// All of a kind that a label selector wants.
@@ -185,8 +188,18 @@ impl Client {
     /// # Errors
     /// As [`Client::ask`].
     pub async fn list(&self, kind: Kind, labels: &str) -> Result<List, Failure> {
+        Ok(self.list_warned(kind, labels).await?.0)
+    }
+
+    /// The same, with what the daemon warns of beside it.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn list_warned(&self, kind: Kind, labels: &str) -> Result<(List, Vec<String>), Failure> {
         let path = format!("{ROOT}/{}?labelSelector={}", kind.plural(), encoded(labels));
-        self.ask(Method::GET, &path, Sent::nothing()).await
+        let response = self.send(Method::GET, &path, Sent::nothing()).await?;
+        let warnings = response.headers().get_all("warning").iter().filter_map(|value| warning(value.to_str().ok()?)).collect();
+        Ok((read(response).await?, warnings))
     }
 
     /// One object.
@@ -230,6 +243,16 @@ impl Client {
 /// A daemon that ends or is killed in the middle of an answer is as absent as one that was never there.
 fn broke_off(error: hyper::Error) -> Failure {
     Failure::NoDaemon(format!("it broke off in the middle of an answer ({error})"))
+}
+
+/// The text of a `Warning` header: `299 - "text"`.
+fn warning(value: &str) -> Option<String> {
+    Some(value.strip_prefix("299 ")?.split_once('"')?.1.strip_suffix('"')?.to_owned())
+}
+
+async fn read<T: DeserializeOwned>(response: Response<Incoming>) -> Result<T, Failure> {
+    let body = whole(response.into_body()).await?;
+    serde_json::from_slice(&body).map_err(|error| Failure::Internal(format!("the daemon's answer cannot be read: {error}")))
 }
 
 /// The path of one object.

@@ -39,7 +39,7 @@ impl Failure {
             Failure::No(_) => 1,
             Failure::Usage(_) => Failure::USAGE,
             Failure::NoDaemon(_) => 3,
-            Failure::Server(status) if status.code == 403 => 4,
+            Failure::Server(status) if matches!(status.code, 401 | 403) => 4,
             Failure::Server(_) => 1,
             Failure::Internal(_) => 70,
             Failure::ReaderGone => 0,
@@ -84,5 +84,17 @@ impl From<io::Error> for Failure {
             return Failure::ReaderGone;
         }
         Failure::Internal(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_not_let_in_is_told_so_by_the_exit_code() {
+        for (code, exit) in [(400, 1), (401, 4), (403, 4), (404, 1), (500, 1)] {
+            assert_eq!(Failure::Server(Box::new(Status::failure(code, "", ""))).report(), exit, "{code}");
+        }
     }
 }

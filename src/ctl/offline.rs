@@ -83,10 +83,21 @@ pub fn get(state: &Path, kind: Kind, name: &str) -> Result<Value, Failure> {
 /// # Errors
 /// No such worker or log; output that cannot be written.
 pub fn log(state: &Path, worker: &str, tail: Option<u64>, out: &mut impl Write) -> Result<(), Failure> {
-    let object = get(state, Kind::Worker, worker)?;
-    let pool = object.pointer("/metadata/owner").and_then(Value::as_str).unwrap_or_default();
-    check_name(pool).map_err(Failure::No)?;
+    let pool = match get(state, Kind::Worker, worker) {
+        Ok(object) => object.pointer("/metadata/owner").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        // Its log outlasts what is written about it.
+        Err(failure) => pool_of_log(state, worker).ok_or(failure)?,
+    };
+    check_name(&pool).map_err(Failure::No)?;
     copy(&state.join("logs").join(pool).join(format!("{worker}.log")), tail, out)
+}
+
+/// The pool below which there is a log of this worker.
+fn pool_of_log(state: &Path, worker: &str) -> Option<String> {
+    check_name(worker).ok()?;
+    let pools = std::fs::read_dir(state.join("logs")).ok()?.flatten();
+    let mut found = pools.filter(|pool| pool.path().join(format!("{worker}.log")).is_file());
+    found.find_map(|pool| pool.file_name().into_string().ok().filter(|name| name != "tasks"))
 }
 
 /// Copy a log, or the last lines of it.

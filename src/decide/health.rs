@@ -200,6 +200,23 @@ pub fn answered(state: &ProbeState, probe: &Probe, answer: Result<(), String>, n
     next
 }
 
+/// What keeps a running worker from being ready, in the words of the probe that fails; absent: none has failed since it last passed.
+pub fn failing(run: &Run, health: &Health, template: &Template) -> Option<String> {
+    let kind = if started(run, health, template) { ProbeKind::Readiness } else { ProbeKind::Startup };
+    let probe = probe(template, kind).filter(|probe| probe.notify.is_none())?;
+    let state = state(run, health, kind);
+    let fails = state.failures > 0 && !passing(run, health, kind, probe);
+    // Without a count: what is shown changes only when the answer does.
+    fails.then(|| format!("{} fails: {}", kind.words(), state.message))
+}
+
+/// What to tell of one more answer: that a worker counts as not ready now, when the probe has failed as often as it may. What
+/// else a probe has to say is told by the stop that follows.
+pub fn told(kind: ProbeKind, after: &ProbeState, probe: &Probe) -> Option<String> {
+    let lost = kind == ProbeKind::Readiness && after.failures == probe.failure_threshold;
+    lost.then(|| format!("{} failed {}: {}", kind.words(), times(after.failures), after.message))
+}
+
 impl ProbeKind {
     /// As the field is called.
     pub fn words(self) -> &'static str {

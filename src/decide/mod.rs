@@ -106,7 +106,11 @@ pub fn exit(pool: &PoolFacts, worker: &str, slot: &Slot, now: Now) -> Option<(Re
         // It ended with its task, which is told of as such, and is no failure of the slot.
         return Some((restart::after_task(&slot.record, exit), None));
     }
-    let record = restart::after_exit(&slot.record, exit, &pool.spec.template, now);
+    let mut record = restart::after_exit(&slot.record, exit, &pool.spec.template, now);
+    if workers::done(pool, &record) {
+        // Nothing is waited for: it is not started again.
+        record.next_start = None;
+    }
     let happening = status::tell_exit(worker, exit, condemned.as_deref(), &record, now);
     Some((record, Some(happening)))
 }

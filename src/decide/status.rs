@@ -155,10 +155,12 @@ fn accepted(facts: &PoolFacts) -> Said {
 
 fn ready(status: &PoolStatus, done: u32) -> Said {
     let (have, want) = (status.ready_replicas, status.desired_replicas);
+    let ended = if done == 0 { String::new() } else { format!(", {done} ended for good") };
+    let message = format!("{have} of {want} workers are ready{ended}");
     if have + done >= want {
-        ("Ready", Truth::True, "WorkersReady", format!("{have} of {want} workers are ready"))
+        ("Ready", Truth::True, "WorkersReady", message)
     } else {
-        ("Ready", Truth::False, "WorkersNotReady", format!("{have} of {want} workers are ready"))
+        ("Ready", Truth::False, "WorkersNotReady", message)
     }
 }
 
@@ -206,8 +208,12 @@ pub fn worker(facts: &PoolFacts, slot: &Slot, now: Now) -> WorkerStatus {
         status.draining = slot.retiring || workers::drained(record, run);
         status.started_at = Some(now.wall_of(run.started));
         status.template_hash.clone_from(&run.template);
-        status.message = record.condemned.clone().or_else(|| run.status.clone()).unwrap_or_default();
+        let failing = || health::failing(run, &slot.health, &facts.spec.template);
+        status.message = record.condemned.clone().or_else(failing).or_else(|| run.status.clone()).unwrap_or_default();
         status.dropped_log_bytes = run.dropped;
+    } else if facts.per_task() && status.phase == Phase::Ready {
+        // It can take a task at once.
+        status.ready = true;
     } else if let Some(exit) = record.last_exit.as_ref().filter(|_| status.phase == Phase::BackOff) {
         status.message = format!("{} ends in a row; the last: {}", record.failures, exit_words(exit));
     }
@@ -337,4 +343,71 @@ pub fn changes(observation: &Observation<'_>, plan: &Plan) -> Vec<Happening> {
 fn was_limited(before: &PoolStatus) -> bool {
     let limited = before.conditions.iter().find(|condition| condition.kind == "ScalingLimited");
     limited.is_some_and(|condition| condition.status == Truth::True && condition.reason == "TooManyReplicas")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::plan::{Health, ProbeKind, ProbeState};
+    use crate::model::queue::Queue;
+    use crate::model::template::{Probe, RestartPolicy};
+    use crate::model::time::{Moment, Wall};
+    use crate::model::worker::{Run, Seen};
+
+    const NOW: Now = Now { mono: Moment(500_000), wall: Wall(1_000_000) };
+
+    fn facts() -> PoolFacts {
+        PoolFacts { ending: None, ..PoolFacts::orphan("a") }
+    }
+
+    #[test]
+    fn what_a_probe_that_fails_says_is_the_message_of_its_worker() {
+        let mut facts = facts();
+        facts.spec.template.readiness_probe = Some(Probe::default());
+        let run = Run { incarnation: 1, status: Some("starting up".into()), ..Run::default() };
+        let slot = |failures, passing| {
+            let state = ProbeState { failures, passing, message: "refused".into(), ..ProbeState::default() };
+            let health = Health { incarnation: 1, probes: [(ProbeKind::Readiness, state)].into() };
+            Slot { seen: Seen { state: SlotState::Running(run.clone()), ..Seen::default() }, health, ..Slot::default() }
+        };
+        let message = |failures, passing| worker(&facts, &slot(failures, passing), NOW).message;
+        assert_eq!(message(1, false), "readinessProbe fails: refused");
+        assert_eq!(message(7, false), message(1, false), "the same until something else is so");
+        assert_eq!((message(0, false), message(2, true)), ("starting up".into(), "starting up".into()));
+    }
+
+    #[test]
+    fn a_slot_that_waits_for_a_task_is_ready() {
+        let mut facts = facts();
+        let vacant = Slot { seen: Seen { state: SlotState::Vacant, ..Seen::default() }, ..Slot::default() };
+        assert!(!worker(&facts, &vacant, NOW).ready, "a worker that is not there");
+        facts.spec.queue = Some(Queue::default());
+        assert!(facts.per_task());
+        let idle = worker(&facts, &vacant, NOW);
+        assert_eq!((idle.phase, idle.ready, idle.pid), (Phase::Ready, true, None));
+        let record = Record { next_start: Some(NOW.mono.after(Span::secs(1))), ..Record::default() };
+        assert!(!worker(&facts, &Slot { record, ..vacant.clone() }, NOW).ready);
+        facts.ending = Some(Ending::Shutdown);
+        assert!(!worker(&facts, &vacant, NOW).ready);
+    }
+
+    #[test]
+    fn of_what_is_not_started_again_no_start_is_told() {
+        let mut facts = facts();
+        let exit = |reason| Exit { incarnation: 1, reason, ran_ms: 10, finished: NOW.wall, ..Exit::default() };
+        let told = |facts: &PoolFacts, reason| {
+            let record = Record { incarnation: 1, failures: 1, ..Record::default() };
+            let slot = Slot { seen: Seen { exit: Some(exit(reason)), ..Seen::default() }, record, ..Slot::default() };
+            let (record, happening) = crate::decide::exit(facts, "a-0", &slot, NOW).expect("an end");
+            (record.next_start.is_some(), happening.expect("told").note.contains("next start"))
+        };
+        assert_eq!(told(&facts, ExitReason::Completed), (true, true));
+        facts.spec.template.restart_policy = RestartPolicy::OnFailure;
+        assert_eq!(told(&facts, ExitReason::Completed), (false, false));
+        assert_eq!(told(&facts, ExitReason::Error), (true, true));
+        facts.spec.template.restart_policy = RestartPolicy::Never;
+        assert_eq!(told(&facts, ExitReason::Error), (false, false));
+        let ended = ready(&PoolStatus { desired_replicas: 1, ..PoolStatus::default() }, 1);
+        assert_eq!((ended.1, ended.3.as_str()), (Truth::True, "0 of 1 workers are ready, 1 ended for good"));
+    }
 }

@@ -6,13 +6,13 @@
 mod judge;
 mod look;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
 use self::judge::{Finding, State};
+use crate::output;
 
 /// Look, and print what was found.
 pub fn run(state: PathBuf, as_json: bool) -> ExitCode {
@@ -23,9 +23,8 @@ pub fn run(state: PathBuf, as_json: bool) -> ExitCode {
     } else {
         table(&findings)
     };
-    // Whoever read enough and has gone is no failure.
-    let _read = std::io::stdout().write_all(text.as_bytes());
-    if findings.iter().any(|finding| finding.fatal) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    let fatal = findings.iter().any(|finding| finding.fatal);
+    output::print(&text, if fatal { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn value(finding: &Finding) -> Value {

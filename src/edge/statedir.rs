@@ -85,6 +85,32 @@ pub fn check(path: &Path) -> Result<(), String> {
     trusted(path).map_err(|error| error.to_string())
 }
 
+/// Refuse a state directory among the specs: a daemon that read its own files as documents would act on what it writes.
+///
+/// # Errors
+/// In words: where both are, and what to do.
+pub fn apart(specs: &Path, state: &Path) -> Result<(), String> {
+    let (Some(below), Some(above)) = (real(state), real(specs)) else { return Ok(()) };
+    let hidden = |rest: &Path| rest.components().any(|part| part.as_os_str().as_encoded_bytes().starts_with(b"."));
+    match below.strip_prefix(&above) {
+        Ok(rest) if !hidden(rest) => Err(format!(
+            "the state directory {} lies in the specs directory {}, where weir would read its own files as documents: name another \
+             with --state, or one that begins with a dot, like {}",
+            state.display(),
+            specs.display(),
+            specs.join(".weir").display()
+        )),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// A path without links, though its last parts may not exist yet.
+fn real(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    let there = |above: &Path| Some(above.canonicalize().ok()?.join(path.strip_prefix(above).ok()?));
+    path.ancestors().find_map(there)
+}
+
 fn trusted(path: &Path) -> Result<(), StateError> {
     let refuse = |why: String| Err(StateError::Unusable(format!("{}: {why}", path.display())));
     let meta = match std::fs::metadata(path) {
@@ -126,6 +152,29 @@ mod tests {
         assert!(!held.still_held());
         drop(held);
         assert_eq!(std::fs::metadata(dir.path().join("moved")).expect("is there").mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_state_directory_among_the_specs_is_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = |path: &str| dir.path().join(path);
+        std::fs::create_dir(at("specs")).expect("made");
+        std::os::unix::fs::symlink("specs", at("link")).expect("linked");
+        for (specs, state, good) in [
+            ("specs", "specs", false),
+            ("specs", "specs/state/deep", false),
+            ("link", "specs/state", false),
+            ("specs", "link/state", false),
+            ("nosuch", "nosuch/state", false),
+            ("", "state", false),
+            ("", ".weir", true),
+            ("specs", "specs/.weir/state", true),
+            ("specs", "state", true),
+            ("specs", "specs-state", true),
+            ("state/specs", "state", true),
+        ] {
+            assert_eq!(apart(&at(specs), &at(state)).is_ok(), good, "--specs {specs} --state {state}");
+        }
     }
 
     #[test]

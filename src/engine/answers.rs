@@ -54,6 +54,7 @@ impl<H: Host> Engine<H> {
         if !self.has(id) {
             return;
         }
+        let mut told = None;
         self.seen(id, now, |slot| {
             let template = health::template(&facts, slot).clone();
             let Some(probe) = health::probe(&template, kind) else { return false };
@@ -62,10 +63,17 @@ impl<H: Host> Engine<H> {
             }
             let state = slot.health.probes.get(&kind).cloned().unwrap_or_default();
             if slot.health.incarnation == incarnation {
-                slot.health.probes.insert(kind, health::answered(&state, probe, answer, now));
+                let after = health::answered(&state, probe, answer, now);
+                told = health::told(kind, &after, probe);
+                slot.health.probes.insert(kind, after);
             }
             true
         });
+        if let Some(why) = told {
+            let note = format!("{}: {why}", id.worker);
+            let about = (id.worker.as_str(), incarnation);
+            self.note(&id.pool, &crate::decide::status::tell("ProbeFailed", EventType::Warning, about, note), now);
+        }
     }
 
     /// The slot is still there: an answer may come when it is forgotten already, and must not bring it back.

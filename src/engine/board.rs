@@ -10,6 +10,8 @@ use tokio::sync::watch;
 
 use super::learnt::Learnt;
 use super::meters::Meters;
+use crate::model::catalogue::Stray;
+use crate::model::meta;
 use crate::model::policy_status::ForecastStatus;
 use crate::model::status::{Kind, Object};
 
@@ -53,6 +55,8 @@ pub struct Board {
     forecasts: Mutex<BTreeMap<String, ForecastStatus>>,
     /// Among which workers each divided queue is dealt.
     dealt: Mutex<BTreeMap<String, Arc<[String]>>>,
+    /// Documents that are refused and have no object.
+    strays: Mutex<Vec<Stray>>,
 }
 
 impl Default for Board {
@@ -64,6 +68,7 @@ impl Default for Board {
             learnt: Learnt::default(),
             forecasts: Mutex::default(),
             dealt: Mutex::default(),
+            strays: Mutex::default(),
         }
     }
 }
@@ -105,6 +110,17 @@ impl Board {
     /// What is expected of the target of a policy; absent: nobody has looked yet.
     pub fn foreseen(&self, policy: &str) -> Option<ForecastStatus> {
         self.forecasts().get(policy).cloned()
+    }
+
+    /// These documents are refused, and no object shows that.
+    pub fn refuse(&self, strays: Vec<Stray>) {
+        *self.strays.lock().unwrap_or_else(PoisonError::into_inner) = strays;
+    }
+
+    /// Documents of a kind, or of none that can be read, that are refused and have no object.
+    pub fn strays(&self, kind: meta::Kind) -> Vec<Stray> {
+        let strays = self.strays.lock().unwrap_or_else(PoisonError::into_inner);
+        strays.iter().filter(|stray| stray.kind.is_none_or(|of| of == kind)).cloned().collect()
     }
 
     /// Start counting versions from here (a restarted daemon goes on above its predecessor's).

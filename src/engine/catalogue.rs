@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use crate::decide::admit::Change;
+use crate::edge::specs::NAME_RULE;
 use crate::edge::systemd::own_manager;
 use crate::model::catalogue::{Catalogue, Object, ObjectKey, Standing};
 use crate::model::cgroup::Controllers;
 use crate::model::document::Violation;
-use crate::model::meta::Kind;
+use crate::model::meta::{Kind, quoted};
 use crate::model::plan::{Ending, PoolFacts};
 use crate::model::policy::ResourcePolicy;
 use crate::model::policy_plan::PolicyFacts;
@@ -121,11 +122,14 @@ pub fn rivals(all: &mut BTreeMap<String, PolicyFacts>, created: impl Fn(&str) ->
     }
 }
 
+/// Most files named that are overlooked.
+const OVERLOOKED_NAMED: usize = 5;
+
 /// What is about no object, but about the directory as a whole.
 const SPECS: &str = "specs";
 
 /// What to tell people of a change: what it is about, how serious, a word and a sentence.
-pub(super) fn words(change: &Change) -> (String, EventType, &'static str, String) {
+pub(super) fn words(change: &Change, catalogue: &Catalogue) -> (String, EventType, &'static str, String) {
     let normal = |key: &ObjectKey, reason, note| (key.to_string(), EventType::Normal, reason, note);
     let warning = |about: &str, reason, note| (about.to_owned(), EventType::Warning, reason, note);
     let calm = |reason, note: &str| (SPECS.to_owned(), EventType::Normal, reason, note.to_owned());
@@ -143,16 +147,15 @@ pub(super) fn words(change: &Change) -> (String, EventType, &'static str, String
                 (Some(kind), Some(name)) => ObjectKey { kind, name: name.clone() }.to_string(),
                 (_, _) => format!("{SPECS}/{}", refused.source.file),
             };
-            warning(&about, "Refused", format!("refused, what ran before runs on: {violations}"))
+            let then = if catalogue.replaces_nothing(refused) { "" } else { ", what ran before runs on" };
+            warning(&about, "Refused", format!("refused{then}: {violations}"))
         }
         Change::Restored { key } => normal(key, "Accepted", "its document is good again".into()),
         Change::Conflict { key, sources } => {
             let places: Vec<String> = sources.iter().map(|place| format!("{}:{}", place.file, place.line)).collect();
-            warning(
-                &key.to_string(),
-                "Conflict",
-                format!("named by more than one document, so none replaces what runs: {}", places.join(", ")),
-            )
+            let then = if catalogue.objects.contains_key(key) { "replaces what runs" } else { "counts" };
+            let note = format!("named by more than one document, so none {then}: {}", places.join(", "));
+            warning(&key.to_string(), "Conflict", note)
         }
         Change::Vanished { key, .. } => {
             warning(&key.to_string(), "Vanished", "its document is gone; it runs on for the prune grace".into())
@@ -175,6 +178,12 @@ pub(super) fn words(change: &Change) -> (String, EventType, &'static str, String
         Change::PruneUnblocked => calm("PruneUnblocked", "removals are no longer blocked"),
         Change::Unreadable(why) => {
             warning(SPECS, "SpecSourceUnavailable", format!("the specs cannot be read, everything runs on: {why}"))
+        }
+        Change::Overlooked(files) => {
+            let names: Vec<String> = files.iter().take(OVERLOOKED_NAMED).map(|file| quoted(file)).collect();
+            let more = files.len().checked_sub(OVERLOOKED_NAMED).filter(|more| *more > 0);
+            let more = more.map_or_else(String::new, |more| format!(" and {more} more"));
+            warning(SPECS, "Overlooked", format!("not read: {}{more}: {NAME_RULE}", names.join(", ")))
         }
         Change::WatchDegraded(why) => {
             warning(SPECS, "WatchDegraded", format!("changes of the specs may be seen up to 10 s late: {why}"))
@@ -216,14 +225,38 @@ mod tests {
             (refused(None, Some("a")), "specs/a/b.yaml"),
             (refused(None, None), "specs/a/b.yaml"),
         ] {
-            assert_eq!(words(&change).0, about, "{change:?}");
+            assert_eq!(words(&change, &Catalogue::default()).0, about, "{change:?}");
         }
+    }
+
+    #[test]
+    fn what_never_ran_does_not_run_on() {
+        let (key, source) = (ObjectKey::pool("a"), Source { file: "a.yaml".into(), line: 1 });
+        let mut catalogue = Catalogue::default();
+        let refused = |name: Option<&str>| {
+            let (source, name) = (source.clone(), name.map(str::to_owned));
+            Change::Refused(RefusedDocument {
+                source,
+                kind: name.as_ref().map(|_| Kind::WorkerPool),
+                name,
+                violations: Vec::new(),
+            })
+        };
+        let conflict = Change::Conflict { key: key.clone(), sources: vec![source.clone()] };
+        let all = [refused(Some("a")), refused(None), conflict];
+        let told = |catalogue: &Catalogue| all.iter().map(|change| words(change, catalogue).3).collect::<String>();
+        assert!(!told(&catalogue).contains("run"), "{}", told(&catalogue));
+        let text = "apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {name: a}\nspec: {template: {command: [x]}}\n";
+        let document = crate::model::document::parse(text.as_bytes()).remove(0).expect("a good document").document;
+        catalogue.objects.insert(key, Object { document, generation: 1, source: source.clone(), standing: Standing::Good });
+        assert_eq!(told(&catalogue).matches("runs").count(), 3, "{}", told(&catalogue));
     }
 
     #[test]
     fn what_leaves_the_spec_as_it_was_counts_no_generation() {
         let (key, source) = (ObjectKey::pool("a"), Source { file: "a.yaml".into(), line: 1 });
-        let told = words(&Change::Relabelled { key, what: vec!["annotation \"x\"".into()], source }).3;
+        let change = Change::Relabelled { key, what: vec!["annotation \"x\"".into()], source };
+        let told = words(&change, &Catalogue::default()).3;
         assert_eq!(told, "annotation \"x\" changed in a.yaml:1");
     }
 }

@@ -22,9 +22,9 @@ use crate::model::listing::{Listing, Root};
 use crate::model::metered::Metered;
 use crate::model::plan::{Ending, Happening, PoolFacts, Slot};
 use crate::model::queue_work::{QueueAnswer, QueueCounts};
-use crate::model::reading::{Failure, Number};
+use crate::model::reading::{Failure, Number, counted};
 use crate::model::scaling::{Question, Scaling};
-use crate::model::status::EventObject;
+use crate::model::status::{EventObject, EventType};
 use crate::model::time::{Moment, Now, Span, Wall};
 use crate::model::worker::{SlotId, SlotState};
 
@@ -206,6 +206,7 @@ impl<H: Host> Engine<H> {
             Fact::Queue(pool, counts) => self.counted(pool, counts, now),
             Fact::Task(task) => self.task_changed(*task, now),
             Fact::Learnt(pool, ended) => self.learnt(&pool, &ended),
+            Fact::Removed(key) => self.admission.removed(key, now.mono),
             Fact::Asked(ask) => self.asked(ask, now),
         }
     }
@@ -275,7 +276,7 @@ impl<H: Host> Engine<H> {
         self.admission = outcome.admission;
         let mut told = Vec::new();
         for change in &outcome.changes {
-            let (about, severity, reason, note) = super::catalogue::words(change);
+            let (about, severity, reason, note) = super::catalogue::words(change, &self.admission.catalogue);
             let happening = Happening { severity, reason, worker: None, incarnation: None, note };
             // The name of an event is a word: a file's path is not.
             self.event_serial += 1;
@@ -287,6 +288,7 @@ impl<H: Host> Engine<H> {
             let pool = if about.starts_with("policy/") { "" } else { stem };
             told.push((pool.to_owned(), event));
         }
+        self.host.refused(self.admission.catalogue.strays());
         self.keep();
         self.spread(now);
         // Only now: whom a new document wants told is told that it was accepted.
@@ -340,8 +342,21 @@ impl<H: Host> Engine<H> {
                 }
             }
         }
+        self.tell_adopted(now);
         self.spread(now);
         self.queue_all(now);
+    }
+
+    /// Say which workers were found running: nothing else tells of them.
+    fn tell_adopted(&mut self, now: Now) {
+        let runs = |slot: &Slot| matches!(slot.seen.state, SlotState::Running(_));
+        let found = self.pools.iter().map(|(name, pool)| (name.clone(), pool.slots.values().filter(|slot| runs(slot)).count()));
+        let found: Vec<(String, usize)> = found.filter(|(_, count)| *count > 0).collect();
+        for (pool, count) in found {
+            let note = format!("{} found running", counted(count as u64, "worker"));
+            let happening = Happening { severity: EventType::Normal, reason: "Adopted", worker: None, incarnation: None, note };
+            self.note(&pool, &happening, now);
+        }
     }
 
     /// Change a slot by `change`, record an end it shows, and have its pool looked at.

@@ -9,12 +9,20 @@ use std::path::{Path, PathBuf};
 use super::handle::{Denied, DocumentText, Edit, Edited};
 use super::specs_door::SpecsDoor;
 use crate::edge::specs::{documents, write};
+use crate::model::catalogue::ObjectKey;
 use crate::model::document::{self, Document};
 use crate::model::listing::Listing;
 use crate::model::meta::Kind;
 
 /// Make the edit, or with `dry_run` only say what would come of it.
-pub(super) fn apply(specs: &SpecsDoor, edit: &Edit, dry_run: bool, read_only: bool) -> Result<Vec<Edited>, Denied> {
+///
+/// `removed` is told of a document that was taken away, before anybody can list the directory without it.
+pub(super) fn apply(
+    specs: &SpecsDoor,
+    edit: &Edit,
+    (dry_run, read_only): (bool, bool),
+    removed: impl Fn(ObjectKey),
+) -> Result<Vec<Edited>, Denied> {
     if read_only && !dry_run {
         return Err(Denied::ReadOnly);
     }
@@ -25,9 +33,14 @@ pub(super) fn apply(specs: &SpecsDoor, edit: &Edit, dry_run: bool, read_only: bo
             change(specs, listing, (Kind::WorkerPool, pool), ("scaled", dry_run), set)
         }
         Edit::Replace { kind, name, text, version } => replace(specs, listing, (*kind, name), (text, version), dry_run),
-        Edit::Delete { kind, name } => change(specs, listing, (*kind, name), ("deleted", dry_run), |text| {
-            documents::remove_document(text, kind.name(), name)
-        }),
+        Edit::Delete { kind, name } => {
+            let without = |text: &str| documents::remove_document(text, kind.name(), name);
+            let edited = change(specs, listing, (*kind, name), ("deleted", dry_run), without)?;
+            if !dry_run {
+                removed(ObjectKey { kind: *kind, name: name.clone() });
+            }
+            Ok(edited)
+        }
     })
 }
 

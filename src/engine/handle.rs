@@ -15,6 +15,7 @@ pub use super::meters::{Labels, Meters};
 use super::queue_door::TaskDoor;
 pub use super::queue_door::{Accepted, Capacity, LISTED_MAX, TaskFilter};
 pub use crate::edge::logs::{Place as LogPlace, Until};
+use crate::model::catalogue::Stray;
 use crate::model::document::Document;
 use crate::model::document::Violation;
 use crate::model::meta;
@@ -302,11 +303,25 @@ impl Handle {
     /// [`Denied::NotFound`], with the names there are when they are few.
     pub fn get(&self, kind: Kind, name: &str) -> Result<Arc<Object>, Denied> {
         self.board.get(kind, name).ok_or_else(|| {
+            if let Some(why) =
+                self.strays(kind).into_iter().find(|stray| stray.name.as_deref() == Some(name)).map(|stray| stray.why)
+            {
+                return Denied::NotFound {
+                    kind: kind.plural(),
+                    name: name.into(),
+                    hint: format!("; its document is refused: {why}"),
+                };
+            }
             let names: Vec<String> = self.board.list(kind).1.iter().map(|o| o.meta().name.clone()).take(9).collect();
             let hint =
                 if names.is_empty() || names.len() > 8 { String::new() } else { format!("; there are: {}", names.join(", ")) };
             Denied::NotFound { kind: kind.plural(), name: name.into(), hint }
         })
+    }
+
+    /// Documents of this kind, or of none that can be read, that are refused and have no object to show that.
+    pub fn strays(&self, kind: Kind) -> Vec<Stray> {
+        kind.document().map(|kind| self.board.strays(kind)).unwrap_or_default()
     }
 
     /// Changes of a kind after version `from`; 0: from now.

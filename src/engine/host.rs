@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::model::batch::Batch;
+use crate::model::catalogue::{ObjectKey, Stray};
 use crate::model::host::{Known, Sample};
 use crate::model::limits::{LimitOrder, LimitOutcome};
 use crate::model::listing::Listing;
@@ -71,6 +72,8 @@ pub trait Host {
     fn foresee(&mut self, _policy: &str, _forecast: &ForecastStatus) {}
     /// Show among which workers a divided queue is dealt, to whoever submits. It changes nothing here.
     fn deal(&mut self, _pool: &str, _workers: &[String]) {}
+    /// Show which documents are refused that have no object to show that. It changes nothing.
+    fn refused(&mut self, _strays: Vec<Stray>) {}
     /// Count something that has happened. It changes nothing.
     fn meter(&mut self, _what: &Metered) {}
     /// A one-word fresh identity for an object.
@@ -160,6 +163,8 @@ pub enum Fact {
     Task(Box<Task>),
     /// What tasks of a pool needed that ended under the daemons before this one, from the last to the first.
     Learnt(String, Vec<Needed>),
+    /// The document of this object was taken away because somebody asked for that.
+    Removed(ObjectKey),
     /// Somebody asks something.
     Asked(Ask),
     /// Look at the specs directory: something may have changed.

@@ -62,7 +62,7 @@ impl Default for Meters {
         registry.register("task_wait_seconds", "Time from the moment a task was wanted to its start", meters.waited.clone());
         registry.register("task_duration_seconds", "Time that an attempt ran", meters.ran.clone());
         registry.register("worker_exits", "Ends of workers, by pool and reason", meters.exits.clone());
-        registry.register("events", "Events told, by what they are about and reason", meters.events.clone());
+        registry.register("events", "Events told, by reason and type", meters.events.clone());
         registry.register("scale_actions", "Changes of size, by pool and direction", meters.scaled.clone());
         registry.register("trigger_errors", "Questions to sources that failed, by pool and trigger", meters.unanswered.clone());
         registry.register(

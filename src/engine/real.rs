@@ -26,6 +26,7 @@ use crate::edge::store::Store;
 use crate::edge::taskfiles::TaskFiles;
 use crate::edge::{clock, probe};
 use crate::model::batch::Batch;
+use crate::model::catalogue::Stray;
 use crate::model::host::{Known, Sample};
 use crate::model::limits::{LimitOrder, Units};
 use crate::model::metered::Metered;
@@ -319,7 +320,8 @@ impl Host for RealHost {
         }
         tokio::task::spawn_blocking(move || match ask {
             Ask::Edit { edit, dry_run, reply } => {
-                let answer = super::edit::apply(&specs, &edit, dry_run, read_only);
+                let removed = |key| Self::send(&facts, Fact::Removed(key));
+                let answer = super::edit::apply(&specs, &edit, (dry_run, read_only), removed);
                 // Whoever asked may have hung up.
                 let _heard = reply.send(answer);
                 Self::send(&facts, Fact::Hint);
@@ -334,6 +336,10 @@ impl Host for RealHost {
             | Ask::Wake { .. }
             | Ask::ResetPolicy { .. } => {}
         });
+    }
+
+    fn refused(&mut self, strays: Vec<Stray>) {
+        self.board.refuse(strays);
     }
 
     fn uid(&mut self) -> String {

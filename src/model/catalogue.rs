@@ -161,6 +161,17 @@ pub struct RefusedDocument {
     pub violations: Vec<Violation>,
 }
 
+/// A document that does not count and has no object on which that could be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stray {
+    /// Its kind, if that could be read.
+    pub kind: Option<Kind>,
+    /// Its name, if that could be read.
+    pub name: Option<String>,
+    /// Why it does not count, with its place.
+    pub why: String,
+}
+
 /// More objects vanished at once than is believed: all keep running.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PruneBlocked {
@@ -191,6 +202,29 @@ impl Catalogue {
     /// The pools, by name.
     pub fn pools(&self) -> impl Iterator<Item = (&ObjectKey, &Object, &WorkerPool)> {
         self.objects.iter().filter_map(|(key, object)| object.pool().map(|pool| (key, object, pool)))
+    }
+
+    /// The refused document has no good version from before that stays in force.
+    pub fn replaces_nothing(&self, refused: &RefusedDocument) -> bool {
+        let about = |key: &ObjectKey, object: &Object| match &refused.name {
+            Some(name) => refused.kind.is_none_or(|kind| kind == key.kind) && *name == key.name,
+            None => object.source.file == refused.source.file,
+        };
+        !self.objects.iter().any(|(key, object)| about(key, object))
+    }
+
+    /// Documents that do not count and that no object shows.
+    pub fn strays(&self) -> Vec<Stray> {
+        let refused = self.refused.iter().filter(|refused| self.replaces_nothing(refused)).map(|refused| {
+            let why: Vec<String> = refused.violations.iter().map(|violation| violation.at(&refused.source.file)).collect();
+            Stray { kind: refused.kind, name: refused.name.clone(), why: why.join("; ") }
+        });
+        let conflicts = self.conflicts.iter().filter(|(key, _)| !self.objects.contains_key(key)).map(|(key, places)| {
+            let places: Vec<String> = places.iter().map(|place| format!("{}:{}", place.file, place.line)).collect();
+            let why = format!("more than one document names it: {}", places.join(", "));
+            Stray { kind: Some(key.kind), name: Some(key.name.clone()), why }
+        });
+        refused.chain(conflicts).collect()
     }
 
     /// Its objects as JSON: what a later start holds on to.

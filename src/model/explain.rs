@@ -77,7 +77,7 @@ pub fn explain(path: &str, recursive: bool) -> Result<Explained, String> {
 
 fn kind_of(name: &str) -> Result<Kind, String> {
     let lower = name.to_lowercase();
-    let found = Kind::ALL.into_iter().find(|kind| kind.short_names().contains(&lower.as_str()));
+    let found = Kind::ALL.into_iter().find(|kind| kind.short_names().contains(&lower.as_str()) || kind.abbreviation() == lower);
     found.ok_or_else(|| {
         let names = Kind::ALL.into_iter().flat_map(|kind| kind.short_names().iter().copied());
         let hint = nearest(&lower, names).map(|near| format!(", did you mean \"{near}\"?")).unwrap_or_default();

@@ -3,7 +3,7 @@
 //! Made by the edge, judged by `decide::admit`. A directory that cannot be read is [`Listing::Unreadable`], never an empty
 //! list: an I/O error must not look like a deletion.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::document::Parsed;
@@ -22,6 +22,8 @@ pub enum Listing {
 pub struct Whole {
     /// The files with a name that counts, by relative path.
     pub files: BTreeMap<String, File>,
+    /// Files that look like documents' and do not count, for their names: relative paths, not more than a person would read.
+    pub overlooked: BTreeSet<String>,
     /// The commit, when the directory is a checkout.
     pub revision: Option<Revision>,
     /// The directory itself: another one under the same path is seen by this.

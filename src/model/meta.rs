@@ -36,6 +36,14 @@ impl Kind {
         }
     }
 
+    /// As `kubectl` abbreviates it.
+    pub const fn abbreviation(self) -> &'static str {
+        match self {
+            Kind::WorkerPool => "wp",
+            Kind::ResourcePolicy => "rp",
+        }
+    }
+
     /// The names by which `ctl` knows it, the shortest last.
     pub const fn short_names(self) -> &'static [&'static str] {
         match self {
@@ -58,10 +66,13 @@ pub struct ObjectMeta {
     /// The object's name: a to z, 0 to 9 and '-', at most 63 bytes. Of a pool also the type of the tasks that it serves.
     #[schemars(extend("format" = "label", "pattern" = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))]
     pub name: String,
-    /// Words to select objects by (`ctl get -l`). Changing them restarts nobody.
+    /// Words to select objects by (`ctl get -l`), as in Kubernetes: a key of at most 63 letters, digits, '-', '_' and '.', which may
+    /// have a domain before it (`example.com/team`); values of the same, or empty. Changing them restarts nobody.
+    #[schemars(extend("propertyNames" = {"format": "label-key"}, "additionalProperties" = {"type": "string", "format": "label-value", "pattern": "^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$"}))]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// Notes for people and tools; weir does not read them. Changing them restarts nobody.
+    /// Notes for people and tools; weir does not read them. Keys are as those of labels. Changing them restarts nobody.
+    #[schemars(extend("propertyNames" = {"format": "label-key"}))]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
@@ -79,6 +90,48 @@ pub fn check_name(text: &str) -> Result<(), String> {
     }
     Err(format!(
         "{} is not a name: use a to z, 0 to 9 and '-', beginning and ending with a letter or digit, at most {NAME_BYTES_MAX} bytes",
+        quoted(text)
+    ))
+}
+
+/// Longest domain before a label's key, in bytes.
+const DOMAIN_BYTES_MAX: usize = 253;
+
+/// Letters, digits, '-', '_' and '.', beginning and ending with a letter or digit: what a label's key and value are made of.
+fn is_label_word(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric();
+    let inner = text.bytes().all(|b| plain(b) || b"-_.".contains(&b));
+    inner && text.len() <= NAME_BYTES_MAX && text.bytes().next().is_some_and(plain) && text.bytes().next_back().is_some_and(plain)
+}
+
+/// Refuse what Kubernetes would as the key of a label or annotation.
+///
+/// # Errors
+/// What is allowed, as a sentence.
+pub fn check_label_key(text: &str) -> Result<(), String> {
+    let (domain, name) = text.split_once('/').map_or((None, text), |(domain, name)| (Some(domain), name));
+    let domain = domain.is_none_or(|all| all.len() <= DOMAIN_BYTES_MAX && all.split('.').all(|part| check_name(part).is_ok()));
+    if domain && is_label_word(name) {
+        return Ok(());
+    }
+    Err(format!(
+        "{} is no key of a label or annotation: use letters, digits, '-', '_' and '.', beginning and ending with a letter or digit, at \
+         most {NAME_BYTES_MAX} bytes; a domain may come before it, as in example.com/team",
+        quoted(text)
+    ))
+}
+
+/// Refuse what Kubernetes would as the value of a label.
+///
+/// # Errors
+/// What is allowed, as a sentence.
+pub fn check_label_value(text: &str) -> Result<(), String> {
+    if text.is_empty() || is_label_word(text) {
+        return Ok(());
+    }
+    Err(format!(
+        "{} is no value of a label: use letters, digits, '-', '_' and '.', beginning and ending with a letter or digit, at most \
+         {NAME_BYTES_MAX} bytes; for other text there are annotations",
         quoted(text)
     ))
 }
@@ -135,6 +188,25 @@ mod tests {
             &"a".repeat(4096),
         ] {
             assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn labels_are_as_in_kubernetes() {
+        for good in ["a", "A.b_c-d", "example.com/team", "weir.dev/restartedAt", "x/0", &"a".repeat(63)] {
+            assert!(check_label_key(good).is_ok(), "{good}");
+        }
+        let long = format!("{}/a", "a.".repeat(127) + "a");
+        for bad in
+            ["", "/", "a/", "/a", "a/b/c", "a b", "-a", "a-", "Ex.com/a", "a..b/c", "é", "a\n", "a=b", &"a".repeat(64), &long]
+        {
+            assert!(check_label_key(bad).is_err(), "{bad}");
+        }
+        for good in ["", "a", "1.2", "A_b", &"a".repeat(63)] {
+            assert!(check_label_value(good).is_ok(), "{good}");
+        }
+        for bad in ["a b", "-a", "a.", "a/b", "a,b", "é", "\u{1b}[31m", &"a".repeat(64)] {
+            assert!(check_label_value(bad).is_err(), "{bad}");
         }
     }
 

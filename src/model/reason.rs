@@ -25,6 +25,8 @@ pub enum Reason {
     Terminating,
     /// So many pools vanished at once that none is stopped.
     PruneBlocked,
+    /// Workers of a daemon before this one were found running.
+    Adopted,
     /// Workers are started.
     Starting,
     /// A worker is being stopped.
@@ -35,6 +37,8 @@ pub enum Reason {
     Exited,
     /// A worker is stopped because a probe or its watchdog failed.
     Unhealthy,
+    /// The readiness probe of a worker has failed as often as it may: it counts as not ready.
+    ProbeFailed,
     /// A preStop command failed.
     PreStopFailed,
     /// A worker ends again and again.
@@ -83,7 +87,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them but [`Reason::All`].
-    pub const EACH: [Reason; 34] = [
+    pub const EACH: [Reason; 36] = [
         Reason::Accepted,
         Reason::Updated,
         Reason::Refused,
@@ -91,11 +95,13 @@ impl Reason {
         Reason::Vanished,
         Reason::Terminating,
         Reason::PruneBlocked,
+        Reason::Adopted,
         Reason::Starting,
         Reason::Stopping,
         Reason::Recycled,
         Reason::Exited,
         Reason::Unhealthy,
+        Reason::ProbeFailed,
         Reason::PreStopFailed,
         Reason::CrashLoop,
         Reason::LimitsNotEnforced,
@@ -131,11 +137,13 @@ impl Reason {
             Reason::Vanished => "Vanished",
             Reason::Terminating => "Terminating",
             Reason::PruneBlocked => "PruneBlocked",
+            Reason::Adopted => "Adopted",
             Reason::Starting => "Starting",
             Reason::Stopping => "Stopping",
             Reason::Recycled => "Recycled",
             Reason::Exited => "Exited",
             Reason::Unhealthy => "Unhealthy",
+            Reason::ProbeFailed => "ProbeFailed",
             Reason::PreStopFailed => "PreStopFailed",
             Reason::CrashLoop => "CrashLoop",
             Reason::LimitsNotEnforced => "LimitsNotEnforced",

@@ -8,7 +8,6 @@ mod policies;
 mod print;
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,6 +21,7 @@ use crate::model::catalogue::{Catalogue, Object, ObjectKey, RefusedDocument, Sou
 use crate::model::document::{self, Parsed};
 use crate::model::listing::{Arrival, Content, File, Listing, Stamp, Whole};
 use crate::model::time::{Moment, Now, Span};
+use crate::output;
 use crate::validate;
 
 /// The daemon's default; how long something is gone before it is stopped.
@@ -54,10 +54,8 @@ pub fn run(paths: &[PathBuf], state: &State, json: bool) -> ExitCode {
     match plan(paths, state) {
         Ok(planned) => {
             let text = if json { print::json(&planned) } else { print::text(&planned) };
-            // Whoever closed the pipe has read enough.
-            let _read = std::io::stdout().write_all(text.as_bytes());
             let good = planned.refused.is_empty() && planned.conflicts.is_empty();
-            if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            output::print(&text, if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Err(why) => {
             eprintln!("weir: {why}");
@@ -138,7 +136,7 @@ fn before(state: &State, notes: &mut Vec<String>) -> Result<Before, String> {
 
 fn read(path: &Path, whole: &mut Whole) -> Result<(), String> {
     let mut files = Vec::new();
-    validate::collect(path, 0, &mut files).map_err(|e| format!("{}: {e}", path.display()))?;
+    validate::collect(path, &mut files).map_err(|e| format!("{}: {e}", path.display()))?;
     for file in files {
         let bytes = std::fs::read(&file).map_err(|e| format!("{}: {e}", file.display()))?;
         let name = file.strip_prefix(path).ok().filter(|rest| !rest.as_os_str().is_empty()).unwrap_or(&file);

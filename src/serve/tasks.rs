@@ -18,7 +18,7 @@ use super::app::{App, Params, number, params};
 use super::refusal::{Refusal, bad, nowhere};
 use super::wire::Status;
 use super::wire::tasks::{CapacityView, LIST_DEFAULT, PauseQueue, SUBMIT_MAX, TaskList, TaskView, WAIT_MAX};
-use super::write::{Sent, body};
+use super::write::{Sent, body, typed};
 use crate::engine::handle::{Accepted, TaskFilter};
 use crate::model::meta::quoted;
 use crate::model::task::{NewTask, Task, TaskState};
@@ -46,7 +46,9 @@ pub fn view(task: Task) -> TaskView {
 pub fn read<T: DeserializeOwned>(sent: Sent) -> Result<T, Refusal> {
     let bytes = body(sent)?;
     let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-    serde_json::from_slice(bytes).map_err(|error| bad(format!("the body does not hold: {error}")))
+    // As a value first, so that what follows the body is seen too.
+    let value: Value = serde_json::from_slice(bytes).map_err(|error| bad(format!("the body is not JSON: {error}")))?;
+    typed(value).map_err(|error| bad(format!("the body does not hold: {error}")))
 }
 
 /// A wait, bounded.
@@ -107,7 +109,7 @@ fn new_tasks(body: Value) -> Result<(bool, Vec<NewTask>), Refusal> {
     }
     let task = |(n, item): (usize, Value)| {
         let place = if many { format!("[{n}]: ") } else { String::new() };
-        let task: NewTask = serde_json::from_value(item).map_err(|error| bad(format!("{place}{error}")))?;
+        let task: NewTask = typed(item).map_err(|error| bad(format!("{place}{error}")))?;
         Ok(NewTask { source: "submit".into(), ..task })
     };
     Ok((many, items.into_iter().enumerate().map(task).collect::<Result<_, Refusal>>()?))

@@ -10,6 +10,8 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use serde::Deserializer;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::app::{App, Params, kind_of, params, value};
@@ -46,6 +48,17 @@ fn text(sent: Sent) -> Result<String, Refusal> {
 
 pub(super) fn json_body(sent: Sent) -> Result<Value, Refusal> {
     serde_json::from_slice(&body(sent)?).map_err(|error| bad(format!("the body is not JSON: {error}")))
+}
+
+/// A type of ours from JSON.
+///
+/// # Errors
+/// In words, with the field that does not hold.
+pub(super) fn typed<'a, T: DeserializeOwned>(json: impl Deserializer<'a, Error = serde_json::Error>) -> Result<T, String> {
+    serde_path_to_error::deserialize(json).map_err(|error| match error.path().to_string().as_str() {
+        "." => error.inner().to_string(),
+        path => format!("{path}: {}", error.inner()),
+    })
 }
 
 /// A body of JSON or YAML; none is as `{}`.
@@ -97,8 +110,7 @@ fn outcome(edited: Edited) -> Outcome {
 
 /// `POST /v1/prune`
 pub async fn prune(State(app): State<App>, sent: Sent) -> Result<Json<Status>, Refusal> {
-    let prune: Prune =
-        serde_json::from_value(json_body(sent)?).map_err(|error| bad(format!("{{\"confirm\": TOKEN}}: {error}")))?;
+    let prune: Prune = typed(json_body(sent)?).map_err(|error| bad(format!("{{\"confirm\": TOKEN}}: {error}")))?;
     app.handle.prune(&prune.confirm).await?;
     Ok(Json(Status::success("confirmed")))
 }

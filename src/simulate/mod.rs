@@ -9,7 +9,7 @@ mod work;
 mod world;
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -28,6 +28,7 @@ use crate::model::plan::PoolFacts;
 use crate::model::pool::WorkerPool;
 use crate::model::status::Source;
 use crate::model::time::{Moment, Span, Wall};
+use crate::output;
 
 /// Lines of a terminal chart.
 const CHART_LINES: u16 = 18;
@@ -82,7 +83,7 @@ fn refused(message: impl Into<String>) -> Trouble {
 /// Simulate and print. 0: done; 1: the document or the trace is refused; 2: used wrongly.
 pub fn run(options: &Options) -> ExitCode {
     match simulate(options) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(printed) => printed,
         Err(trouble) => {
             eprintln!("weir: {}", trouble.message);
             ExitCode::from(trouble.code)
@@ -90,7 +91,7 @@ pub fn run(options: &Options) -> ExitCode {
     }
 }
 
-fn simulate(options: &Options) -> Result<(), Trouble> {
+fn simulate(options: &Options) -> Result<ExitCode, Trouble> {
     if options.png.is_some() && !cfg!(feature = "png") {
         return Err(wrong("--png: this weir was built without the feature png (cargo install --features png); use --svg"));
     }
@@ -255,7 +256,7 @@ fn recorded(state: &Path, span: Span, facts: &PoolFacts) -> Result<Fed, Trouble>
     Ok(Fed { feed: Feed::Reported(all), begin: Some(begin), last })
 }
 
-fn show(options: &Options, report: &Report<'_>) -> Result<(), Trouble> {
+fn show(options: &Options, report: &Report<'_>) -> Result<ExitCode, Trouble> {
     let chart = report.chart();
     let write = |path: &Path, bytes: &[u8]| std::fs::write(path, bytes).map_err(|e| wrong(format!("{}: {e}", path.display())));
     if let Some(path) = &options.svg {
@@ -273,9 +274,7 @@ fn show(options: &Options, report: &Report<'_>) -> Result<(), Trouble> {
         }
         text += &report.text();
     }
-    // A reader that has gone has read enough.
-    let _gone = std::io::stdout().write_all(text.as_bytes());
-    Ok(())
+    Ok(output::print(&text, ExitCode::SUCCESS))
 }
 
 #[cfg(feature = "png")]

@@ -237,3 +237,29 @@ fn editors_droppings_and_a_state_that_others_may_write_are_left_alone() {
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("chmod go-w"));
 }
+
+#[test]
+fn a_start_that_can_only_be_a_mistake_is_refused() {
+    let mut scratch = Scratch::new();
+    let refusal = |scratch: &Scratch| {
+        let ran = scratch.weir().output().expect("weir runs");
+        assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+        String::from_utf8_lossy(&ran.stderr).into_owned()
+    };
+    fs::remove_dir(scratch.dir.join("specs")).expect("removed");
+    assert!(refusal(&scratch).contains("is not there: make it (mkdir -p "));
+    fs::write(scratch.dir.join("specs"), "").expect("a file");
+    assert!(refusal(&scratch).contains("is no directory"));
+    fs::remove_file(scratch.dir.join("specs")).expect("removed");
+    fs::create_dir(scratch.dir.join("specs")).expect("made");
+    // What was accepted before goes on without the directory.
+    scratch.put("a.yaml", &scratch.pool("a", 1, "", ""));
+    scratch.start();
+    scratch.wait_workers(1);
+    scratch.kill();
+    fs::rename(scratch.dir.join("specs"), scratch.dir.join("away")).expect("renamed");
+    scratch.start();
+    let told = || scratch.log().contains("1 worker found running").then_some(());
+    wait("the word of what was found", told, || scratch.log());
+    assert_eq!(scratch.wait_workers(1).len(), 1);
+}

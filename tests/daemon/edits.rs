@@ -58,6 +58,18 @@ fn kept(err: &str) -> String {
 }
 
 #[test]
+fn what_is_deleted_by_name_is_removed_however_much_it_is() {
+    let mut scratch = Scratch::new().with(&["--prune-grace", "1s"]);
+    ["a", "b", "c"].iter().for_each(|name| scratch.put(&format!("{name}.yaml"), &scratch.pool(name, 1, "", "")));
+    scratch.start();
+    scratch.wait_workers(3);
+    let (code, out, err) = ctl(&scratch, "", &["delete", "pool/a", "pool/b"]);
+    assert_eq!((code, out.as_str()), (0, "pool/a deleted\npool/b deleted\n"), "{err}");
+    let left = scratch.wait_workers(1);
+    assert!(left.contains_key("c-0") && !scratch.log().contains("vanished at once"), "{left:?}\n{}", scratch.log());
+}
+
+#[test]
 fn an_edit_is_of_the_authors_own_text() {
     let (scratch, text) = furnished();
     let edit = |script: &str| ctl(&scratch, &editor(&scratch, script), &["edit", "pool/a"]);

@@ -38,7 +38,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub const DAY: i64 = 86_400;
 
 /// A policy's document.
-const GUARD: &str = "apiVersion: weir.dev/v1\nkind: ResourcePolicy\nmetadata: {name: guard}\nspec:\n  \
+pub const GUARD: &str = "apiVersion: weir.dev/v1\nkind: ResourcePolicy\nmetadata: {name: guard}\nspec:\n  \
     target: {unit: {name: a.service}}\n  bounds: {min: {cpu: 1}, max: {cpu: 4}}\n";
 
 /// The pool that most tests look at, as its author wrote it.

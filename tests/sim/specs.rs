@@ -238,7 +238,7 @@ impl Specs {
             None => self.files.iter().map(|(path, file)| (path.clone(), shown(file))).collect(),
         };
         self.forget_marks();
-        Listing::Files(Whole { files, revision: None, root: Root { device: 1, inode: 1 }, degraded: None })
+        Listing::Files(Whole { files, revision: None, root: Root { device: 1, inode: 1 }, ..Whole::default() })
     }
 }
 

@@ -142,8 +142,10 @@ pub enum Command {
         after_help = "Examples:\n  ctl apply -f pool.yaml\n  ctl apply -f specs/ --dry-run\n  cat pool.yaml | ctl apply -f -"
     )]
     Apply(Apply),
-    /// Remove pools and policies from the specs directory (workers are stopped, limits stay), or take tasks back
-    #[command(after_help = "Examples:\n  ctl delete pool/web\n  ctl delete -f pool.yaml\n  ctl delete task/12")]
+    /// Remove pools and policies from the specs directory (workers are stopped, limits stay), end workers, or take tasks back
+    #[command(
+        after_help = "Examples:\n  ctl delete pool/web\n  ctl delete worker/web-0               it is started again, as with `ctl restart`\n  ctl delete -f pool.yaml\n  ctl delete task/12"
+    )]
     Delete(Delete),
     /// Show how documents differ from what is live; exit code 1 when they do
     #[command(after_help = "Examples:\n  ctl diff -f pool.yaml")]
@@ -154,9 +156,9 @@ pub enum Command {
     /// Wait until something is so
     #[command(
         after_help = "Examples:\n  ctl wait --for=condition=Ready pool/web --timeout 1m\n  ctl wait --for=delete pool/web\n  \
-        ctl wait --for=jsonpath='{.status.phase}'=Ready worker/web-0\n  ctl wait task/12 --timeout 1h\n  \
+        ctl wait --for=condition=Ready worker/web-0\n  ctl wait --for=jsonpath='{.status.phase}'=Busy worker/web-0\n  ctl wait task/12 --timeout 1h\n  \
         ctl wait --for=condition=Running task/12\n\n\
-        Of a task the conditions are its states, Running and Ended. Without --for it is waited for until it has ended; exit code 1 then unless it \
+        A worker's one condition is Ready. Of a task the conditions are its states, Running and Ended. Without --for it is waited for until it has ended; exit code 1 then unless it \
         succeeded."
     )]
     Wait(Wait),
@@ -224,7 +226,7 @@ pub struct Get {
     /// Leave out the head of the table
     #[arg(long)]
     pub no_headers: bool,
-    /// Of tasks: those of this pool
+    /// Of tasks and workers: those of this pool
     #[arg(long, value_name = "POOL")]
     pub pool: Option<String>,
     /// Of tasks: those in these states, as Queued,Running
@@ -275,8 +277,8 @@ pub struct Pause {
 /// `logs`
 #[derive(Debug, Args)]
 pub struct Logs {
-    /// worker/NAME, NAME, or task/ID
-    #[arg(required = true, value_name = "WORKER")]
+    /// One: worker/NAME, worker NAME, NAME, or task/ID
+    #[arg(required = true, value_name = "WORKER", num_args = 1..=2)]
     pub worker: Vec<String>,
     /// Go on with what is written
     #[arg(short, long)]
@@ -322,7 +324,7 @@ pub struct Apply {
 /// `delete`
 #[derive(Debug, Args)]
 pub struct Delete {
-    /// pool/NAME, policy/NAME or task/ID
+    /// pool/NAME, policy/NAME, worker/NAME or task/ID
     #[arg(value_name = "TYPE/NAME", required_unless_present = "files")]
     pub names: Vec<String>,
     /// Delete the pools of these documents

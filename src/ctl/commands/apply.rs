@@ -17,7 +17,6 @@ use crate::ctl::resource::{Target, short, targets};
 use crate::ctl::text::tame;
 use crate::model::document::refusal::with_source;
 use crate::model::document::{Document, SPEC_BYTES_MAX, parse};
-use crate::model::pool::WorkerPool;
 use crate::model::status::Kind;
 use crate::serve::wire::{Applied, Status};
 
@@ -89,14 +88,9 @@ pub(super) fn problems(file: &str, bytes: &[u8]) -> Vec<String> {
     refused.flat_map(|refused| refused.violations).map(|violation| with_source(&tame(file), &text, &violation)).collect()
 }
 
-/// The pools of a text that was checked.
-pub(super) fn pools(text: &Text) -> Vec<WorkerPool> {
-    let good = parse(text.text.as_bytes()).into_iter().filter_map(Result::ok);
-    let pools = good.filter_map(|located| match located.document {
-        Document::WorkerPool(pool) => Some(*pool),
-        Document::ResourcePolicy(_) => None,
-    });
-    pools.collect()
+/// The documents of a text that was checked.
+pub(super) fn documents(text: &Text) -> Vec<Document> {
+    parse(text.text.as_bytes()).into_iter().flatten().map(|located| located.document).collect()
 }
 
 fn dry(dry_run: bool) -> (&'static str, &'static str) {

@@ -9,9 +9,10 @@ use serde_json::{Map, Value};
 use similar::TextDiff;
 
 use super::Context;
-use super::apply::{pools, texts};
+use super::apply::{documents, texts};
 use crate::ctl::error::Failure;
 use crate::ctl::print::{emit, shown_yaml};
+use crate::ctl::resource::short;
 use crate::ctl::text::tame;
 use crate::model::status::Kind;
 
@@ -38,18 +39,18 @@ pub(super) fn document(object: &Value) -> Value {
 pub(super) async fn run(context: &Context, files: &[PathBuf]) -> Result<(), Failure> {
     let mut differs = false;
     for text in texts(files)? {
-        for pool in pools(&text) {
-            let name = pool.metadata.name.clone();
-            let live = match context.client.get(Kind::Pool, &name).await {
+        for wanted in documents(&text) {
+            let (kind, name) = (Kind::from(wanted.kind()), wanted.name().to_owned());
+            let live = match context.client.get(kind, &name).await {
                 Ok(object) => shown_yaml(&document(&object)),
                 Err(Failure::Server(status)) if status.code == 404 => String::new(),
                 Err(failure) => return Err(failure),
             };
-            let wanted = serde_json::to_value(pool).map_err(|error| Failure::Internal(error.to_string()))?;
+            let wanted = serde_json::to_value(&wanted).map_err(|error| Failure::Internal(error.to_string()))?;
             let wanted = shown_yaml(&document(&wanted));
             if live != wanted {
                 differs = true;
-                emit(&unified(&tame(&name), &live, &wanted))?;
+                emit(&unified(&format!("{}/{}", short(kind), tame(&name)), &live, &wanted))?;
             }
         }
     }
@@ -58,5 +59,5 @@ pub(super) async fn run(context: &Context, files: &[PathBuf]) -> Result<(), Fail
 
 fn unified(name: &str, live: &str, wanted: &str) -> String {
     let diff = TextDiff::from_lines(live, wanted);
-    diff.unified_diff().context_radius(3).header(&format!("live/pool/{name}"), &format!("file/pool/{name}")).to_string()
+    diff.unified_diff().context_radius(3).header(&format!("live/{name}"), &format!("file/{name}")).to_string()
 }

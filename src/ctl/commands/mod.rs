@@ -40,7 +40,7 @@ use super::client::Client;
 use super::error::Failure;
 use super::offline;
 use super::print::{Format, emit, note};
-use super::resource::of_queues;
+use super::resource::{self, of_queues};
 use super::state;
 use crate::model::selector::Selector;
 use crate::model::status::Kind;
@@ -129,20 +129,36 @@ async fn get_any(context: &Context, mut args: Get) -> Result<(), Failure> {
     if let Some(ids) = tasks::meant(&args.what)? {
         return task_get::run(context, &args, &ids).await;
     }
-    let Some(others) = tasks::apart(&args.what) else { return get::run(context, args).await };
+    let Some(others) = tasks::apart(&args.what) else { return get::run(context, of_workers(args)?).await };
     let tables = matches!(Format::parse(args.output.as_deref())?, Format::Table { .. } | Format::Name);
     if !tables || args.watch || args.sort_by.is_some() || !args.selector.is_empty() {
         return Err(Failure::Usage(
             "tasks and other types are shown together in tables alone: ask for tasks by themselves".into(),
         ));
     }
-    let ours = Get { what: vec![others], ..args.clone() };
+    let ours = Get { what: vec![others], pool: None, status: None, limit: None, ..args.clone() };
     get::run(context, ours).await?;
     if !matches!(Format::parse(args.output.as_deref())?, Format::Name) {
         emit("\n")?;
     }
     args.what = vec!["tasks".into()];
     task_get::run(context, &args, &[]).await
+}
+
+/// Flags of `get` for tasks, where it is of something else: a pool is a selector of its workers, the rest means nothing.
+fn of_workers(mut args: Get) -> Result<Get, Failure> {
+    let strange = [("--status", args.status.is_some()), ("--limit", args.limit.is_some())].into_iter().find(|(_, given)| *given);
+    if let Some((flag, _)) = strange {
+        return Err(Failure::Usage(format!("{flag} is for tasks: ctl get tasks {flag} …")));
+    }
+    let Some(pool) = args.pool.take() else { return Ok(args) };
+    let workers = args.what.iter().all(|word| resource::kind(word).is_ok_and(|kind| kind == Kind::Worker));
+    if !workers {
+        return Err(Failure::Usage("--pool is for tasks and for all workers: ctl get workers --pool NAME".into()));
+    }
+    let own = format!("weir.dev/pool={}", resource::pool(&pool)?);
+    args.selector = if args.selector.is_empty() { own } else { format!("{},{own}", args.selector) };
+    Ok(args)
 }
 
 /// The daemon that is meant.
@@ -166,21 +182,25 @@ impl Context {
 
     /// All of a kind: from the daemon, else from the files.
     async fn list(&self, kind: Kind, labels: &str) -> Result<List, Failure> {
-        match self.client.list(kind, labels).await {
-            Err(Failure::NoDaemon(at)) => {
+        match self.client.list_warned(kind, labels).await {
+            Ok((list, warnings)) => {
+                warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
+                Ok(list)
+            }
+            Err(Failure::NoDaemon(at)) if !self.client.is_elsewhere() => {
                 let selector: Selector = labels.parse().map_err(Failure::Usage)?;
                 let items = offline::list(&self.state, kind, &selector).map_err(|error| no_daemon(&at, error))?;
                 self.say_offline();
                 Ok(List::new(kind, 0, items))
             }
-            answered => answered,
+            Err(failure) => Err(failure),
         }
     }
 
     /// One object: from the daemon, else from the files.
     async fn get(&self, kind: Kind, name: &str) -> Result<Value, Failure> {
         match self.client.get(kind, name).await {
-            Err(Failure::NoDaemon(at)) => {
+            Err(Failure::NoDaemon(at)) if !self.client.is_elsewhere() => {
                 if !self.state.join("status").is_dir() {
                     return Err(Failure::NoDaemon(at));
                 }

@@ -16,7 +16,7 @@ use crate::ctl::text::tame;
 use crate::ctl::time::now;
 use crate::model::status::Kind;
 use crate::model::time::Span;
-use crate::serve::wire::columns::{number, text};
+use crate::serve::wire::columns::{condition, number, text};
 
 /// The annotation that asks for all workers to be started again.
 const RESTARTED_AT: &str = "weir.dev/restartedAt";
@@ -69,6 +69,11 @@ fn waiting(pool: &Value) -> Option<String> {
     if count("observedGeneration") < number(pool, "/metadata/generation") {
         return Some("waiting for the change to be observed".into());
     }
+    // Workers that have ended for good are among none of the counts.
+    let settled = |kind: &str, status: &str| condition(pool, kind).is_some_and(|condition| text(condition, "/status") == status);
+    if settled("Ready", "True") && settled("Progressing", "False") {
+        return None;
+    }
     if updated < desired {
         return Some(format!("{updated} out of {desired} new workers have been updated"));
     }
@@ -99,5 +104,16 @@ mod tests {
             assert_eq!(waiting.is_some(), part.is_some());
             assert!(waiting.unwrap_or_default().contains(part.unwrap_or_default()));
         }
+    }
+
+    #[test]
+    fn workers_that_have_ended_for_good_are_not_waited_for() {
+        let pool = |observed: u64, progressing: &str| {
+            json!({"metadata": {"generation": 2}, "status": {"observedGeneration": observed, "desiredReplicas": 1, "replicas": 0,
+                "updatedReplicas": 0, "readyReplicas": 0, "conditions": [
+                    {"type": "Ready", "status": "True"}, {"type": "Progressing", "status": progressing}]}})
+        };
+        assert_eq!(waiting(&pool(2, "False")), None);
+        assert!(waiting(&pool(2, "True")).is_some() && waiting(&pool(1, "False")).is_some());
     }
 }

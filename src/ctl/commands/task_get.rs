@@ -19,6 +19,7 @@ use crate::ctl::print::{Format, Table, as_json, as_yaml, custom_row, emit, for_p
 use crate::ctl::time::now;
 use crate::model::meta::quoted;
 use crate::model::selector::Selector;
+use crate::model::status::Kind;
 use crate::model::task::{Task, TaskState};
 use crate::model::time::Wall;
 use crate::serve::wire::columns::text;
@@ -222,6 +223,9 @@ async fn watch(context: &Context, args: &Get, (ids, which): (&[u64], &Which), fo
     if let Some(id) = id {
         // That it is not there is an answer, not something to wait for.
         fetch(context, id).await?;
+    }
+    if let Some(pool) = &which.pool {
+        context.client.get(Kind::Pool, pool).await?;
     }
     let selectors = which.selectors(args, id);
     let mut watched = Watched { table: table(&format, !args.no_headers), format, rows: BTreeMap::new(), begun: now() };

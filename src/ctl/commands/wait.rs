@@ -12,14 +12,14 @@ use crate::ctl::args::Wait;
 use crate::ctl::client::encoded;
 use crate::ctl::error::Failure;
 use crate::ctl::jsonpath::{Template, bare};
-use crate::ctl::print::emit;
+use crate::ctl::print::{emit, note};
 use crate::ctl::resource::{short, targets};
 use crate::ctl::text::tame;
 use crate::model::meta::quoted;
 use crate::model::status::Kind;
 use crate::model::time::Span;
 use crate::serve::wire::WatchEvent;
-use crate::serve::wire::columns::{condition, text};
+use crate::serve::wire::columns::text;
 
 /// An object as it was last seen.
 pub(super) enum Seen<'a> {
@@ -128,10 +128,27 @@ impl Goal {
             (Goal::Delete, Seen::Object(_)) | (Goal::Create | Goal::Condition { .. } | Goal::Path { .. }, Seen::Absent) => false,
             (Goal::Condition { kind, status }, Seen::Object(object)) => {
                 let is_it = |condition: &Value| text(condition, "/status").eq_ignore_ascii_case(status);
-                condition(object, kind).is_some_and(is_it)
+                // kubectl does not look at the case either.
+                let named = |condition: &&Value| text(condition, "/type").eq_ignore_ascii_case(kind);
+                let of_worker = || ready_of_worker(object).filter(|_| kind.eq_ignore_ascii_case("Ready"));
+                match conditions(object).iter().find(named) {
+                    Some(condition) => is_it(condition),
+                    None => of_worker().is_some_and(|ready| status.eq_ignore_ascii_case(if ready { "True" } else { "False" })),
+                }
             }
             (Goal::Path { .. }, Seen::Object(object)) => self.is_in(object),
         }
+    }
+
+    /// What to say of a condition that the object does not have: perhaps it never will.
+    fn strange(&self, label: &str, object: &Value) -> Option<String> {
+        let Goal::Condition { kind, .. } = self else { return None };
+        let mut there: Vec<&str> = conditions(object).iter().map(|condition| text(condition, "/type")).collect();
+        if ready_of_worker(object).is_some() {
+            there.push("Ready");
+        }
+        let known = there.iter().any(|there| there.eq_ignore_ascii_case(kind));
+        (!known).then(|| format!("note: {label} has no condition {} now; it has: {}", quoted(kind), there.join(", ")))
     }
 
     /// Whether a path that is waited for leads to what is waited for.
@@ -140,6 +157,15 @@ impl Goal {
         let found = path.find(object);
         value.as_ref().map_or(!found.is_empty(), |value| found.iter().any(|found| bare(found) == *value))
     }
+}
+
+fn conditions(object: &Value) -> &[Value] {
+    object.pointer("/status/conditions").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// Whether a worker is ready; absent: it is no worker. Workers have no list of conditions.
+fn ready_of_worker(object: &Value) -> Option<bool> {
+    object.pointer("/status/ready").and_then(Value::as_bool)
 }
 
 /// `ctl wait`
@@ -152,8 +178,10 @@ pub(super) async fn run(context: &Context, args: Wait) -> Result<(), Failure> {
             return Err(Failure::Usage(format!("say which {}: {}/NAME", short(target.kind), short(target.kind))));
         }
         for name in &target.names {
+            let label = format!("{}/{}", short(target.kind), tame(name));
             if !patient {
-                context.client.get(target.kind, name).await?;
+                let object = context.client.get(target.kind, name).await?;
+                goal.strange(&label, &object).iter().for_each(|strange| note(strange));
             }
             let reached = follow(context, (target.kind, name), Some(args.timeout), |seen| {
                 // What is gone will not come to be so.
@@ -162,7 +190,6 @@ pub(super) async fn run(context: &Context, args: Wait) -> Result<(), Failure> {
                 }
                 Ok(goal.reached(&seen))
             });
-            let label = format!("{}/{}", short(target.kind), tame(name));
             if !reached.await? {
                 return Err(Failure::No(format!("timed out waiting for the condition on {label}")));
             }
@@ -185,6 +212,7 @@ mod tests {
         for (what, reached) in [
             ("condition=Ready", true),
             ("condition=Ready=true", true),
+            ("condition=ready", true),
             ("condition=Ready=False", false),
             ("condition=CrashLoop", false),
             ("jsonpath={.status.phase}=Ready", true),
@@ -199,6 +227,16 @@ mod tests {
         ] {
             assert_eq!(Goal::parse(what).map(|goal| goal.reached(&Seen::Object(&object))).unwrap(), reached, "{what}");
         }
+        let worker = |ready: bool| json!({"status": {"phase": "Running", "ready": ready}});
+        for (what, ready, reached) in
+            [("Ready", true, true), ("ready", false, false), ("Ready=False", false, true), ("CrashLoop", true, false)]
+        {
+            let goal = Goal::parse(&format!("condition={what}")).unwrap();
+            assert_eq!(goal.reached(&Seen::Object(&worker(ready))), reached, "{what} {ready}");
+        }
+        let strange = |what: &str, object: &Value| Goal::parse(what).unwrap().strange("pool/a", object);
+        assert_eq!(strange("condition=ready", &object).or(strange("condition=ready", &worker(false))), None);
+        assert_eq!(strange("condition=Raedy", &object).unwrap(), "note: pool/a has no condition \"Raedy\" now; it has: Ready");
         for what in ["", "ready", "condition=", "jsonpath=", "jsonpath={"] {
             assert!(Goal::parse(what).is_err(), "{what}");
         }

@@ -26,7 +26,7 @@ const FOR_EVER: Wall = Wall(221_845_392_000_000);
 pub(super) async fn explain(context: &Context, words: &[String], output: Option<&str>) -> Result<(), Failure> {
     for name in many(words, Kind::Pool)? {
         let pool = context.get(Kind::Pool, &name).await?;
-        let why = pool.pointer("/status/scaling").cloned().unwrap_or(Value::Null);
+        let why = pool.pointer("/status/scaling").cloned().unwrap_or_else(|| fixed(&pool));
         match output {
             None => emit(&tame_block(&told(&pool, now())))?,
             Some("json") => emit(&as_json(&why))?,
@@ -35,6 +35,15 @@ pub(super) async fn explain(context: &Context, words: &[String], output: Option<
         }
     }
     Ok(())
+}
+
+/// Where no trigger decides, the same fields say so: nothing was asked, and the number is the one that is wanted.
+fn fixed(pool: &Value) -> Value {
+    let wanted = number(pool, "/status/desiredReplicas");
+    let (min, max) = bounds(pool);
+    json!({
+        "current": number(pool, "/status/replicas"), "min": min, "max": max, "raw": wanted, "final": wanted, "signals": [], "clamps": [],
+    })
 }
 
 /// `ctl pause`
@@ -180,6 +189,13 @@ fn ahead(stamp: Option<&Value>, now: Wall) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fixed_number_is_an_answer_too() {
+        let pool = json!({"spec": {"replicas": 3}, "status": {"replicas": 2, "desiredReplicas": 3}});
+        let why = fixed(&pool);
+        assert_eq!((&why["final"], &why["min"], &why["current"], &why["signals"]), (&json!(3), &json!(3), &json!(2), &json!([])));
+    }
 
     #[test]
     fn a_decision_reads_from_signal_to_size() {

@@ -15,7 +15,7 @@ mod settle;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::catalogue::{Catalogue, ObjectKey, RefusedDocument, Source, Standing};
 use crate::model::listing::{Listing, Whole};
@@ -44,8 +44,12 @@ pub struct Admission {
     /// What is accepted.
     pub catalogue: Catalogue,
     files: BTreeMap<String, FileState>,
+    /// Files that were told to be overlooked.
+    overlooked: BTreeSet<String>,
     /// Objects that are forgotten, and when their documents were gone: they still count for the guard.
     pruned: BTreeMap<ObjectKey, Moment>,
+    /// Objects whose documents people removed by name, and when: nobody needs to confirm that again.
+    asked: BTreeMap<ObjectKey, Moment>,
     /// Objects whose pruning was confirmed.
     confirmed: Vec<ObjectKey>,
 }
@@ -128,6 +132,8 @@ pub enum Change {
     Unreadable(String),
     /// The directory can be read again.
     Readable,
+    /// Files look like documents' and are not read, for their names: at least one, those not told of before.
+    Overlooked(Vec<String>),
     /// Changes may be heard late, and why.
     WatchDegraded(String),
     /// Changes are heard at once again.
@@ -140,13 +146,21 @@ impl Admission {
         Admission { catalogue, ..Admission::default() }
     }
 
+    /// The document of this object was removed because somebody asked for it by name.
+    pub fn removed(&mut self, key: ObjectKey, now: Moment) {
+        self.asked.insert(key, now);
+    }
+
     /// The last worker of a terminating object is gone: forget it.
     pub fn forget(&mut self, key: &ObjectKey) {
         let Some(object) = self.catalogue.objects.get(key) else { return };
         if let Standing::Terminating { since } = object.standing {
             self.catalogue.objects.remove(key);
+            // What went by a wish says nothing of what goes beside it.
+            if !self.confirmed.contains(key) {
+                self.pruned.insert(key.clone(), since);
+            }
             self.confirmed.retain(|confirmed| confirmed != key);
-            self.pruned.insert(key.clone(), since);
         }
     }
 }
@@ -188,6 +202,11 @@ fn read(next: &mut Admitted, whole: &Whole, now: Now, settings: &Settings) {
         (None, Some(why)) => next.changes.push(Change::WatchDegraded(why.clone())),
         (Some(_), None) => next.changes.push(Change::WatchRestored),
         (None, None) | (Some(_), Some(_)) => {}
+    }
+    let before = std::mem::replace(&mut next.admission.overlooked, whole.overlooked.clone());
+    let new: Vec<String> = whole.overlooked.difference(&before).cloned().collect();
+    if !new.is_empty() {
+        next.changes.push(Change::Overlooked(new));
     }
     settle::settle(next, whole, now);
     let vanished = claims::apply(next, whole, now.mono);

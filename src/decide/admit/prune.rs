@@ -3,7 +3,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::model::catalogue::{ObjectKey, PruneBlocked, Standing};
+use crate::model::catalogue::{Object, ObjectKey, PruneBlocked, Standing};
 use crate::model::listing::Whole;
 use crate::model::meta::Kind;
 use crate::model::time::{Moment, Span};
@@ -13,6 +13,9 @@ use super::{Admitted, Change, Settings};
 /// More than this share of the pools gone at once is not believed, in percent.
 const SHARE_MAX: usize = 30;
 
+/// A document that was removed by name has vanished after so long, or is there again.
+const ASKED: Span = Span::secs(60);
+
 /// Characters of a token.
 const TOKEN_CHARS: usize = 8;
 
@@ -21,7 +24,11 @@ pub fn prune(next: &mut Admitted, (whole, fresh): (&Whole, &[ObjectKey]), now: M
     let grace = settings.prune_grace.max(super::settle::DELETION);
     next.admission.pruned.retain(|_, since| now.since(*since) <= Span(grace.0.saturating_mul(2)));
     let vanished = vanished(next);
-    next.admission.confirmed.retain(|key| vanished.iter().any(|(gone, _)| gone == key));
+    asked(next, &vanished, now);
+    let objects = &next.admission.catalogue.objects;
+    let leaves =
+        |key: &ObjectKey| vanished.iter().any(|(gone, _)| gone == key) || objects.get(key).is_some_and(Object::is_terminating);
+    next.admission.confirmed.retain(leaves);
     guard(next, whole, &vanished, grace);
     confirm(next, settings);
     for (key, since) in vanished {
@@ -40,6 +47,14 @@ pub fn prune(next: &mut Admitted, (whole, fresh): (&Whole, &[ObjectKey]), now: M
             next.changes.push(Change::Terminating { key });
         }
     }
+}
+
+/// What was asked for by name is confirmed, as soon as it is seen to be gone.
+fn asked(next: &mut Admitted, vanished: &[(ObjectKey, Moment)], now: Moment) {
+    let admission = &mut next.admission;
+    let gone = |key: &ObjectKey| vanished.iter().any(|(gone, _)| gone == key);
+    admission.confirmed.extend(admission.asked.keys().filter(|key| gone(key)).cloned());
+    admission.asked.retain(|key, at| !gone(key) && now.since(*at) <= ASKED);
 }
 
 fn vanished(next: &Admitted) -> Vec<(ObjectKey, Moment)> {

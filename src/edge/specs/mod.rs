@@ -9,7 +9,7 @@ pub mod git;
 pub mod watch;
 pub mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
 use std::fs::File as StdFile;
 use std::io::Read;
@@ -31,6 +31,8 @@ pub const DEPTH_MAX: usize = 8;
 pub const FILES_MAX: usize = 10_000;
 /// Most entries looked at, whatever their names.
 const ENTRIES_MAX: usize = 200_000;
+/// Most names told of that do not count.
+const OVERLOOKED_MAX: usize = 100;
 /// A stamp younger than this may hide a later write: such a file is read again. In milliseconds.
 const RACY_MS: i128 = 100;
 
@@ -67,6 +69,7 @@ struct Walk<'a> {
     marks: &'a Marks,
     now: Now,
     entries: usize,
+    overlooked: BTreeSet<String>,
     files: BTreeMap<String, File>,
     cache: BTreeMap<String, Cached>,
 }
@@ -79,6 +82,17 @@ pub fn is_spec_name(name: &str) -> bool {
     first && body.is_some_and(|body| !body.is_empty()) && name.bytes().all(|b| good(b) || matches!(b, b'.' | b'_' | b'-'))
 }
 
+/// What a name must look like to count, for people.
+pub const NAME_RULE: &str =
+    "a document's file name has a to z, 0 to 9, '.', '_' and '-', begins with a letter or digit, and ends in .yaml or .yml";
+
+/// A name that looks like a spec's and does not count: `Web.yaml`, `web.YML`, `a b.yaml`. Hidden files are meant not to.
+pub fn is_overlooked(name: &[u8]) -> bool {
+    let lower = name.to_ascii_lowercase();
+    let yaml = lower.ends_with(b".yaml") || lower.ends_with(b".yml");
+    yaml && !name.starts_with(b".") && !std::str::from_utf8(name).is_ok_and(is_spec_name)
+}
+
 impl Specs {
     /// The directory at a path; nothing is read yet.
     pub fn new(dir: &Path) -> Specs {
@@ -87,12 +101,13 @@ impl Specs {
 
     /// List it whole.
     pub fn list(&mut self, marks: &Marks, now: Now) -> Listing {
-        let mut walk = Walk { specs: self, marks, now, entries: 0, files: BTreeMap::new(), cache: BTreeMap::new() };
+        let (overlooked, files, cache) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
+        let mut walk = Walk { specs: self, marks, now, entries: 0, overlooked, files, cache };
         match walk.root() {
             Ok(root) => {
-                let (files, cache) = (walk.files, walk.cache);
+                let (files, overlooked, cache) = (walk.files, walk.overlooked, walk.cache);
                 self.cache = cache;
-                Listing::Files(Whole { files, revision: self.revision.clone(), root, degraded: None })
+                Listing::Files(Whole { files, revision: self.revision.clone(), root, degraded: None, overlooked })
             }
             Err(reason) => Listing::Unreadable(reason),
         }
@@ -124,7 +139,12 @@ impl Walk<'_> {
                 return Err(format!("more than {FILES_MAX} files or {ENTRIES_MAX} entries"));
             }
             // Names that are not UTF-8 can be no spec; a folder of such a name is not walked.
-            let Ok(name) = entry.file_name().to_str() else { continue };
+            let Ok(name) = entry.file_name().to_str() else {
+                if entry.file_type() != FileType::Directory {
+                    self.overlook(prefix, entry.file_name().to_bytes());
+                }
+                continue;
+            };
             if !name.starts_with('.') {
                 self.entry(&dir, (prefix, name, entry.file_name()), depth)?;
             }
@@ -150,8 +170,16 @@ impl Walk<'_> {
         }
         if kind != FileType::Directory && is_spec_name(name) {
             self.file(dir, raw, path, (kind, stat));
+        } else if kind != FileType::Directory {
+            self.overlook(prefix, name.as_bytes());
         }
         Ok(())
+    }
+
+    fn overlook(&mut self, prefix: &str, name: &[u8]) {
+        if is_overlooked(name) && self.overlooked.len() < OVERLOOKED_MAX {
+            self.overlooked.insert(format!("{prefix}{}", String::from_utf8_lossy(name)));
+        }
     }
 
     fn file(&mut self, dir: &OwnedFd, raw: &CStr, path: String, (kind, stat): (FileType, Stat)) {

@@ -64,6 +64,22 @@ fn only_names_that_count_are_listed() {
 }
 
 #[test]
+fn names_that_look_like_specs_and_do_not_count_are_told() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let told = ["-a.yaml", "A.yaml", "a b.yaml", "a.YML", "sub/_a.yml"];
+    create_dir_all(dir.path().join("sub/Folder.yaml")).unwrap();
+    for name in ["a.yaml", ".A.yaml", ".#a.yaml", "a.yaml~", "#a.yaml#", "README.md"].iter().chain(&told) {
+        write(dir.path().join(name), POOL).unwrap();
+    }
+    write(dir.path().join(std::ffi::OsStr::from_bytes(b"\xff.yaml")), POOL).unwrap();
+    let overlooked = whole(&mut Specs::new(dir.path())).overlooked;
+    let mut expected: BTreeSet<String> = told.iter().map(|name| (*name).to_owned()).collect();
+    expected.insert("\u{fffd}.yaml".into());
+    assert_eq!(overlooked, expected);
+}
+
+#[test]
 fn nothing_but_regular_files_is_opened() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);

@@ -69,8 +69,14 @@ fn scaled(scale: &Node) -> String {
 fn only_replicas_changed(before: &str, after: &str, name: &str, n: u32) -> Result<(), String> {
     let wanted: Vec<Option<Document>> =
         good(before).into_iter().map(|document| document.map(|document| with_replicas(document, name, n))).collect();
+    // What the new number breaks is told; what was broken before is none of its business.
+    let new = parse(after.as_bytes()).into_iter().zip(&wanted).filter(|(_, wanted)| wanted.is_some());
+    let broken: Vec<String> =
+        new.filter_map(|(parsed, _)| parsed.err()).flat_map(|refused| refused.violations).map(|v| v.to_string()).collect();
     if good(after) == wanted {
         Ok(())
+    } else if !broken.is_empty() {
+        Err(format!("with spec.replicas: {n} the document would be refused: {}", broken.join("; ")))
     } else {
         Err("the edit would change more than spec.replicas: edit the file by hand".into())
     }
@@ -168,7 +174,7 @@ mod tests {
         assert!(set_replicas(TWO, "c", 5).is_err());
         assert!(set_replicas("spec: [", "a", 5).is_err());
         assert!(set_replicas(&format!("{TWO}---\n{TWO}"), "a", 5).unwrap_err().contains("more than once"));
-        assert!(set_replicas(TWO, "a", 10_001).is_err());
+        assert!(set_replicas(TWO, "a", 10_001).unwrap_err().contains("would be refused: spec.replicas: found 10001"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::refusal::{Violation, nearest};
 use super::schema::{choices, homes, resolve, word};
 use super::tree::{self, Node, Place, Step, path_text};
 use crate::model::cron::{check_cron, check_zone, zone_names};
-use crate::model::meta::{check_name, quoted};
+use crate::model::meta::{check_label_key, check_label_value, check_name, quoted};
 use crate::model::quantity::{Cpu, Memory, Percent};
 use crate::model::time::Span;
 
@@ -114,9 +114,14 @@ impl<'a> Walk<'a> {
         let tree::Value::Map(entries) = &node.value else { return self.mismatch(node, schema) };
         let known = schema.get("properties").and_then(Value::as_object);
         let others = schema.get("additionalProperties").filter(|others| **others != Value::Bool(false));
+        let names = schema.pointer("/propertyNames/format").and_then(Value::as_str).unwrap_or_default();
         let (mut out, mut whole) = (Map::new(), true);
         for (key, value) in entries.iter() {
             self.path.push(Step::Key(key.text.clone()));
+            if let Err(message) = check_text(&key.text, names, None) {
+                whole = false;
+                self.refuse(key.at, Violation { message, ..Violation::default() });
+            }
             let read = match known.and_then(|known| known.get(&key.text)).or(others) {
                 Some(schema) => self.value(value, schema),
                 None => self.unknown_field(key, known),
@@ -357,6 +362,8 @@ fn check_text(text: &str, format: &str, least: Option<&str>) -> Result<(), Strin
     }
     match format {
         "label" => check_name(text),
+        "label-key" => check_label_key(text),
+        "label-value" => check_label_value(text),
         "duration" => at_least(text, text.parse::<Span>(), least),
         "memory" => at_least(text, text.parse::<Memory>(), least),
         "cpu" => at_least(text, text.parse::<Cpu>(), least),

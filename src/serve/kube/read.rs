@@ -4,7 +4,8 @@
 //! there misses nothing.
 
 use axum::Json;
-use axum::http::HeaderMap;
+use axum::http::header::WARNING;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use super::table::{Shape, metadata_of, row_of, shape, table};
 use super::view::{Place, View};
 use super::watch::watch;
+use crate::model::reading::counted;
 use crate::model::time::Span;
 use crate::serve::app::{App, Filter, Query, flag, number};
 use crate::serve::refusal::{Refusal, bad};
@@ -47,9 +49,11 @@ pub fn list(app: &App, place: Place, query: &Query, headers: &HeaderMap) -> Resu
     }
     let now = app.handle.later(Span::default());
     let (view, metadata) = (place.view, json!(metadata));
-    Ok(Json(match shape {
+    let warning: HeaderMap = warning(app, view).into_iter().map(|text| (WARNING, text)).collect();
+    let list = Json(match shape {
         Shape::Table(include) => {
-            let rows: Vec<Value> = wanted.iter().map(|(object, rendered)| row_of(view, object, rendered, (include, now))).collect();
+            let rows: Vec<Value> =
+                wanted.iter().map(|(object, rendered)| row_of(view, object, rendered, (include, now))).collect();
             let mut all = table(view, "");
             all["metadata"] = metadata;
             all["rows"] = rows.into();
@@ -63,8 +67,22 @@ pub fn list(app: &App, place: Place, query: &Query, headers: &HeaderMap) -> Resu
             let items: Vec<Value> = wanted.into_iter().map(|(_, rendered)| rendered).collect();
             json!({"kind": format!("{}List", view.kind_name()), "apiVersion": view.api_version(), "metadata": metadata, "items": items})
         }
-    })
-    .into_response())
+    });
+    Ok((warning, list).into_response())
+}
+
+/// What kubectl and ctl say beside a list: documents that are refused are not in it.
+fn warning(app: &App, view: View) -> Option<HeaderValue> {
+    let strays = match view {
+        View::Plain(kind) => app.handle.strays(kind),
+        View::Pod | View::Event { .. } => Vec::new(),
+    };
+    let first = strays.first()?;
+    let named =
+        first.name.as_ref().map_or_else(String::new, |name| format!(" ({name}{})", if strays.len() > 1 { ", …" } else { "" }));
+    let are = if strays.len() == 1 { "is" } else { "are" };
+    let text = format!("{}{named} {are} refused and not shown here: see the events", counted(strays.len() as u64, "document"));
+    HeaderValue::from_str(&format!("299 - \"{}\"", text.replace('…', "..."))).ok()
 }
 
 /// The version of the first page, and the name after which this one begins.

@@ -20,7 +20,7 @@ use crate::serve::tasks::view;
 use crate::serve::wire::mcp::outside::tame;
 use crate::serve::wire::tasks::TaskObject;
 use crate::serve::wire::{Details, GROUP, Status};
-use crate::serve::write::{Sent, is_dry, yaml_body};
+use crate::serve::write::{Sent, is_dry, typed, yaml_body};
 
 type Answer = Result<Response, Refusal>;
 
@@ -111,7 +111,7 @@ fn asked(mut object: Value) -> Result<(String, NewTask), Refusal> {
     let mut spec = object["spec"].take();
     let pool = spec.as_object_mut().and_then(|spec| spec.remove("pool"));
     let Some(Value::String(pool)) = pool else { return Err(bad("spec.pool: say whose queue the task is for")) };
-    let task = serde_json::from_value(spec).map_err(|error| bad(format!("spec: {error}")))?;
+    let task = typed(spec).map_err(|error| bad(format!("spec: {error}")))?;
     Ok((pool, task))
 }
 

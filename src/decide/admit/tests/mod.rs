@@ -108,6 +108,23 @@ fn a_file_that_cannot_be_read_keeps_its_objects() {
 }
 
 #[test]
+fn what_is_overlooked_is_told_once() {
+    let mut world = World::new();
+    world.rename("a.yaml", &spec("a", 1));
+    world.taken();
+    world.overlooked.insert("Web.yaml".into());
+    world.look();
+    assert_eq!(world.taken(), [Change::Overlooked(vec!["Web.yaml".into()])]);
+    world.overlooked.insert("b c.yaml".into());
+    world.look();
+    world.look();
+    assert_eq!(world.taken(), [Change::Overlooked(vec!["b c.yaml".into()])]);
+    world.overlooked.clear();
+    world.look();
+    assert_eq!(world.taken(), []);
+}
+
+#[test]
 fn two_documents_of_one_name_change_nothing_that_runs() {
     let mut world = World::new();
     world.rename("a.yaml", &spec("a", 2));
@@ -273,6 +290,53 @@ fn what_vanished_is_told_once_however_often_it_is_looked() {
     world.look();
     let told = world.taken();
     assert!(matches!(told.as_slice(), [Change::PruneBlocked { keys, .. }] if keys.len() == 4), "{told:?}");
+}
+
+#[test]
+fn what_is_removed_by_name_needs_no_confirmation() {
+    let named = |asked: &[&str]| {
+        let mut world = World::new();
+        for name in ["a", "b", "c", "d", "e", "f"] {
+            world.rename(&format!("{name}.yaml"), &spec(name, 1));
+        }
+        world.taken();
+        for name in ["a", "b", "c"] {
+            if asked.contains(&name) {
+                world.admission.removed(ObjectKey::pool(name), Moment(world.now));
+            }
+            world.remove(&format!("{name}.yaml"));
+        }
+        world
+    };
+    let mut world = named(&["a", "b", "c"]);
+    world.pass(30_000);
+    for name in ["a", "b", "c"] {
+        assert!(world.object(name).is_terminating(), "{name}");
+    }
+    assert!(!world.taken().iter().any(|change| matches!(change, Change::PruneBlocked { .. })));
+    // What went beside it is guarded as ever.
+    let mut world = named(&["a"]);
+    world.pass(30_000);
+    let keys = world.admission.catalogue.prune.as_ref().map(|prune| prune.keys.clone());
+    assert_eq!(keys, Some(vec![ObjectKey::pool("b"), ObjectKey::pool("c")]));
+    assert!(world.object("a").is_terminating());
+    // And what was removed by name counts for no crowd, when it is being stopped and when it is forgotten.
+    let mut world = named(&["a", "b", "c"]);
+    world.admission.removed(ObjectKey::pool("d"), Moment(world.now));
+    world.remove("d.yaml");
+    world.pass(10_500);
+    ["a", "b"].iter().for_each(|name| world.admission.forget(&ObjectKey::pool(name)));
+    world.remove("e.yaml");
+    world.pass(30_000);
+    assert!(world.object("e").is_terminating() && world.object("d").is_terminating());
+    // A wish that came to nothing does not hold for ever.
+    let mut world = named(&[]);
+    world.admission.removed(ObjectKey::pool("d"), Moment(world.now));
+    world.pass(61_000);
+    world.look();
+    world.remove("d.yaml");
+    world.pass(30_000);
+    assert!(!world.object("d").is_terminating());
 }
 
 #[test]

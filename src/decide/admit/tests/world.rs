@@ -1,7 +1,7 @@
 //! A directory as a value and a clock as a number: what admission tests are played in.
 //! Virtual time only: a look is taken when a file changes and whenever the last answer asked for one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::decide::admit::{Admission, Change, Settings, admit};
@@ -17,6 +17,7 @@ pub struct World {
     pub root: Root,
     pub unreadable: Option<String>,
     pub degraded: Option<String>,
+    pub overlooked: BTreeSet<String>,
     pub admission: Admission,
     pub changes: Vec<Change>,
     pub wake_at: Option<Moment>,
@@ -33,6 +34,7 @@ impl World {
             files: BTreeMap::new(),
             root: Root { device: 1, inode: 2 },
             degraded: None,
+            overlooked: BTreeSet::new(),
             unreadable: None,
             admission: Admission::default(),
             changes: Vec::new(),
@@ -66,7 +68,8 @@ impl World {
     }
 
     pub fn look(&mut self) {
-        let whole = Whole { files: self.files.clone(), revision: None, root: self.root, degraded: self.degraded.clone() };
+        let (files, degraded, overlooked) = (self.files.clone(), self.degraded.clone(), self.overlooked.clone());
+        let whole = Whole { files, revision: None, root: self.root, degraded, overlooked };
         let listing = self.unreadable.clone().map_or(Listing::Files(whole), Listing::Unreadable);
         let now = Now { mono: Moment(self.now), wall: Wall(EPOCH + i64::try_from(self.now).unwrap()) };
         let admitted = admit(&self.admission, &listing, now, &self.settings);
