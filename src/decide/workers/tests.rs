@@ -1,4 +1,5 @@
-//! Who is replaced after an edit: runs are judged by what they were started from.
+//! Who is replaced after an edit, and how ends are told: a run is judged by what it was started from, not by what its pool
+//! says by now.
 
 use std::sync::Arc;
 
