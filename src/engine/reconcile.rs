@@ -215,7 +215,7 @@ impl<H: Host> Engine<H> {
             // Its stop was called off: the next one has a preStop of its own.
             let over =
                 |state: &PreStopState| state.done || now.mono >= state.since.after(facts.spec.template.termination_grace_period);
-            if !retiring && slot.pre_stop.as_ref().is_some_and(over) && decide::workers::is_ready(&facts, slot) {
+            if !retiring && slot.pre_stop.as_ref().is_some_and(over) {
                 slot.pre_stop = None;
             }
         }

@@ -373,3 +373,25 @@ fn an_end_that_comes_too_late_forgets_no_newer_lease() {
     world.engine.on(Fact::Task(old));
     assert_eq!(world.lease(task.id).map(|task| task.epoch), Some(2), "nor does old news undo it");
 }
+
+#[test]
+fn a_start_for_which_no_task_is_left_leaves_a_slot_that_takes_the_next_one() {
+    let mut world = World::new(1, "");
+    world.engine.host().held = Some(Vec::new());
+    let task = world.submit(NewTask::default());
+    world.work(QueueWork::Cancel { id: task.id });
+    let held = world.engine.host().held.take().unwrap();
+    assert!(
+        held.iter().any(|(_, batch)| matches!(
+            &batch.queue[..],
+            [QueueWork::Deal { .. }, QueueWork::Lease { .. }] | [QueueWork::Lease { .. }]
+        )),
+        "{held:?}"
+    );
+    held.into_iter().for_each(|(ticket, batch)| world.engine.host().commit(ticket, batch));
+    world.settle();
+    assert_eq!(world.task(task.id).state, TaskState::Cancelled);
+    assert!(world.engine.pools["p"].slots.values().all(|slot| slot.seen.state == SlotState::Vacant), "nobody has to look there");
+    let next = world.submit(NewTask::default());
+    assert!(world.lease(next.id).is_some(), "{:?}", world.task(next.id));
+}
