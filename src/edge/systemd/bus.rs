@@ -175,20 +175,13 @@ impl Manager {
         }
     }
 
-    /// By the bus, else by the manager's own socket, which is there without a bus.
+    /// By the bus. The manager's private socket is no way round it: what comes from there is signed with the manager's well-known
+    /// name, which the library takes for no sender.
     async fn connect(&self) -> Result<Connection, String> {
-        let [bus, private] = sockets(self.which);
-        let by_bus = match UnixStream::connect(&bus) {
-            Ok(stream) => zbus::connection::Builder::unix_stream(stream).build().await.map_err(|e| e.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        let why = match by_bus {
-            Ok(connection) => return Ok(connection),
-            Err(why) => format!("{}: {why}", bus.display()),
-        };
-        let Ok(stream) = UnixStream::connect(&private) else { return Err(why) };
-        let direct = zbus::connection::Builder::unix_stream(stream).p2p().build().await;
-        direct.map_err(|e| format!("{why}; {}: {e}", private.display()))
+        let socket = socket(self.which);
+        let why = |error: String| format!("{}: {error}", socket.display());
+        let stream = UnixStream::connect(&socket).map_err(|error| why(error.to_string()))?;
+        zbus::connection::Builder::unix_stream(stream).build().await.map_err(|error| why(error.to_string()))
     }
 
     /// This connection is of no use any more.
@@ -221,14 +214,13 @@ async fn until_answered<T, A: Future<Output = Result<T, Refused>>, S: Future<Out
     }
 }
 
-/// The bus and the private socket.
-fn sockets(which: Which) -> [PathBuf; 2] {
+/// The bus's socket.
+fn socket(which: Which) -> PathBuf {
     match which {
-        Which::System => ["/run/dbus/system_bus_socket", "/run/systemd/private"].map(PathBuf::from),
+        Which::System => "/run/dbus/system_bus_socket".into(),
         Which::User => {
             let told = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-            let dir = told.unwrap_or_else(|| Path::new("/run/user").join(rustix::process::getuid().as_raw().to_string()));
-            [dir.join("bus"), dir.join("systemd/private")]
+            told.unwrap_or_else(|| Path::new("/run/user").join(rustix::process::getuid().as_raw().to_string())).join("bus")
         }
     }
 }
