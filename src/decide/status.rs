@@ -208,7 +208,7 @@ pub fn worker(facts: &PoolFacts, slot: &Slot, now: Now) -> WorkerStatus {
         status.draining = slot.retiring || workers::drained(record, run);
         status.started_at = Some(now.wall_of(run.started));
         status.template_hash.clone_from(&run.template);
-        let failing = || health::failing(run, &slot.health, &facts.spec.template);
+        let failing = || health::failing(run, &slot.health, health::template(facts, slot));
         status.message = record.condemned.clone().or_else(failing).or_else(|| run.status.clone()).unwrap_or_default();
         status.dropped_log_bytes = run.dropped;
     } else if facts.per_task() && status.phase == Phase::Ready {
