@@ -12,15 +12,21 @@ fn wait(answer: &Value) -> Option<Span> {
     answer["estimatedWait"].as_str().map(|text| text.parse().unwrap())
 }
 
+/// A pool of so many workers, half of whose tasks took so long, and so many of which are idle.
+fn shown(world: &World, name: &str, (replicas, p50_ms, free_slots): (u32, u64, u32)) {
+    let object = world.board.get(Kind::Pool, name).unwrap();
+    let Object::Pool(mut pool) = (*object).clone() else { panic!("a pool") };
+    (pool.status.desired_replicas, pool.spec.replicas) = (replicas, Some(replicas));
+    let queue = pool.status.queue.as_mut().unwrap();
+    (queue.stats.p50_ms, queue.free_slots) = (Some(p50_ms), free_slots);
+    world.board.put(Object::Pool(pool));
+}
+
 #[test]
 fn a_wait_is_as_long_as_tasks_of_the_classes_before_it_took() {
     let world = World::new();
     queued(&world, "mixed", "{delivery: Lease, concurrencyKey: true}");
-    let object = world.board.get(Kind::Pool, "mixed").unwrap();
-    let Object::Pool(mut pool) = (*object).clone() else { panic!("a pool") };
-    let queue = pool.status.queue.as_mut().unwrap();
-    (queue.stats.p50_ms, queue.free_slots) = (Some(5000), 0);
-    world.board.put(Object::Pool(pool));
+    shown(&world, "mixed", (1, 5000, 0));
     let submit = |task: &Value| ask(&world, "POST /v1/pools/mixed/tasks", task).1;
     let capacity = || ask(&world, "GET /v1/pools/mixed/capacity", &Value::Null).1;
     let first = submit(&json!({"key": "slow:repo:1"}));
@@ -42,12 +48,7 @@ fn a_wait_is_as_long_as_tasks_of_the_classes_before_it_took() {
 fn in_the_line_of_one_worker_a_task_waits_for_that_worker_alone() {
     let world = World::new();
     queued(&world, "own", "{delivery: Lease, dispatch: PerWorker}");
-    let object = world.board.get(Kind::Pool, "own").unwrap();
-    let Object::Pool(mut pool) = (*object).clone() else { panic!("a pool") };
-    (pool.status.desired_replicas, pool.spec.replicas) = (3, Some(3));
-    let queue = pool.status.queue.as_mut().unwrap();
-    (queue.stats.p50_ms, queue.free_slots) = (Some(1000), 1);
-    world.board.put(Object::Pool(pool));
+    shown(&world, "own", (3, 1000, 1));
     for (n, phase) in [Phase::Ready, Phase::Busy, Phase::Busy].into_iter().enumerate() {
         world.board.put(worker("own", n, phase));
     }

@@ -281,28 +281,33 @@ fn ends_that_were_kept_long_enough_are_due_though_nothing_else_is() {
     assert_eq!(line::due(&queue, &QueueCounts::default()), None);
 }
 
-/// How the look at this lease ends it, its worker being so.
-fn ended(task: &Task, slot: Slot, at: Now) -> Option<End> {
+/// What is planned for a pool of processes with these slots, counts and leases.
+fn planned(slots: &BTreeMap<String, Slot>, counts: QueueCounts, line: &Line, at: Now) -> Plan {
     let spec = PoolSpec { queue: Some(queue(Delivery::Process)), ..PoolSpec::default() };
     let facts = PoolFacts { spec, generation: 1, ending: None, ..PoolFacts::orphan("p") };
-    let slots = BTreeMap::from([("p-0".to_owned(), slot)]);
-    let (previous, scaling, queues) = (PoolStatus::default(), Scaling::default(), BTreeMap::new());
-    let line = Line { leases: BTreeMap::from([(task.id, task.clone())]), ..Line::default() };
+    let (previous, scaling, queues) = (PoolStatus::default(), Scaling::default(), BTreeMap::from([("p".to_owned(), counts)]));
     let observation = Observation {
         pool: &facts,
-        slots: &slots,
+        slots,
         allowance: 1,
         previous: &previous,
         runs: 0,
         scaling: &scaling,
-        line: &line,
+        line,
         queues: &queues,
         machine: None,
         squeeze: None,
     };
     let mut plan = Plan::default();
     line::look(&observation, &mut plan, at);
-    plan.ends.pop().map(|(_, end)| end)
+    plan
+}
+
+/// How the look at this lease ends it, its worker being so.
+fn ended(task: &Task, slot: Slot, at: Now) -> Option<End> {
+    let slots = BTreeMap::from([("p-0".to_owned(), slot)]);
+    let line = Line { leases: BTreeMap::from([(task.id, task.clone())]), ..Line::default() };
+    planned(&slots, QueueCounts::default(), &line, at).ends.pop().map(|(_, end)| end)
 }
 
 /// A slot whose run of a task ended so long after its lease, by our wish. It was told to stop with its end, and ran from 50 ms on.
@@ -369,27 +374,7 @@ fn a_wall_clock_that_is_set_takes_no_time_from_an_attempt() {
 
 #[test]
 fn what_is_left_of_the_clocks_work_comes_at_once_whatever_the_counts_say() {
-    let spec = PoolSpec { queue: Some(queue(Delivery::Process)), ..PoolSpec::default() };
-    let facts = PoolFacts { spec, generation: 1, ending: None, ..PoolFacts::orphan("p") };
-    let (slots, previous, scaling) = (BTreeMap::new(), PoolStatus::default(), Scaling::default());
-    let queues = BTreeMap::from([("p".to_owned(), QueueCounts { next: Some(now(60_000).wall), ..QueueCounts::default() })]);
-    let ticks = |more| {
-        let line = Line { more, ..Line::default() };
-        let observation = Observation {
-            pool: &facts,
-            slots: &slots,
-            allowance: 1,
-            previous: &previous,
-            runs: 0,
-            scaling: &scaling,
-            line: &line,
-            queues: &queues,
-            machine: None,
-            squeeze: None,
-        };
-        let mut plan = Plan::default();
-        line::look(&observation, &mut plan, now(0));
-        plan.tick
-    };
+    let counts = QueueCounts { next: Some(now(60_000).wall), ..QueueCounts::default() };
+    let ticks = |more| planned(&BTreeMap::new(), counts.clone(), &Line { more, ..Line::default() }, now(0)).tick;
     assert_eq!([ticks(true), ticks(false)], [true, false]);
 }
