@@ -101,7 +101,8 @@ fn prepare(go: &Go, lock: &File, [null, output, news]: [&OwnedFd; 3], (oom_score
         chdir(dir.as_str()).map_err(|e| words("workingDir", &dir, e))?;
     }
     sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1);
-    sys::reset_signals();
+    // Their dispositions are the shim's: all default.
+    sys::unblock_signals();
     Ok(())
 }
 

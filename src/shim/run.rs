@@ -82,6 +82,8 @@ pub fn main(args: &[String]) -> i32 {
         return 2;
     };
     umask(Mode::from_bits_truncate(0o077));
+    // Once here, and not in each child: those that the shim hears of are blocked and never delivered.
+    sys::reset_signals();
     // Already a leader (a debugger did it): as good.
     let _led = nix::unistd::setsid();
     sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1);

@@ -154,7 +154,7 @@ pub(super) fn close_on_exec_from(first: u32) {
     unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 4u32) };
 }
 
-/// Default dispositions and an empty mask for every signal.
+/// The default disposition for every signal. What is ignored would be inherited by the worker.
 pub(super) fn reset_signals() {
     // The kernel's own structure, all zero: default, no flags, no mask.
     let default = [0u64; 4];
@@ -163,6 +163,10 @@ pub(super) fn reset_signals() {
         // signals to itself, and they are inherited too. For KILL and STOP it fails harmlessly.
         unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null::<u64>(), 8usize) };
     }
+}
+
+/// An empty signal mask.
+pub(super) fn unblock_signals() {
     // SAFETY: all-zero bytes are a valid set, made empty at once.
     let mut none: libc::sigset_t = unsafe { std::mem::zeroed() };
     // SAFETY: the set is valid.

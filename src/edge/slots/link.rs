@@ -56,7 +56,7 @@ struct Link {
     /// Another daemon's shim, or our shim for another daemon, holds the slot.
     held: Option<Held>,
     /// The cgroup of the last run, as long as nothing was killed in it: the next task is born there too.
-    clean: Option<String>,
+    clean: Option<cgroup::Clean>,
     /// The run that was told of as begun; 0 if none was. It outlives the state that a slot had before it was lost.
     begun: u64,
     seen: Seen,
@@ -260,14 +260,15 @@ impl Link {
     /// itself and left it as it was, unless its limits are to be counted from zero.
     async fn place(&mut self, limits: Option<Limits>, (new, task): (bool, bool)) -> Result<String, String> {
         let again = task && !new && limits.is_none();
-        let cgroup = match self.clean.take().filter(|cgroup| again && cgroup::is_as_made(cgroup)) {
-            Some(cgroup) => cgroup,
-            None => {
-                let pid = self.shim.as_ref().and_then(|shim| shim.pid);
-                self.shared.config.driver.place(&self.slot, pid, limits).await?
-            }
-        };
-        self.clean = limits.is_none().then(|| cgroup.clone());
+        if let Some(mut clean) = self.clean.take().filter(|_| again)
+            && let Some(cgroup) = clean.as_made().map(str::to_owned)
+        {
+            self.clean = Some(clean);
+            return Ok(cgroup);
+        }
+        let pid = self.shim.as_ref().and_then(|shim| shim.pid);
+        let cgroup = self.shared.config.driver.place(&self.slot, pid, limits).await?;
+        self.clean = limits.is_none().then(|| cgroup::Clean::of(&cgroup));
         Ok(cgroup)
     }
 

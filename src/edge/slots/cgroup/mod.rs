@@ -48,9 +48,30 @@ pub fn mounted() -> Option<PathBuf> {
     subtree::mount()
 }
 
-/// A cgroup that was made for a worker without limits is as it was made; also so where there are none (empty).
-pub(super) fn is_as_made(cgroup: &str) -> bool {
-    cgroup.is_empty() || subtree::is_as_made(Path::new(cgroup))
+/// A cgroup that was made for a worker without limits, to be told from one that was written into since.
+#[derive(Debug)]
+pub(super) struct Clean {
+    dir: String,
+    /// Looked at when the first task is over; none where there are no cgroups.
+    made: Option<subtree::Made>,
+}
+
+impl Clean {
+    /// The cgroup in this directory; empty: there are none.
+    pub(super) fn of(dir: &str) -> Clean {
+        Clean { dir: dir.to_owned(), made: None }
+    }
+
+    /// Its directory, if it is as it was made.
+    pub(super) fn as_made(&mut self) -> Option<&str> {
+        if !self.dir.is_empty() {
+            if self.made.is_none() {
+                self.made = subtree::Made::of(Path::new(&self.dir)).ok();
+            }
+            self.made.as_ref().filter(|made| made.is_as_made())?;
+        }
+        Some(&self.dir)
+    }
 }
 
 /// Tells state directories apart, in the names of cgroups and elsewhere: 8 hex of the path.

@@ -1,8 +1,9 @@
 //! What both drivers do below a directory that is ours: controllers switched on, a worker's cgroup made fresh, with its limits.
 //! No decision here: which limits, and which controllers there are, is data of the model.
 
-use std::fs::DirEntry;
-use std::io;
+use std::fs::{DirEntry, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::model::cgroup::{Controllers, as_made, worker_files};
@@ -59,17 +60,37 @@ pub(super) fn fresh(dir: &Path, limits: Option<&Limits>, controllers: &Controlle
     Ok(())
 }
 
-/// A cgroup of [`fresh`] without limits is there as it was made: none was made below it, and nothing that holds was written into it.
-/// Reads the few files of it that a worker could have written into.
-pub(super) fn is_as_made(dir: &Path) -> bool {
-    let good = |entry: DirEntry| {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            return false;
-        }
-        let made = entry.file_name().to_str().and_then(as_made);
-        made.is_none_or(|made| std::fs::read_to_string(entry.path()).is_ok_and(|text| text.trim_end() == made))
-    };
-    std::fs::read_dir(dir).is_ok_and(|mut all| all.all(|entry| entry.is_ok_and(good)))
+/// A cgroup of [`fresh`] without limits, and the files of it that a worker could write something into that holds for the next one.
+#[derive(Debug)]
+pub(super) struct Made {
+    dir: PathBuf,
+    files: Vec<(PathBuf, &'static str)>,
+}
+
+impl Made {
+    /// The cgroup in this directory. Which files it has is looked at once: they come with its controllers.
+    ///
+    /// # Errors
+    /// The system's: it is not there.
+    pub(super) fn of(dir: &Path) -> io::Result<Made> {
+        let known = |entry: &DirEntry| Some((entry.path(), as_made(entry.file_name().to_str()?)?));
+        let files = std::fs::read_dir(dir)?.filter_map(|entry| entry.as_ref().ok().and_then(known)).collect();
+        Ok(Made { dir: dir.to_owned(), files })
+    }
+
+    /// It is there as it was made: no cgroup was made below it, and nothing that holds was written into it.
+    pub(super) fn is_as_made(&self) -> bool {
+        // A directory of the kernel's has two names of its own, and one more for each directory in it.
+        let alone = std::fs::metadata(&self.dir).is_ok_and(|meta| meta.nlink() == 2);
+        alone && self.files.iter().all(|(file, made)| says(file, made))
+    }
+}
+
+/// The file's text is this one and nothing else. Called for each task: it is read in one go, and its length is not asked for.
+fn says(file: &Path, made: &str) -> bool {
+    let mut text = [0; 32];
+    let read = File::open(file).and_then(|mut file| file.read(&mut text));
+    read.is_ok_and(|n| text[..n].trim_ascii_end() == made.as_bytes())
 }
 
 /// Make a directory, whether or not it is there.
@@ -120,8 +141,8 @@ mod tests {
     fn a_cgroup_that_a_worker_wrote_into_is_not_as_it_was_made() {
         let scratch = tempfile::tempdir().expect("a directory");
         let put = |name: &str, text: &str| std::fs::write(scratch.path().join(name), text).expect("written");
-        assert!(!is_as_made(&scratch.path().join("no")), "it was removed");
-        let made = [
+        assert!(Made::of(&scratch.path().join("no")).is_err(), "it is not there");
+        let texts = [
             ("cgroup.max.descendants", "max\n"),
             ("cgroup.subtree_control", "\n"),
             ("cpu.max", "max 100000\n"),
@@ -130,17 +151,22 @@ mod tests {
             ("memory.oom.group", "1\n"),
             ("pids.max", "max\n"),
         ];
-        made.iter().for_each(|(name, text)| put(name, text));
+        texts.iter().for_each(|(name, text)| put(name, text));
         put("memory.current", "4096\n");
-        assert!(is_as_made(scratch.path()));
-        for (name, text) in made {
-            put(name, "7\n");
-            assert!(!is_as_made(scratch.path()), "{name}");
+        let made = Made::of(scratch.path()).expect("there");
+        assert!(made.is_as_made());
+        for (name, text) in texts {
+            for other in ["7\n", "", "max 100000 and much that is behind it\n"] {
+                put(name, other);
+                assert_eq!(made.is_as_made(), other.trim() == text.trim(), "{name} {other:?}");
+            }
             put(name, text);
         }
-        assert!(is_as_made(scratch.path()));
+        assert!(made.is_as_made());
         std::fs::create_dir(scratch.path().join("below")).expect("made");
-        assert!(!is_as_made(scratch.path()));
+        assert!(!made.is_as_made());
+        std::fs::remove_dir_all(scratch.path()).expect("removed");
+        assert!(!made.is_as_made());
     }
 
     #[test]
