@@ -118,7 +118,7 @@ pub struct Retry {
     /// Attempts in all.
     #[schemars(range(min = 1, max = 1000))]
     pub max_attempts: u32,
-    /// The wait before the next attempt.
+    /// The wait before the next attempt; none where the worker was killed or lost, and did not crash by itself.
     pub backoff: RetryBackoff,
     /// Which ends are tried again.
     pub on: Vec<RetryOn>,

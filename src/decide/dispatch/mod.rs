@@ -154,6 +154,7 @@ pub fn end(task: Task, token: &Token, (end, output): (End, &str), queue: &Queue,
         end.reason = EndReason::Cancelled;
     }
     let uncounted = task.attempt.saturating_sub(1);
+    let backoff = |queue| failure::backoff(queue, task.attempt, task.id);
     let after = match end.reason {
         EndReason::Done => After::Final(TaskState::Succeeded),
         EndReason::Cancelled => After::Final(TaskState::Cancelled),
@@ -161,12 +162,16 @@ pub fn end(task: Task, token: &Token, (end, output): (End, &str), queue: &Queue,
         EndReason::Returned => After::Again { attempt: uncounted, delay: Span(0), pause: None },
         EndReason::Unfit => After::Final(TaskState::Failed),
         EndReason::NotStarted => After::Again { attempt: uncounted, delay: queue.retry.backoff.initial, pause: None },
-        EndReason::Again => again(&task, true, queue),
-        EndReason::Timeout => again(&task, queue.retry.on.contains(&RetryOn::Timeout), queue),
-        EndReason::WorkerLost => again(&task, queue.retry.on.contains(&RetryOn::WorkerLost), queue),
+        EndReason::Again => again(&task, true, backoff(queue)),
+        EndReason::Timeout => again(&task, queue.retry.on.contains(&RetryOn::Timeout), backoff(queue)),
+        EndReason::WorkerLost => {
+            // Whoever is dead for sure has nothing to recover from; a program that breaks on the task will break on it again.
+            let delay = if failure::crashed(&end) { backoff(queue) } else { Span(0) };
+            again(&task, queue.retry.on.contains(&RetryOn::WorkerLost), delay)
+        }
         EndReason::Failed => match failure::rule(queue, &end, output, now.wall) {
-            None => again(&task, queue.retry.on.contains(&RetryOn::Failed), queue),
-            Some(failure::Verdict::Retry) => again(&task, true, queue),
+            None => again(&task, queue.retry.on.contains(&RetryOn::Failed), backoff(queue)),
+            Some(failure::Verdict::Retry) => again(&task, true, backoff(queue)),
             Some(failure::Verdict::Fail) => After::Final(TaskState::Failed),
             Some(failure::Verdict::Ignore) => {
                 After::Again { attempt: uncounted, delay: failure::backoff(queue, 1, task.id), pause: None }
@@ -187,13 +192,13 @@ enum After {
     Again { attempt: u32, delay: Span, pause: Option<(Wall, String)> },
 }
 
-fn again(task: &Task, wanted: bool, queue: &Queue) -> After {
+fn again(task: &Task, wanted: bool, delay: Span) -> After {
     if !wanted {
         After::Final(TaskState::Failed)
     } else if task.attempt >= task.max_attempts {
         After::Final(TaskState::Dead)
     } else {
-        After::Again { attempt: task.attempt, delay: failure::backoff(queue, task.attempt, task.id), pause: None }
+        After::Again { attempt: task.attempt, delay, pause: None }
     }
 }
 

@@ -189,6 +189,25 @@ fn two_at_once_give_one_of_the_two_orders_and_one_end() {
 }
 
 #[test]
+fn the_task_of_a_killed_worker_is_ready_at_once_and_that_of_a_crashed_one_after_the_back_off() {
+    let queue = queue(Delivery::Process);
+    let taker = Taker { worker: "p-0".into(), run: 1, nonce: 7 };
+    let leased = lease(new(false), &queue, &taker, now(0));
+    let ended = |reason, signal| {
+        let end = End { reason, signal, ..End::default() };
+        super::end(leased.clone(), &token(&leased), (end, ""), &queue, now(10)).unwrap().task
+    };
+    for (signal, why) in [(Some(9), "killed"), (Some(15), "told to go"), (None, "nobody knows how")] {
+        let task = ended(EndReason::WorkerLost, signal);
+        assert_eq!((task.state, task.attempt, task.not_before), (TaskState::Queued, 1, None), "{why}");
+    }
+    for (reason, signal) in [(EndReason::WorkerLost, Some(11)), (EndReason::WorkerLost, Some(6)), (EndReason::Failed, None)] {
+        let task = ended(reason, signal);
+        assert!(task.not_before > Some(now(5_000).wall), "{reason:?} {signal:?}: {:?}", task.not_before);
+    }
+}
+
+#[test]
 fn ranks_order_by_priority_and_age() {
     let queue = queue(Delivery::Process);
     let task = |priority, minutes: i64| Task { priority, created: Wall(minutes * 60_000), ..Task::default() };
