@@ -51,7 +51,7 @@ pub async fn put(
     let dry = write::is_dry(&params(query)?)?;
     let new: DocumentText = serde_json::from_value(write::json_body(sent)?)
         .map_err(|error| bad(format!("{{\"text\": …, \"version\": …}}: {error}")))?;
-    write::allowed(&app, peer, &new.text)?;
+    write::allowed(&app, peer, &new.text).await?;
     app.handle.edit(Edit::Replace { kind, name: name.clone(), text: new.text.clone(), version: new.version }, dry).await?;
     if dry {
         return Ok(Json(DocumentText { text: new.text, ..DocumentText::default() }).into_response());

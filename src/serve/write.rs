@@ -19,7 +19,7 @@ use super::auth::Peer;
 use super::kube::guard::guard;
 use super::refusal::{Refusal, bad, nowhere};
 use super::wire::{Applied, BODY_BYTES_MAX, Drained, Outcome, Prune, Scale, ScaleMeta, ScaleSpec, ScaleStatus, Status};
-use crate::engine::handle::{Edit, Edited};
+use crate::engine::handle::{Denied, DocumentText, Edit, Edited};
 use crate::model::document::parse;
 use crate::model::status::{Kind, Object, PoolObject};
 
@@ -84,13 +84,14 @@ pub(super) fn is_dry(query: &BTreeMap<String, String>) -> Result<bool, Refusal> 
 /// `POST /v1/apply`: documents as YAML text.
 pub async fn apply(State(app): State<App>, peer: Peer, (query, sent): (Params, Sent)) -> Result<Json<Applied>, Refusal> {
     let (dry, text) = (is_dry(&params(query)?)?, text(sent)?);
-    allowed(&app, peer, &text)?;
+    allowed(&app, peer, &text).await?;
     let edited = app.handle.edit(Edit::Apply { text }, dry).await?;
     Ok(Json(Applied { items: edited.into_iter().map(outcome).collect() }))
 }
 
-/// What is run and what is given away is not changed by everybody.
-pub(super) fn allowed(app: &App, peer: Peer, text: &str) -> Result<(), Refusal> {
+/// What is run and what is given away is not changed by everybody: neither what is in force, nor what stands in the file and is
+/// not in force yet.
+pub(super) async fn allowed(app: &App, peer: Peer, text: &str) -> Result<(), Refusal> {
     if peer.may_change_commands() {
         return Ok(());
     }
@@ -99,8 +100,19 @@ pub(super) fn allowed(app: &App, peer: Peer, text: &str) -> Result<(), Refusal> 
         let old = app.handle.get(document.kind().into(), document.name()).ok();
         let old = old.map(|object| value(&object)["spec"].take());
         guard(peer, old.as_ref(), &document)?;
+        match app.handle.text(document.kind(), document.name()).await {
+            Ok(standing) => meant(&standing).map_or(Ok(()), |standing| guard(peer, Some(&standing), &document))?,
+            Err(Denied::NotFound { .. }) => {}
+            Err(denied) => return Err(denied.into()),
+        }
     }
     Ok(())
+}
+
+/// The spec that a document in a file says, defaults filled in; none where it says nothing that could be put in force.
+fn meant(standing: &DocumentText) -> Option<Value> {
+    let located = parse(standing.text.as_bytes()).pop()?.ok()?;
+    Some(located.document.defaulted().spec())
 }
 
 fn outcome(edited: Edited) -> Outcome {

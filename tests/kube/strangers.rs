@@ -287,6 +287,10 @@ fn commands_never_arrive_over_the_network() {
             format!("PATCH {root}/web"),
             "{\"spec\": {\"replicas\": null, \"scale\": {\"triggers\": [{\"targetPerWorker\": 1, \"exec\": {\"command\": [\"touch\", \"/tmp/evil\"]}}]}}}".to_owned(),
         ),
+        (
+            format!("PATCH {root}/web"),
+            "{\"spec\": {\"replicas\": null, \"scale\": {\"quota\": [{\"name\": \"q\", \"pauseBelow\": 1, \"resumeAbove\": 2, \"source\": {\"exec\": {\"command\": [\"touch\", \"/tmp/evil\"]}}}]}}}".to_owned(),
+        ),
         (format!("PUT {root}/web"), whole.to_string()),
         (format!("POST {root}"), fresh.clone()),
         (format!("POST {root}?dryRun=All"), fresh.clone()),
