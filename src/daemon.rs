@@ -17,7 +17,6 @@ use crate::edge::revisions::Revisions;
 use crate::edge::sdnotify::ServiceManager;
 use crate::edge::signals::{self, Signal};
 use crate::edge::slots::{SlotEvent, Slots, SlotsConfig, cgroup};
-use crate::edge::specs::watch::Hint;
 use crate::edge::statedir::{self, StateDir, StateError};
 use crate::edge::statusdir::StatusDir;
 use crate::edge::store::Store;
@@ -402,7 +401,7 @@ fn slots_config(state: &StateDir, driver: cgroup::Driver) -> Result<SlotsConfig,
 }
 
 /// Where hints go: each becomes a fact.
-fn hints(facts: &mpsc::UnboundedSender<Fact>) -> mpsc::Sender<Hint> {
+fn hints(facts: &mpsc::UnboundedSender<Fact>) -> mpsc::Sender<()> {
     let (hints, mut heard) = mpsc::channel(1);
     let facts = facts.clone();
     tokio::spawn(async move {

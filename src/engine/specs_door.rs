@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 
 use crate::edge::clock;
-use crate::edge::specs::watch::{Hint, Watch};
+use crate::edge::specs::watch::Watch;
 use crate::edge::specs::{Marks, Specs, git};
 use crate::model::listing::Listing;
 
@@ -28,7 +28,7 @@ impl SpecsDoor {
     ///
     /// # Errors
     /// When the watching thread cannot be made.
-    pub fn open(dir: &Path, hints: mpsc::Sender<Hint>) -> std::io::Result<SpecsDoor> {
+    pub fn open(dir: &Path, hints: mpsc::Sender<()>) -> std::io::Result<SpecsDoor> {
         let watch = Watch::start(dir, hints)?;
         Ok(SpecsDoor { dir: dir.to_owned(), wanted: AtomicBool::new(false), watch, specs: Mutex::new((Specs::new(dir), None)) })
     }

@@ -15,25 +15,20 @@ use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind, R
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::{DEPTH_MAX, Marks, is_spec_name, root_of};
+use crate::edge::clock;
 use crate::model::listing::{Arrival, Root};
+use crate::model::time::{Moment, Span};
 
 /// A burst after a rename is over when nothing came for so long.
 const COALESCE: Duration = Duration::from_millis(5);
 /// Longest time that a burst delays a hint.
 const COALESCE_MAX: u32 = 10;
 /// First wait before a lost directory is looked for again; doubled each time.
-const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MIN: Span = Span::millis(100);
 /// Longest time between two looks when there is no watch.
-pub const POLL: Duration = Duration::from_secs(10);
+pub const POLL: Span = Span::secs(10);
 /// Most sub-folders that are watched; more, and the directory is polled too.
 const FOLDERS_MAX: usize = 1000;
-
-/// Look at the directory again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hint {
-    /// Why changes may be heard late, if they may.
-    pub degraded: Option<String>,
-}
 
 /// A watch over a directory; ended when dropped.
 #[derive(Debug)]
@@ -71,12 +66,20 @@ impl Watch {
     ///
     /// # Errors
     /// If the thread cannot be made.
-    pub fn start(dir: &Path, hints: tokio::sync::mpsc::Sender<Hint>) -> std::io::Result<Watch> {
+    pub fn start(dir: &Path, hints: tokio::sync::mpsc::Sender<()>) -> std::io::Result<Watch> {
         let dir = std::path::absolute(dir)?;
         let shared = Arc::new(Shared::default());
         let (orders, inbox) = channel();
-        let mut post =
-            Post { dir, shared: shared.clone(), orders: orders.clone(), hints, watcher: None, root: None, retry: RETRY_MIN };
+        let mut post = Post {
+            dir,
+            shared: shared.clone(),
+            orders: orders.clone(),
+            hints,
+            watcher: None,
+            root: None,
+            retry: RETRY_MIN,
+            due: None,
+        };
         let thread = std::thread::Builder::new().name("weir-watch".into()).spawn(move || post.run(&inbox))?;
         Ok(Watch { shared, orders, thread: Some(thread) })
     }
@@ -111,10 +114,13 @@ struct Post {
     dir: PathBuf,
     shared: Arc<Shared>,
     orders: Sender<Order>,
-    hints: tokio::sync::mpsc::Sender<Hint>,
+    hints: tokio::sync::mpsc::Sender<()>,
     watcher: Option<RecommendedWatcher>,
     root: Option<Root>,
-    retry: Duration,
+    /// How long the next wait between two looks is.
+    retry: Span,
+    /// When the next look is due, while there is no good watch.
+    due: Option<Moment>,
 }
 
 impl Post {
@@ -124,13 +130,18 @@ impl Post {
         loop {
             let order = match self.next(inbox) {
                 Ok(order) => order,
-                Err(RecvTimeoutError::Timeout) => Order::Check,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.watch();
+                    self.hint();
+                    continue;
+                }
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            let polled = locked(&self.shared.degraded).is_some();
             match order {
                 Order::Stop => return,
-                Order::Check if self.is_lost() || polled => self.watch(),
+                // A look is coming. A hint now would bring the next listing, and that the next check.
+                Order::Check if self.is_degraded() => continue,
+                Order::Check if self.is_lost() => self.watch(),
                 Order::Check => continue,
                 Order::Broken(reason) => {
                     self.watcher = None;
@@ -147,15 +158,23 @@ impl Post {
         }
     }
 
-    /// The next order; a timeout only while there is no good watch.
+    /// The next order; a timeout only while there is no good watch, and only when a look is due.
     fn next(&mut self, inbox: &Receiver<Order>) -> Result<Order, RecvTimeoutError> {
-        if locked(&self.shared.degraded).is_none() {
-            self.retry = RETRY_MIN;
+        if !self.is_degraded() {
+            (self.retry, self.due) = (RETRY_MIN, None);
             return inbox.recv().map_err(|_| RecvTimeoutError::Disconnected);
         }
-        let wait = self.retry;
-        self.retry = (wait * 2).min(POLL);
-        inbox.recv_timeout(wait)
+        let (now, retry) = (clock::now().mono, self.retry);
+        let due = *self.due.get_or_insert_with(|| now.after(retry));
+        let order = inbox.recv_timeout(due.since(now).duration());
+        if matches!(order, Err(RecvTimeoutError::Timeout)) {
+            (self.retry, self.due) = (Span(retry.0 * 2).min(POLL), None);
+        }
+        order
+    }
+
+    fn is_degraded(&self) -> bool {
+        locked(&self.shared.degraded).is_some()
     }
 
     fn is_lost(&self) -> bool {
@@ -163,9 +182,8 @@ impl Post {
     }
 
     fn hint(&self) {
-        let degraded = locked(&self.shared.degraded).clone();
         // Full: a look is due anyway. Closed: the watch is about to be dropped.
-        self.hints.try_send(Hint { degraded }).ok();
+        self.hints.try_send(()).ok();
     }
 
     fn degrade(&self, reason: Option<String>) {

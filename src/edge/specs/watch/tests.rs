@@ -13,7 +13,7 @@ struct Scene {
     dir: tempfile::TempDir,
     specs: PathBuf,
     watch: Watch,
-    hints: mpsc::Receiver<Hint>,
+    hints: mpsc::Receiver<()>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -30,12 +30,12 @@ fn scene(prepare: impl FnOnce(&Path)) -> Scene {
 }
 
 impl Scene {
-    fn within(&mut self, time: Duration) -> Option<Hint> {
+    fn within(&mut self, time: Duration) -> Option<()> {
         let hints = &mut self.hints;
         self.runtime.block_on(async { tokio::time::timeout(time, hints.recv()).await.ok().flatten() })
     }
 
-    fn hint(&mut self) -> Option<Hint> {
+    fn hint(&mut self) -> Option<()> {
         self.within(Duration::from_secs(10))
     }
 
@@ -146,6 +146,23 @@ fn a_missing_directory_is_said_and_found_when_it_comes() {
     }
     write(scene.at("a.yaml"), "a: 1").unwrap();
     scene.mark("a.yaml", Arrival::ClosedWrite);
+}
+
+#[test]
+fn a_check_behind_each_hint_makes_no_loop_while_there_is_no_watch() {
+    let mut scene = scene(|_| {});
+    // As the engine does: each hint is a listing, and each listing a check.
+    let mut hint = || {
+        scene.watch.check();
+        scene.within(Duration::from_millis(300)).is_some()
+    };
+    let hints = (0..12).filter(|_| hint()).count();
+    // It is looked for after 0.1, 0.3, 0.7, 1.5 and 3.1 s: in a loop each of the twelve has its hint.
+    assert!((2..=8).contains(&hints), "{hints} of 12");
+    create_dir(&scene.specs).unwrap();
+    while scene.watch.degraded().is_some() {
+        assert!(scene.hint().is_some());
+    }
 }
 
 #[test]
