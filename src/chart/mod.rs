@@ -9,6 +9,7 @@ mod scale;
 mod svg;
 mod terminal;
 
+use crate::model::text::is_harmful;
 use scale::Axis;
 
 /// What the numbers of the horizontal axis are.
@@ -117,10 +118,8 @@ fn steps(points: &[(f64, f64)], end: f64) -> Vec<(f64, f64)> {
 
 /// A text from outside, on one line and harmless.
 fn tame(text: &str) -> String {
-    let invisible =
-        |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
     let unwritable = |c: char| matches!(c, '\u{fffe}' | '\u{ffff}');
-    let harmful = |c: char| c.is_control() || invisible(c) || unwritable(c);
+    let harmful = |c: char| is_harmful(c) || unwritable(c);
     text.chars().take(NAME_MAX).map(|c| if harmful(c) { ' ' } else { c }).collect()
 }
 

@@ -226,7 +226,7 @@ pub fn reference(kind: Kind, object: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ctl::text::is_harmful;
+    use crate::model::text::is_harmful;
 
     #[test]
     fn columns_line_up_by_what_is_seen() {

@@ -2,6 +2,8 @@
 //!
 //! Whatever a worker, a file or a server says is shown with control characters and direction changes written out.
 
+use crate::model::text::is_harmful;
+
 /// Text on one line, harmless for a terminal.
 pub fn tame(text: &str) -> String {
     tamed(text, |_| false, |c| c.escape_default().to_string())
@@ -28,10 +30,4 @@ pub fn tamed(text: &str, keep: impl Fn(char) -> bool, escape: impl Fn(char) -> S
         }
     }
     out
-}
-
-/// Control characters, and those that are invisible or change the direction of what follows.
-pub(super) fn is_harmful(c: char) -> bool {
-    let invisible = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-    c.is_control() || invisible
 }

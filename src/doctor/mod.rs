@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use self::judge::{Finding, State};
+use crate::model::text;
 use crate::output;
 
 /// Look, and print what was found.
@@ -37,7 +38,7 @@ fn table(findings: &[Finding]) -> String {
     let width = findings.iter().map(|finding| finding.check.len()).max().unwrap_or_default();
     let mut out = String::new();
     for Finding { check, state, found, todo, .. } in findings {
-        let found: String = found.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let found = text::one_line(&found);
         out += &format!("{:<8} {check:<width$}   {found}\n", state.word());
         if let Some(todo) = todo {
             out += &format!("{:<8} {:<width$}   to do: {todo}\n", "", "");

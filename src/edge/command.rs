@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use crate::model::text;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use rustix::process::{PidfdFlags, pidfd_open};
@@ -75,7 +76,7 @@ pub async fn feed(command: &Command, input: Option<&[u8]>, output_max: u64) -> R
     if status.success() {
         return Ok(output);
     }
-    let words: String = String::from_utf8_lossy(&words).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let words = text::one_line(&String::from_utf8_lossy(&words));
     Err(format!("{program}: {status} {}", words.trim()).trim_end().to_owned())
 }
 

@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::model::text;
 use rustix::fs::{FlockOperation, flock};
 
 /// A state directory held by this process; freed when dropped.
@@ -61,7 +62,7 @@ impl StateDir {
             let mut holder = String::new();
             // Whatever can be read is better than nothing: the refusal stands in any case.
             let _read = (&lock).take(300).read_to_string(&mut holder);
-            let holder: String = holder.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+            let holder = text::one_line(holder.trim());
             return Err(StateError::Held { path: path.display().to_string(), holder });
         }
         let named = lock.set_len(0).and_then(|()| lock.write_all(about.as_bytes()));

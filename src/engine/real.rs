@@ -40,6 +40,7 @@ use crate::model::source::Source;
 use crate::model::status::{EventObject, EventType, Kind, Object};
 use crate::model::task::{Task, UNFIT_CODE};
 use crate::model::template::Probe;
+use crate::model::text;
 use crate::model::time::{Now, Span};
 use crate::model::worker::SlotId;
 
@@ -364,7 +365,8 @@ fn line(event: &EventObject) {
         EventType::Normal => ' ',
         EventType::Warning => '!',
     };
-    let note: String = event.note.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    // What it is about may be a file, and a folder can have any name.
+    let (about, note) = (text::marked(&event.regarding), text::marked(&event.note));
     // A closed terminal must not stop the loop: the same is in the history.
-    let _shown = writeln!(std::io::stdout().lock(), "{clock} {mark} {:<18} {note}", event.regarding);
+    let _shown = writeln!(std::io::stdout().lock(), "{clock} {mark} {about:<18} {note}");
 }

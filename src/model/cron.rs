@@ -9,6 +9,7 @@ use jiff::{Timestamp, Zoned};
 
 use super::meta::quoted;
 use super::time::{Span, Wall};
+use crate::model::text;
 
 /// How far ahead a change is looked for.
 pub const HORIZON: Span = Span::secs(400 * 24 * 3600);
@@ -148,7 +149,7 @@ fn words(error: croner::errors::CronError) -> String {
         other @ (EmptyPattern | InvalidDate | InvalidTime | TimeSearchLimitExceeded) => other.to_string(),
     };
     let said = said.trim_end_matches('.').replace("CronPattern contains illegal", "there is an illegal");
-    said.chars().map(|c| if c.is_control() { ' ' } else { c.to_ascii_lowercase() }).collect()
+    text::one_line(&said.to_ascii_lowercase())
 }
 
 /// The time zone of an IANA name.

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use crate::model::text;
 use serde_json::Value;
 
 /// Steps that a field's name may have.
@@ -144,7 +145,7 @@ pub fn first(text: &str, bytes: usize) -> &str {
 }
 
 fn shown(name: &str) -> String {
-    name.chars().take(60).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text::marked(name).chars().take(60).collect()
 }
 
 #[cfg(test)]

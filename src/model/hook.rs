@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::time::Span;
+use crate::model::text;
 
 /// For how long a delivery must be known again, so that it makes no second task: longer than any forge delivers it again.
 pub const REMEMBERED: Span = Span::secs(8 * 24 * 3600);
@@ -172,7 +173,7 @@ impl std::fmt::Display for Ignored {
             Ignored::NotNamed(event) => write!(f, "this webhook does not ask for {}", event.name()),
             Ignored::NoMatch(field) => write!(f, "{field} has not the value that this webhook asks for"),
             Ignored::Actor(actor) => {
-                let who: String = actor.chars().take(100).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+                let who: String = text::marked(actor).chars().take(100).collect();
                 write!(
                     f,
                     "{who:?} may not cause tasks: the event does not say that they may write to the repository, and allowActors does not name them"

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::model::text::is_harmful;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -144,7 +145,7 @@ pub fn quoted(text: &str) -> String {
             out.push('…');
             break;
         }
-        let harmless = c == ' ' || (!c.is_control() && !c.is_whitespace() && !is_bidi(c));
+        let harmless = c == ' ' || (!is_harmful(c) && !c.is_whitespace());
         if harmless && c != '"' && c != '\\' {
             out.push(c);
         } else {
@@ -153,11 +154,6 @@ pub fn quoted(text: &str) -> String {
     }
     out.push('"');
     out
-}
-
-/// Characters that reorder or hide text on a terminal.
-fn is_bidi(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]

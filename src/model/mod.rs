@@ -37,6 +37,7 @@ pub mod source;
 pub mod status;
 pub mod task;
 pub mod template;
+pub mod text;
 pub mod time;
 pub mod usage;
 pub mod used;

@@ -4,6 +4,7 @@
 //! zero or more is a failure.
 
 use super::time::Span;
+use crate::model::text;
 
 /// Characters of a raw answer that are kept for showing.
 pub const RAW_MAX: usize = 120;
@@ -21,7 +22,7 @@ impl Number {
     /// # Errors
     /// That it is negative or not finite: nobody can count that.
     pub fn new(value: f64, raw: &str) -> Result<Number, Failure> {
-        let raw: String = raw.trim().chars().take(RAW_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let raw: String = text::one_line(raw.trim()).chars().take(RAW_MAX).collect();
         if value.is_finite() && value >= 0.0 {
             // -0.0 is 0.
             Ok(Number { value: value + 0.0, raw })
@@ -54,7 +55,7 @@ impl Failure {
     /// For this reason. Control characters are replaced: it may quote what came over the network.
     pub fn because(message: impl Into<String>) -> Failure {
         let message: String = message.into();
-        Failure { message: message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(), retry_after: None }
+        Failure { message: text::one_line(&message), retry_after: None }
     }
 }
 

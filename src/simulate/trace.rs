@@ -3,6 +3,7 @@
 //! A trace is believed whole or refused with the line that is wrong: a simulation over half a trace would mislead. Nothing here
 //! decides what the numbers mean.
 
+use crate::model::text::one_line;
 use crate::model::time::Wall;
 
 /// Most rows of a trace, and most tasks in it.
@@ -100,7 +101,7 @@ fn time(text: &str) -> Result<Time, String> {
 
 /// The first of a text from outside, without control characters.
 fn shown(text: &str) -> String {
-    text.chars().take(40).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    one_line(text).chars().take(40).collect()
 }
 
 fn in_order(before: Time, now: Time) -> Result<(), String> {

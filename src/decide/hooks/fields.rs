@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::model::expansion::{Expansion, Field, first};
 use crate::model::hook::{ForgeEvent, ForgeKind, KEY_MAX};
 use crate::model::queue::ForgeHook;
+use crate::model::text;
 
 /// Bytes of one text of a payload.
 const TEXT_MAX: usize = 64 * 1024;
@@ -113,16 +114,11 @@ fn cut(text: String) -> String {
 
 /// A key that can be shown, kept and given to a program. One that had to be changed for it ends in a hash of what it was.
 fn tame(key: &str) -> String {
-    let shown: String = key.chars().map(|c| if c.is_control() || is_bidi(c) { '\u{fffd}' } else { c }).collect();
+    let shown = text::marked(&key);
     if shown == key && key.len() <= KEY_MAX {
         return shown;
     }
     let hash: String = Sha256::digest(key.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     let room = KEY_MAX - hash.len() - 1;
     format!("{}#{hash}", first(&shown, room))
-}
-
-/// Characters that turn the direction of the text around them, or that break the line without being controls.
-fn is_bidi(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}' | '\u{feff}')
 }

@@ -17,6 +17,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use self::bucket::Bucket;
 use crate::model::pool::Notify;
 use crate::model::status::EventObject;
+use crate::model::text;
 use crate::model::time::{Moment, Span};
 
 /// How much one receiver is told, and how hard it is tried.
@@ -169,5 +170,5 @@ fn jittered(wait: Span, name: &str, attempt: u32) -> Span {
 }
 
 fn shown(words: &str) -> String {
-    words.chars().take(1000).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text::marked(words).chars().take(1000).collect()
 }

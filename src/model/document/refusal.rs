@@ -6,6 +6,7 @@
 use std::fmt;
 use std::fmt::Write as _;
 
+use crate::model::text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -76,7 +77,7 @@ pub fn with_source(file: &str, text: &str, violation: &Violation) -> String {
     row(format!("{pad}--> {file}:{line}:{column}"));
     let index = line.saturating_sub(1) as usize;
     if let Some(source) = text.lines().nth(index) {
-        let source: String = source.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let source: String = text::one_line(source).chars().take(200).collect();
         let mark = " ".repeat((column.saturating_sub(1) as usize).min(200));
         row(format!("{pad} |"));
         row(format!("{line} | {source}"));
