@@ -44,6 +44,14 @@ pub fn probe(template: &Template, kind: ProbeKind) -> Option<&Probe> {
     }
 }
 
+/// The template that the present run is ended by: its own, where it is known; a daemon before this one may have started it.
+pub fn ended_by<'a>(pool: &'a PoolFacts, slot: &'a Slot) -> &'a PoolFacts {
+    match (&slot.seen.state, &slot.made_from) {
+        (SlotState::Running(run), Some(own)) if own.template == run.template => own,
+        (_, _) => pool,
+    }
+}
+
 /// What tells of a run from a template that nobody knows any more: it has no probes.
 static UNKNOWN: LazyLock<Template> = LazyLock::new(Template::default);
 

@@ -35,8 +35,9 @@ use crate::model::queue::Dispatch;
 use crate::model::reading::counted;
 use crate::model::source::WorkerCount;
 use crate::model::status::EventType;
+use crate::model::task::UNFIT_CODE;
 use crate::model::time::Now;
-use crate::model::worker::SlotState;
+use crate::model::worker::{ExitReason, SlotState};
 
 /// What should happen to a pool now.
 pub fn pool(observation: &Observation<'_>, now: Now) -> Plan {
@@ -56,10 +57,15 @@ pub fn pool(observation: &Observation<'_>, now: Now) -> Plan {
     for (worker, slot) in slots {
         tend(observation, &mut plan, (worker, slot), now);
     }
-    let replaced = workers::replacements(facts, slots, &names, now);
+    let mut replaced = workers::replacements(facts, slots, &names, now);
+    if let Some(gate) = &demand.gate {
+        // Whoever goes would not be followed by anybody.
+        replaced.hold(gate);
+    }
     replaced.wakes.iter().for_each(|at| plan.wake(*at));
     plan.waiting_on.extend(replaced.waiting_on);
     plan.retiring = replaced.retiring;
+    plan.retiring.extend(workers::too_busy(facts, slots, &names));
     let too_many = workers::Why::too_many(facts.ending);
     let surplus = names.surplus.iter().map(|worker| (worker, too_many));
     let over: Vec<String> = over(observation, &plan);
@@ -84,6 +90,7 @@ pub fn pool(observation: &Observation<'_>, now: Now) -> Plan {
     if names.going.fresh > 0 {
         plan.waiting_on.push(format!("{} to be idle for scaleDown.idleTimeout", counted(names.going.fresh as u64, "worker")));
     }
+    plan.takers = takers::takers(facts, slots, &names, &plan, now);
     plan.finished = facts.ending == Some(Ending::Removed) && slots.values().all(|slot| slot.seen.state == SlotState::Vacant);
     plan.status = status::pool(observation, &plan, (&demand, &names), now);
     // The size first, then who goes and comes for it.
@@ -102,8 +109,9 @@ fn over(observation: &Observation<'_>, plan: &Plan) -> Vec<String> {
 pub fn exit(pool: &PoolFacts, worker: &str, slot: &Slot, now: Now) -> Option<(Record, Option<Happening>)> {
     let exit = slot.seen.exit.as_ref().filter(|exit| exit.incarnation > slot.record.recorded)?;
     let condemned = slot.record.condemned.clone();
-    if workers::for_task(pool, &slot.record) && !restart::cannot_run(exit) {
-        // It ended with its task, which is told of as such, and is no failure of the slot.
+    let ran = exit.reason != ExitReason::StartError || exit.code == Some(UNFIT_CODE);
+    if workers::for_task(pool, &slot.record) && ran {
+        // It ended with its task, which is told of as such, and is no failure of the slot: not with 126 and 127 either.
         return Some((restart::after_task(&slot.record, exit), None));
     }
     let mut record = restart::after_exit(&slot.record, exit, &pool.spec.template, now);
@@ -120,7 +128,7 @@ fn tend(observation: &Observation<'_>, plan: &mut Plan, (worker, slot): (&str, &
     let SlotState::Running(run) = &slot.seen.state else { return };
     let template = health::template(observation.pool, slot);
     let (actions, wake) = if run.stop.is_some() || run.clearing {
-        let step = workers::ending(worker, run, &observation.pool.spec.template, now);
+        let step = workers::ending(worker, run, &health::ended_by(observation.pool, slot).spec.template, now);
         (step.action.into_iter().collect(), step.wake)
     } else {
         let check = health::check(worker, run, &slot.health, template, now);
@@ -135,7 +143,7 @@ fn tend(observation: &Observation<'_>, plan: &mut Plan, (worker, slot): (&str, &
 fn stop(observation: &Observation<'_>, plan: &mut Plan, worker: &str, why: workers::Why, now: Now) {
     let Some(slot) = observation.slots.get(worker) else { return };
     let SlotState::Running(run) = &slot.seen.state else { return };
-    let template = &observation.pool.spec.template;
+    let template = &health::ended_by(observation.pool, slot).spec.template;
     if let (workers::Why::Condemned, None) = (why, &slot.record.condemned)
         && let Some(reason) = health::check(worker, run, &slot.health, health::template(observation.pool, slot), now).condemned
     {

@@ -54,7 +54,7 @@ fn failed_run(record: &Record, exit: &Exit) -> Option<u64> {
 }
 
 /// The program itself cannot be run.
-pub fn cannot_run(exit: &Exit) -> bool {
+fn cannot_run(exit: &Exit) -> bool {
     (exit.reason == ExitReason::StartError && exit.code != Some(UNFIT_CODE)) || matches!(exit.code, Some(126 | 127))
 }
 

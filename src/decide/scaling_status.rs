@@ -8,7 +8,7 @@ use crate::model::host::Squeeze;
 use crate::model::plan::PoolFacts;
 use crate::model::reading::shown;
 use crate::model::scaling::{Clamp, Explanation, SignalState};
-use crate::model::status::{Backlog, EventType, MEMORY_PRESSED, PoolStatus, Truth};
+use crate::model::status::{Backlog, EventType, MEMORY_PRESSED, PoolStatus, QUOTA_AVAILABLE, Truth};
 
 /// A condition before it is dated: its kind, whether it holds, a word and a sentence.
 pub type Said = (&'static str, Truth, &'static str, String);
@@ -48,8 +48,8 @@ pub fn conditions(pool: &PoolFacts, demand: &Demand) -> Vec<Said> {
     }
     if pool.spec.scale.as_ref().is_some_and(|scale| !scale.quota.is_empty()) {
         all.push(match &demand.gate {
-            None => ("QuotaAvailable", Truth::True, "WithinQuota", String::new()),
-            Some(words) => ("QuotaAvailable", Truth::False, "QuotaUsedUp", words.clone()),
+            None => (QUOTA_AVAILABLE, Truth::True, "WithinQuota", String::new()),
+            Some(words) => (QUOTA_AVAILABLE, Truth::False, "QuotaUsedUp", words.clone()),
         });
     }
     all
@@ -141,7 +141,7 @@ pub fn changes(before: &PoolStatus, after: &PoolStatus) -> Vec<(EventType, &'sta
             (Some(_) | None, _) => {}
         }
     }
-    let quota = |status: &PoolStatus| status.conditions.iter().find(|condition| condition.kind == "QuotaAvailable").cloned();
+    let quota = |status: &PoolStatus| status.conditions.iter().find(|condition| condition.kind == QUOTA_AVAILABLE).cloned();
     let truth = |condition: &Option<crate::model::status::Condition>| condition.as_ref().map(|condition| condition.status);
     let (old, new) = (quota(before), quota(after));
     match (truth(&old), truth(&new)) {

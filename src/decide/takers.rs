@@ -5,26 +5,36 @@
 use std::collections::BTreeMap;
 
 use super::{restart, roster, workers};
-use crate::model::plan::{PoolFacts, Record, Slot};
+use crate::model::plan::{Plan, PoolFacts, Record, Slot};
+use crate::model::queue::Dispatch;
 use crate::model::time::Now;
 use crate::model::worker::SlotState;
 
-/// The first `count` workers, without those that are done, in back-off or in a crash loop; all of them where all are so: whoever
-/// comes back then finds its line. Of a slot in `records`, that is its record.
+/// The slots that the pool holds, without those that are done, in back-off, in a crash loop or on their way out; all of them where
+/// all are so: whoever comes back then finds its line. Absent where the queue is not divided.
 pub fn takers(
     pool: &PoolFacts,
     slots: &BTreeMap<String, Slot>,
-    records: &BTreeMap<String, Record>,
-    count: u32,
+    names: &workers::Assignment,
+    plan: &Plan,
     now: Now,
-) -> Vec<String> {
-    let all = roster::names((&pool.name, &pool.spec), count);
+) -> Option<Vec<String>> {
+    pool.spec.queue.as_ref().filter(|queue| queue.dispatch == Dispatch::PerWorker)?;
+    let mut all: Vec<String> = names.keep.iter().chain(&names.fill).cloned().collect();
+    all.sort_by_key(|worker| roster::ordinal(pool, worker));
     let comes = |worker: &&String| {
         let Some(slot) = slots.get(*worker) else { return true };
-        !is_out(pool, slot, records.get(*worker).unwrap_or(&slot.record), now)
+        let record = plan.records.get(*worker).unwrap_or(&slot.record);
+        !plan.retiring.contains(*worker) && !leaves(slot, record) && !is_out(pool, slot, record, now)
     };
     let takers: Vec<String> = all.iter().filter(comes).cloned().collect();
-    if takers.is_empty() { all } else { takers }
+    Some(if takers.is_empty() { all } else { takers })
+}
+
+/// It is told to stop, or is to stop when it is idle. One that runs for each task anew is back for the next.
+fn leaves(slot: &Slot, record: &Record) -> bool {
+    let SlotState::Running(run) = &slot.seen.state else { return false };
+    workers::drained(record, run)
 }
 
 fn is_out(pool: &PoolFacts, slot: &Slot, record: &Record, now: Now) -> bool {
@@ -56,16 +66,40 @@ mod tests {
         SlotState::Running(Run { started: Moment(NOW.mono.0 - ms), ..Run::default() })
     }
 
-    fn among(slots: Vec<Slot>) -> Vec<usize> {
+    fn lease_pool() -> PoolFacts {
         let mut pool = PoolFacts::orphan("p");
-        pool.spec.queue = Some(Queue { delivery: Delivery::Lease, ..Queue::default() });
+        pool.spec.queue = Some(Queue { delivery: Delivery::Lease, dispatch: Dispatch::PerWorker, ..Queue::default() });
         pool.spec.template.restart_policy = RestartPolicy::OnFailure;
         pool.spec.template.backoff.reset_after = Span::secs(60);
-        let count = u32::try_from(slots.len()).unwrap();
-        let slots = slots.into_iter().enumerate().map(|(n, slot)| (format!("p-{n}"), slot)).collect();
-        let all = roster::names((&pool.name, &pool.spec), count);
-        let takers = takers(&pool, &slots, &BTreeMap::new(), count, NOW);
+        pool
+    }
+
+    fn assignment(keep: &[&str], fill: &[&str]) -> workers::Assignment {
+        let all = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        workers::Assignment { keep: all(keep).into_iter().collect(), fill: all(fill), ..workers::Assignment::default() }
+    }
+
+    fn among(slots: Vec<Slot>) -> Vec<usize> {
+        let all: Vec<String> = (0..slots.len()).map(|n| format!("p-{n}")).collect();
+        let names: Vec<&str> = all.iter().map(String::as_str).collect();
+        let slots = all.iter().cloned().zip(slots).collect();
+        let takers = takers(&lease_pool(), &slots, &assignment(&names, &[]), &Plan::default(), NOW).unwrap();
         all.iter().enumerate().filter(|(_, worker)| takers.contains(worker)).map(|(n, _)| n).collect()
+    }
+
+    #[test]
+    fn it_is_dealt_among_the_slots_that_the_pool_holds_and_nobody_on_his_way_out() {
+        let stays = || slot(running(5), Record::default());
+        let drained = slot(running(5), Record { drain_asked: Some(u64::MAX), ..Record::default() });
+        let slots = [("p-0", stays()), ("p-2", stays()), ("p-10", stays()), ("p-3", drained)];
+        let slots: BTreeMap<String, Slot> = slots.into_iter().map(|(name, slot)| (name.to_owned(), slot)).collect();
+        // p-1 was scaled away, and p-4 is about to be made.
+        let names = assignment(&["p-0", "p-10", "p-2", "p-3"], &["p-4"]);
+        let mut plan = Plan::default();
+        assert_eq!(takers(&lease_pool(), &slots, &names, &plan, NOW).unwrap(), ["p-0", "p-2", "p-4", "p-10"]);
+        plan.retiring.insert("p-2".into());
+        assert_eq!(takers(&lease_pool(), &slots, &names, &plan, NOW).unwrap(), ["p-0", "p-4", "p-10"]);
+        assert_eq!(takers(&PoolFacts::orphan("p"), &slots, &names, &plan, NOW), None);
     }
 
     #[test]
@@ -85,11 +119,11 @@ mod tests {
 
     #[test]
     fn what_is_about_to_be_recorded_counts_and_a_slot_that_was_never_used_is_one_to_come() {
-        let pool = PoolFacts::orphan("p");
         let slots = BTreeMap::from([("p-0".to_owned(), slot(SlotState::Vacant, Record::default()))]);
         let looping = Record { failures: restart::CRASH_LOOP_FAILURES, ..Record::default() };
-        let records = BTreeMap::from([("p-0".to_owned(), looping)]);
-        assert_eq!(takers(&pool, &slots, &records, 2, NOW), ["p-1"]);
-        assert_eq!(takers(&pool, &slots, &BTreeMap::new(), 2, NOW), ["p-0", "p-1"]);
+        let (names, mut plan) = (assignment(&[], &["p-0", "p-1"]), Plan::default());
+        assert_eq!(takers(&lease_pool(), &slots, &names, &plan, NOW).unwrap(), ["p-0", "p-1"]);
+        plan.records.insert("p-0".into(), looping);
+        assert_eq!(takers(&lease_pool(), &slots, &names, &plan, NOW).unwrap(), ["p-1"]);
     }
 }

@@ -88,7 +88,7 @@ enum Idle<'a> {
 
 fn idle_for_long<'a>(pool: &PoolFacts, rules: &ScaleDown, slot: &'a Slot, now: Now) -> Idle<'a> {
     let SlotState::Running(run) = &slot.seen.state else { return Idle::Starting };
-    if run.busy {
+    if roster::busy(slot) {
         return Idle::Busy;
     }
     let Some(since) = slot.idle_since.filter(|_| health::started(run, &slot.health, health::template(pool, slot))) else {

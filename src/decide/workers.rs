@@ -18,6 +18,8 @@ use super::roster::{busy, live, ordinal, settled, slot_name};
 use super::victims::{self, Victims};
 use crate::model::plan::{Action, Ending, PoolFacts, PreStopState, ProbeKind, Record, Slot};
 use crate::model::pool::UpdateType;
+use crate::model::queue::Delivery;
+use crate::model::reading::counted;
 use crate::model::scaling::Victim;
 use crate::model::template::Template;
 use crate::model::time::{Moment, Now, Span, Wall};
@@ -151,6 +153,8 @@ pub enum Why {
     TaskOver,
     /// Each task has a process of its own by now, and it is none.
     NoTask,
+    /// Its name is not one of the pool's any more.
+    Renamed,
 }
 
 impl Why {
@@ -175,6 +179,7 @@ impl Why {
             Why::Condemned => "it is unhealthy",
             Why::TaskOver => "its task has to end",
             Why::NoTask => "each task has a process of its own now",
+            Why::Renamed => "its name is not in workerNames any more",
         }
     }
 }
@@ -190,6 +195,19 @@ pub struct Replacements {
     pub wakes: Vec<Moment>,
     /// Worn out ones that are busy, and whose turn it is.
     pub retiring: BTreeSet<String>,
+}
+
+impl Replacements {
+    /// Hold back all that can wait, because of this: nobody could be started in their place.
+    pub fn hold(&mut self, because: &str) {
+        let can_wait = |why: &Why| matches!(why, Why::Outdated | Why::Recycled(_) | Why::Renamed);
+        let all = self.stop.len();
+        self.stop.retain(|(_, why)| !can_wait(why));
+        let held = all - self.stop.len();
+        if held > 0 {
+            self.waiting_on.push(format!("{} to be replaced: {because}", counted(held as u64, "worker")));
+        }
+    }
 }
 
 /// Which kept workers are replaced now. Unhealthy and asked-for ones at once; outdated and old ones as availability allows.
@@ -212,6 +230,8 @@ pub fn replacements(pool: &PoolFacts, slots: &BTreeMap<String, Slot>, names: &As
             } else {
                 out.stop.push((name.clone(), if drained(&slot.record, run) { Why::Asked } else { Why::NoTask }));
             }
+        } else if !pool.spec.worker_names.is_empty() && slot_name(pool, ordinal(pool, name)) != *name {
+            gentle.push((name, slot, Why::Renamed));
         } else if pool.per_task() {
             // It ends with its task, and the next one is run from the new template.
         } else if is_outdated(pool, slot) {
@@ -251,9 +271,11 @@ fn gently(
         if never {
             continue;
         }
-        if waits_for_idle && busy(slot) {
+        // A worker that takes its tasks itself is given no more of them, and goes when it has none.
+        let drains = slot.tasks > 0 && takes_tasks(pool);
+        if (waits_for_idle || drains) && busy(slot) {
             busy_held += 1;
-            if worn && spare > 0 {
+            if (worn || drains) && spare > 0 {
                 // Else it would go on for as long as there are tasks.
                 spare -= 1;
                 out.retiring.insert(name.clone());
@@ -275,6 +297,21 @@ fn gently(
     if busy_held > 0 {
         out.waiting_on.push(format!("{busy_held} workers to be replaced when they are idle"));
     }
+}
+
+/// Its workers live on and take one task after the other.
+fn takes_tasks(pool: &PoolFacts) -> bool {
+    pool.spec.queue.as_ref().is_some_and(|queue| queue.delivery == Delivery::Lease)
+}
+
+/// Those of the busy ones that are too many which are to take nothing more: the last of them.
+pub fn too_busy(pool: &PoolFacts, slots: &BTreeMap<String, Slot>, names: &Assignment) -> Vec<String> {
+    if !takes_tasks(pool) {
+        return Vec::new();
+    }
+    let mut busy: Vec<&String> = names.keep.iter().filter(|name| slots.get(*name).is_some_and(|slot| slot.tasks > 0)).collect();
+    busy.sort_by_key(|name| std::cmp::Reverse(ordinal(pool, name)));
+    busy.into_iter().take(names.going.busy).cloned().collect()
 }
 
 /// It runs, is ready, and is not on its way out.
@@ -312,10 +349,12 @@ pub fn may_start(pool: &PoolFacts, slot: Option<&Slot>, now: Now) -> MayStart {
     }
 }
 
-/// It ended by itself and the restart policy leaves it at that.
+/// It ended by itself and the restart policy leaves it at that, until there is another template.
 pub fn done(pool: &PoolFacts, record: &Record) -> bool {
     let policy = pool.spec.template.restart_policy;
-    !pool.per_task() && record.last_exit.as_ref().is_some_and(|exit| !exit.asked && !restart::again(policy, exit))
+    !pool.per_task()
+        && record.template == pool.template
+        && record.last_exit.as_ref().is_some_and(|exit| !exit.asked && !restart::again(policy, exit))
 }
 
 /// The record of a slot that is being started: the intent, to be committed first. A fresh slot counts on from `runs`: a fact
@@ -353,15 +392,15 @@ pub fn begin_stop(worker: &str, run: &Run, pre_stop: Option<PreStopState>, templ
     let grace = template.termination_grace_period;
     let signal = Action::Signal { worker: worker.into(), incarnation: run.incarnation, signal: template.stop_signal.number() };
     let mine = pre_stop.filter(|state| state.incarnation == run.incarnation);
+    // Nobody else may have a reason to look at the pool when its grace is over.
+    let signalled = |begins| Step { action: Some(signal), wake: Some(now.mono.after(grace)), begins };
     match (&template.pre_stop, mine) {
-        (None, _) => Step { action: Some(signal), wake: None, begins: true },
+        (None, _) => signalled(true),
         (Some(_), None) => {
             let action = Action::PreStop { worker: worker.into(), incarnation: run.incarnation, timeout: grace };
             Step { action: Some(action), wake: Some(now.mono.after(grace)), begins: true }
         }
-        (Some(_), Some(state)) if state.done || now.mono >= state.since.after(grace) => {
-            Step { action: Some(signal), ..Step::default() }
-        }
+        (Some(_), Some(state)) if state.done || now.mono >= state.since.after(grace) => signalled(false),
         (Some(_), Some(state)) => Step { wake: Some(state.since.after(grace)), ..Step::default() },
     }
 }

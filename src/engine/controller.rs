@@ -14,6 +14,7 @@ use super::policy_state::{Policy, PolicyTicket};
 use super::slots;
 use super::workqueue::Workqueue;
 use crate::decide::admit::{self, Admission};
+use crate::decide::dispatch;
 use crate::model::batch::{Batch, StoredPool};
 use crate::model::catalogue::{Catalogue, Object, ObjectKey};
 use crate::model::cgroup::Controllers;
@@ -163,7 +164,10 @@ impl<H: Host> Engine<H> {
             let slot = Slot { record, ..Slot::default() };
             engine.pools.entry(id.pool).or_default().slots.insert(id.worker, slot);
         }
-        for task in stored.leased {
+        for mut task in stored.leased {
+            let pool = engine.admission.catalogue.objects.get(&ObjectKey::pool(&task.pool)).and_then(|object| object.pool());
+            let queue = pool.and_then(|pool| pool.spec.queue.clone()).unwrap_or_default();
+            task.lease_until = dispatch::heard_until(&task, &queue, begun.mono);
             engine.pools.entry(task.pool.clone()).or_default().line.leases.insert(task.id, task);
         }
         for ((pool, name), fired) in stored.schedules {

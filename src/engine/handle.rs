@@ -14,6 +14,7 @@ pub use super::board::{Board, Change, Gone, Subscription};
 pub use super::meters::{Labels, Meters};
 use super::queue_door::TaskDoor;
 pub use super::queue_door::{Accepted, Capacity, LISTED_MAX, TaskFilter};
+use crate::edge::clock;
 pub use crate::edge::logs::{Place as LogPlace, Until};
 use crate::model::catalogue::Stray;
 use crate::model::document::Document;
@@ -21,6 +22,7 @@ use crate::model::document::Violation;
 use crate::model::meta;
 use crate::model::revision::Revision;
 use crate::model::status::{Kind, Meta, Object};
+use crate::model::time::Moment;
 use crate::model::usage::Usage;
 use crate::model::worker::SlotId;
 
@@ -242,12 +244,19 @@ pub struct Handle {
     tasks: Arc<TaskDoor>,
     measure: Measure,
     measuring: Arc<Semaphore>,
+    began: Moment,
 }
 
 impl Handle {
     /// A handle over a board, the controller's queue, the way to find a log, and the way to the queues.
     pub fn new(board: Arc<Board>, asks: mpsc::Sender<Ask>, logs: FindLog, tasks: Arc<TaskDoor>) -> Handle {
-        Handle { board, asks, logs, tasks, measure: Arc::new(|_| Vec::new()), measuring: Arc::new(Semaphore::new(1)) }
+        let (measure, measuring): (Measure, _) = (Arc::new(|_| Vec::new()), Arc::new(Semaphore::new(1)));
+        Handle { board, asks, logs, tasks, measure, measuring, began: clock::now().mono }
+    }
+
+    /// Since when workers can be heard.
+    pub(super) fn began(&self) -> Moment {
+        self.began
     }
 
     /// With a way to measure workers; without one nothing is known of what they use.

@@ -161,7 +161,7 @@ impl Handle {
         (end, result): (End, Option<serde_json::Value>),
         next: Option<(String, u64)>,
     ) -> Result<(Task, Option<Task>), Denied> {
-        let queue = self.rules(&token.pool).await?.queue;
+        let queue = self.last_rules(&token.pool).await?;
         if queue.delivery == Delivery::Process && self.task(token.id).await?.task.lease_until.is_none() {
             return Err(Denied::Conflict(format!(
                 "task {} ends with its process: exit code 0 is done, 75 is once more, any other is failed",
@@ -178,13 +178,23 @@ impl Handle {
         Ok((*task, next.map(|task| *task)))
     }
 
+    /// The rules for a lease that there is: whoever holds one is heard also when its pool has no queue any more.
+    async fn last_rules(&self, pool: &str) -> Result<Arc<Queue>, Denied> {
+        match self.rules(pool).await {
+            Ok(rules) => Ok(rules.queue),
+            Err(Denied::Refused(_)) => Ok(Arc::new(Queue { delivery: Delivery::Lease, ..Queue::default() })),
+            Err(denied) => Err(denied),
+        }
+    }
+
     /// The holder of a task lives; `extend` gives the attempt so long from now.
     ///
     /// # Errors
     /// [`Denied::Conflict`] when the lease is over.
     pub async fn heartbeat(&self, token: Token, extend: Option<Span>, progress: Option<String>) -> Result<Task, Denied> {
-        let queue = self.rules(&token.pool).await?.queue;
-        self.one(QueueWork::Heartbeat { token, extend, progress, queue }).await
+        let queue = self.last_rules(&token.pool).await?;
+        let since = self.began();
+        self.one(QueueWork::Heartbeat { token, extend, progress, queue, since }).await
     }
 }
 

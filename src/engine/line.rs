@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::controller::{Engine, Key, RESYNC, Ticket};
 use super::host::Host;
 use super::slots;
-use crate::decide::takers;
+use crate::decide::roster;
 use crate::model::metered::Metered;
 use crate::model::plan::{Action, Happening, Plan, PoolFacts, Slot};
 use crate::model::queue::{Dispatch, Queue};
@@ -149,13 +149,13 @@ impl<H: Host> Engine<H> {
     }
 
     /// What a turn asks of the queue, in the order in which it is done: ends first, so that what they free can be taken.
-    pub(super) fn work_of(&mut self, facts: &PoolFacts, plan: &Plan, now: Now) -> Vec<QueueWork> {
+    pub(super) fn work_of(&mut self, facts: &PoolFacts, plan: &Plan) -> Vec<QueueWork> {
         if facts.spec.queue.is_none() && plan.ends.is_empty() && plan.recur.is_empty() {
             return Vec::new();
         }
         let queue = std::sync::Arc::new(facts.spec.queue.clone().unwrap_or_default());
         let pool = facts.name.clone();
-        let workers = self.dealt(facts, plan, &queue, now);
+        let workers = self.dealt(facts, plan, &queue);
         let mut work = Vec::new();
         for (id, end) in &plan.ends {
             let Some(task) = self.pools.get(&pool).and_then(|pool| pool.line.leases.get(id)) else { continue };
@@ -177,7 +177,7 @@ impl<H: Host> Engine<H> {
                 workers: workers.clone(),
             });
         }
-        if self.pools.get(&pool).is_some_and(|pool| pool.dealt.as_ref() != Some(&workers)) {
+        if self.pools.get(&pool).is_some_and(|pool| pool.dealt.as_ref() != Some(&workers)) && plan.takers.is_some() {
             work.push(QueueWork::Deal { pool: pool.clone(), workers });
         }
         for action in &plan.actions {
@@ -192,11 +192,17 @@ impl<H: Host> Engine<H> {
     }
 
     /// The workers among which a queue is divided; none where it is not.
-    fn dealt(&mut self, facts: &PoolFacts, plan: &Plan, queue: &Queue, now: Now) -> Vec<String> {
-        let Some(pool) = self.pools.get(&facts.name).filter(|_| queue.dispatch == Dispatch::PerWorker) else { return Vec::new() };
-        let workers = takers::takers(facts, &pool.slots, &plan.records, plan.status.desired_replicas, now);
-        self.host.deal(&facts.name, &workers);
-        workers
+    fn dealt(&mut self, facts: &PoolFacts, plan: &Plan, queue: &Queue) -> Vec<String> {
+        if queue.dispatch != Dispatch::PerWorker {
+            return Vec::new();
+        }
+        let Some(workers) = &plan.takers else {
+            // Who will come is not known yet: as before.
+            let before = self.pools.get(&facts.name).and_then(|pool| pool.dealt.clone());
+            return before.unwrap_or_else(|| roster::names((&facts.name, &facts.spec), plan.status.desired_replicas));
+        };
+        self.host.deal(&facts.name, workers);
+        workers.clone()
     }
 
     /// Take in what the store answered to the work of a turn. Gives the tasks that workers are started for.

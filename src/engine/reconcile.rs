@@ -44,7 +44,7 @@ impl<H: Host> Engine<H> {
             self.hungry.insert(name.to_owned());
         }
         let mut batch = self.batch(name, &plan, now);
-        batch.queue = self.work_of(&facts, &plan, now);
+        batch.queue = self.work_of(&facts, &plan);
         batch.at = now;
         if !batch.is_empty() {
             batch.catalogue = self.undurable();
@@ -213,8 +213,8 @@ impl<H: Host> Engine<H> {
                 pool.dirty.insert(worker.clone());
             }
             // Its stop was called off: the next one has a preStop of its own.
-            let over =
-                |state: &PreStopState| state.done || now.mono >= state.since.after(facts.spec.template.termination_grace_period);
+            let grace = decide::health::ended_by(&facts, slot).spec.template.termination_grace_period;
+            let over = |state: &PreStopState| state.done || now.mono >= state.since.after(grace);
             if !retiring && slot.pre_stop.as_ref().is_some_and(over) {
                 slot.pre_stop = None;
             }
@@ -231,7 +231,10 @@ impl<H: Host> Engine<H> {
             if let Action::Start { worker, .. } = action {
                 self.starting.insert(SlotId { pool: name.clone(), worker: worker.clone() });
             }
-            self.host.perform(&facts, action, task);
+            // A run is ended by what it was started from.
+            let own = pool.slots.get(action.worker()).and_then(|slot| slot.made_from.clone());
+            let own = own.filter(|_| matches!(action, Action::PreStop { .. }));
+            self.host.perform(own.as_ref().unwrap_or(&facts), action, task);
             if let Action::Forget { worker } = action {
                 pool.slots.remove(worker);
                 pool.dirty.remove(worker);

@@ -371,6 +371,8 @@ pub struct Plan {
     pub ends: Vec<(u64, End)>,
     /// Workers that are to be stopped because a task of theirs has to end, and why.
     pub overdue: BTreeMap<String, String>,
+    /// The workers among which a divided queue is dealt; absent where it is not divided, or that is not known yet.
+    pub takers: Option<Vec<String>>,
     /// Workers that are given no more tasks: busy ones that are replaced as soon as they are idle, and those whose preStop runs.
     pub retiring: BTreeSet<String>,
     /// The queue has something to do by the clock.

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::line::Fired;
 use super::queue::Queue;
 use super::task::{End, NewTask, Task, Token};
-use super::time::{Span, Wall};
+use super::time::{Moment, Span, Wall};
 
 /// Who wants a task.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,6 +73,8 @@ pub enum QueueWork {
         progress: Option<String>,
         /// The rules of its pool.
         queue: Arc<Queue>,
+        /// Since when there is a daemon that it could be heard by.
+        since: Moment,
     },
     /// Take a task back.
     Cancel {

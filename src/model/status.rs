@@ -16,6 +16,8 @@ use super::worker::Exit;
 
 /// The condition of a pool and of its policy that memory is short and no more can be given.
 pub const MEMORY_PRESSED: &str = "MemoryPressed";
+/// The condition of a pool: whether its quotas allow new work.
+pub const QUOTA_AVAILABLE: &str = "QuotaAvailable";
 
 /// A pool with its status, as served and written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -34,9 +36,10 @@ pub struct PoolObject {
 }
 
 impl PoolStatus {
-    /// No task of the pool is begun, because its memory is short.
+    /// No task of the pool is begun: its memory is short, or a quota of it is used up.
     pub fn begins_nothing(&self) -> bool {
-        self.conditions.iter().any(|condition| condition.kind == MEMORY_PRESSED && condition.status == Truth::True)
+        let holds = |kind: &str, status: Truth| self.conditions.iter().any(|said| said.kind == kind && said.status == status);
+        holds(MEMORY_PRESSED, Truth::True) || holds(QUOTA_AVAILABLE, Truth::False)
     }
 }
 

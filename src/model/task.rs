@@ -128,6 +128,9 @@ pub struct End {
     /// The most memory that its process used, in bytes. Absent: it had none of its own, or was killed for its memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
+    /// The worker broke by itself, and was not ended by somebody else: it crashed, or was ended for its health. Not kept.
+    #[serde(skip)]
+    pub broke: bool,
 }
 
 /// A task.

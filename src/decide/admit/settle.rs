@@ -141,13 +141,14 @@ fn believed_at(candidate: &Candidate, harmful: bool, new: bool, now: Now) -> Opt
         Arrival::ClosedWrite => AFTER_CLOSE,
         Arrival::Unknown => UNKNOWN,
     };
-    if harmful {
-        return Some(candidate.since.after(HARMFUL));
-    }
-    // At a start nothing has been heard yet: a file last written long ago is not being written now.
+    // At a start nothing has been heard yet: a file last written long ago is not being written now. What it says counts at
+    // once, also where it replaces or stops: nobody wants a command that was put right meanwhile to be run once more.
     let age_ms = i128::from(now.wall.0) - candidate.stamp.mtime_ns / 1_000_000;
     if new && candidate.arrival == Arrival::Unknown && age_ms >= i128::from(HARMFUL.0) {
         return None;
+    }
+    if harmful {
+        return Some(candidate.since.after(HARMFUL));
     }
     Some(candidate.since.after(quiet).min(candidate.first.after(CEILING)))
 }

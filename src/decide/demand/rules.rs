@@ -47,7 +47,9 @@ fn size(trigger: &Trigger, value: f64, stepped: Option<u32>, current: u32) -> (u
         // The step was made when the number came; until the next one it stays where it led.
         (stepped.unwrap_or(current), step_words(step, value, current))
     } else if let Some(target) = trigger.target_per_worker {
-        per_worker(value, target, trigger.activation, current)
+        // Of its own tasks each one that waits is a worker that is wanted; other numbers swing.
+        let tolerance = if trigger.source.queue.is_some() { 0.0 } else { TOLERANCE };
+        per_worker(value, target, (trigger.activation, tolerance), current)
     } else {
         (whole(value.ceil()), format!("the source asks for {}", shown(value)))
     }
@@ -113,13 +115,13 @@ fn step_words(step: &Step, value: f64, current: u32) -> String {
     }
 }
 
-fn per_worker(value: f64, target: f64, activation: f64, current: u32) -> (u32, String) {
+fn per_worker(value: f64, target: f64, (activation, tolerance): (f64, f64), current: u32) -> (u32, String) {
     let (number, each) = (shown(value), shown(target));
     if value <= activation {
         return (0, format!("{number} is not above the activation {}: none", shown(activation)));
     }
     let ratio = value / (target * f64::from(current));
-    if current > 0 && (1.0 - TOLERANCE..=1.0 + TOLERANCE).contains(&ratio) {
+    if current > 0 && tolerance > 0.0 && (1.0 - tolerance..=1.0 + tolerance).contains(&ratio) {
         return (current, format!("{number} for {} is within 10 % of {each} each: no change", counted(current, "worker")));
     }
     let size = whole((value / target - ROUNDING).ceil()).max(1);

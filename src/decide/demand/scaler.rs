@@ -16,7 +16,7 @@ use crate::model::queue_work::QueueCounts;
 use crate::model::scale::{FallbackBehavior, Scale, Trigger};
 use crate::model::scaling::{Asked, Asker, Change, Clamp, Explanation, Question, Signal, SignalState, Wish};
 use crate::model::source::Source;
-use crate::model::status::Truth;
+use crate::model::status::{QUOTA_AVAILABLE, Truth};
 use crate::model::time::{Moment, Now, Span, Wall};
 
 /// One decision under way: the size, and what it went through.
@@ -58,7 +58,7 @@ impl<'a> Scaler<'a> {
         let (min, max, until) = bounds(scale, now);
         out.wake(until);
         let previous = observation.previous;
-        let closed = previous.conditions.iter().find(|condition| condition.kind == "QuotaAvailable");
+        let closed = previous.conditions.iter().find(|condition| condition.kind == QUOTA_AVAILABLE);
         let words = closed.filter(|condition| condition.status == Truth::False).map(|condition| condition.message.as_str());
         let named = |name: &str| words.is_some_and(|words| words.contains(&quota_words(name)));
         let used_up = scale.quota.iter().map(|quota| quota.name.clone()).filter(|name| named(name)).collect();

@@ -56,14 +56,6 @@ fn why(rule: &FailureRule, end: &End) -> String {
     }
 }
 
-/// Signals that a program brings upon itself, by their numbers on Linux: ILL, TRAP, ABRT, BUS, FPE, SEGV, SYS.
-const CRASHES: [i32; 7] = [4, 5, 6, 7, 8, 11, 31];
-
-/// The program broke, and was not killed by somebody else.
-pub fn crashed(end: &End) -> bool {
-    end.signal.is_some_and(|signal| CRASHES.contains(&signal))
-}
-
 /// The wait after the `attempt`-th attempt: doubled each time, up to the maximum, spread by ±20 % in a way that repeats.
 pub fn backoff(queue: &Queue, attempt: u32, id: u64) -> Span {
     let backoff = &queue.retry.backoff;

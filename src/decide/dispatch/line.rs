@@ -15,6 +15,8 @@ use crate::model::worker::{Exit, ExitReason, SlotState};
 const AGAIN: i32 = 75;
 /// What is counted in whole milliseconds by several may be too little by this. Nobody dies of a deadline before it.
 const ROUNDED: Span = Span::millis(10);
+/// Signals that a program brings upon itself, by their numbers on Linux: ILL, TRAP, ABRT, BUS, FPE, SEGV, SYS.
+const CRASHES: [i32; 7] = [4, 5, 6, 7, 8, 11, 31];
 /// Ends that were kept for long enough are removed together, this much later.
 const SWEEP: Span = Span::secs(60);
 
@@ -158,13 +160,19 @@ fn ended(task: &Task, (exit, failed): (&Exit, bool), now: Now) -> End {
     let per_task = task.lease_until.is_none();
     let measured = per_task && exit.reason != ExitReason::OOMKilled && exit.max_rss_kib > 0;
     let memory_bytes = measured.then(|| exit.max_rss_kib.saturating_mul(1024));
-    let end = End { code: exit.code, signal: exit.signal, ran_ms: exit.ran_ms, memory_bytes, ..End::default() };
+    let broke = exit.signal.is_some_and(|signal| CRASHES.contains(&signal));
+    // A worker that takes its tasks has run for longer than its task.
+    let since_lease = || task.begun.map_or(0, |begun| over(task, exit, now).since(begun).0);
+    let ran_ms = if per_task { exit.ran_ms } else { since_lease() };
+    let end = End { code: exit.code, signal: exit.signal, ran_ms, memory_bytes, broke, ..End::default() };
     if exit.asked {
         // It was told to stop, and what it then said is no answer of the task.
         return match overdue::overdue(task, over(task, exit, now)) {
             Some(over) => End { reason: over.reason, message: over.why, ..end },
             // Who fails with each task would be given it again for ever.
-            None if failed => End { reason: EndReason::WorkerLost, message: "its worker was unhealthy".into(), ..end },
+            None if failed => {
+                End { reason: EndReason::WorkerLost, message: "its worker was unhealthy".into(), broke: true, ..end }
+            }
             None => End { reason: EndReason::Returned, message: "its worker was stopped".into(), ..end },
         };
     }

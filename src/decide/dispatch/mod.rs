@@ -166,7 +166,7 @@ pub fn end(task: Task, token: &Token, (end, output): (End, &str), queue: &Queue,
         EndReason::Timeout => again(&task, queue.retry.on.contains(&RetryOn::Timeout), backoff(queue)),
         EndReason::WorkerLost => {
             // Whoever is dead for sure has nothing to recover from; a program that breaks on the task will break on it again.
-            let delay = if failure::crashed(&end) { backoff(queue) } else { Span(0) };
+            let delay = if end.broke { backoff(queue) } else { Span(0) };
             again(&task, queue.retry.on.contains(&RetryOn::WorkerLost), delay)
         }
         EndReason::Failed => match failure::rule(queue, &end, output, now.wall) {
@@ -227,14 +227,25 @@ fn settle(task: Task, end: End, after: After, wall: Wall) -> Ended {
     }
 }
 
-/// The holder lives.
+/// Until when the holder of a lease has to be heard of, where that can be since then: nobody hears of it while no daemon runs.
+pub fn heard_until(task: &Task, queue: &Queue, since: Moment) -> Option<Moment> {
+    task.lease_until.map(|at| at.max(since.after(queue.lease_duration)))
+}
+
+/// The holder lives. It could be heard of `since` then.
 ///
 /// # Errors
 /// [`QueueRefusal::Conflict`] when the lease is over, or has to end: its worker is being stopped, or is about to be.
-pub fn heartbeat(task: Task, token: &Token, (extend, progress): (Option<Span>, Option<&str>), queue: &Queue, now: Now) -> Step {
+pub fn heartbeat(
+    task: Task,
+    token: &Token,
+    (extend, progress): (Option<Span>, Option<&str>),
+    (queue, since): (&Queue, Moment),
+    now: Now,
+) -> Step {
     holds(&task, token)?;
     let passed = |at: Option<Moment>| at.is_some_and(|at| at <= now.mono);
-    if passed(task.deadline) || passed(task.lease_until) {
+    if passed(task.deadline) || passed(heard_until(&task, queue, since)) {
         return Err(QueueRefusal::Conflict(format!("task {}: its time is over, and its worker is being stopped", task.id)));
     }
     let spent = task.begun.map_or(Span(0), |begun| now.mono.since(begun));

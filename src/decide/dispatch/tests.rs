@@ -92,8 +92,8 @@ fn play(task: &Task, step: Move, queue: &Queue) -> Option<Task> {
         Move::End(n) => end(task.clone(), &token(task), how(REASONS[usize::from(n)]), queue, at).ok().map(|ended| ended.task),
         Move::OldEnd => end(task.clone(), &older, how(EndReason::Done), queue, at).ok().map(|ended| ended.task),
         Move::OthersEnd => end(task.clone(), &others, how(EndReason::Done), queue, at).ok().map(|ended| ended.task),
-        Move::Heartbeat => heartbeat(task.clone(), &token(task), (Some(Span(5000)), Some("half")), queue, at).ok(),
-        Move::OldHeartbeat => heartbeat(task.clone(), &older, (None, None), queue, at).ok(),
+        Move::Heartbeat => heartbeat(task.clone(), &token(task), (Some(Span(5000)), Some("half")), (queue, Moment(0)), at).ok(),
+        Move::OldHeartbeat => heartbeat(task.clone(), &older, (None, None), (queue, Moment(0)), at).ok(),
         Move::Cancel => cancel(task.clone(), at.wall).ok(),
         Move::Expire => Some(expire(task.clone(), far)),
         Move::Release => release(task.clone(), at.wall).ok(),
@@ -193,18 +193,35 @@ fn the_task_of_a_killed_worker_is_ready_at_once_and_that_of_a_crashed_one_after_
     let queue = queue(Delivery::Process);
     let taker = Taker { worker: "p-0".into(), run: 1, nonce: 7 };
     let leased = lease(new(false), &queue, &taker, now(0));
-    let ended = |reason, signal| {
-        let end = End { reason, signal, ..End::default() };
-        super::end(leased.clone(), &token(&leased), (end, ""), &queue, now(10)).unwrap().task
+    let after = |reason: ExitReason, signal, code| {
+        let exit = Exit { incarnation: 1, reason, signal, code, ..Exit::default() };
+        let slot = Slot { seen: Seen { state: SlotState::Vacant, exit: Some(exit), ..Seen::default() }, ..Slot::default() };
+        let over = ended(&leased, slot, now(10)).expect("it is over");
+        end(leased.clone(), &token(&leased), (over, ""), &queue, now(10)).unwrap().task
     };
-    for (signal, why) in [(Some(9), "killed"), (Some(15), "told to go"), (None, "nobody knows how")] {
-        let task = ended(EndReason::WorkerLost, signal);
+    for (signal, why) in [(9, "killed"), (15, "told to go by somebody")] {
+        let task = after(ExitReason::Signaled, Some(signal), None);
         assert_eq!((task.state, task.attempt, task.not_before), (TaskState::Queued, 1, None), "{why}");
     }
-    for (reason, signal) in [(EndReason::WorkerLost, Some(11)), (EndReason::WorkerLost, Some(6)), (EndReason::Failed, None)] {
-        let task = ended(reason, signal);
+    assert_eq!(after(ExitReason::Unknown, None, None).not_before, None, "nobody knows how");
+    for (reason, signal, code) in
+        [(ExitReason::Signaled, Some(11), None), (ExitReason::Signaled, Some(6), None), (ExitReason::Error, None, Some(1))]
+    {
+        let task = after(reason, signal, code);
         assert!(task.not_before > Some(now(5_000).wall), "{reason:?} {signal:?}: {:?}", task.not_before);
     }
+}
+
+#[test]
+fn a_holder_that_nobody_could_hear_has_its_whole_lease_from_the_next_daemon_on() {
+    let queue = queue(Delivery::Lease);
+    let taker = Taker { worker: "p-0".into(), run: 1, nonce: 7 };
+    let leased = lease(new(false), &queue, &taker, now(0));
+    let length = queue.lease_duration.0;
+    let beat = |since: u64, at: u64| heartbeat(leased.clone(), &token(&leased), (None, None), (&queue, now(since).mono), now(at));
+    assert!(beat(0, length + 1).is_err(), "it was late");
+    assert!(beat(5 * length, 5 * length + 1).is_ok(), "no daemon ran");
+    assert!(beat(5 * length, 6 * length + 1).is_err(), "one ran for long enough");
 }
 
 #[test]
@@ -282,7 +299,7 @@ fn what_does_not_fit_the_queue_is_refused_with_the_bound() {
 fn a_heartbeat_gives_time_up_to_the_longest() {
     let queue = queue(Delivery::Lease);
     let leased = lease(new(false), &queue, &Taker { worker: "p-0".into(), run: 1, nonce: 7 }, now(0));
-    let beat = |extend, at| heartbeat(leased.clone(), &token(&leased), (extend, None), &queue, now(at)).unwrap();
+    let beat = |extend, at| heartbeat(leased.clone(), &token(&leased), (extend, None), (&queue, Moment(0)), now(at)).unwrap();
     assert_eq!(beat(None, 30_000).lease_until, Some(now(90_000).mono));
     assert_eq!(beat(None, 30_000).deadline, leased.deadline);
     assert_eq!(beat(Some(Span::secs(3600)), 1000).deadline, Some(now(3_601_000).mono));
@@ -371,7 +388,7 @@ fn a_heartbeat_moves_nothing_that_has_passed() {
     for (delivery, passed) in [(Delivery::Process, 1_800_000), (Delivery::Lease, 60_000)] {
         let queue = queue(delivery);
         let leased = lease(new(false), &queue, &Taker { worker: "p-0".into(), run: 1, nonce: 7 }, now(0));
-        let beat = |at| heartbeat(leased.clone(), &token(&leased), (Some(Span::secs(60)), None), &queue, now(at));
+        let beat = |at| heartbeat(leased.clone(), &token(&leased), (Some(Span::secs(60)), None), (&queue, Moment(0)), now(at));
         assert!(beat(passed - 1).is_ok());
         assert!(matches!(beat(passed), Err(QueueRefusal::Conflict(_))), "{:?}", beat(passed));
     }
@@ -384,7 +401,8 @@ fn a_wall_clock_that_is_set_takes_no_time_from_an_attempt() {
     let day = 24 * 3_600_000;
     for step in [day, -day] {
         let at = Now { wall: Wall(now(1000).wall.0 + step), ..now(1000) };
-        let beat = heartbeat(leased.clone(), &token(&leased), (Some(Span::secs(24 * 3600)), None), &queue, at).unwrap();
+        let beat =
+            heartbeat(leased.clone(), &token(&leased), (Some(Span::secs(24 * 3600)), None), (&queue, Moment(0)), at).unwrap();
         assert_eq!(beat.deadline, Some(now(6 * 3_600_000).mono), "maxTimeout from its beginning");
         let ended = end(leased.clone(), &token(&leased), (End { reason: EndReason::Done, ..End::default() }, ""), &queue, at);
         assert_eq!(ended.unwrap().task.end.unwrap().ran_ms, 1000);

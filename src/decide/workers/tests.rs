@@ -124,11 +124,79 @@ fn who_was_not_started_for_a_task_leaves_its_place_to_tasks() {
 fn an_end_is_one_of_a_task_where_the_run_was_for_one() {
     let with = facts("same", |facts| facts.spec.queue = Some(Queue::default()));
     let without = facts("same", |_| {});
-    for (pool, for_task, told) in [(&with, true, false), (&with, false, true), (&without, true, false), (&without, false, true)] {
-        let exit = Exit { incarnation: 1, code: Some(1), reason: crate::model::worker::ExitReason::Error, ..Exit::default() };
+    let all = [(&with, true, false), (&with, false, true), (&without, true, false), (&without, false, true)];
+    for ((pool, for_task, told), code) in all.into_iter().flat_map(|case| [1, 126, 127].map(|code| (case, code))) {
+        let exit = Exit { incarnation: 1, code: Some(code), reason: crate::model::worker::ExitReason::Error, ..Exit::default() };
         let mut slot = running("same", None);
         (slot.record.for_task, slot.seen.exit) = (Some(for_task), Some(exit));
         let (record, happening) = crate::decide::exit(pool, "p-0", &slot, NOW).expect("it is new");
-        assert_eq!((record.failures, happening.is_some()), (u32::from(told), told), "{for_task}");
+        assert_eq!((record.failures, happening.is_some()), (u32::from(told), told), "{for_task} {code}");
+        assert_eq!(record.next_start.is_some(), told && code > 1, "{for_task} {code}: a task's own code holds up no other task");
     }
+}
+
+#[test]
+fn the_end_of_the_grace_is_looked_at_without_anything_else_happening() {
+    let mut template = Template { termination_grace_period: Span::secs(7), ..Template::default() };
+    let run = Run { incarnation: 1, ..Run::default() };
+    let over = Some(NOW.mono.after(Span::secs(7)));
+    assert_eq!(begin_stop("p-0", &run, None, &template, NOW).wake, over);
+    template.pre_stop = Some(crate::model::template::PreStop { exec: Exec { command: vec!["x".into()] } });
+    let done = PreStopState { incarnation: 1, since: NOW.mono, done: true };
+    let step = begin_stop("p-0", &run, Some(done), &template, NOW);
+    assert!(matches!(step.action, Some(Action::Signal { .. })));
+    assert_eq!(step.wake, over);
+}
+
+#[test]
+fn a_run_is_ended_by_what_it_was_started_from() {
+    let old = facts("old", |facts| facts.spec.template.termination_grace_period = Span::secs(20));
+    let new = facts("new", |facts| facts.spec.template.termination_grace_period = Span::secs(1));
+    let grace = |slot: &Slot| health::ended_by(&new, slot).spec.template.termination_grace_period;
+    assert_eq!(grace(&running("old", Some(&old))), Span::secs(20));
+    assert_eq!(grace(&running("old", None)), Span::secs(1), "nobody knows what it was");
+    assert_eq!(grace(&running("new", Some(&new))), Span::secs(1));
+}
+
+#[test]
+fn whoever_has_a_name_that_is_not_given_any_more_is_replaced() {
+    let pool = facts("same", |facts| facts.spec.worker_names = vec!["alpha".into(), "charlie".into()]);
+    let slots: BTreeMap<String, Slot> =
+        ["p-alpha", "p-bravo", "p-0"].map(|name| (name.to_owned(), running("same", Some(&pool)))).into_iter().collect();
+    let mut names = Assignment { wanted: 3, ceiling: 3, keep: slots.keys().cloned().collect(), ..Assignment::default() };
+    let stop = |names: &Assignment| replacements(&pool, &slots, names, NOW).stop;
+    assert_eq!(stop(&names).len(), 1, "one at a time");
+    names.wanted = 1;
+    let going: Vec<(String, Why)> = ["p-0", "p-bravo"].map(|name| (name.to_owned(), Why::Renamed)).into_iter().collect();
+    assert_eq!(stop(&names), going);
+}
+
+#[test]
+fn a_worker_that_takes_its_tasks_is_drained_before_it_is_replaced_and_when_there_are_too_many() {
+    let lease = |facts: &mut PoolFacts| facts.spec.queue = Some(Queue { delivery: Delivery::Lease, ..Queue::default() });
+    let (old, new) = (facts("old", lease), facts("new", lease));
+    let with_task = |template: &str| Slot { tasks: 1, ..running(template, Some(&old)) };
+    let slots = BTreeMap::from([("p-0".to_owned(), with_task("old")), ("p-1".to_owned(), with_task("old"))]);
+    let mut names = Assignment { wanted: 2, ceiling: 2, keep: slots.keys().cloned().collect(), ..Assignment::default() };
+    let replaced = replacements(&new, &slots, &names, NOW);
+    assert_eq!((replaced.stop.len(), replaced.retiring.len()), (0, 1), "within maxUnavailable: {replaced:?}");
+    assert_eq!(too_busy(&new, &slots, &names), Vec::<String>::new());
+    names.going.busy = 1;
+    assert_eq!(too_busy(&new, &slots, &names), ["p-1"], "the last one takes no more");
+}
+
+#[test]
+fn nobody_is_replaced_while_nobody_could_be_started() {
+    let stop = vec![("p-0".into(), Why::Outdated), ("p-1".into(), Why::Condemned)];
+    let mut replaced = Replacements { stop, ..Replacements::default() };
+    replaced.hold("the quota tokens has 5 left");
+    assert_eq!(replaced.stop, [("p-1".to_owned(), Why::Condemned)]);
+    assert_eq!(replaced.waiting_on, ["1 worker to be replaced: the quota tokens has 5 left"]);
+}
+
+#[test]
+fn a_job_that_has_ended_is_run_again_with_another_template() {
+    let pool = facts("new", |facts| facts.spec.template.restart_policy = crate::model::template::RestartPolicy::Never);
+    let ended = |template: &str| Record { template: template.into(), last_exit: Some(Exit::default()), ..Record::default() };
+    assert!(done(&pool, &ended("new")) && !done(&pool, &ended("old")));
 }

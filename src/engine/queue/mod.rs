@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use crate::decide::dispatch::{self, deal};
 use crate::edge::store::tasks::Tasks;
 use crate::model::queue::{Dispatch, Queue};
@@ -42,8 +44,9 @@ pub fn work(tables: &Tasks<'_>, work: &QueueWork, now: Now) -> Answer {
                 }
             }
         }
-        QueueWork::Heartbeat { token, extend, progress, queue } => {
-            change(tables, token.id, |task| dispatch::heartbeat(task, token, (*extend, progress.as_deref()), queue, now))
+        QueueWork::Heartbeat { token, extend, progress, queue, since } => {
+            let wish = (*extend, progress.as_deref());
+            change(tables, token.id, |task| dispatch::heartbeat(task, token, wish, (queue, *since), now))
         }
         QueueWork::Cancel { id } => change(tables, *id, |task| dispatch::cancel(task, now.wall)),
         QueueWork::Release { id } => change(tables, *id, |task| dispatch::release(task, now.wall)),
@@ -69,6 +72,14 @@ fn submit(tables: &Tasks<'_>, (pool, queue): (&str, &Queue), new: &[NewTask], wo
             Ok(task) => made.push((task, known)),
             Err(refusal) => return Ok(QueueAnswer::Refused(refusal)),
         }
+    }
+    // Several with one key are one task.
+    let mut keys = BTreeSet::new();
+    let apart = new.iter().filter(|task| task.idempotency_key.as_ref().is_none_or(|key| keys.insert(key))).count() as u64;
+    if apart.min(fresh) > u64::from(queue.capacity) {
+        let message =
+            format!("{apart} tasks at once: the queue of {pool} holds {} at most (spec.queue.capacity)", queue.capacity);
+        return Ok(QueueAnswer::Refused(QueueRefusal::Invalid(message)));
     }
     let waiting = tables.waiting(pool)?;
     if fresh > 0 && waiting + fresh > u64::from(queue.capacity) {

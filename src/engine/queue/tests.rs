@@ -180,6 +180,8 @@ fn an_idempotency_key_gives_the_first_task_also_within_one_call_and_when_the_que
     let again = world.submit(&queue, vec![same()]).unwrap();
     assert!(again[0].known && again[0].task.id == both[0].task.id);
     assert!(matches!(world.submit(&queue, vec![plain(0)]), Err(QueueRefusal::Full { .. })));
+    let never = world.submit(&queue, vec![plain(0), plain(0), plain(0)]).unwrap_err();
+    assert!(matches!(never, QueueRefusal::Invalid(_)), "waiting does not help: {never:?}");
     world.consistent();
 }
 
@@ -298,6 +300,7 @@ fn nobody_but_the_holder_changes_a_lease() {
                 extend: Some(Span(9)),
                 progress: Some("x".into()),
                 queue: queue.clone(),
+                since: Moment(0),
             },
         ];
         for call in calls {

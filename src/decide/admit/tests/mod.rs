@@ -489,6 +489,15 @@ fn what_was_kept_holds_until_a_listing_shows_otherwise() {
     world.pass(60_000);
     assert_eq!(world.taken(), [Change::Readable]);
 
+    // Changed in place while no daemon ran, and long ago: what is there counts at once, also where it takes away.
+    let mut before = World::new();
+    before.put("a.yaml", &spec("a", 1), Arrival::Unknown);
+    let mut world = World::new();
+    world.admission = Admission::restored(Catalogue::from_json(kept.clone(), Moment(5)).unwrap());
+    (world.files, world.now) = (before.files, before.now + 10_000);
+    world.look();
+    assert_eq!(world.replicas("a"), 1);
+
     let mut world = World::new();
     world.admission = Admission::restored(Catalogue::from_json(kept, Moment(5)).unwrap());
     world.files.clear();

@@ -402,6 +402,13 @@ fn the_tolerance_is_explained() {
     let demand = told(&mut world, 105.0);
     is(&demand, 10, &[], &[Fresh], None);
     assert_eq!(demand.reason, "t: 105 for 10 workers is within 10 % of 10 each: no change");
+    let (own, words) = crate::decide::demand::rules::wants(
+        &Trigger::own_queue(),
+        crate::decide::demand::readings::Reading::Fresh(22.0),
+        None,
+        20,
+    );
+    assert_eq!(own, crate::decide::demand::rules::Wants::Exactly(22), "a task that waits is a worker that is wanted: {words}");
     is(&told(&mut world, 121.0), 13, &[], &[Fresh], None);
 }
 
