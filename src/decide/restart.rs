@@ -67,9 +67,10 @@ pub fn again(policy: RestartPolicy, exit: &Exit) -> bool {
     }
 }
 
-/// In a crash loop: it failed often enough in a row.
+/// In a crash loop: it failed often enough in a row, or cannot be run at all, which the first time shows.
 pub fn crash_looping(record: &Record) -> bool {
-    record.failures >= CRASH_LOOP_FAILURES
+    let hopeless = record.failures > 0 && record.last_exit.as_ref().is_some_and(cannot_run);
+    record.failures >= CRASH_LOOP_FAILURES || hopeless
 }
 
 /// When the run ended, on the boot clock. An end while no daemon ran counts from then, not from when it was read. Where both

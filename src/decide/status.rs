@@ -12,6 +12,7 @@ use super::roster;
 use super::scaling_status::{self, Said};
 use super::workers::{self, Assignment};
 use crate::model::plan::{Ending, Happening, Observation, Plan, PoolFacts, Record, Slot};
+use crate::model::reading::{counted, times};
 use crate::model::status::{Condition, EventType, Phase, PoolStatus, QueueStatus, Scaled, Truth, WorkerStatus};
 use crate::model::time::{Now, Span};
 use crate::model::worker::{Exit, ExitReason, SlotState};
@@ -102,7 +103,11 @@ fn conditions(observation: &Observation<'_>, status: &PoolStatus, demand: &Deman
     let done =
         observation.slots.values().filter(|slot| slot.seen.state == SlotState::Vacant && workers::done(facts, &slot.record));
     let done = u32::try_from(done.count()).unwrap_or(u32::MAX);
+    let failing = failing(observation, now);
     let mut all = vec![accepted(facts), ready(status, done), progressing(status, done), crash_loop(&looping)];
+    // Whoever looks at the pool alone is to see why it is not ready, from the first failure on.
+    let unsettled = all.iter_mut().filter(|said| matches!(said.2, "WorkersNotReady" | "Converging"));
+    unsettled.for_each(|said| said.3.extend(failing.iter().map(|why| format!("; {why}"))));
     all.extend(scaling_status::conditions(observation.pool, demand));
     all.extend(scaling_status::pressed(observation.squeeze));
     if facts.ending == Some(Ending::Removed) {
@@ -132,6 +137,14 @@ fn conditions(observation: &Observation<'_>, status: &PoolStatus, demand: &Deman
         all.push(("PruneBlocked", Truth::True, "TooManyVanished", message));
     }
     all.into_iter().map(|condition| dated(condition, facts, &observation.previous.conditions, now)).collect()
+}
+
+/// The first worker that waits for its next start because it failed, with how.
+fn failing(observation: &Observation<'_>, now: Now) -> Option<String> {
+    let waits = |slot: &Slot| slot.seen.state == SlotState::Vacant && slot.record.next_start.is_some_and(|at| at > now.mono);
+    let (worker, slot) = observation.slots.iter().find(|(_, slot)| waits(slot))?;
+    let last = slot.record.last_exit.as_ref().map(exit_words)?;
+    Some(format!("{worker} waits before it is started again, last: {last}"))
 }
 
 fn dated((kind, truth, reason, message): Said, facts: &PoolFacts, previous: &[Condition], now: Now) -> Condition {
@@ -184,8 +197,9 @@ fn progressing(status: &PoolStatus, done: u32) -> Said {
 fn crash_loop(looping: &[(&String, &Record)]) -> Said {
     let Some((worker, record)) = looping.first() else { return ("CrashLoop", Truth::False, "NoFailures", String::new()) };
     let last = record.last_exit.as_ref().map(exit_words).unwrap_or_default();
-    let message =
-        format!("{} workers fail again and again; {worker} {} times in a row, last: {last}", looping.len(), record.failures);
+    let all = counted(looping.len() as u64, "worker");
+    let row = if record.failures == 1 { "once".to_owned() } else { format!("{} in a row", times(record.failures)) };
+    let message = format!("{all} in a crash loop; {worker} failed {row}, last: {last}");
     ("CrashLoop", Truth::True, "BackOff", message)
 }
 
@@ -389,6 +403,42 @@ mod tests {
         assert!(!worker(&facts, &Slot { record, ..vacant.clone() }, NOW).ready);
         facts.ending = Some(Ending::Shutdown);
         assert!(!worker(&facts, &vacant, NOW).ready);
+    }
+
+    #[test]
+    fn whoever_looks_at_the_pool_alone_sees_from_the_first_failure_on_why_it_is_not_ready() {
+        let mut facts = facts();
+        facts.spec.replicas = Some(1);
+        let exit = Exit { reason: ExitReason::StartError, message: Some("exec \"slep\": none".into()), ..Exit::default() };
+        let next_start = Some(NOW.mono.after(Span::secs(300)));
+        let record = Record { failures: 1, last_exit: Some(exit), next_start, ..Record::default() };
+        let slot = Slot { seen: Seen { state: SlotState::Vacant, ..Seen::default() }, record, ..Slot::default() };
+        let slots = BTreeMap::from([("a-0".to_owned(), slot)]);
+        let (previous, scaling, queues, line) = Default::default();
+        let observation = Observation {
+            pool: &facts,
+            slots: &slots,
+            allowance: 1,
+            previous: &previous,
+            runs: 0,
+            scaling: &scaling,
+            line: &line,
+            queues: &queues,
+            machine: None,
+            squeeze: None,
+        };
+        let status = crate::decide::pool(&observation, NOW).status;
+        let said = |kind: &str| status.conditions.iter().find(|condition| condition.kind == kind).cloned().expect(kind);
+        for kind in ["Ready", "Progressing"] {
+            let message = said(kind).message;
+            assert!(
+                message.ends_with("; a-0 waits before it is started again, last: could not start: exec \"slep\": none"),
+                "{message}"
+            );
+        }
+        let looping = said("CrashLoop");
+        assert_eq!(looping.status, Truth::True, "it will not come by itself");
+        assert_eq!(looping.message, "1 worker in a crash loop; a-0 failed once, last: could not start: exec \"slep\": none");
     }
 
     #[test]
