@@ -177,7 +177,8 @@ impl<H: Host> Engine<H> {
                 workers: workers.clone(),
             });
         }
-        if self.pools.get(&pool).is_some_and(|pool| pool.dealt.as_ref() != Some(&workers)) && plan.takers.is_some() {
+        let known = plan.takers.is_some() || queue.dispatch != Dispatch::PerWorker;
+        if known && self.pools.get(&pool).is_some_and(|pool| pool.dealt.as_ref() != Some(&workers)) {
             work.push(QueueWork::Deal { pool: pool.clone(), workers });
         }
         for action in &plan.actions {

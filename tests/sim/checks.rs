@@ -35,6 +35,8 @@ pub struct Checks {
     /// How each run ended, in weir's words, and what was told of it.
     ends: BTreeMap<(String, u64), Vec<String>>,
     told: BTreeMap<(String, u64), Vec<String>>,
+    /// The grace that each run was started with.
+    graces: BTreeMap<(SlotId, u64), u64>,
     /// When each run was told to stop, and the grace it was promised.
     signalled: BTreeMap<(SlotId, u64), (u64, u64)>,
     generations: BTreeMap<String, u64>,
@@ -129,7 +131,8 @@ impl Checks {
         let id = SlotId { pool: facts.name.clone(), worker: action.worker().to_owned() };
         let grace = facts.spec.template.termination_grace_period.0;
         match action {
-            Action::Start { .. } => {
+            Action::Start { incarnation, .. } => {
+                self.graces.insert((id.clone(), *incarnation), grace);
                 self.asked.remove(&id);
                 // What failed was another template: that is forgotten with this start.
                 if self.waits.get(&id).is_some_and(|waits| waits.template != facts.template) {
@@ -144,7 +147,9 @@ impl Checks {
                 if !meant && !self.asked.contains(&id) {
                     self.meant(specs, facts, action, live);
                 }
-                self.signalled.insert((id, *incarnation), (now, grace));
+                // That of the template that it was started with, or where a daemon after that one does not know it, of the present one.
+                let started = self.graces.get(&(id.clone(), *incarnation)).copied().unwrap_or(grace);
+                self.signalled.insert((id, *incarnation), (now, grace.min(started)));
             }
             Action::Kill { incarnation, .. } => match self.signalled.get(&(id, *incarnation)).copied() {
                 None => self.fail(format!("{action:?} without a stop signal before")),
