@@ -65,7 +65,9 @@ pub fn pool(observation: &Observation<'_>, now: Now) -> Plan {
     replaced.wakes.iter().for_each(|at| plan.wake(*at));
     plan.waiting_on.extend(replaced.waiting_on);
     plan.retiring = replaced.retiring;
-    plan.retiring.extend(workers::too_busy(facts, slots, &names));
+    if workers::takes_tasks(facts) {
+        plan.retiring.extend(workers::too_busy(facts, slots, &names));
+    }
     let too_many = workers::Why::too_many(facts.ending);
     let surplus = names.surplus.iter().map(|worker| (worker, too_many));
     let over: Vec<String> = over(observation, &plan);

@@ -22,7 +22,11 @@ pub fn takers(
     pool.spec.queue.as_ref().filter(|queue| queue.dispatch == Dispatch::PerWorker)?;
     let mut all: Vec<String> = names.keep.iter().chain(&names.fill).cloned().collect();
     all.sort_by_key(|worker| roster::ordinal(pool, worker));
+    let stays_for_now = workers::too_busy(pool, slots, names);
     let comes = |worker: &&String| {
+        if stays_for_now.contains(worker) {
+            return false;
+        }
         let Some(slot) = slots.get(*worker) else { return true };
         let record = plan.records.get(*worker).unwrap_or(&slot.record);
         !plan.retiring.contains(*worker) && !leaves(slot, record) && !is_out(pool, slot, record, now)
@@ -97,6 +101,11 @@ mod tests {
         let names = assignment(&["p-0", "p-10", "p-2", "p-3"], &["p-4"]);
         let mut plan = Plan::default();
         assert_eq!(takers(&lease_pool(), &slots, &names, &plan, NOW).unwrap(), ["p-0", "p-2", "p-4", "p-10"]);
+        let mut shrinking = names.clone();
+        shrinking.going.busy = 1;
+        let at_work = slots.iter().map(|(name, slot)| (name.clone(), Slot { tasks: 1, ..slot.clone() })).collect();
+        let all = takers(&lease_pool(), &at_work, &shrinking, &plan, NOW).unwrap();
+        assert_eq!(all, ["p-0", "p-2", "p-4"], "the last one at work stays for what it has");
         plan.retiring.insert("p-2".into());
         assert_eq!(takers(&lease_pool(), &slots, &names, &plan, NOW).unwrap(), ["p-0", "p-4", "p-10"]);
         assert_eq!(takers(&PoolFacts::orphan("p"), &slots, &names, &plan, NOW), None);

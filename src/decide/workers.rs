@@ -300,18 +300,15 @@ fn gently(
 }
 
 /// Its workers live on and take one task after the other.
-fn takes_tasks(pool: &PoolFacts) -> bool {
+pub fn takes_tasks(pool: &PoolFacts) -> bool {
     pool.spec.queue.as_ref().is_some_and(|queue| queue.delivery == Delivery::Lease)
 }
 
-/// Those of the busy ones that are too many which are to take nothing more: the last of them.
+/// Those of the busy ones that are too many, and stay for what they have: the last of them.
 pub fn too_busy(pool: &PoolFacts, slots: &BTreeMap<String, Slot>, names: &Assignment) -> Vec<String> {
-    if !takes_tasks(pool) {
-        return Vec::new();
-    }
-    let mut busy: Vec<&String> = names.keep.iter().filter(|name| slots.get(*name).is_some_and(|slot| slot.tasks > 0)).collect();
-    busy.sort_by_key(|name| std::cmp::Reverse(ordinal(pool, name)));
-    busy.into_iter().take(names.going.busy).cloned().collect()
+    let mut at_work: Vec<&String> = names.keep.iter().filter(|name| slots.get(*name).is_some_and(busy)).collect();
+    at_work.sort_by_key(|name| std::cmp::Reverse(ordinal(pool, name)));
+    at_work.into_iter().take(names.going.busy).cloned().collect()
 }
 
 /// It runs, is ready, and is not on its way out.

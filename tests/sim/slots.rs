@@ -284,7 +284,7 @@ impl World {
     fn record_end(&mut self, id: &SlotId, exit: Exit) {
         let task = self.slot(id).task.take();
         // How a task's run ended is told of the task; that its worker cannot run at all is told of the worker.
-        if task.is_none() || exit.reason == ExitReason::StartError || exit.code == Some(127) {
+        if task.is_none() || exit.reason == ExitReason::StartError {
             let template = match &self.slot(id).inside {
                 Inside::Nothing => String::new(),
                 Inside::Starting { template, .. } => template.clone(),
