@@ -38,7 +38,7 @@ fn table(findings: &[Finding]) -> String {
     let width = findings.iter().map(|finding| finding.check.len()).max().unwrap_or_default();
     let mut out = String::new();
     for Finding { check, state, found, todo, .. } in findings {
-        let found = text::one_line(&found);
+        let found = text::one_line(found);
         out += &format!("{:<8} {check:<width$}   {found}\n", state.word());
         if let Some(todo) = todo {
             out += &format!("{:<8} {:<width$}   to do: {todo}\n", "", "");

@@ -114,7 +114,7 @@ fn cut(text: String) -> String {
 
 /// A key that can be shown, kept and given to a program. One that had to be changed for it ends in a hash of what it was.
 fn tame(key: &str) -> String {
-    let shown = text::marked(&key);
+    let shown = text::marked(key);
     if shown == key && key.len() <= KEY_MAX {
         return shown;
     }
