@@ -5,7 +5,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `link` | one task per slot: the conversation with its shim |
+//! | `link` | one task per slot: the conversation with its shim; `start` and `lost` are its beginning and its end |
 //! | `memory` | what a tree without a cgroup uses |
 //! | `spawn` | making a shim, with its listening socket |
 //! | `hunt` | ending a tree whose shim was killed |
