@@ -206,6 +206,26 @@ fn a_worker_that_was_taken_over_comes_back_when_the_other_daemon_has_ended() {
 }
 
 #[test]
+fn a_worker_whose_shim_cannot_be_reached_for_now_is_left_alone() {
+    let mut room = Room::new("none");
+    room.start(order("hidden", 1, "sleep 1000"));
+    let run = room.running("hidden");
+    room.leave();
+    let dir = room.dir.path().join("run/pool/hidden");
+    fs::rename(dir.join("sock"), dir.join("aside")).expect("moved");
+    // A loop of links is an error that says nothing of the shim, as a lack of descriptors or of memory.
+    std::os::unix::fs::symlink("sock", dir.join("sock")).expect("linked");
+    room.come_back();
+    room.until(|room| matches!(room.seen["hidden"].state, SlotState::Lost { .. }).then_some(()));
+    room.start(order("hidden", 2, "sleep 1000"));
+    room.until(|room| room.failures.first().map(|message| assert!(message.contains("reached"), "{message}")));
+    assert_eq!(room.alive("hidden"), [run.pid]);
+    fs::rename(dir.join("aside"), dir.join("sock")).expect("moved back");
+    let again = room.running("hidden");
+    assert_eq!((again.pid, again.incarnation), (run.pid, 1));
+}
+
+#[test]
 fn a_daemon_that_was_too_slow_is_let_go_of_and_meets_its_worker_again() {
     if fs::metadata("/usr/bin/python3").is_err() {
         return println!("skipped: no python3");

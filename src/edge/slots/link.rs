@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use lost::Held;
+use lost::Aside;
 
 use super::talk::Shim;
 use super::{Shared, SlotEvent, cgroup, exits, memory};
@@ -47,8 +47,8 @@ struct Link {
     shim: Option<Shim>,
     /// The shim's process, if it is our child: to be reaped.
     child: Option<Child>,
-    /// Another daemon's shim, or our shim for another daemon, holds the slot.
-    held: Option<Held>,
+    /// The slot is left alone for now: another has it, or whether it has a shim cannot be told.
+    aside: Option<Aside>,
     /// The cgroup of the last run, as long as nothing was killed in it: the next task is born there too.
     clean: Option<cgroup::Clean>,
     /// The run that was told of as begun; 0 if none was. It outlives the state that a slot had before it was lost.
@@ -71,15 +71,15 @@ pub(super) async fn run(
     told: Option<mpsc::Sender<()>>,
 ) {
     let mut link = Link::new(shared, slot);
-    if told.is_some() && !link.meet().await {
-        link.clear().await;
+    if told.is_some() {
+        link.find().await;
     }
     drop(told);
     loop {
         let wish = match &mut link.shim {
-            None => match &link.held {
+            None => match &link.aside {
                 None => wishes.recv().await,
-                Some(Held { looks, .. }) => match tokio::time::timeout(lost::pause(*looks), wishes.recv()).await {
+                Some(Aside { looks, .. }) => match tokio::time::timeout(lost::pause(*looks), wishes.recv()).await {
                     Ok(wish) => wish,
                     Err(_) => {
                         link.look_again().await;
@@ -116,9 +116,9 @@ pub(super) async fn run(
 impl Link {
     fn new(shared: Arc<Shared>, slot: SlotId) -> Link {
         let (seen, cpu_at, refreshed, asked_at, memory) = (Seen::default(), None, None, None, None);
-        let (shim, child, held, clean) = (None, None, None, None);
+        let (shim, child, aside, clean) = (None, None, None, None);
         let (cpu_ms, begun, walked) = (0, 0, None);
-        Link { shared, slot, shim, child, held, clean, begun, seen, cpu_ms, cpu_at, refreshed, asked_at, memory, walked }
+        Link { shared, slot, shim, child, aside, clean, begun, seen, cpu_ms, cpu_at, refreshed, asked_at, memory, walked }
     }
 
     fn tell(&mut self, seen: Seen) {
@@ -127,6 +127,10 @@ impl Link {
     }
 
     fn tell_lost(&mut self) {
+        if matches!(self.seen.state, SlotState::Lost { .. }) {
+            // It was told, and since when.
+            return;
+        }
         self.tell(Seen { state: SlotState::Lost { since: clock::now().mono }, shim: None, exit: self.seen.exit.clone() });
     }
 
@@ -138,10 +142,7 @@ impl Link {
                 self.clean = None;
                 self.send(&Command::Signal { incarnation, signal }).await;
             }
-            Wish::Kill { .. } if matches!(self.seen.state, SlotState::Lost { .. }) => {
-                (self.shim, self.held) = (None, None);
-                self.clear().await;
-            }
+            Wish::Kill { .. } if matches!(self.seen.state, SlotState::Lost { .. }) => self.put_down().await,
             Wish::Kill { incarnation } => {
                 self.clean = None;
                 self.send(&Command::Kill { incarnation }).await;

@@ -1,17 +1,19 @@
-//! A slot whose shim is not spoken to: met, left to whoever holds it, or cleared up after.
+//! A slot whose shim is not spoken to: met, left alone for now, or cleared up after.
 //!
 //! A slot that another daemon's shim holds is lost to us too, and left alone: it is looked at ever more slowly, and hunted
-//! only when told to. A shim whose other daemon has ended is met again.
+//! only when told to. A shim whose other daemon has ended is met again. So is one of which it could not be told whether it is
+//! there: only who does not listen is not there, and only then is anything killed.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::Link;
 use crate::edge::clock;
-use crate::edge::slots::talk::{self, Shim};
+use crate::edge::slots::talk::Shim;
 use crate::edge::slots::{SlotEvent, exits, hunt, spawn};
 use crate::model::worker::{Exit, ExitReason, Seen, SlotState};
 use crate::shim::wire::{Command, Phase};
@@ -22,14 +24,33 @@ const HUNT_PAUSES_MS: [u64; 6] = [2, 10, 50, 250, 1000, 5000];
 const HELLO_MAX: Duration = Duration::from_secs(10);
 
 /// Why nothing can be started in a slot that is not ours.
-pub(super) const HELD: &str = "another process holds this slot's lock";
+const HELD: &str = "another process holds this slot's lock";
 
-/// A slot that another has.
-pub(super) struct Held {
-    /// How often we have looked whether it is free.
+/// A slot that is left alone for now, and looked at again.
+pub(super) struct Aside {
+    /// How often it was looked at again.
     pub(super) looks: usize,
-    /// The daemon that took over our shim.
-    by: Option<OwnedFd>,
+    why: Why,
+}
+
+/// Why a slot is left alone.
+enum Why {
+    /// Another shim has its lock.
+    Locked,
+    /// This daemon has taken over our shim.
+    Taken(OwnedFd),
+    /// Whether there is a shim cannot be told: there is no descriptor or no memory to ask with.
+    Unreachable(String),
+}
+
+/// What came of speaking to a slot's shim.
+enum Met {
+    /// There is one, and it was told of: a stopped one as lost, until it goes on and says more.
+    Shim,
+    /// There is none.
+    Nobody,
+    /// Nobody can tell, for this reason. No proof of anything.
+    Unable(String),
 }
 
 pub(super) fn pause(looks: usize) -> Duration {
@@ -37,23 +58,64 @@ pub(super) fn pause(looks: usize) -> Duration {
 }
 
 impl Link {
-    /// Speak to the shim that listens for this slot. Says whether there is one; a stopped one is heard when it goes on.
-    pub(super) async fn meet(&mut self) -> bool {
-        let Ok(stream) = spawn::connect(&self.shared.dir(&self.slot)).and_then(talk::nonblocking) else { return false };
+    /// Find out what is in the slot and tell it: what its shim says, or what is left when there is none.
+    pub(super) async fn find(&mut self) {
+        match self.meet().await {
+            Met::Shim => {}
+            Met::Nobody => self.clear().await,
+            Met::Unable(why) => self.leave_alone(why),
+        }
+    }
+
+    /// Speak to the shim that listens for this slot. One that is ending just now hangs up: it is asked once more.
+    async fn meet(&mut self) -> Met {
+        match self.greet().await {
+            Met::Unable(_) => {
+                tokio::time::sleep(pause(0)).await;
+                self.greet().await
+            }
+            met @ (Met::Shim | Met::Nobody) => met,
+        }
+    }
+
+    async fn greet(&mut self) -> Met {
+        let stream = match spawn::connect(&self.shared.dir(&self.slot)).await {
+            Ok(stream) => stream,
+            Err(error) if spawn::means_none(&error) => return Met::Nobody,
+            Err(error) => return Met::Unable(error.to_string()),
+        };
         let pid = stream.peer_cred().ok().and_then(|who| who.pid());
         let mut shim = Shim::new(stream, pid);
         match tokio::time::timeout(HELLO_MAX, shim.receive()).await {
-            Ok(Some(state)) if state.phase != Phase::Held => {
+            // The one that has the lock does not listen here.
+            Ok(Some(state)) if state.phase == Phase::Held => Met::Nobody,
+            Ok(Some(state)) => {
                 self.shim = Some(shim);
                 self.state(&state);
-                true
+                Met::Shim
             }
-            Ok(_) => false,
+            Ok(None) => Met::Unable("it hung up without a word".into()),
             Err(_) => {
                 self.shim = Some(shim);
                 self.tell_lost();
-                true
+                Met::Shim
             }
+        }
+    }
+
+    /// Whether there is a shim cannot be told for now. Nothing is killed for that: the slot is lost until it can.
+    fn leave_alone(&mut self, why: String) {
+        tracing::warn!(worker = self.slot.worker, why, "its shim cannot be reached for now; it is left alone and tried again");
+        self.aside = Some(Aside { looks: 0, why: Why::Unreachable(why) });
+        self.tell_lost();
+    }
+
+    /// Why nothing can be started here now.
+    pub(super) fn taken(&self) -> Result<(), String> {
+        match self.aside.as_ref().map(|aside| &aside.why) {
+            None => Ok(()),
+            Some(Why::Locked | Why::Taken(_)) => Err(HELD.into()),
+            Some(Why::Unreachable(why)) => Err(format!("the shim of this slot cannot be reached: {why}")),
         }
     }
 
@@ -63,42 +125,61 @@ impl Link {
             self.begun = 0;
             self.shared.tell(SlotEvent::StartFailed { slot: self.slot.clone(), incarnation, message: HELD.into() });
         }
-        let by = Pid::from_raw(by).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-        (self.shim, self.held) = (None, Some(Held { looks: 0, by }));
+        let why = match Pid::from_raw(by).map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
+            Some(Ok(daemon)) => Why::Taken(daemon),
+            // It has ended by now: its shim is met again.
+            Some(Err(Errno::SRCH)) => Why::Unreachable(HELD.into()),
+            Some(Err(_)) | None => Why::Locked,
+        };
+        (self.shim, self.aside) = (None, Some(Aside { looks: 0, why }));
         self.tell_lost();
     }
 
-    /// Look whether the slot that another holds is free by now, or whether that other has ended and left it.
+    /// Look at a slot that was left alone: whether it is free, whether whoever took it over has ended, whether it can be reached.
     pub(super) async fn look_again(&mut self) {
         if let Some(mut child) = self.child.take()
             && matches!(child.try_wait(), Ok(None))
         {
             self.child = Some(child);
         }
-        let Some(mut held) = self.held.take() else { return };
+        let Some(Aside { looks, why }) = self.aside.take() else { return };
         let dir = self.shared.dir(&self.slot);
-        if hunt::is_free(&dir) {
-            let exit = self.last_end(&dir);
-            self.tell(Seen { state: SlotState::Vacant, shim: None, exit });
-        } else if held.by.as_ref().is_some_and(has_ended) {
+        let why = match why {
+            Why::Unreachable(_) => match self.meet().await {
+                Met::Shim => return,
+                Met::Nobody => return self.clear().await,
+                Met::Unable(why) => Why::Unreachable(why),
+            },
+            Why::Locked | Why::Taken(_) if hunt::is_free(&dir) => {
+                let exit = self.last_end(&dir);
+                return self.tell(Seen { state: SlotState::Vacant, shim: None, exit });
+            }
             // The worker runs on for whoever comes: that is us again.
-            self.cut_off().await;
-        } else {
-            held.looks += 1;
-            self.held = Some(held);
-        }
+            Why::Taken(by) if has_ended(&by) => return self.cut_off().await,
+            why @ (Why::Locked | Why::Taken(_)) => why,
+        };
+        self.aside = Some(Aside { looks: looks + 1, why });
     }
 
     /// The conversation has ended. A shim lets go of a daemon that does not read (it was stopped for long): it is met again.
     pub(super) async fn cut_off(&mut self) {
         (self.shim, self.clean) = (None, None);
-        if !self.meet().await {
-            self.clear().await;
-        }
+        self.find().await;
     }
 
-    /// There is no shim. Its slot is free when its lock is; until then whatever holds it is hunted.
-    pub(super) async fn clear(&mut self) {
+    /// There is no shim. Before anything is killed it is asked again, each time, whether one answers after all.
+    async fn clear(&mut self) {
+        self.hunt(false).await;
+    }
+
+    /// It is to end, whoever has it and whether or not its shim answers.
+    pub(super) async fn put_down(&mut self) {
+        (self.shim, self.aside, self.clean) = (None, None, None);
+        self.hunt(true).await;
+    }
+
+    /// The slot is free when its lock is; until then whatever holds it is killed, `ordered` or because it has no shim.
+    async fn hunt(&mut self, ordered: bool) {
         let dir = self.shared.dir(&self.slot);
         if !hunt::is_free(&dir) {
             // The shim may be ending just now.
@@ -114,6 +195,12 @@ impl Link {
                 tokio::time::sleep(pause(looks - 1)).await;
             }
             looks += 1;
+            let met = if ordered { Met::Nobody } else { self.meet().await };
+            match met {
+                Met::Shim => return,
+                Met::Nobody => {}
+                Met::Unable(why) => return self.leave_alone(why),
+            }
             self.shared.config.driver.kill(&self.slot);
             let (dir, mark) = (dir.clone(), self.shared.mark(&self.slot));
             found = tokio::task::spawn_blocking(move || hunt::kill(&dir, &mark)).await.unwrap_or(1);

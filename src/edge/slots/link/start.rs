@@ -3,7 +3,6 @@
 //! What fails before that word was given is told as a start that failed; what follows it is the shim's to tell.
 
 use super::Link;
-use super::lost::HELD;
 use crate::edge::clock;
 use crate::edge::slots::talk::{self, Shim};
 use crate::edge::slots::{SlotEvent, cgroup, spawn, users};
@@ -20,9 +19,7 @@ impl Link {
     }
 
     async fn try_start(&mut self, order: StartOrder) -> Result<(), String> {
-        if self.held.is_some() {
-            return Err(HELD.into());
-        }
+        self.taken()?;
         let limits = order.limits;
         let mut go = self.go(order)?;
         let incarnation = go.incarnation;
