@@ -5,10 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::sys;
 
@@ -89,6 +86,22 @@ impl Log {
             }
         }
         false
+    }
+
+    /// Move so many bytes, or fewer where there are no more, from the pipe into the log.
+    pub(super) fn drain(&mut self, pipe: &mut File, mut most: usize) {
+        let mut buffer = [0u8; CHUNK];
+        while most > 0 {
+            match pipe.read(&mut buffer[..most.min(CHUNK)]) {
+                Ok(0) => return,
+                Ok(n) => {
+                    self.take(&buffer[..n]);
+                    most -= n;
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
     }
 
     fn take(&mut self, bytes: &[u8]) {
@@ -214,11 +227,4 @@ impl Log {
         self.file = None;
         self.open(true);
     }
-}
-
-/// Whether there is something in a pipe.
-pub(super) fn readable(pipe: &File) -> bool {
-    let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
-    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
-        && fds[0].revents().is_some_and(|e| e.contains(PollFlags::POLLIN))
 }

@@ -16,7 +16,7 @@ use nix::sys::socket::{Backlog, getsockopt, sockopt};
 use nix::sys::stat::{Mode, umask};
 
 use super::child::{self, Child};
-use super::logs::{Log, readable};
+use super::logs::Log;
 use super::notify::Notify;
 use super::wire::{self, Command, Exit, Go, Phase, State};
 use super::{record, sys, tree};
@@ -298,8 +298,9 @@ impl Shim {
     fn tree_is_empty(&mut self) {
         let Some(end) = self.main_end.take() else { return };
         if let Some(mut output) = self.output.take() {
-            // Everybody who could write is dead: what is in the pipe is all there will be.
-            while !self.log.pump(&mut output) && readable(&output) {}
+            // Everybody of the tree is dead, and what they wrote is in the pipe. Whoever else holds it may write for ever.
+            let rest = sys::pending(&output);
+            self.log.drain(&mut output, rest);
         }
         self.log.end();
         // Its last words must not count for the next run.
