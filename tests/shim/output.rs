@@ -102,3 +102,25 @@ fn a_stranger_who_writes_for_ever_does_not_keep_a_run_from_its_end() {
     room.leave();
     reader.join().expect("the shim has ended");
 }
+
+#[test]
+fn a_place_in_a_file_that_is_gone_is_none_in_the_next() {
+    use std::os::unix::fs::MetadataExt;
+    for files in [1, 2] {
+        let mut room = Room::new("none");
+        let gate = room.dir.path().join("gate");
+        let script = format!("echo begun; until [ -e {} ]; do sleep 0.01; done; seq 1 20000; exec sleep 1000", gate.display());
+        let mut start = order("places", 1, &script);
+        (start.logs.max_size, start.logs.max_files) = (10_000, files);
+        room.start(start);
+        room.running("places");
+        super::room::wait("its first line", || room.output("places") == "begun\n");
+        let began = fs::metadata(room.log("places")).expect("there").ino();
+        fs::write(gate, "").expect("opened");
+        super::room::wait("its last line", || room.output("places").ends_with("20000\n"));
+        let kept = fs::read_dir(room.log("places").parent().expect("a directory")).expect("logs").flatten();
+        let kept: Vec<u64> = kept.map(|entry| entry.metadata().expect("there").ino()).collect();
+        assert_eq!(kept.len(), files as usize);
+        assert!(!kept.contains(&began), "{began} in {kept:?}");
+    }
+}
