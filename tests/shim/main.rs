@@ -6,4 +6,5 @@
 mod endings;
 mod output;
 mod room;
+mod silent;
 mod starts;

@@ -183,7 +183,7 @@ impl Link {
     fn state(&mut self, state: &State) {
         let now = clock::now().mono;
         if state.phase == Phase::Held {
-            return self.hold_off(state.pid);
+            return self.hold_off(state);
         }
         if state.phase == Phase::Clearing || state.stop > 0 || was_cut_short(state) {
             self.clean = None;

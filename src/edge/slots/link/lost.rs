@@ -16,7 +16,7 @@ use crate::edge::clock;
 use crate::edge::slots::talk::Shim;
 use crate::edge::slots::{SlotEvent, exits, hunt, spawn};
 use crate::model::worker::{Exit, ExitReason, Seen, SlotState};
-use crate::shim::wire::{Command, Phase};
+use crate::shim::wire::{Command, Phase, State};
 
 /// Pauses of a hunt: a tree that does not die is looked at ever more slowly.
 const HUNT_PAUSES_MS: [u64; 6] = [2, 10, 50, 250, 1000, 5000];
@@ -119,13 +119,14 @@ impl Link {
         }
     }
 
-    /// Another holds the slot: a second shim was refused by the lock, or another daemon has taken over our shim.
-    pub(super) fn hold_off(&mut self, by: i32) {
+    /// This shim does not serve the slot: the lock is another's or could not be had, or another daemon has taken over.
+    pub(super) fn hold_off(&mut self, state: &State) {
         if let SlotState::Starting { incarnation, .. } = self.seen.state {
             self.begun = 0;
-            self.shared.tell(SlotEvent::StartFailed { slot: self.slot.clone(), incarnation, message: HELD.into() });
+            let message = if state.status.is_empty() { HELD.into() } else { state.status.clone() };
+            self.shared.tell(SlotEvent::StartFailed { slot: self.slot.clone(), incarnation, message });
         }
-        let why = match Pid::from_raw(by).map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
+        let why = match Pid::from_raw(state.pid).map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
             Some(Ok(daemon)) => Why::Taken(daemon),
             // It has ended by now: its shim is met again.
             Some(Err(Errno::SRCH)) => Why::Unreachable(HELD.into()),
