@@ -4,9 +4,45 @@
 use std::fs;
 use std::time::Duration;
 
-use weir::model::worker::SlotState;
+use nix::sys::signal::Signal;
+use weir::model::worker::{ExitReason, SlotState};
 
-use super::room::{Room, order};
+use super::room::{Room, order, signal, slot, wait};
+
+#[test]
+fn a_worker_whose_shim_was_stopped_is_killed_all_the_same() {
+    for driver in ["none", "auto"] {
+        let mut room = Room::new(driver);
+        room.start(order("frozen", 1, "sleep 1000 & exec sleep 1000"));
+        room.running("frozen");
+        wait("two of them", || room.alive("frozen").len() >= 2);
+        signal(room.seen["frozen"].shim.expect("a shim"), Signal::SIGSTOP);
+        room.slots().kill(&slot("frozen"), 1);
+        let exit = room.ended("frozen", 1);
+        assert_eq!((exit.reason, room.alive("frozen")), (ExitReason::Unknown, Vec::new()), "{driver}");
+        // The slot is as good as before.
+        assert_eq!(room.run(order("frozen", 2, "exit 3")).code, Some(3));
+    }
+}
+
+#[test]
+fn a_stopped_shim_that_takes_no_more_words_is_lost_until_it_goes_on() {
+    let mut room = Room::new("none");
+    room.start(order("deaf", 1, "sleep 1000"));
+    let run = room.running("deaf");
+    let shim = room.seen["deaf"].shim.expect("a shim");
+    signal(shim, Signal::SIGSTOP);
+    // More than the socket holds.
+    (0..1000).for_each(|_| room.slots().refresh(&slot("deaf"), false));
+    room.is_lost("deaf");
+    signal(shim, Signal::SIGCONT);
+    assert_eq!(room.running("deaf").pid, run.pid);
+    signal(shim, Signal::SIGSTOP);
+    (0..1000).for_each(|_| room.slots().refresh(&slot("deaf"), false));
+    room.slots().kill(&slot("deaf"), 1);
+    room.ended("deaf", 1);
+    assert_eq!(room.alive("deaf"), Vec::<i32>::new());
+}
 
 #[test]
 fn a_lock_that_cannot_be_had_is_told_with_the_systems_words() {

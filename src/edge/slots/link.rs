@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use lost::Aside;
+use lost::{Aside, Debt, Owed};
 
 use super::talk::Shim;
 use super::{Shared, SlotEvent, cgroup, exits, memory};
@@ -53,6 +53,8 @@ struct Link {
     clean: Option<cgroup::Clean>,
     /// The run that was told of as begun; 0 if none was. It outlives the state that a slot had before it was lost.
     begun: u64,
+    /// The shim owes an answer.
+    owed: Option<Owed>,
     seen: Seen,
     cpu_ms: u64,
     cpu_at: Option<Moment>,
@@ -76,6 +78,7 @@ pub(super) async fn run(
     }
     drop(told);
     loop {
+        let owed = link.owed;
         let wish = match &mut link.shim {
             None => match &link.aside {
                 None => wishes.recv().await,
@@ -97,6 +100,10 @@ pub(super) async fn run(
                     continue;
                 }
                 wish = wishes.recv() => wish,
+                () = lost::overdue(owed) => {
+                    link.unanswered().await;
+                    continue;
+                }
             },
         };
         let Some(wish) = wish else { return };
@@ -117,8 +124,8 @@ impl Link {
     fn new(shared: Arc<Shared>, slot: SlotId) -> Link {
         let (seen, cpu_at, refreshed, asked_at, memory) = (Seen::default(), None, None, None, None);
         let (shim, child, aside, clean) = (None, None, None, None);
-        let (cpu_ms, begun, walked) = (0, 0, None);
-        Link { shared, slot, shim, child, aside, clean, begun, seen, cpu_ms, cpu_at, refreshed, asked_at, memory, walked }
+        let (cpu_ms, begun, owed, walked) = (0, 0, None, None);
+        Link { shared, slot, shim, child, aside, clean, begun, owed, seen, cpu_ms, cpu_at, refreshed, asked_at, memory, walked }
     }
 
     fn tell(&mut self, seen: Seen) {
@@ -145,21 +152,33 @@ impl Link {
             Wish::Kill { .. } if matches!(self.seen.state, SlotState::Lost { .. }) => self.put_down().await,
             Wish::Kill { incarnation } => {
                 self.clean = None;
-                self.send(&Command::Kill { incarnation }).await;
-            }
-            Wish::Refresh { memory } => {
-                if !memory {
-                    self.memory = None;
-                } else if memory::due(self.asked_at, self.walked, clock::now().mono) {
-                    self.memory = self.look_at_memory().await;
-                    self.walked = Some(clock::now().mono);
+                match self.send_bytes(&Command::Kill { incarnation }.encode()).await {
+                    true => self.owe(Debt::Killed),
+                    false => self.put_down().await,
                 }
-                self.asked_at = Some(clock::now().mono);
-                self.send(&Command::Query).await;
             }
+            Wish::Refresh { memory } => self.refresh(memory).await,
             Wish::Forget => return self.forget().await,
         }
         false
+    }
+
+    async fn refresh(&mut self, memory: bool) {
+        if !memory {
+            self.memory = None;
+        } else if memory::due(self.asked_at, self.walked, clock::now().mono) {
+            self.memory = self.look_at_memory().await;
+            self.walked = Some(clock::now().mono);
+        }
+        self.asked_at = Some(clock::now().mono);
+        if !matches!(self.seen.state, SlotState::Lost { .. }) {
+            // One that has long been silent has enough to read.
+            self.send(&Command::Query).await;
+        }
+    }
+
+    fn start_failed(&mut self, incarnation: u64, message: String) {
+        self.shared.tell(SlotEvent::StartFailed { slot: self.slot.clone(), incarnation, message });
     }
 
     async fn look_at_memory(&self) -> Option<Memory> {
@@ -170,13 +189,18 @@ impl Link {
         }
     }
 
+    /// Say this to the shim. One that does not take it is spoken to anew.
     async fn send(&mut self, command: &Command) {
-        self.send_bytes(&command.encode()).await;
+        if !self.send_bytes(&command.encode()).await {
+            self.cut_off().await;
+        }
     }
 
-    async fn send_bytes(&mut self, bytes: &[u8]) {
-        if let Some(shim) = &mut self.shim {
-            shim.send(bytes).await;
+    /// Says whether the shim, if there is one, takes what it is told.
+    async fn send_bytes(&mut self, bytes: &[u8]) -> bool {
+        match &mut self.shim {
+            Some(shim) => shim.send(bytes).await,
+            None => true,
         }
     }
 
@@ -192,6 +216,7 @@ impl Link {
             Phase::Waiting | Phase::Held => 0,
             Phase::Starting | Phase::Running | Phase::Clearing => state.incarnation,
         };
+        self.answered(state);
         if let Some(asked) = self.asked_at.take() {
             // Ten milliseconds of CPU is what looking at the clock costs in a quiet program.
             if state.cpu_ms > self.cpu_ms.saturating_add(10) || self.refreshed.is_none() {

@@ -10,11 +10,12 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::time::Instant;
 
 use super::Link;
 use crate::edge::clock;
 use crate::edge::slots::talk::Shim;
-use crate::edge::slots::{SlotEvent, exits, hunt, spawn};
+use crate::edge::slots::{exits, hunt, spawn};
 use crate::model::worker::{Exit, ExitReason, Seen, SlotState};
 use crate::shim::wire::{Command, Phase, State};
 
@@ -22,6 +23,8 @@ use crate::shim::wire::{Command, Phase, State};
 const HUNT_PAUSES_MS: [u64; 6] = [2, 10, 50, 250, 1000, 5000];
 /// How long a shim may take to say hello before its slot counts as lost. It is heard when it speaks later (it was stopped).
 const HELLO_MAX: Duration = Duration::from_secs(10);
+/// How long a shim may take to answer. It does so at once unless it is stopped.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// Why nothing can be started in a slot that is not ours.
 const HELD: &str = "another process holds this slot's lock";
@@ -41,6 +44,30 @@ enum Why {
     Taken(OwnedFd),
     /// Whether there is a shim cannot be told: there is no descriptor or no memory to ask with.
     Unreachable(String),
+}
+
+/// Something that a shim has to say by then.
+#[derive(Clone, Copy)]
+pub(super) struct Owed {
+    what: Debt,
+    until: Instant,
+}
+
+/// What a shim has to say.
+#[derive(Clone, Copy)]
+pub(super) enum Debt {
+    /// That the tree was sent SIGKILL.
+    Killed,
+    /// That nothing of the tree lives any more.
+    Dead,
+}
+
+/// Comes back when what is owed is overdue.
+pub(super) async fn overdue(owed: Option<Owed>) {
+    match owed {
+        Some(owed) => tokio::time::sleep_until(owed.until).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// What came of speaking to a slot's shim.
@@ -112,10 +139,12 @@ impl Link {
 
     /// Why nothing can be started here now.
     pub(super) fn taken(&self) -> Result<(), String> {
-        match self.aside.as_ref().map(|aside| &aside.why) {
-            None => Ok(()),
-            Some(Why::Locked | Why::Taken(_)) => Err(HELD.into()),
-            Some(Why::Unreachable(why)) => Err(format!("the shim of this slot cannot be reached: {why}")),
+        match (self.aside.as_ref().map(|aside| &aside.why), &self.seen.state) {
+            (Some(Why::Locked | Why::Taken(_)), _) => Err(HELD.into()),
+            (Some(Why::Unreachable(why)), _) => Err(format!("the shim of this slot cannot be reached: {why}")),
+            (None, SlotState::Lost { .. }) => Err("the shim of this slot does not answer".into()),
+            (None, SlotState::Starting { .. } | SlotState::Running(_)) => Err("the run before it has not ended".into()),
+            (None, SlotState::Vacant | SlotState::Unknown) => Ok(()),
         }
     }
 
@@ -124,7 +153,7 @@ impl Link {
         if let SlotState::Starting { incarnation, .. } = self.seen.state {
             self.begun = 0;
             let message = if state.status.is_empty() { HELD.into() } else { state.status.clone() };
-            self.shared.tell(SlotEvent::StartFailed { slot: self.slot.clone(), incarnation, message });
+            self.start_failed(incarnation, message);
         }
         let why = match Pid::from_raw(state.pid).map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
             Some(Ok(daemon)) => Why::Taken(daemon),
@@ -132,7 +161,7 @@ impl Link {
             Some(Err(Errno::SRCH)) => Why::Unreachable(HELD.into()),
             Some(Err(_)) | None => Why::Locked,
         };
-        (self.shim, self.aside) = (None, Some(Aside { looks: 0, why }));
+        (self.shim, self.owed, self.aside) = (None, None, Some(Aside { looks: 0, why }));
         self.tell_lost();
     }
 
@@ -164,7 +193,7 @@ impl Link {
 
     /// The conversation has ended. A shim lets go of a daemon that does not read (it was stopped for long): it is met again.
     pub(super) async fn cut_off(&mut self) {
-        (self.shim, self.clean) = (None, None);
+        (self.shim, self.clean, self.owed) = (None, None, None);
         self.find().await;
     }
 
@@ -175,8 +204,35 @@ impl Link {
 
     /// It is to end, whoever has it and whether or not its shim answers.
     pub(super) async fn put_down(&mut self) {
-        (self.shim, self.aside, self.clean) = (None, None, None);
+        (self.shim, self.aside, self.clean, self.owed) = (None, None, None, None);
         self.hunt(true).await;
+    }
+
+    /// From now on the shim owes this.
+    pub(super) fn owe(&mut self, what: Debt) {
+        self.owed = self.shim.is_some().then(|| Owed { what, until: Instant::now() + ANSWER_MAX });
+    }
+
+    /// The shim has said something. Who was told to kill is looked after until it says that nothing lives any more.
+    pub(super) fn answered(&mut self, state: &State) {
+        let lives = !matches!(state.phase, Phase::Waiting | Phase::Held);
+        match self.owed.map(|owed| owed.what) {
+            Some(Debt::Killed) if lives && state.killed == 0 => {}
+            Some(Debt::Killed | Debt::Dead) if lives => self.owe(Debt::Dead),
+            Some(_) | None => self.owed = None,
+        }
+    }
+
+    /// The shim has not said what it owes: it was stopped, or cannot go on. Its worker must not live on for that.
+    pub(super) async fn unanswered(&mut self) {
+        match self.owed.take().map(|owed| owed.what) {
+            Some(Debt::Killed) => self.put_down().await,
+            Some(Debt::Dead) => match self.send_bytes(&Command::Query.encode()).await {
+                true => self.owe(Debt::Killed),
+                false => self.put_down().await,
+            },
+            None => {}
+        }
     }
 
     /// The slot is free when its lock is; until then whatever holds it is killed, `ordered` or because it has no shim.
@@ -189,7 +245,7 @@ impl Link {
         // What a run without a record left behind may have let go of the lock: it is looked for once in any case.
         let mut found = usize::from(self.unrecorded(&dir).is_some());
         let mut looks = 0;
-        while found > 0 || !hunt::is_free(&dir) {
+        while found > 0 || !hunt::is_free(&dir) || self.shared.config.driver.is_populated(&self.slot) {
             if looks == 0 {
                 self.tell_lost();
             } else {
@@ -232,11 +288,14 @@ impl Link {
             })
     }
 
-    /// Let the shim go; it has nothing to do, and ends.
+    /// Let the shim go; it has nothing to do, and ends. One that does not is stopped, and is put down.
     pub(super) async fn dismiss(&mut self) {
-        self.send(&Command::Bye).await;
+        let said = self.send_bytes(&Command::Bye.encode()).await;
         if let Some(mut shim) = self.shim.take() {
-            while shim.receive().await.is_some() {}
+            let end = async { while shim.receive().await.is_some() {} };
+            if !said || tokio::time::timeout(ANSWER_MAX, end).await.is_err() {
+                return self.put_down().await;
+            }
         }
         if let Some(mut child) = self.child.take() {
             let _reaped = tokio::task::spawn_blocking(move || child.wait()).await;

@@ -5,7 +5,7 @@
 use super::Link;
 use crate::edge::clock;
 use crate::edge::slots::talk::{self, Shim};
-use crate::edge::slots::{SlotEvent, cgroup, spawn, users};
+use crate::edge::slots::{cgroup, spawn, users};
 use crate::model::template::Limits;
 use crate::model::worker::{SlotState, StartOrder};
 use crate::shim::wire::{self, Command, Go};
@@ -14,7 +14,11 @@ impl Link {
     pub(super) async fn start(&mut self, order: StartOrder) {
         let incarnation = order.incarnation;
         if let Err(message) = self.try_start(order).await {
-            self.shared.tell(SlotEvent::StartFailed { slot: self.slot.clone(), incarnation, message });
+            if self.seen.state != SlotState::Unknown {
+                // Before it: who hears of the failure alone takes the slot for vacant.
+                self.tell(self.seen.clone());
+            }
+            self.start_failed(incarnation, message);
         }
     }
 
@@ -51,7 +55,9 @@ impl Link {
         (self.cpu_ms, self.cpu_at, self.refreshed, self.asked_at, self.memory) = (0, None, None, None, None);
         self.seen.state = SlotState::Starting { incarnation, since: clock::now().mono };
         self.begun = incarnation;
-        self.send_bytes(&command).await;
+        if !self.send_bytes(&command).await {
+            self.cut_off().await;
+        }
         Ok(())
     }
 
