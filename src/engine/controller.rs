@@ -192,8 +192,7 @@ impl<H: Host> Engine<H> {
             Fact::Seen(id, seen) => self.seen(&id, now, |slot| slots::absorb(slot, seen)),
             Fact::StartFailed { slot: id, .. } if !self.has(&id) => {}
             Fact::StartFailed { slot: id, incarnation, code, message } => self.seen(&id, now, |slot| {
-                slot.seen.exit = Some(slots::failed_start(incarnation, (code, message), now));
-                slot.seen.state = SlotState::Vacant;
+                slots::failed(slot, slots::failed_start(incarnation, (code, message), now));
                 true
             }),
             Fact::Recovered => self.all_seen(now),

@@ -163,6 +163,7 @@ impl Host for RealHost {
             Action::Signal { incarnation, signal, .. } => self.slots.signal(&slot, *incarnation, *signal),
             Action::Kill { incarnation, .. } => self.slots.kill(&slot, *incarnation),
             Action::Probe { incarnation, kind, probe, .. } => self.probe(pool, (slot, *incarnation), *kind, (**probe).clone()),
+            Action::Look { incarnation, .. } => self.slots.find(&slot, *incarnation),
             Action::Refresh { .. } => {
                 let memory = pool.spec.template.recycle.is_some_and(|recycle| recycle.max_memory.is_some());
                 self.slots.refresh(&slot, memory);

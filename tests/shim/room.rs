@@ -163,6 +163,13 @@ impl Room {
         side.slots.start(order);
     }
 
+    /// Have a slot looked at.
+    pub fn find(&mut self, worker: &str, incarnation: u64) {
+        let side = self.side.as_ref().expect("open");
+        let _inside = side.runtime.enter();
+        side.slots.find(&slot(worker), incarnation);
+    }
+
     /// Wait for a slot to be lost.
     pub fn is_lost(&mut self, worker: &str) {
         self.until(|room| matches!(room.seen.get(worker)?.state, SlotState::Lost { .. }).then_some(()));

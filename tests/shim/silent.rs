@@ -2,10 +2,13 @@
 //! nor kept from its end.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use weir::edge::slots::cgroup::Driver;
 use weir::model::worker::{ExitReason, SlotState};
+use weir::shim::wire::State;
 
 use super::room::{Room, order, signal, slot, wait};
 
@@ -42,6 +45,52 @@ fn a_stopped_shim_that_takes_no_more_words_is_lost_until_it_goes_on() {
     room.slots().kill(&slot("deaf"), 1);
     room.ended("deaf", 1);
     assert_eq!(room.alive("deaf"), Vec::<i32>::new());
+}
+
+#[test]
+fn a_start_that_a_stopped_shim_never_hears_of_is_lost_when_it_is_asked_after() {
+    let mut room = Room::new("none");
+    room.run(order("late", 1, "exit 0"));
+    let shim = room.seen["late"].shim.expect("a shim");
+    signal(shim, Signal::SIGSTOP);
+    room.start(order("late", 2, "sleep 1000"));
+    room.find("late", 2);
+    room.is_lost("late");
+    signal(shim, Signal::SIGCONT);
+    assert_eq!(room.running("late").incarnation, 2);
+}
+
+#[test]
+fn a_start_that_nobody_knows_of_has_failed() {
+    let mut room = Room::new("none");
+    room.run(order("known", 4, "exit 0"));
+    room.find("known", 4);
+    room.find("known", 5);
+    assert!(room.failure().contains("lost on the way"), "{:?}", room.failures);
+    room.find("unknown", 1);
+    room.until(|room| (room.failures.len() == 2).then_some(()));
+    assert_eq!(room.seen["unknown"].state, SlotState::Vacant);
+}
+
+/// Its hello crosses the word to start.
+#[test]
+fn a_shim_that_dies_between_its_hello_and_its_first_word_leaves_an_unknown_end() {
+    if fs::metadata("/usr/bin/python3").is_err() {
+        return println!("skipped: no python3");
+    }
+    let dir = tempfile::Builder::new().prefix("weir-shim-").tempdir().expect("a directory");
+    fs::write(dir.path().join("hello"), State::default().encode()).expect("written");
+    let program = dir.path().join("shim");
+    let hello = dir.path().join("hello").display().to_string();
+    let script = format!(
+        "#!/usr/bin/python3\nimport socket, time\ndaemon, _ = socket.socket(fileno=0).accept()\n\
+         daemon.sendall(open({hello:?}, 'rb').read())\ndaemon.recv(10)\ntime.sleep(0.2)\n"
+    );
+    fs::write(&program, script).expect("written");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).expect("its own");
+    let mut room = Room::by(dir, Driver::None, program);
+    let exit = room.run(order("brief", 3, "sleep 1000"));
+    assert_eq!((exit.incarnation, exit.reason), (3, ExitReason::Unknown));
 }
 
 #[test]

@@ -132,3 +132,18 @@ fn an_end_is_one_of_a_task_where_the_run_was_for_one() {
         assert_eq!((record.failures, happening.is_some()), (u32::from(told), told), "{for_task}");
     }
 }
+
+#[test]
+fn a_start_that_nothing_is_heard_of_is_asked_after_again_and_again() {
+    let ago = |secs: u64| Moment(NOW.mono.0 - secs * 1000);
+    let look = Some(Action::Look { worker: "p-0".into(), incarnation: 3 });
+    for (since, looked, action, wake) in
+        [(29, None, None, 1), (30, None, look.clone(), 30), (45, Some(15), None, 15), (99, Some(30), look, 30)]
+    {
+        let state = SlotState::Starting { incarnation: 3, since: ago(since) };
+        let slot = Slot { seen: Seen { state, ..Seen::default() }, looked: looked.map(ago), ..Slot::default() };
+        let wake = Some(Moment(NOW.mono.0 + wake * 1000));
+        assert_eq!(beginning("p-0", &slot, NOW), Step { action, wake, begins: false }, "{since} {looked:?}");
+    }
+    assert_eq!(beginning("p-0", &running("new", None), NOW), Step::default());
+}

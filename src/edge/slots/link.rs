@@ -34,6 +34,10 @@ pub(super) enum Wish {
     Kill {
         incarnation: u64,
     },
+    /// Tell what is in the slot. If nothing is known of this run, its start has failed.
+    Look {
+        incarnation: u64,
+    },
     /// With the memory of the worker's tree, if that is to be looked at.
     Refresh {
         memory: bool,
@@ -51,7 +55,8 @@ struct Link {
     aside: Option<Aside>,
     /// The cgroup of the last run, as long as nothing was killed in it: the next task is born there too.
     clean: Option<cgroup::Clean>,
-    /// The run that was told of as begun; 0 if none was. It outlives the state that a slot had before it was lost.
+    /// The run that was told of as begun, or that the shim was told to begin; 0 when it has ended. It outlives the state that a
+    /// slot had before it was lost, and a hello that the shim said before it was told.
     begun: u64,
     /// The shim owes an answer.
     owed: Option<Owed>,
@@ -157,6 +162,7 @@ impl Link {
                     false => self.put_down().await,
                 }
             }
+            Wish::Look { incarnation } => self.look(incarnation).await,
             Wish::Refresh { memory } => self.refresh(memory).await,
             Wish::Forget => return self.forget().await,
         }
@@ -175,6 +181,33 @@ impl Link {
             // One that has long been silent has enough to read.
             self.send(&Command::Query).await;
         }
+    }
+
+    /// Tell how the slot looks to whoever has waited for long, or knows nothing of it.
+    async fn look(&mut self, incarnation: u64) {
+        if self.seen.state == SlotState::Unknown {
+            self.find().await;
+        } else {
+            self.tell(self.seen.clone());
+        }
+        let lost = matches!(self.seen.state, SlotState::Lost { .. });
+        if !lost && self.begun.max(self.last_told()) < incarnation {
+            // The wish got lost with a link that panicked.
+            self.start_failed(incarnation, "its start got lost on the way".into());
+        } else if !lost && self.shim.is_some() {
+            self.send(&Command::Query).await;
+            self.owe(Debt::Word);
+        }
+    }
+
+    /// The last run that something was told of.
+    fn last_told(&self) -> u64 {
+        let present = match &self.seen.state {
+            SlotState::Starting { incarnation, .. } => *incarnation,
+            SlotState::Running(run) => run.incarnation,
+            SlotState::Unknown | SlotState::Vacant | SlotState::Lost { .. } => 0,
+        };
+        present.max(self.seen.exit.as_ref().map_or(0, |exit| exit.incarnation))
     }
 
     fn start_failed(&mut self, incarnation: u64, message: String) {
@@ -213,8 +246,9 @@ impl Link {
             self.clean = None;
         }
         self.begun = match state.phase {
+            Phase::Waiting | Phase::Held if state.incarnation < self.begun => self.begun,
             Phase::Waiting | Phase::Held => 0,
-            Phase::Starting | Phase::Running | Phase::Clearing => state.incarnation,
+            Phase::Starting | Phase::Running | Phase::Clearing => state.incarnation.max(self.begun),
         };
         self.answered(state);
         if let Some(asked) = self.asked_at.take() {

@@ -134,6 +134,12 @@ impl Slots {
         self.wish(slot, link::Wish::Kill { incarnation });
     }
 
+    /// Have the slot looked at, and told of by [`SlotEvent::Seen`]. If nothing is known of this run there, it is told that its start
+    /// has failed: the order got lost.
+    pub fn find(&self, slot: &SlotId, incarnation: u64) {
+        self.wish(slot, link::Wish::Look { incarnation });
+    }
+
     /// Ask for fresh counters, and for the memory of its tree if that is wanted.
     pub fn refresh(&self, slot: &SlotId, memory: bool) {
         self.wish(slot, link::Wish::Refresh { memory });
@@ -157,9 +163,9 @@ impl Slots {
         let mut links = self.shared.links();
         let sender = links.entry(slot.clone()).or_insert_with(|| self.link(slot, None));
         if let Err(mpsc::error::SendError(wish)) = sender.send(wish) {
-            // It has panicked, and takes nothing more: a fresh one takes every wish.
+            // It has panicked, and takes nothing more: a fresh one finds out what is in the slot, and takes every wish.
             *sender = self.link(slot, None);
-            let _taken = sender.send(wish);
+            let _taken = sender.send(link::Wish::Look { incarnation: 0 }).and_then(|()| sender.send(wish));
         }
     }
 
@@ -215,4 +221,43 @@ fn raise_open_files() -> (u64, u64) {
     // Where it may not be raised the limit shows as refused starts, with the system's words.
     let _raised = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     (soft, hard)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+    use crate::model::worker::SlotState;
+    use crate::shim::wire::{Phase, State};
+
+    #[tokio::test]
+    async fn a_link_that_takes_the_place_of_one_that_panicked_finds_the_shim() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let slot = SlotId { pool: "a".into(), worker: "a-0".into() };
+        let config = SlotsConfig {
+            run_dir: dir.path().join("run"),
+            log_dir: dir.path().join("logs"),
+            shim_program: "/no/such/program".into(),
+            driver: cgroup::Driver::None,
+        };
+        let (tell, mut events) = mpsc::unbounded_channel();
+        let slots = Slots::open(config, tell).expect("open");
+        assert!(matches!(events.recv().await, Some(SlotEvent::Recovered)));
+        std::fs::create_dir_all(slots.shared.dir(&slot)).expect("made");
+        let shim = UnixListener::bind(slots.shared.dir(&slot).join("sock")).expect("bound");
+        let talk = std::thread::spawn(move || {
+            let (mut daemon, _) = shim.accept().expect("met");
+            let state = State { phase: Phase::Running, incarnation: 7, pid: 1, ..State::default() };
+            io::Write::write_all(&mut daemon, &state.encode()).expect("said");
+            daemon
+        });
+        slots.shared.links().insert(slot.clone(), mpsc::unbounded_channel().0);
+        slots.signal(&slot, 7, 15);
+        match events.recv().await {
+            Some(SlotEvent::Seen(_, Seen { state: SlotState::Running(run), .. })) => assert_eq!(run.incarnation, 7),
+            other => panic!("{other:?}"),
+        }
+        drop(talk.join());
+    }
 }

@@ -56,6 +56,8 @@ pub(super) struct Owed {
 /// What a shim has to say.
 #[derive(Clone, Copy)]
 pub(super) enum Debt {
+    /// Anything.
+    Word,
     /// That the tree was sent SIGKILL.
     Killed,
     /// That nothing of the tree lives any more.
@@ -119,6 +121,7 @@ impl Link {
             Ok(Some(state)) => {
                 self.shim = Some(shim);
                 self.state(&state);
+                self.never_told(&state);
                 Met::Shim
             }
             Ok(None) => Met::Unable("it hung up without a word".into()),
@@ -127,6 +130,15 @@ impl Link {
                 self.tell_lost();
                 Met::Shim
             }
+        }
+    }
+
+    /// The shim has let go of the conversation in which it was told to begin a run, and says in this new one that it did not: it
+    /// reads no more of the old one, and never will.
+    fn never_told(&mut self, state: &State) {
+        if state.phase == Phase::Waiting && self.begun > 0 {
+            let incarnation = std::mem::take(&mut self.begun);
+            self.start_failed(incarnation, "its shim let go of the daemon before it was told to start".into());
         }
     }
 
@@ -231,6 +243,8 @@ impl Link {
                 true => self.owe(Debt::Killed),
                 false => self.put_down().await,
             },
+            // It is heard when it goes on.
+            Some(Debt::Word) => self.tell_lost(),
             None => {}
         }
     }
@@ -267,6 +281,7 @@ impl Link {
             let _reaped = tokio::task::spawn_blocking(move || child.wait()).await;
         }
         let exit = self.last_end(&dir);
+        self.begun = 0;
         self.tell(Seen { state: SlotState::Vacant, shim: None, exit });
     }
 
