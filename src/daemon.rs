@@ -204,8 +204,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let (controllers, units) = (driver.controllers(), driver.units());
     greet(options, state, &driver);
     let (slot_events, slots_inbox) = mpsc::unbounded_channel();
-    let slots = Slots::open(slots_config(state, driver)?, slot_events)
-        .map_err(|e| failure(format!("{}/run: {e}", state.path.display())))?;
+    let slots = Slots::open(slots_config(state, driver)?, slot_events).map_err(failure)?;
     let measured = slots.clone();
     let board = board(&stored, &db, facts.clone());
     let (asks, asks_inbox) = mpsc::channel(64);

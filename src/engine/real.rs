@@ -172,6 +172,10 @@ impl Host for RealHost {
         }
     }
 
+    fn look(&mut self, slot: &SlotId) {
+        self.slots.find(slot, 0);
+    }
+
     fn leavings(&mut self, task: &Task) -> (Option<serde_json::Value>, String) {
         let worker = task.worker.as_deref().unwrap_or_default();
         let place = crate::edge::slots::log_place(&self.files.state().join("run").join(&task.pool).join(worker), false);

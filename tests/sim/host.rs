@@ -65,6 +65,10 @@ impl Host for SimHost {
         world.command(id, command);
     }
 
+    fn look(&mut self, slot: &SlotId) {
+        self.world.borrow_mut().look(slot);
+    }
+
     fn ask(&mut self, pool: &str, question: &Question) {
         self.world.borrow_mut().answer_later(pool, question);
     }

@@ -336,6 +336,15 @@ impl World {
         }
     }
 
+    /// The daemon looks at a slot that nothing was told of.
+    pub fn look(&mut self, id: &SlotId) {
+        if self.slot(id).shim {
+            self.tell_slot(id);
+        } else {
+            self.hunt(id);
+        }
+    }
+
     /// A shim is killed. What it held lives on, and holds the lock.
     pub fn kill_shim(&mut self, id: &SlotId) {
         self.slot(id).shim = false;

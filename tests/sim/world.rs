@@ -291,9 +291,10 @@ impl World {
         }
     }
 
-    /// Look at every slot on disk.
+    /// Look at every slot on disk. Of one that is not listed nothing is told until it is asked for.
     pub fn recover(&mut self) {
-        let found: Vec<SlotId> = self.slots.keys().cloned().collect();
+        let mut found: Vec<SlotId> = self.slots.keys().cloned().collect();
+        found.retain(|id| !(self.rows.slots.contains_key(id) && self.fault("a slot is not listed", 10)));
         self.slots.values_mut().for_each(|slot| slot.mute = false);
         self.recovering = Some(found.iter().cloned().collect());
         for id in found {

@@ -24,6 +24,7 @@ mod used;
 mod users;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -94,14 +95,16 @@ impl Slots {
     /// Open the door, and begin to look at the slots on disk: one [`SlotEvent::Seen`] each, then [`SlotEvent::Recovered`].
     ///
     /// # Errors
-    /// When the directories cannot be made or read.
-    pub fn open(config: SlotsConfig, events: mpsc::UnboundedSender<SlotEvent>) -> io::Result<Slots> {
-        std::fs::create_dir_all(&config.run_dir)?;
-        std::fs::create_dir_all(&config.log_dir)?;
+    /// In words: the directories cannot be made, or not be read. What cannot be looked at is not taken for empty.
+    pub fn open(config: SlotsConfig, events: mpsc::UnboundedSender<SlotEvent>) -> Result<Slots, String> {
+        let nofile = raise_open_files();
+        for dir in [&config.run_dir, &config.log_dir] {
+            std::fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+        }
         let found = slots_on_disk(&config.run_dir)?;
         let marker = config.run_dir.display().to_string();
         let (spawns, links) = (Semaphore::new(SPAWNS_AT_ONCE), Mutex::default());
-        let shared = Arc::new(Shared { config, marker, nofile: raise_open_files(), events, spawns, links });
+        let shared = Arc::new(Shared { config, marker, nofile, events, spawns, links });
         let slots = Slots { shared };
         let (told, mut all_told) = mpsc::channel::<()>(1);
         for slot in found {
@@ -200,18 +203,34 @@ impl Shared {
     }
 }
 
-fn slots_on_disk(run_dir: &Path) -> io::Result<Vec<SlotId>> {
+/// The slots that there are directories of.
+///
+/// # Errors
+/// In words, with what to do: a directory cannot be read. Its workers may live, and would be started beside themselves.
+fn slots_on_disk(run_dir: &Path) -> Result<Vec<SlotId>, String> {
     let mut found = Vec::new();
-    for pool in std::fs::read_dir(run_dir)?.flatten() {
-        let Ok(workers) = std::fs::read_dir(pool.path()) else { continue };
-        for worker in workers.flatten() {
-            let (pool, worker) = (pool.file_name(), worker.file_name());
+    for pool in list(run_dir)? {
+        for worker in list(&run_dir.join(&pool))? {
             if let (Some(pool), Some(worker)) = (pool.to_str(), worker.to_str()) {
                 found.push(SlotId { pool: pool.into(), worker: worker.into() });
             }
         }
     }
     Ok(found)
+}
+
+/// The names in a directory; none where there is no directory.
+fn list(dir: &Path) -> Result<Vec<OsString>, String> {
+    let names = |entries: std::fs::ReadDir| entries.map(|entry| entry.map(|entry| entry.file_name())).collect();
+    match std::fs::read_dir(dir).and_then(names) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(Vec::new()),
+        names => names.map_err(|error| {
+            let few = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
+            let mend = if few { "raise the limit of open files (ulimit -n, LimitNOFILE=)" } else { "make it readable" };
+            let at = dir.display();
+            format!("{at}: {error}; workers in it may live and would be started a second time: {mend}, and start again")
+        }),
+    }
 }
 
 /// Each slot takes a descriptor or two: take all we may have, and remember what workers are to get back.
@@ -230,6 +249,20 @@ mod tests {
     use super::*;
     use crate::model::worker::SlotState;
     use crate::shim::wire::{Phase, State};
+
+    #[test]
+    fn a_pool_that_cannot_be_read_is_not_taken_for_empty() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir_all(dir.path().join("a/a-0")).expect("made");
+        std::fs::write(dir.path().join("file"), "").expect("made");
+        let found = slots_on_disk(dir.path()).expect("read");
+        assert_eq!(found, [SlotId { pool: "a".into(), worker: "a-0".into() }], "a file is no pool");
+        assert_eq!(slots_on_disk(&dir.path().join("none")), Ok(Vec::new()));
+        // A loop of links is an error that says nothing of what is there, as a lack of descriptors.
+        std::os::unix::fs::symlink("b", dir.path().join("b")).expect("linked");
+        let refused = slots_on_disk(dir.path()).expect_err("not read");
+        assert!(refused.contains("/b: ") && refused.contains("make it readable"), "{refused}");
+    }
 
     #[tokio::test]
     async fn a_link_that_takes_the_place_of_one_that_panicked_finds_the_shim() {
