@@ -20,7 +20,7 @@ use super::child::{self, Child};
 use super::logs::Log;
 use super::notify::Notify;
 use super::wire::{self, Command, Exit, Go, Phase, State};
-use super::{record, sys, tree};
+use super::{beside, record, sys, tree};
 
 /// What a worker notifies is told at once so often in a row, then once per [`NOTIFY_PAUSE_MS`]: one that never stops talking
 /// floods its shim and not the daemon.
@@ -80,6 +80,11 @@ struct Shim {
 
 /// Run the shim: `weir-shim SLOT-DIR LOG-FILE WORKER`, the listening socket as standard input. The exit code.
 pub fn main(args: &[String]) -> i32 {
+    if let [_, what, rest @ ..] = args
+        && what == "--beside"
+    {
+        return beside::main(rest);
+    }
     let [_, dir, log, worker] = args else {
         eprintln!("weir-shim is started by weir and is of no use by itself");
         return 2;

@@ -31,13 +31,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::edge::command;
 use crate::model::host::Known;
 use crate::model::usage::PoolLook;
 use crate::model::worker::{Seen, SlotId, StartOrder};
 
 pub use cgroup::id as state_id;
 pub use exits::log_place;
-pub use users::{another, uid_gid, user_env};
+pub use users::{account, another, user_env};
 
 /// Shims made at once: process creation gains nothing from more than the cores of a small machine.
 const SPAWNS_AT_ONCE: usize = 2;
@@ -97,7 +98,7 @@ impl Slots {
     /// # Errors
     /// In words: the directories cannot be made, or not be read. What cannot be looked at is not taken for empty.
     pub fn open(config: SlotsConfig, events: mpsc::UnboundedSender<SlotEvent>) -> Result<Slots, String> {
-        let nofile = raise_open_files();
+        let nofile = command::raise_open_files();
         for dir in [&config.run_dir, &config.log_dir] {
             std::fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
         }
@@ -231,15 +232,6 @@ fn list(dir: &Path) -> Result<Vec<OsString>, String> {
             format!("{at}: {error}; workers in it may live and would be started a second time: {mend}, and start again")
         }),
     }
-}
-
-/// Each slot takes a descriptor or two: take all we may have, and remember what workers are to get back.
-fn raise_open_files() -> (u64, u64) {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return (0, 0) };
-    // Where it may not be raised the limit shows as refused starts, with the system's words.
-    let _raised = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    (soft, hard)
 }
 
 #[cfg(test)]
