@@ -12,7 +12,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::decide::admit;
 use crate::edge::access::Access;
-use crate::edge::clock;
 use crate::edge::revisions::Revisions;
 use crate::edge::sdnotify::ServiceManager;
 use crate::edge::signals::{self, Signal};
@@ -21,6 +20,7 @@ use crate::edge::statedir::{self, StateDir, StateError};
 use crate::edge::statusdir::StatusDir;
 use crate::edge::store::Store;
 use crate::edge::taskfiles::TaskFiles;
+use crate::edge::{clock, command};
 use crate::engine::board::Board;
 use crate::engine::controller::{Engine, Settings};
 use crate::engine::handle::{Ask, Handle};
@@ -203,8 +203,9 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let (controllers, units) = (driver.controllers(), driver.units());
     greet(options, state, &driver);
     let (slot_events, slots_inbox) = mpsc::unbounded_channel();
-    let slots = Slots::open(slots_config(state, driver)?, slot_events)
-        .map_err(|e| failure(format!("{}/run: {e}", state.path.display())))?;
+    let config = slots_config(state, driver)?;
+    command::begin_with(&config.shim_program);
+    let slots = Slots::open(config, slot_events).map_err(failure)?;
     let measured = slots.clone();
     let board = board(&stored, &db, facts.clone());
     let (asks, asks_inbox) = mpsc::channel(64);

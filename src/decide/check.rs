@@ -20,7 +20,8 @@ pub fn check(observation: &Observation<'_>, plan: &Plan) -> Vec<String> {
         if starting && matches!(action, Action::Signal { .. } | Action::Kill { .. } | Action::PreStop { .. }) {
             broken.push(format!("{action:?} comes after a start"));
         }
-        if !matches!(action, Action::Probe { .. } | Action::Refresh { .. }) && !seen.insert(action.worker()) {
+        if !matches!(action, Action::Probe { .. } | Action::Look { .. } | Action::Refresh { .. }) && !seen.insert(action.worker())
+        {
             broken.push(format!("{} is acted on twice", action.worker()));
         }
         broken.extend(one(observation, plan, action, slot));
@@ -47,6 +48,9 @@ fn one(observation: &Observation<'_>, plan: &Plan, action: &Action, slot: Option
         }),
         Action::Kill { incarnation, .. } => run.is_some_and(|run| run.incarnation == *incarnation && run.stop.is_some()),
         Action::Probe { incarnation, .. } => run.is_some_and(|run| run.incarnation == *incarnation && run.stop.is_none()),
+        Action::Look { incarnation, .. } => slot.is_some_and(
+            |slot| matches!(slot.seen.state, SlotState::Starting { incarnation: starting, .. } if starting == *incarnation),
+        ),
         Action::Refresh { .. } => run.is_some(),
         Action::Forget { .. } => slot.is_some_and(|slot| slot.seen.state == SlotState::Vacant),
     };

@@ -125,8 +125,11 @@ pub fn exit(pool: &PoolFacts, worker: &str, slot: &Slot, now: Now) -> Option<(Re
     Some((record, Some(happening)))
 }
 
-/// Go on with a stop under way, and send out due probes.
+/// Ask after a start that is silent, go on with a stop under way, and send out due probes.
 fn tend(observation: &Observation<'_>, plan: &mut Plan, (worker, slot): (&str, &Slot), now: Now) {
+    let step = workers::beginning(worker, slot, now);
+    plan.actions.extend(step.action);
+    step.wake.into_iter().for_each(|at| plan.wake(at));
     let SlotState::Running(run) = &slot.seen.state else { return };
     let template = health::template(observation.pool, slot);
     let (actions, wake) = if run.stop.is_some() || run.clearing {

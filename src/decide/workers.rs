@@ -28,6 +28,9 @@ use crate::model::worker::{Run, SlotState};
 /// A tree that outlives SIGKILL by this long is called stuck.
 pub const STUCK_AFTER: Span = Span::secs(5);
 
+/// A start that nothing was heard of for so long is asked after.
+pub const LOOK_AFTER: Span = Span::secs(30);
+
 /// Which slots the pool holds, and which are too many.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Assignment {
@@ -400,6 +403,18 @@ pub fn begin_stop(worker: &str, run: &Run, pre_stop: Option<PreStopState>, templ
         (Some(_), Some(state)) if state.done || now.mono >= state.since.after(grace) => signalled(false),
         (Some(_), Some(state)) => Step { wake: Some(state.since.after(grace)), ..Step::default() },
     }
+}
+
+/// Ask after a start that nothing was heard of for long. How it is told is the slot's affair, and that may have been lost; what
+/// only takes its time goes on.
+pub fn beginning(worker: &str, slot: &Slot, now: Now) -> Step {
+    let SlotState::Starting { incarnation, since } = slot.seen.state else { return Step::default() };
+    let due = since.max(slot.looked.unwrap_or_default()).after(LOOK_AFTER);
+    if due > now.mono {
+        return Step { wake: Some(due), ..Step::default() };
+    }
+    let action = Action::Look { worker: worker.into(), incarnation };
+    Step { action: Some(action), wake: Some(now.mono.after(LOOK_AFTER)), begins: false }
 }
 
 /// Go on with a stop whose signal was sent, or with the clearing up after an end.

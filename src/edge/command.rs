@@ -5,15 +5,20 @@
 //! writes is read up to a limit and never shown unescaped.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::model::text;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use rustix::process::{PidfdFlags, pidfd_open};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, Interest};
+
+use crate::model::text;
 
 /// A command, as a worker would run it.
 #[derive(Clone, Debug)]
@@ -24,8 +29,58 @@ pub struct Command {
     pub env: BTreeMap<String, String>,
     /// Where it runs.
     pub dir: Option<String>,
-    /// As whom: uid and gid.
-    pub user: Option<(u32, u32)>,
+    /// As whom, if not as we.
+    pub user: Option<User>,
+}
+
+/// A user, by numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// All groups that it is in.
+    pub groups: Vec<u32>,
+}
+
+/// The limits of open files that we were started with.
+static OPEN_FILES: OnceLock<(u64, u64)> = OnceLock::new();
+/// The program that gives commands their user, groups and limits.
+static HELPER: OnceLock<PathBuf> = OnceLock::new();
+
+/// Take as many open files as we may have, and give what we were started with: others are to get that back.
+pub fn raise_open_files() -> (u64, u64) {
+    *OPEN_FILES.get_or_init(|| {
+        let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return (0, 0) };
+        // Where it may not be raised the limit shows as refused starts, with the system's words.
+        let _raised = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+        (soft, hard)
+    })
+}
+
+/// From now on commands are begun by this shim: as their user with all its groups, and with the limits that we were started with.
+/// Without one they have our limits, and of their user's groups its own.
+pub fn begin_with(shim: &Path) {
+    let _first = HELPER.set(shim.to_owned());
+}
+
+/// A program that is to be run, still without arguments of its own; `dir` is where, if that is not here.
+pub fn program(program: &str, user: Option<&User>, dir: Option<&str>) -> std::process::Command {
+    // Only root can become somebody else, and who is already that one has its groups.
+    let user = user.filter(|_| nix::unistd::geteuid().is_root());
+    let Some(helper) = HELPER.get() else {
+        let mut command = std::process::Command::new(program);
+        dir.map(|dir| command.current_dir(dir));
+        user.map(|user| command.gid(user.gid).uid(user.uid));
+        return command;
+    };
+    let (soft, hard) = OPEN_FILES.get().copied().unwrap_or_default();
+    let groups = |user: &User| user.groups.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    let who = user.map(|user| format!("{}:{}:{}", user.uid, user.gid, groups(user))).unwrap_or_default();
+    let mut command = std::process::Command::new(helper);
+    command.arg("--beside").args([soft.to_string(), hard.to_string(), who]).arg(dir.unwrap_or_default()).arg(program);
+    command
 }
 
 /// Bytes of a failed command's error output that are told.
@@ -47,17 +102,11 @@ pub async fn run(command: &Command, output_max: u64) -> Result<Vec<u8>, String> 
 /// As [`run`].
 pub async fn feed(command: &Command, input: Option<&[u8]>, output_max: u64) -> Result<Vec<u8>, String> {
     let Some((program, args)) = command.argv.split_first() else { return Err("the command is empty".into()) };
-    let mut child = tokio::process::Command::new(program);
+    let mut child = tokio::process::Command::from(self::program(program, command.user.as_ref(), command.dir.as_deref()));
     let output = if output_max > 0 { Stdio::piped() } else { Stdio::null() };
     let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
     child.args(args).env_clear().envs(&command.env).stdin(stdin).stdout(output).stderr(Stdio::piped());
     child.kill_on_drop(true).process_group(0);
-    if let Some(dir) = &command.dir {
-        child.current_dir(dir);
-    }
-    if let Some((uid, gid)) = command.user {
-        child.gid(gid).uid(uid);
-    }
     let failed = |e: std::io::Error| format!("{program}: {e}");
     let mut group = Group(child.spawn().map_err(failed)?);
     let (mut output, mut words) = (Vec::new(), Vec::new());
@@ -76,7 +125,13 @@ pub async fn feed(command: &Command, input: Option<&[u8]>, output_max: u64) -> R
     if status.success() {
         return Ok(output);
     }
-    let words = text::one_line(&String::from_utf8_lossy(&words));
+    let words = String::from_utf8_lossy(&words);
+    // It never was the program.
+    let unbegun = words.strip_prefix("weir-shim: ").filter(|_| status.code() == Some(127));
+    if let Some(why) = unbegun {
+        return Err(format!("{program}: {}", text::one_line(why.trim_end())));
+    }
+    let words = text::one_line(&words);
     Err(format!("{program}: {status} {}", words.trim()).trim_end().to_owned())
 }
 
@@ -138,7 +193,6 @@ impl Drop for Group {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
-    use std::path::Path;
 
     use super::*;
 

@@ -196,8 +196,7 @@ impl<H: Host> Engine<H> {
             Fact::Seen(id, seen) => self.seen(&id, now, |slot| slots::absorb(slot, seen)),
             Fact::StartFailed { slot: id, .. } if !self.has(&id) => {}
             Fact::StartFailed { slot: id, incarnation, code, message } => self.seen(&id, now, |slot| {
-                slot.seen.exit = Some(slots::failed_start(incarnation, (code, message), now));
-                slot.seen.state = SlotState::Vacant;
+                slots::failed(slot, slots::failed_start(incarnation, (code, message), now));
                 true
             }),
             Fact::Recovered => self.all_seen(now),
@@ -336,15 +335,13 @@ impl<H: Host> Engine<H> {
         self.queue_policies(now);
     }
 
+    /// Every slot that was found has been told of. One that has a row and was not found is no proof of anything: it is looked at,
+    /// and nothing is decided about its pool before that.
     fn all_seen(&mut self, now: Now) {
         self.recovered = true;
-        for pool in self.pools.values_mut() {
-            for (worker, slot) in &mut pool.slots {
-                if slot.seen.state == SlotState::Unknown {
-                    slot.seen.state = SlotState::Vacant;
-                    pool.dirty.insert(worker.clone());
-                }
-            }
+        for (pool, held) in &self.pools {
+            let untold = held.slots.iter().filter(|(_, slot)| slot.seen.state == SlotState::Unknown);
+            untold.for_each(|(worker, _)| self.host.look(&SlotId { pool: pool.clone(), worker: worker.clone() }));
         }
         self.tell_adopted(now);
         self.spread(now);

@@ -58,6 +58,8 @@ pub trait Host {
     fn limits_unable(&self, target: &Target) -> Option<String>;
     /// Commit these rows together, then tell [`Fact::Committed`] with the ticket.
     fn commit(&mut self, ticket: u64, batch: Batch);
+    /// Look at this slot, of which nothing was told, then tell [`Fact::Seen`].
+    fn look(&mut self, slot: &SlotId);
     /// List the specs directory, then tell [`Fact::Listed`].
     fn list(&mut self);
     /// Show this object to whoever reads; `None` takes it away.

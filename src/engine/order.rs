@@ -92,7 +92,7 @@ fn given((task, other): (&Task, Option<Other>), slot: &SlotId, files: &TaskFiles
 pub(super) fn beside(pool: &PoolFacts, slot: &SlotId, argv: &[String]) -> Result<command::Command, String> {
     let env = environment(pool, slot)?;
     let template = &pool.spec.template;
-    let user = template.user.as_deref().map(slots::uid_gid).transpose()?;
+    let user = template.user.as_deref().map(slots::account).transpose()?;
     let argv = argv.iter().map(|argument| expand::expand(argument, &env)).collect();
     Ok(command::Command { argv, env, dir: template.working_dir.clone(), user })
 }

@@ -164,12 +164,17 @@ impl Host for RealHost {
             Action::Signal { incarnation, signal, .. } => self.slots.signal(&slot, *incarnation, *signal),
             Action::Kill { incarnation, .. } => self.slots.kill(&slot, *incarnation),
             Action::Probe { incarnation, kind, probe, .. } => self.probe(pool, (slot, *incarnation), *kind, (**probe).clone()),
+            Action::Look { incarnation, .. } => self.slots.find(&slot, *incarnation),
             Action::Refresh { .. } => {
                 let memory = pool.spec.template.recycle.is_some_and(|recycle| recycle.max_memory.is_some());
                 self.slots.refresh(&slot, memory);
             }
             Action::Forget { .. } => self.slots.forget(&slot),
         }
+    }
+
+    fn look(&mut self, slot: &SlotId) {
+        self.slots.find(slot, 0);
     }
 
     fn leavings(&mut self, task: &Task) -> (Option<serde_json::Value>, String) {

@@ -356,7 +356,7 @@ fn mark((facts, decided): (&Arc<PoolFacts>, Moment), pool: &mut Pool, (action, o
     match (action, &mut slot.seen.state) {
         (Action::Start { incarnation, .. }, state @ (SlotState::Vacant | SlotState::Unknown)) => {
             *state = SlotState::Starting { incarnation: *incarnation, since: now.mono };
-            (slot.pre_stop, slot.made_from) = (None, Some(facts.clone()));
+            (slot.pre_stop, slot.made_from, slot.looked) = (None, Some(facts.clone()), None);
             Mark::Do
         }
         (Action::Signal { incarnation, .. }, SlotState::Running(run)) if may_end(run, *incarnation) => {
@@ -377,6 +377,10 @@ fn mark((facts, decided): (&Arc<PoolFacts>, Moment), pool: &mut Pool, (action, o
             slot.health.probes.entry(*kind).or_default().asked = Some(now.mono);
             Mark::Do
         }
+        (Action::Look { incarnation, .. }, SlotState::Starting { incarnation: starting, .. }) if starting == incarnation => {
+            slot.looked = Some(now.mono);
+            Mark::Do
+        }
         (Action::Refresh { .. }, SlotState::Running(_)) | (Action::Forget { .. }, SlotState::Vacant) => Mark::Do,
         (
             Action::Start { .. }
@@ -384,6 +388,7 @@ fn mark((facts, decided): (&Arc<PoolFacts>, Moment), pool: &mut Pool, (action, o
             | Action::Kill { .. }
             | Action::PreStop { .. }
             | Action::Probe { .. }
+            | Action::Look { .. }
             | Action::Refresh { .. }
             | Action::Forget { .. },
             _,

@@ -90,6 +90,14 @@ pub(super) fn failed_start(incarnation: u64, (code, message): (Option<i32>, Stri
     Exit { incarnation, reason: ExitReason::StartError, code, message: Some(message), finished: now.wall, ..Exit::default() }
 }
 
+/// A start has failed. It leaves the slot as it was before: vacant, or what was told of it since.
+pub(super) fn failed(slot: &mut Slot, exit: Exit) {
+    if matches!(slot.seen.state, SlotState::Starting { incarnation, .. } if incarnation == exit.incarnation) {
+        slot.seen.state = SlotState::Vacant;
+    }
+    slot.seen.exit = newer(slot.seen.exit.take(), Some(exit));
+}
+
 /// A start is on its way, or a shim was asked for one.
 pub(super) fn starting(slot: &Slot) -> bool {
     matches!(slot.seen.state, SlotState::Starting { .. })
@@ -112,6 +120,20 @@ mod tests {
             let run = Run { incarnation, ..Run::default() };
             absorb(&mut slot, Seen { state: SlotState::Running(run), ..Seen::default() });
             assert_eq!(slot.record.tasks, tasks, "{incarnation}");
+        }
+    }
+
+    #[test]
+    fn a_start_that_fails_makes_nothing_vacant_but_itself() {
+        let starting = |incarnation| SlotState::Starting { incarnation, since: Moment(0) };
+        let lost = SlotState::Lost { since: Moment(0) };
+        let older = SlotState::Running(Run { incarnation: 1, ..Run::default() });
+        for (before, after) in
+            [(starting(2), SlotState::Vacant), (starting(3), starting(3)), (lost.clone(), lost), (older.clone(), older)]
+        {
+            let mut slot = Slot { seen: Seen { state: before, ..Seen::default() }, ..Slot::default() };
+            failed(&mut slot, Exit { incarnation: 2, reason: ExitReason::StartError, ..Exit::default() });
+            assert_eq!((slot.seen.state, ended(&slot.seen.exit)), (after, 2));
         }
     }
 

@@ -162,6 +162,8 @@ pub struct Slot {
     pub retiring: bool,
     /// What its present run was started from, as far as this daemon knows: its probes are asked as long as it lives.
     pub made_from: Option<Arc<PoolFacts>>,
+    /// When it was last asked what has become of its present start.
+    pub looked: Option<Moment>,
 }
 
 /// What is remembered of a slot: one row in the store, written before what it announces is done.
@@ -300,6 +302,13 @@ pub enum Action {
         /// How, and for how long at most.
         probe: Box<Probe>,
     },
+    /// Ask what has become of a start that nothing was heard of.
+    Look {
+        /// The worker.
+        worker: String,
+        /// Its run.
+        incarnation: u64,
+    },
     /// Ask the shim for fresh counters.
     Refresh {
         /// The worker.
@@ -321,6 +330,7 @@ impl Action {
             | Action::Signal { worker, .. }
             | Action::Kill { worker, .. }
             | Action::Probe { worker, .. }
+            | Action::Look { worker, .. }
             | Action::Refresh { worker }
             | Action::Forget { worker } => worker,
         }

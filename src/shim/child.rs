@@ -89,6 +89,15 @@ fn prepare(go: &Go, lock: &File, [null, output, news]: [&OwnedFd; 3], (oom_score
         let _reset = std::fs::write("/proc/self/oom_score_adj", oom_score);
     }
     umask(Mode::from_bits_truncate(go.umask));
+    stand(go)?;
+    sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1);
+    // Their dispositions are the shim's: all default.
+    sys::unblock_signals();
+    Ok(())
+}
+
+/// The limits, the user and the directory of the worker.
+fn stand(go: &Go) -> Result<(), String> {
     let (soft, hard) = go.nofile;
     if hard > 0 {
         setrlimit(Resource::RLIMIT_NOFILE, soft, hard).map_err(|e| words("limit of open files", "", e))?;
@@ -100,10 +109,12 @@ fn prepare(go: &Go, lock: &File, [null, output, news]: [&OwnedFd; 3], (oom_score
         let dir = String::from_utf8_lossy(&go.dir).into_owned();
         chdir(dir.as_str()).map_err(|e| words("workingDir", &dir, e))?;
     }
-    sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1);
-    // Their dispositions are the shim's: all default.
-    sys::unblock_signals();
     Ok(())
+}
+
+/// Become a command that runs beside a worker. Comes back only to say why not.
+pub(super) fn become_command(go: &Go) -> String {
+    stand(go).err().unwrap_or_else(|| exec(go))
 }
 
 fn enter(cgroup: &[u8]) -> Result<(), String> {

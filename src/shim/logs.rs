@@ -5,10 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::sys;
 
@@ -31,6 +28,8 @@ pub(super) struct Log {
     /// What was written last does not end a line.
     cut_line: bool,
     why: String,
+    /// The inodes in which this run began, and the one before it began and ended.
+    places: [u64; 3],
     /// Bytes dropped in the present run.
     pub(super) dropped: u64,
     /// When output last came, boot clock in ms.
@@ -51,6 +50,7 @@ impl Log {
             untold: 0,
             cut_line: false,
             why: String::new(),
+            places: [0; 3],
             dropped: 0,
             last: 0,
         }
@@ -59,6 +59,7 @@ impl Log {
     /// A new run begins, with a file of its own or the slot's, and these limits: bytes a file, files, bytes a second. A file of its
     /// own is made by the first byte: a thousand tasks that say nothing are not a thousand files.
     pub(super) fn begin(&mut self, own: &[u8], limits: (u64, u32, u64)) -> (u64, u64) {
+        let (began, ended) = (self.places[0], self.position().0);
         let path = if own.is_empty() { self.home.clone() } else { String::from_utf8_lossy(own).into_owned() };
         if path != self.path {
             (self.path, self.file, self.size, self.cut_line) = (path, None, 0, false);
@@ -67,7 +68,9 @@ impl Log {
         self.tokens = limits.2;
         (self.filled, self.untold, self.dropped, self.last) = (sys::boot_ms(), 0, 0, 0);
         self.open(own.is_empty());
-        self.position()
+        let begins = self.position();
+        self.places = [begins.0, began, ended];
+        begins
     }
 
     /// Where the next byte goes: inode and offset; zeros if nowhere.
@@ -89,6 +92,22 @@ impl Log {
             }
         }
         false
+    }
+
+    /// Move so many bytes, or fewer where there are no more, from the pipe into the log.
+    pub(super) fn drain(&mut self, pipe: &mut File, mut most: usize) {
+        let mut buffer = [0u8; CHUNK];
+        while most > 0 {
+            match pipe.read(&mut buffer[..most.min(CHUNK)]) {
+                Ok(0) => return,
+                Ok(n) => {
+                    self.take(&buffer[..n]);
+                    most -= n;
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
     }
 
     fn take(&mut self, bytes: &[u8]) {
@@ -194,31 +213,56 @@ impl Log {
     }
 
     fn open(&mut self, make: bool) {
-        let mut options = OpenOptions::new();
-        options.create(make).append(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
-        self.file = options.open(&self.path).ok();
+        self.file = made(&self.path, make).ok();
         self.size = self.file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |meta| meta.len());
     }
 
+    /// The next file is made before the oldest one is dropped. Files are known by inode, and a file system gives the number of one
+    /// that was removed to the next that is made: a place in the one would be taken for a place in the other.
     fn rotate(&mut self) {
         let keep = self.limits.1.max(1);
         let old = |n: u32| if n == 0 { self.path.clone() } else { format!("{}.{n}", self.path) };
-        if keep == 1 {
-            // Only the current file is kept: the old one gives way.
-            let _gone = std::fs::remove_file(&self.path);
-        }
-        for n in (1..keep).rev() {
+        let (aside, next) = (format!("{}.new", self.path), self.next_file());
+        for n in (2..keep).rev() {
             // A missing one is a gap from before; the one at the end is replaced.
             let _moved = std::fs::rename(old(n - 1), old(n));
         }
-        self.file = None;
-        self.open(true);
+        let moved = keep == 1 || std::fs::rename(&self.path, old(1)).is_ok();
+        match next {
+            Ok(file) if moved && std::fs::rename(&aside, &self.path).is_ok() => (self.file, self.size) = (Some(file), 0),
+            Ok(_) | Err(_) => {
+                let _unused = std::fs::remove_file(&aside);
+                if keep == 1 {
+                    // Only the current file is kept: the old one gives way.
+                    let _gone = std::fs::remove_file(&self.path);
+                }
+                self.file = None;
+                self.open(true);
+            }
+        }
+    }
+
+    /// A new file beside the others. It has the number of none in which a run began or ended that is still asked for.
+    fn next_file(&self) -> std::io::Result<File> {
+        let path = format!("{}.new", self.path);
+        let mut taken = Vec::new();
+        loop {
+            // Left by a shim that was killed in the middle.
+            let _gone = std::fs::remove_file(&path);
+            let file = made(&path, true)?;
+            let inode = file.metadata()?.ino();
+            if !self.places.contains(&inode) || taken.len() >= self.places.len() {
+                return Ok(file);
+            }
+            // As long as it is open its number is not given out again.
+            taken.push(file);
+        }
     }
 }
 
-/// Whether there is something in a pipe.
-pub(super) fn readable(pipe: &File) -> bool {
-    let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
-    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
-        && fds[0].revents().is_some_and(|e| e.contains(PollFlags::POLLIN))
+/// A log file, to be written to at its end.
+fn made(path: &str, make: bool) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(make).append(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
+    options.open(path)
 }

@@ -14,6 +14,7 @@
 //! ```
 //! It imports std, nix and libc only, polls without a timeout, and knows nothing of documents or pools.
 
+mod beside;
 mod child;
 mod codec;
 mod logs;

@@ -3,26 +3,25 @@
 //! At most one message goes to the daemon per round: the whole state, if it changed. A daemon that does not read is let go of;
 //! the worker never waits for it.
 
+mod begin;
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{Backlog, getsockopt, sockopt};
 use nix::sys::stat::{Mode, umask};
 
 use super::child::{self, Child};
-use super::logs::{Log, readable};
+use super::logs::Log;
 use super::notify::Notify;
 use super::wire::{self, Command, Exit, Go, Phase, State};
-use super::{record, sys, tree};
+use super::{beside, record, sys, tree};
 
-/// How long a shim that found its slot taken waits to tell so, in ms.
-const TELL_HELD_MS: u16 = 5000;
 /// What a worker notifies is told at once so often in a row, then once per [`NOTIFY_PAUSE_MS`]: one that never stops talking
 /// floods its shim and not the daemon.
 const NOTIFY_BURST: u64 = 32;
@@ -34,6 +33,8 @@ const RECORD_RETRY_MS: u16 = 1000;
 const BRIEF_MS: u16 = 3;
 /// How soon a written record is synced, in ms: after the daemon has heard of the end, so that a restart does not wait for a disk.
 const RECORD_SYNC_MS: u16 = 20;
+/// How long a daemon that there was no descriptor for is not looked for again, in ms: it stays in line, and would wake us for ever.
+const DEAF_MS: u16 = 1000;
 
 /// What is still to be done for the record of the last end.
 enum Record {
@@ -73,10 +74,17 @@ struct Shim {
     /// Until when the start of the run is not worth telling, boot clock in ms.
     brief: u64,
     dirty: bool,
+    /// No daemon is let in before this, boot clock in ms: there was no descriptor for it.
+    deaf: u64,
 }
 
 /// Run the shim: `weir-shim SLOT-DIR LOG-FILE WORKER`, the listening socket as standard input. The exit code.
 pub fn main(args: &[String]) -> i32 {
+    if let [_, what, rest @ ..] = args
+        && what == "--beside"
+    {
+        return beside::main(rest);
+    }
     let [_, dir, log, worker] = args else {
         eprintln!("weir-shim is started by weir and is of no use by itself");
         return 2;
@@ -92,72 +100,11 @@ pub fn main(args: &[String]) -> i32 {
     let _listening = nix::sys::socket::listen(&listener, Backlog::MAXCONN);
     match Shim::new(dir, log, worker, listener) {
         Ok(mut shim) => shim.run(),
-        Err(listener) => tell_held(&listener),
-    }
-}
-
-/// Say that the slot is taken to whoever asked for it, and end.
-fn tell_held(listener: &UnixListener) -> i32 {
-    let mut fds = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
-    if poll(&mut fds, TELL_HELD_MS).is_ok_and(|ready| ready > 0)
-        && let Ok((mut daemon, _)) = listener.accept()
-    {
-        // It finds out by our end too.
-        let _told = daemon.write_all(&State { phase: Phase::Held, ..State::default() }.encode());
-    }
-    1
-}
-
-/// Protect the shim from the OOM killer where that is allowed; gives back what the worker is to have.
-fn protect() -> Vec<u8> {
-    let before = std::fs::read("/proc/self/oom_score_adj").unwrap_or_default();
-    match std::fs::write("/proc/self/oom_score_adj", "-900") {
-        Ok(()) => before,
-        Err(_) => Vec::new(),
+        Err((listener, why)) => begin::tell_held(&listener, why),
     }
 }
 
 impl Shim {
-    fn new(dir: &str, log: &str, worker: &str, listener: UnixListener) -> Result<Shim, UnixListener> {
-        let lock = File::options().read(true).write(true).create(true).truncate(false).open(format!("{dir}/lock"));
-        let Ok(lock) = lock.map_err(|_| ()).and_then(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| ()))
-        else {
-            return Err(listener);
-        };
-        let mut mask = SigSet::empty();
-        [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGPIPE]
-            .into_iter()
-            .for_each(|signal| mask.add(signal));
-        let blocked = mask.thread_block();
-        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK);
-        let (Ok(()), Ok(signals)) = (blocked, signals) else { return Err(listener) };
-        sys::nonblocking(&listener);
-        Ok(Shim {
-            dir: dir.into(),
-            lock,
-            listener,
-            signals,
-            daemon: None,
-            notify: Notify::open(worker),
-            log: Log::new(log.into()),
-            state: State::default(),
-            go: Go::default(),
-            output: None,
-            news: None,
-            main_end: None,
-            failed: String::new(),
-            started_wall: 0,
-            cpu_before: 0,
-            oom_before: 0,
-            oom_score: protect(),
-            record: Record::Kept,
-            notified: 0,
-            later: false,
-            brief: 0,
-            dirty: false,
-        })
-    }
-
     fn run(&mut self) -> i32 {
         let mut met = false;
         loop {
@@ -175,8 +122,7 @@ impl Shim {
                 self.read_signals();
             }
             if ready[1] {
-                self.accept();
-                met = true;
+                met |= self.accept();
             }
             let mut bye = false;
             if ready[2] {
@@ -197,10 +143,13 @@ impl Shim {
     }
 
     /// Wait for anything: signals, a daemon, its commands, output, news of exec, notifications.
-    fn wait(&self) -> [bool; 6] {
+    fn wait(&mut self) -> [bool; 6] {
+        if self.deaf <= sys::boot_ms() {
+            self.deaf = 0;
+        }
         let sources = [
             Some(self.signals.as_fd()),
-            Some(self.listener.as_fd()),
+            (self.deaf == 0).then(|| self.listener.as_fd()),
             self.daemon.as_ref().map(|(stream, _)| stream.as_fd()),
             self.output.as_ref().map(AsFd::as_fd),
             self.news.as_ref().map(AsFd::as_fd),
@@ -213,6 +162,7 @@ impl Shim {
             (true, _) => PollTimeout::from(NOTIFY_PAUSE_MS),
             (false, Record::Unsynced(_)) => PollTimeout::from(RECORD_SYNC_MS),
             (false, Record::Unwritten) => PollTimeout::from(RECORD_RETRY_MS),
+            (false, Record::Kept) if self.deaf > 0 => PollTimeout::from(DEAF_MS),
             (false, Record::Kept) => PollTimeout::NONE,
         };
         if poll(&mut fds, timeout).is_err() {
@@ -298,8 +248,9 @@ impl Shim {
     fn tree_is_empty(&mut self) {
         let Some(end) = self.main_end.take() else { return };
         if let Some(mut output) = self.output.take() {
-            // Everybody who could write is dead: what is in the pipe is all there will be.
-            while !self.log.pump(&mut output) && readable(&output) {}
+            // Everybody of the tree is dead, and what they wrote is in the pipe. Whoever else holds it may write for ever.
+            let rest = sys::pending(&output);
+            self.log.drain(&mut output, rest);
         }
         self.log.end();
         // Its last words must not count for the next run.
@@ -349,8 +300,21 @@ impl Shim {
         }
     }
 
-    fn accept(&mut self) {
-        while let Ok((stream, _)) = self.listener.accept() {
+    /// Let daemons in, and say whether there was one.
+    fn accept(&mut self) -> bool {
+        let mut met = false;
+        loop {
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return met,
+                // It has hung up meanwhile.
+                Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => continue,
+                Err(_) => {
+                    self.deaf = sys::boot_ms() + u64::from(DEAF_MS);
+                    return met;
+                }
+            };
+            met = true;
             let Ok(peer) = getsockopt(&stream, sockopt::PeerCredentials) else { continue };
             let own = nix::unistd::geteuid().as_raw();
             if (peer.uid() == own || peer.uid() == 0) && stream.set_nonblocking(true).is_ok() {

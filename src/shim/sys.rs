@@ -216,6 +216,14 @@ pub(super) fn exec(path: &CString, argv: &[CString], env: &[CString]) -> io::Err
     io::Error::last_os_error()
 }
 
+/// How many bytes are in a pipe now.
+pub(super) fn pending(pipe: &impl AsRawFd) -> usize {
+    let mut count: c_int = 0;
+    // SAFETY: `count` is a valid place for the answer. Where there is none it stays 0.
+    unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &raw mut count) };
+    usize::try_from(count).unwrap_or(0)
+}
+
 /// Switch blocking off.
 pub(super) fn nonblocking(fd: &impl AsRawFd) {
     // SAFETY: no memory is involved.

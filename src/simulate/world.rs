@@ -377,7 +377,7 @@ impl World<'_> {
                 self.slots.remove(worker);
             }
             // Left out of the spec, or of no effect.
-            Action::PreStop { .. } | Action::Probe { .. } | Action::Refresh { .. } => {}
+            Action::PreStop { .. } | Action::Probe { .. } | Action::Look { .. } | Action::Refresh { .. } => {}
         }
     }
 

@@ -25,6 +25,30 @@ fn the_bundled_specs_run_at_once_and_each_decision_is_a_line() {
 }
 
 #[test]
+fn a_daemon_that_is_short_of_descriptors_kills_nobody() {
+    let mut scratch = Scratch::new().with(&["--on-exit", "leave"]);
+    scratch.put("web.yaml", &scratch.pool("web", 40, "", ""));
+    scratch.start();
+    let workers = scratch.wait_workers(40);
+    scratch.wait_status("workerpools", "web", |status| status["status"]["readyReplicas"] == 40);
+    scratch.end();
+    let daemon = scratch.weir();
+    let mut short = std::process::Command::new("bash");
+    short.args(["-c", "ulimit -n 45; exec \"$@\"", "bash"]).arg(daemon.get_program()).args(daemon.get_args());
+    let log = fs::OpenOptions::new().append(true).open(scratch.dir.join("log")).expect("a log");
+    let short = short.current_dir(&scratch.dir).stdin(Stdio::null()).stdout(log.try_clone().expect("a copy")).stderr(log);
+    scratch.daemon = Some(short.spawn().expect("bash runs"));
+    let told = || scratch.log().contains("cannot be reached for now").then_some(());
+    wait("one that cannot be reached", told, || scratch.log());
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(scratch.workers(), workers, "{}", scratch.log());
+    scratch.kill();
+    scratch.start();
+    wait("all adopted", || scratch.log().contains("40 workers found running").then_some(()), || scratch.log());
+    assert_eq!(scratch.workers(), workers, "{}", scratch.log());
+}
+
+#[test]
 fn edits_by_rename_and_in_place_converge_and_leave_survivors_alone() {
     let mut scratch = Scratch::new();
     scratch.put("web.yaml", &scratch.pool("web", 3, "", ""));

@@ -3,7 +3,7 @@
 use std::fs;
 
 use nix::sys::signal::Signal;
-use weir::model::worker::{ExitReason, SlotState};
+use weir::model::worker::ExitReason;
 
 use super::room::{Room, order, signal, slot, wait};
 
@@ -168,9 +168,9 @@ fn a_second_daemon_takes_over_and_the_first_leaves_the_worker_alone() {
     std::os::unix::fs::symlink(room.dir.path(), twin.path()).expect("a second way in");
     let mut second = Room::at(twin, "none");
     assert_eq!(second.running("shared").pid, run.pid);
-    room.until(|room| matches!(room.seen["shared"].state, SlotState::Lost { .. }).then_some(()));
+    room.is_lost("shared");
     room.start(order("shared", 2, "sleep 1000"));
-    room.until(|room| room.failures.first().map(|message| assert!(message.contains("lock"), "{message}")));
+    assert!(room.failure().contains("lock"), "{:?}", room.failures);
     assert_eq!(room.alive("shared"), [run.pid]);
     second.slots().kill(&slot("shared"), 1);
     assert_eq!(second.ended("shared", 1).signal, Some(9));
@@ -197,12 +197,32 @@ fn a_worker_that_was_taken_over_comes_back_when_the_other_daemon_has_ended() {
         .stdin(std::process::Stdio::piped())
         .spawn()
         .expect("python3 runs");
-    room.until(|room| matches!(room.seen["lent"].state, SlotState::Lost { .. }).then_some(()));
+    room.is_lost("lent");
     drop(other.stdin.take());
     other.wait().expect("reaped");
     assert_eq!(room.running("lent").pid, run.pid);
     room.slots().kill(&slot("lent"), 1);
     assert_eq!(room.ended("lent", 1).signal, Some(9));
+}
+
+#[test]
+fn a_worker_whose_shim_cannot_be_reached_for_now_is_left_alone() {
+    let mut room = Room::new("none");
+    room.start(order("hidden", 1, "sleep 1000"));
+    let run = room.running("hidden");
+    room.leave();
+    let dir = room.dir.path().join("run/pool/hidden");
+    fs::rename(dir.join("sock"), dir.join("aside")).expect("moved");
+    // A loop of links is an error that says nothing of the shim, as a lack of descriptors or of memory.
+    std::os::unix::fs::symlink("sock", dir.join("sock")).expect("linked");
+    room.come_back();
+    room.is_lost("hidden");
+    room.start(order("hidden", 2, "sleep 1000"));
+    assert!(room.failure().contains("reached"), "{:?}", room.failures);
+    assert_eq!(room.alive("hidden"), [run.pid]);
+    fs::rename(dir.join("aside"), dir.join("sock")).expect("moved back");
+    let again = room.running("hidden");
+    assert_eq!((again.pid, again.incarnation), (run.pid, 1));
 }
 
 #[test]

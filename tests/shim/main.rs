@@ -3,7 +3,9 @@
 //!
 //! No daemon runs here; `Room` stands in for one. Processes are looked for by the room's own mark, and ended by it.
 
+mod beside;
 mod endings;
 mod output;
 mod room;
+mod silent;
 mod starts;

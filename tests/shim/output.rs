@@ -69,3 +69,58 @@ fn a_log_that_cannot_be_written_never_stops_the_worker() {
     let exit = room.run(order("mute", 1, "seq 1 200000; exit 9"));
     assert_eq!(exit.code, Some(9));
 }
+
+#[test]
+fn a_stranger_who_writes_for_ever_does_not_keep_a_run_from_its_end() {
+    let mut room = Room::new("none");
+    // A slow log, and below a large pipe: the shim never finds it empty.
+    let log = room.log("shared");
+    fs::create_dir_all(log.parent().expect("a directory")).expect("made");
+    assert!(std::process::Command::new("mkfifo").arg(&log).status().expect("mkfifo").success());
+    let reader = std::thread::spawn(move || {
+        let (mut log, mut buffer) = (fs::File::open(log).expect("opened"), [0; 1 << 15]);
+        while std::io::Read::read(&mut log, &mut buffer).is_ok_and(|n| n > 0) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    });
+    let mut start = order("shared", 1, "sleep 1000");
+    (start.logs.max_size, start.logs.max_rate) = (u64::MAX, 1 << 40);
+    room.start(start);
+    let pid = room.running("shared").pid;
+    // Whoever the worker gave its output to outside of its tree.
+    let writers = [(); 3].map(|()| {
+        let mut pipe = fs::File::options().write(true).open(format!("/proc/{pid}/fd/1")).expect("opened");
+        nix::fcntl::fcntl(&pipe, nix::fcntl::FcntlArg::F_SETPIPE_SZ(1 << 20)).expect("widened");
+        std::thread::spawn(move || while std::io::Write::write_all(&mut pipe, &[b'\n'; 1 << 16]).is_ok() {})
+    });
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    room.slots().kill(&slot("shared"), 1);
+    assert_eq!(room.ended("shared", 1).signal, Some(9));
+    for writer in writers {
+        writer.join().expect("its pipe was closed");
+    }
+    room.leave();
+    reader.join().expect("the shim has ended");
+}
+
+#[test]
+fn a_place_in_a_file_that_is_gone_is_none_in_the_next() {
+    use std::os::unix::fs::MetadataExt;
+    for files in [1, 2] {
+        let mut room = Room::new("none");
+        let gate = room.dir.path().join("gate");
+        let script = format!("echo begun; until [ -e {} ]; do sleep 0.01; done; seq 1 20000; exec sleep 1000", gate.display());
+        let mut start = order("places", 1, &script);
+        (start.logs.max_size, start.logs.max_files) = (10_000, files);
+        room.start(start);
+        room.running("places");
+        super::room::wait("its first line", || room.output("places") == "begun\n");
+        let began = fs::metadata(room.log("places")).expect("there").ino();
+        fs::write(gate, "").expect("opened");
+        super::room::wait("its last line", || room.output("places").ends_with("20000\n"));
+        let kept = fs::read_dir(room.log("places").parent().expect("a directory")).expect("logs").flatten();
+        let kept: Vec<u64> = kept.map(|entry| entry.metadata().expect("there").ino()).collect();
+        assert_eq!(kept.len(), files as usize);
+        assert!(!kept.contains(&began), "{began} in {kept:?}");
+    }
+}

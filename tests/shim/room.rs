@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Room {
     pub dir: TempDir,
     pub driver: cgroup::Driver,
+    /// What is run as a shim.
+    program: PathBuf,
     side: Option<Side>,
     /// The last that was told of each worker.
     pub seen: BTreeMap<String, Seen>,
@@ -56,13 +58,13 @@ pub fn order(worker: &str, incarnation: u64, script: &str) -> StartOrder {
     }
 }
 
-fn open(dir: &Path, driver: &cgroup::Driver) -> Side {
+fn open(dir: &Path, driver: &cgroup::Driver, program: &Path) -> Side {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     let (tell, events) = unbounded_channel();
     let config = SlotsConfig {
         run_dir: dir.join("run"),
         log_dir: dir.join("logs"),
-        shim_program: env!("CARGO_BIN_EXE_weir-shim").into(),
+        shim_program: program.to_owned(),
         driver: driver.clone(),
     };
     let slots = runtime.block_on(async { Slots::open(config, tell) }).expect("a room");
@@ -82,8 +84,14 @@ impl Room {
     }
 
     pub fn with(dir: TempDir, driver: cgroup::Driver) -> Room {
-        let side = Some(open(dir.path(), &driver));
-        let mut room = Room { dir, driver, side, seen: BTreeMap::new(), ends: Vec::new(), failures: Vec::new(), lost: 0 };
+        Room::by(dir, driver, env!("CARGO_BIN_EXE_weir-shim").into())
+    }
+
+    /// With another program in the shim's place.
+    pub fn by(dir: TempDir, driver: cgroup::Driver, program: PathBuf) -> Room {
+        let side = Some(open(dir.path(), &driver, &program));
+        let mut room =
+            Room { dir, driver, program, side, seen: BTreeMap::new(), ends: Vec::new(), failures: Vec::new(), lost: 0 };
         room.recovered();
         room
     }
@@ -103,7 +111,7 @@ impl Room {
     pub fn come_back(&mut self) {
         self.leave();
         self.seen.clear();
-        self.side = Some(open(self.dir.path(), &self.driver));
+        self.side = Some(open(self.dir.path(), &self.driver, &self.program));
         self.recovered();
     }
 
@@ -153,6 +161,23 @@ impl Room {
         let side = self.side.as_ref().expect("open");
         let _inside = side.runtime.enter();
         side.slots.start(order);
+    }
+
+    /// Have a slot looked at.
+    pub fn find(&mut self, worker: &str, incarnation: u64) {
+        let side = self.side.as_ref().expect("open");
+        let _inside = side.runtime.enter();
+        side.slots.find(&slot(worker), incarnation);
+    }
+
+    /// Wait for a slot to be lost.
+    pub fn is_lost(&mut self, worker: &str) {
+        self.until(|room| matches!(room.seen.get(worker)?.state, SlotState::Lost { .. }).then_some(()));
+    }
+
+    /// Wait for a start to fail. Why it did.
+    pub fn failure(&mut self) -> String {
+        self.until(|room| room.failures.first().cloned())
     }
 
     /// Wait for a worker to run.
@@ -222,7 +247,7 @@ pub fn signal(pid: i32, signal: nix::sys::signal::Signal) {
 impl Drop for Room {
     fn drop(&mut self) {
         if self.side.is_none() {
-            self.side = Some(open(self.dir.path(), &self.driver));
+            self.side = Some(open(self.dir.path(), &self.driver, &self.program));
         }
         let workers = fs::read_dir(self.dir.path().join("run/pool")).into_iter().flatten().flatten();
         for name in workers.filter_map(|entry| entry.file_name().into_string().ok()) {

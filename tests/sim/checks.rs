@@ -158,7 +158,7 @@ impl Checks {
                 }
                 Some(_) => {}
             },
-            Action::Probe { .. } | Action::Refresh { .. } | Action::Forget { .. } => {}
+            Action::Probe { .. } | Action::Look { .. } | Action::Refresh { .. } | Action::Forget { .. } => {}
         }
     }
 

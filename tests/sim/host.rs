@@ -55,6 +55,7 @@ impl Host for SimHost {
             }
             Action::Signal { incarnation, .. } => Command::Signal { incarnation: *incarnation },
             Action::Kill { incarnation, .. } => Command::Kill { incarnation: *incarnation },
+            Action::Look { incarnation, .. } => Command::Look { incarnation: *incarnation },
             Action::Refresh { .. } => Command::Refresh,
             Action::Forget { .. } => Command::Forget,
             Action::PreStop { .. } | Action::Probe { .. } => {
@@ -62,6 +63,10 @@ impl Host for SimHost {
             }
         };
         world.command(id, command);
+    }
+
+    fn look(&mut self, slot: &SlotId) {
+        self.world.borrow_mut().look(slot);
     }
 
     fn ask(&mut self, pool: &str, question: &Question) {

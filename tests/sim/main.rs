@@ -131,7 +131,7 @@ fn every_fault_fires() {
     assert_eq!(faults.len(), FAULTS.len(), "a fault is not listed: {faults:?}");
 }
 
-const FAULTS: [&str; 27] = [
+const FAULTS: [&str; 29] = [
     "TERM is ignored",
     "a bad document",
     "a change is not heard",
@@ -142,7 +142,9 @@ const FAULTS: [&str; 27] = [
     "a huge number",
     "a listing is late",
     "a number below zero",
+    "a shim cannot be reached",
     "a shim is killed",
+    "a slot is not listed",
     "a source fails",
     "a source hangs",
     "a sudden zero",

@@ -222,7 +222,9 @@ impl Sizes {
                 let idle_timeout = scale.map_or(0, |scale| scale.behavior.scale_down.idle_timeout.0);
                 self.spare(&id, *incarnation, idle_timeout, now)
             }
-            Action::Kill { .. } | Action::Probe { .. } | Action::Refresh { .. } | Action::Forget { .. } => Ok(()),
+            Action::Kill { .. } | Action::Probe { .. } | Action::Look { .. } | Action::Refresh { .. } | Action::Forget { .. } => {
+                Ok(())
+            }
         }
     }
 

@@ -43,6 +43,8 @@ pub struct SimSlot {
     pub hunted: bool,
     /// What lives in it does so for this task.
     pub task: Option<u64>,
+    /// The daemon cannot reach its shim for now.
+    pub mute: bool,
 }
 
 /// How a process ends.
@@ -59,6 +61,7 @@ pub enum Command {
     Signal { incarnation: u64 },
     Kill { incarnation: u64 },
     Forget,
+    Look { incarnation: u64 },
     Refresh,
 }
 
@@ -85,9 +88,15 @@ impl SimSlot {
         }
     }
 
+    /// The last run that there was.
+    fn last(&self) -> u64 {
+        self.incarnation().max(self.exit.as_ref().map_or(0, |exit| exit.incarnation))
+    }
+
     /// As the shim, or the daemon that looks for one, tells it.
     fn seen(&self, now: u64) -> Seen {
         let state = match &self.inside {
+            _ if self.mute => SlotState::Lost { since: Moment(now) },
             Inside::Nothing => SlotState::Vacant,
             Inside::Starting { .. } | Inside::Process(_) if !self.shim => SlotState::Lost { since: Moment(now) },
             Inside::Starting { incarnation, .. } => SlotState::Starting { incarnation: *incarnation, since: Moment(now) },
@@ -120,6 +129,17 @@ impl World {
                     self.checks.fail(format!("{} is forgotten though something of it lives", id.worker));
                 }
                 self.slots.remove(id);
+            }
+            Command::Look { incarnation } => {
+                self.tell_slot(id);
+                let slot = self.slot(id);
+                if !slot.mute && slot.last() < incarnation {
+                    let message = "its start got lost on the way".into();
+                    self.send_of(
+                        id,
+                        weir::engine::host::Fact::StartFailed { slot: id.clone(), incarnation, code: None, message },
+                    );
+                }
             }
             Command::Refresh => self.tell_slot(id),
         }
@@ -193,7 +213,7 @@ impl World {
 
     /// The run of that number, if its shim can be spoken to about it.
     fn run(&mut self, id: &SlotId, incarnation: u64) -> Option<&mut Run> {
-        let slot = self.slots.get_mut(id).filter(|slot| slot.shim)?;
+        let slot = self.slots.get_mut(id).filter(|slot| slot.shim && !slot.mute)?;
         match &mut slot.inside {
             Inside::Process(run) if run.incarnation == incarnation => Some(run),
             Inside::Process(_) | Inside::Nothing | Inside::Starting { .. } => None,
@@ -300,10 +320,35 @@ impl World {
         self.tell_slot(id);
     }
 
+    /// The daemon cannot reach a shim for now: no descriptor is left, or no memory. What it keeps goes on.
+    pub fn mute(&mut self, id: &SlotId) {
+        self.slot(id).mute = true;
+        self.tell_slot(id);
+        let (delay, epoch) = (self.random.below(9000), self.epoch);
+        self.later(delay, Todo::Reached(epoch, id.clone()));
+    }
+
+    /// It can be reached again.
+    pub fn reached(&mut self, id: &SlotId) {
+        if let Some(slot) = self.slots.get_mut(id).filter(|slot| slot.mute) {
+            slot.mute = false;
+            if slot.shim { self.tell_slot(id) } else { self.hunt(id) }
+        }
+    }
+
+    /// The daemon looks at a slot that nothing was told of.
+    pub fn look(&mut self, id: &SlotId) {
+        if self.slot(id).shim {
+            self.tell_slot(id);
+        } else {
+            self.hunt(id);
+        }
+    }
+
     /// A shim is killed. What it held lives on, and holds the lock.
     pub fn kill_shim(&mut self, id: &SlotId) {
         self.slot(id).shim = false;
-        if self.daemon_lives {
+        if self.daemon_lives && !self.slot(id).mute {
             self.hunt(id);
         }
     }

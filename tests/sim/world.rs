@@ -37,6 +37,8 @@ pub enum Todo {
     List(u64),
     /// A hunt has proved the slot empty.
     Hunted(u64, SlotId),
+    /// A shim that the daemon could not speak to can be spoken to again.
+    Reached(u64, SlotId),
     Exec(SlotId, u64),
     Die(SlotId, u64, End),
     /// A person writes a file: its whole text, or a part of it. The text that counts is looked up when it is whole.
@@ -259,7 +261,7 @@ impl World {
                         self.apply(*batch);
                     }
                 }
-                Todo::Fact(..) | Todo::Answer(..) | Todo::List(_) | Todo::Hunted(..) => {}
+                Todo::Fact(..) | Todo::Answer(..) | Todo::List(_) | Todo::Hunted(..) | Todo::Reached(..) => {}
                 todo @ (Todo::Exec(..) | Todo::Die(..) | Todo::Write(..) | Todo::Unhide | Todo::Boot) => {
                     self.todo.insert(at, todo);
                 }
@@ -289,13 +291,19 @@ impl World {
         }
     }
 
-    /// Look at every slot on disk.
+    /// Look at every slot on disk. Of one that is not listed nothing is told until it is asked for.
     pub fn recover(&mut self) {
-        let found: Vec<SlotId> = self.slots.keys().cloned().collect();
+        let mut found: Vec<SlotId> = self.slots.keys().cloned().collect();
+        found.retain(|id| !(self.rows.slots.contains_key(id) && self.fault("a slot is not listed", 10)));
+        self.slots.values_mut().for_each(|slot| slot.mute = false);
         self.recovering = Some(found.iter().cloned().collect());
         for id in found {
             if self.slot(&id).shim {
-                self.tell_slot(&id);
+                if self.fault("a shim cannot be reached", 10) {
+                    self.mute(&id);
+                } else {
+                    self.tell_slot(&id);
+                }
                 self.recovered(&id);
             } else {
                 self.hunt(&id);
@@ -324,6 +332,7 @@ impl World {
             Todo::Command(_, id, command) => self.obey(&id, command),
             Todo::Commit(_, ticket, batch) => self.commit(ticket, *batch),
             Todo::Hunted(epoch, id) if epoch == self.epoch => self.hunted(&id),
+            Todo::Reached(epoch, id) if epoch == self.epoch => self.reached(&id),
             Todo::Exec(id, incarnation) => self.exec(&id, incarnation),
             Todo::Die(id, incarnation, end) => self.die(&id, incarnation, end),
             Todo::Write(file, step) => self.write(file, &step),
@@ -331,7 +340,7 @@ impl World {
                 self.specs.hidden = None;
                 self.changed();
             }
-            Todo::Hunted(..) | Todo::Fact(..) | Todo::Answer(..) | Todo::List(_) | Todo::Boot => {}
+            Todo::Hunted(..) | Todo::Reached(..) | Todo::Fact(..) | Todo::Answer(..) | Todo::List(_) | Todo::Boot => {}
         }
     }
 

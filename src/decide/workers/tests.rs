@@ -200,3 +200,18 @@ fn a_job_that_has_ended_is_run_again_with_another_template() {
     let ended = |template: &str| Record { template: template.into(), last_exit: Some(Exit::default()), ..Record::default() };
     assert!(done(&pool, &ended("new")) && !done(&pool, &ended("old")));
 }
+
+#[test]
+fn a_start_that_nothing_is_heard_of_is_asked_after_again_and_again() {
+    let ago = |secs: u64| Moment(NOW.mono.0 - secs * 1000);
+    let look = Some(Action::Look { worker: "p-0".into(), incarnation: 3 });
+    for (since, looked, action, wake) in
+        [(29, None, None, 1), (30, None, look.clone(), 30), (45, Some(15), None, 15), (99, Some(30), look, 30)]
+    {
+        let state = SlotState::Starting { incarnation: 3, since: ago(since) };
+        let slot = Slot { seen: Seen { state, ..Seen::default() }, looked: looked.map(ago), ..Slot::default() };
+        let wake = Some(Moment(NOW.mono.0 + wake * 1000));
+        assert_eq!(beginning("p-0", &slot, NOW), Step { action, wake, begins: false }, "{since} {looked:?}");
+    }
+    assert_eq!(beginning("p-0", &running("new", None), NOW), Step::default());
+}

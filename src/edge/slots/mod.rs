@@ -5,7 +5,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `link` | one task per slot: the conversation with its shim |
+//! | `link` | one task per slot: the conversation with its shim; `start` and `lost` are its beginning and its end |
 //! | `memory` | what a tree without a cgroup uses |
 //! | `spawn` | making a shim, with its listening socket |
 //! | `hunt` | ending a tree whose shim was killed |
@@ -24,19 +24,21 @@ mod used;
 mod users;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::edge::command;
 use crate::model::host::Known;
 use crate::model::usage::PoolLook;
 use crate::model::worker::{Seen, SlotId, StartOrder};
 
 pub use cgroup::id as state_id;
 pub use exits::log_place;
-pub use users::{another, uid_gid, user_env};
+pub use users::{account, another, user_env};
 
 /// Shims made at once: process creation gains nothing from more than the cores of a small machine.
 const SPAWNS_AT_ONCE: usize = 2;
@@ -94,14 +96,16 @@ impl Slots {
     /// Open the door, and begin to look at the slots on disk: one [`SlotEvent::Seen`] each, then [`SlotEvent::Recovered`].
     ///
     /// # Errors
-    /// When the directories cannot be made or read.
-    pub fn open(config: SlotsConfig, events: mpsc::UnboundedSender<SlotEvent>) -> io::Result<Slots> {
-        std::fs::create_dir_all(&config.run_dir)?;
-        std::fs::create_dir_all(&config.log_dir)?;
+    /// In words: the directories cannot be made, or not be read. What cannot be looked at is not taken for empty.
+    pub fn open(config: SlotsConfig, events: mpsc::UnboundedSender<SlotEvent>) -> Result<Slots, String> {
+        let nofile = command::raise_open_files();
+        for dir in [&config.run_dir, &config.log_dir] {
+            std::fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+        }
         let found = slots_on_disk(&config.run_dir)?;
         let marker = config.run_dir.display().to_string();
         let (spawns, links) = (Semaphore::new(SPAWNS_AT_ONCE), Mutex::default());
-        let shared = Arc::new(Shared { config, marker, nofile: raise_open_files(), events, spawns, links });
+        let shared = Arc::new(Shared { config, marker, nofile, events, spawns, links });
         let slots = Slots { shared };
         let (told, mut all_told) = mpsc::channel::<()>(1);
         for slot in found {
@@ -134,6 +138,12 @@ impl Slots {
         self.wish(slot, link::Wish::Kill { incarnation });
     }
 
+    /// Have the slot looked at, and told of by [`SlotEvent::Seen`]. If nothing is known of this run there, it is told that its start
+    /// has failed: the order got lost.
+    pub fn find(&self, slot: &SlotId, incarnation: u64) {
+        self.wish(slot, link::Wish::Look { incarnation });
+    }
+
     /// Ask for fresh counters, and for the memory of its tree if that is wanted.
     pub fn refresh(&self, slot: &SlotId, memory: bool) {
         self.wish(slot, link::Wish::Refresh { memory });
@@ -157,9 +167,9 @@ impl Slots {
         let mut links = self.shared.links();
         let sender = links.entry(slot.clone()).or_insert_with(|| self.link(slot, None));
         if let Err(mpsc::error::SendError(wish)) = sender.send(wish) {
-            // It has panicked, and takes nothing more: a fresh one takes every wish.
+            // It has panicked, and takes nothing more: a fresh one finds out what is in the slot, and takes every wish.
             *sender = self.link(slot, None);
-            let _taken = sender.send(wish);
+            let _taken = sender.send(link::Wish::Look { incarnation: 0 }).and_then(|()| sender.send(wish));
         }
     }
 
@@ -194,12 +204,14 @@ impl Shared {
     }
 }
 
-fn slots_on_disk(run_dir: &Path) -> io::Result<Vec<SlotId>> {
+/// The slots that there are directories of.
+///
+/// # Errors
+/// In words, with what to do: a directory cannot be read. Its workers may live, and would be started beside themselves.
+fn slots_on_disk(run_dir: &Path) -> Result<Vec<SlotId>, String> {
     let mut found = Vec::new();
-    for pool in std::fs::read_dir(run_dir)?.flatten() {
-        let Ok(workers) = std::fs::read_dir(pool.path()) else { continue };
-        for worker in workers.flatten() {
-            let (pool, worker) = (pool.file_name(), worker.file_name());
+    for pool in list(run_dir)? {
+        for worker in list(&run_dir.join(&pool))? {
             if let (Some(pool), Some(worker)) = (pool.to_str(), worker.to_str()) {
                 found.push(SlotId { pool: pool.into(), worker: worker.into() });
             }
@@ -208,11 +220,69 @@ fn slots_on_disk(run_dir: &Path) -> io::Result<Vec<SlotId>> {
     Ok(found)
 }
 
-/// Each slot takes a descriptor or two: take all we may have, and remember what workers are to get back.
-fn raise_open_files() -> (u64, u64) {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return (0, 0) };
-    // Where it may not be raised the limit shows as refused starts, with the system's words.
-    let _raised = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    (soft, hard)
+/// The names in a directory; none where there is no directory.
+fn list(dir: &Path) -> Result<Vec<OsString>, String> {
+    let names = |entries: std::fs::ReadDir| entries.map(|entry| entry.map(|entry| entry.file_name())).collect();
+    match std::fs::read_dir(dir).and_then(names) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(Vec::new()),
+        names => names.map_err(|error| {
+            let few = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
+            let mend = if few { "raise the limit of open files (ulimit -n, LimitNOFILE=)" } else { "make it readable" };
+            let at = dir.display();
+            format!("{at}: {error}; workers in it may live and would be started a second time: {mend}, and start again")
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+    use crate::model::worker::SlotState;
+    use crate::shim::wire::{Phase, State};
+
+    #[test]
+    fn a_pool_that_cannot_be_read_is_not_taken_for_empty() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir_all(dir.path().join("a/a-0")).expect("made");
+        std::fs::write(dir.path().join("file"), "").expect("made");
+        let found = slots_on_disk(dir.path()).expect("read");
+        assert_eq!(found, [SlotId { pool: "a".into(), worker: "a-0".into() }], "a file is no pool");
+        assert_eq!(slots_on_disk(&dir.path().join("none")), Ok(Vec::new()));
+        // A loop of links is an error that says nothing of what is there, as a lack of descriptors.
+        std::os::unix::fs::symlink("b", dir.path().join("b")).expect("linked");
+        let refused = slots_on_disk(dir.path()).expect_err("not read");
+        assert!(refused.contains("/b: ") && refused.contains("make it readable"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_link_that_takes_the_place_of_one_that_panicked_finds_the_shim() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let slot = SlotId { pool: "a".into(), worker: "a-0".into() };
+        let config = SlotsConfig {
+            run_dir: dir.path().join("run"),
+            log_dir: dir.path().join("logs"),
+            shim_program: "/no/such/program".into(),
+            driver: cgroup::Driver::None,
+        };
+        let (tell, mut events) = mpsc::unbounded_channel();
+        let slots = Slots::open(config, tell).expect("open");
+        assert!(matches!(events.recv().await, Some(SlotEvent::Recovered)));
+        std::fs::create_dir_all(slots.shared.dir(&slot)).expect("made");
+        let shim = UnixListener::bind(slots.shared.dir(&slot).join("sock")).expect("bound");
+        let talk = std::thread::spawn(move || {
+            let (mut daemon, _) = shim.accept().expect("met");
+            let state = State { phase: Phase::Running, incarnation: 7, pid: 1, ..State::default() };
+            io::Write::write_all(&mut daemon, &state.encode()).expect("said");
+            daemon
+        });
+        slots.shared.links().insert(slot.clone(), mpsc::unbounded_channel().0);
+        slots.signal(&slot, 7, 15);
+        match events.recv().await {
+            Some(SlotEvent::Seen(_, Seen { state: SlotState::Running(run), .. })) => assert_eq!(run.incarnation, 7),
+            other => panic!("{other:?}"),
+        }
+        drop(talk.join());
+    }
 }

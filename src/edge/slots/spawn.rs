@@ -24,7 +24,7 @@ pub(super) fn shim(shared: &Shared, slot: &SlotId) -> Result<(Child, UnixStream)
     private(&dir).map_err(said(&dir))?;
     log.parent().map_or(Ok(()), private).map_err(said(&log))?;
     let listener = listen(&dir).map_err(said(&dir))?;
-    let connection = connect(&dir).map_err(said(&dir))?;
+    let connection = File::open(&dir).and_then(|dir| UnixStream::connect(short(&dir))).map_err(said(&dir))?;
     let child = Command::new(&shared.config.shim_program)
         .arg(&dir)
         .arg(&log)
@@ -52,10 +52,15 @@ fn listen(dir: &Path) -> io::Result<UnixListener> {
     UnixListener::bind(short(&File::open(dir)?))
 }
 
-/// Speak to the shim of a slot.
+/// Speak to the shim of a slot. It is not waited for one that is stopped and has too many in its line.
 ///
 /// # Errors
-/// NotFound or ConnectionRefused: there is none.
-pub(super) fn connect(dir: &Path) -> io::Result<UnixStream> {
-    UnixStream::connect(short(&File::open(dir)?))
+/// The system's: see [`means_none`].
+pub(super) async fn connect(dir: &Path) -> io::Result<tokio::net::UnixStream> {
+    tokio::net::UnixStream::connect(short(&File::open(dir)?)).await
+}
+
+/// Whether this error of [`connect`] says that there is no shim. Any other says nothing of it: no descriptor was left, no memory.
+pub(super) fn means_none(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::ConnectionRefused)
 }

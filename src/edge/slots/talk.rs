@@ -1,11 +1,16 @@
 //! The stream between the daemon and a shim: whole messages out of bytes, and bytes out of commands.
 //!
-//! What a message means is the link's affair. Nothing here waits for an answer.
+//! What a message means is the link's affair. Nothing here waits for an answer, and nothing for ever.
+
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
 use crate::shim::wire::{self, State};
+
+/// How long a shim may take to make room for what it is told. It reads at once unless it is stopped.
+const SEND_MAX: Duration = Duration::from_secs(5);
 
 /// A shim that is spoken to.
 pub(super) struct Shim {
@@ -47,9 +52,12 @@ impl Shim {
         }
     }
 
-    /// Send these bytes. A shim that is gone shows as the end of the conversation, which is being read.
-    pub(super) async fn send(&mut self, bytes: &[u8]) {
-        let _sent = self.stream.write_all(bytes).await;
+    /// Send these bytes. Says whether the shim still takes any; what it took of these may be a part that garbles the rest, so
+    /// that nothing more may be said to one that does not. One that is gone shows as the end of the conversation, which is
+    /// being read.
+    #[must_use]
+    pub(super) async fn send(&mut self, bytes: &[u8]) -> bool {
+        tokio::time::timeout(SEND_MAX, self.stream.write_all(bytes)).await.is_ok()
     }
 }
 

@@ -3,25 +3,23 @@
 
 use std::ffi::CString;
 
-use nix::unistd::{Gid, Uid, User, getgrouplist};
+use nix::unistd::{Gid, Uid, getgrouplist};
 
-/// What a worker needs to become a user.
-pub(super) struct Account {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) groups: Vec<u32>,
-}
+use crate::edge::command::User;
 
-fn find(name: &str) -> Result<User, String> {
+fn find(name: &str) -> Result<nix::unistd::User, String> {
     let found = match name.parse::<u32>() {
-        Ok(uid) => User::from_uid(Uid::from_raw(uid)),
-        Err(_) => User::from_name(name),
+        Ok(uid) => nix::unistd::User::from_uid(Uid::from_raw(uid)),
+        Err(_) => nix::unistd::User::from_name(name),
     };
     found.map_err(|e| format!("user \"{name}\": {e}"))?.ok_or_else(|| format!("user \"{name}\" does not exist on this machine"))
 }
 
-/// The account of a user given by name or number.
-pub(super) fn account(name: &str) -> Result<Account, String> {
+/// What a worker, or a command beside it, needs to become a user that is given by name or number.
+///
+/// # Errors
+/// That there is no such user, or that only root can become it.
+pub fn account(name: &str) -> Result<User, String> {
     let user = find(name)?;
     let own = nix::unistd::geteuid();
     if !own.is_root() && own != user.uid {
@@ -29,23 +27,16 @@ pub(super) fn account(name: &str) -> Result<Account, String> {
     }
     let c_name = CString::new(user.name.clone()).map_err(|e| e.to_string())?;
     let groups: Vec<Gid> = getgrouplist(&c_name, user.gid).map_err(|e| format!("groups of \"{name}\": {e}"))?;
-    Ok(Account { uid: user.uid.as_raw(), gid: user.gid.as_raw(), groups: groups.into_iter().map(Gid::as_raw).collect() })
+    Ok(User { uid: user.uid.as_raw(), gid: user.gid.as_raw(), groups: groups.into_iter().map(Gid::as_raw).collect() })
 }
 
-/// The user's and the group's number.
-///
-/// # Errors
-/// That there is no such user.
-pub fn uid_gid(name: &str) -> Result<(u32, u32), String> {
-    find(name).map(|user| (user.uid.as_raw(), user.gid.as_raw()))
-}
-
-/// The same of another user than we are, where we may start workers as one.
+/// The user's and the group's number, of another user than we are, where we may start workers as one.
 ///
 /// # Errors
 /// That there is no such user.
 pub fn another(name: &str) -> Result<Option<(u32, u32)>, String> {
-    let ids = uid_gid(name)?;
+    let user = find(name)?;
+    let ids = (user.uid.as_raw(), user.gid.as_raw());
     Ok((nix::unistd::geteuid().is_root() && ids.0 != 0).then_some(ids))
 }
 

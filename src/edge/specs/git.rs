@@ -5,10 +5,11 @@
 
 use std::io::Read;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::edge::command;
 use crate::model::listing::Revision;
 
 /// Longest wait for one answer.
@@ -30,7 +31,7 @@ pub fn revision(dir: &Path) -> Option<Revision> {
 
 fn ask(dir: &Path, question: &[&str]) -> Option<String> {
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-    let mut command = Command::new("git");
+    let mut command = command::program("git", None, None);
     command.env_clear().env("PATH", path).env("LC_ALL", "C");
     command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_TERMINAL_PROMPT", "0");
     command
@@ -65,6 +66,8 @@ fn answer(child: &mut Child) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     fn git(dir: &Path, args: &[&str]) {

@@ -71,6 +71,7 @@ impl Host for TaskHost {
         self.results.remove(&(task.worker.clone().unwrap(), task.run));
     }
     fn forget_tasks(&mut self, _: Vec<u64>) {}
+    fn look(&mut self, _: &SlotId) {}
     fn ask(&mut self, _: &str, _: &Question) {}
     fn machine(&mut self, _: Option<&str>) -> (Sample, Option<Known<Memory>>) {
         let none = || Err("not looked at".to_owned());

@@ -23,6 +23,7 @@ use crate::model::status::Truth;
 use crate::model::task::Task;
 use crate::model::time::{Moment, Wall};
 use crate::model::used::Used;
+use crate::model::worker::SlotId;
 
 const GI: u64 = 1 << 30;
 
@@ -58,6 +59,7 @@ impl Host for UnitHost {
         (None, String::new())
     }
     fn forget_tasks(&mut self, _: Vec<u64>) {}
+    fn look(&mut self, _: &SlotId) {}
     fn ask(&mut self, pool: &str, question: &Question) {
         let (asker, source) = (question.asker.clone(), question.source.clone());
         let answer = Number::new(self.agents, "n");

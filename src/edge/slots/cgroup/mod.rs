@@ -154,6 +154,12 @@ impl Driver {
         }
     }
 
+    /// Something lives in the slot's cgroup. Without one nobody can tell: the lock says it.
+    pub(super) fn is_populated(&self, slot: &SlotId) -> bool {
+        let events = self.worker_dir(slot).and_then(|dir| std::fs::read_to_string(dir.join("cgroup.events")).ok());
+        events.is_some_and(|events| events.lines().any(|line| line == "populated 1"))
+    }
+
     /// Remove the slot's cgroup, and the pool's with its last slot.
     pub(super) async fn remove(&self, slot: &SlotId) {
         match self {

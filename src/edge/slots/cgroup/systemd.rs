@@ -10,8 +10,9 @@
 //! shim is moved twice (by systemd into the scope, by us into `ctl`), one right after the other, as the second costs little then;
 //! the worker is born in `w` and never moved.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::RwLock;
 
@@ -29,8 +30,7 @@ pub struct Systemd {
     root: PathBuf,
     names: Names,
     controllers: Controllers,
-    /// Held for reading while a slot is placed; for writing while an empty slice is stopped.
-    slices: RwLock<()>,
+    slices: Slices,
 }
 
 impl Systemd {
@@ -47,7 +47,7 @@ impl Systemd {
         subtree::can_kill(&root.join(if which == Which::System { "init.scope" } else { "" }))?;
         let controllers = subtree::controllers(&root);
         let names = Names::new(id);
-        Ok(Systemd { manager: Arc::new(manager), mount, root, names, controllers, slices: RwLock::default() })
+        Ok(Systemd { manager: Arc::new(manager), mount, root, names, controllers, slices: Slices::default() })
     }
 
     /// The directory below which everything is.
@@ -85,7 +85,8 @@ impl Systemd {
     /// # Errors
     /// In words: systemd does not do it, or a directory or limit cannot be made.
     pub(super) async fn place(&self, slot: &SlotId, shim: u32, limits: Option<Limits>) -> Result<PathBuf, String> {
-        let _slice_stays = self.slices.read().await;
+        let slice = self.slices.of(&slot.pool);
+        let _slice_stays = slice.read().await;
         let dir = self.root.join(self.names.slot_dir(slot));
         if !is_in(shim, &dir) {
             self.manager.start_scope(&Scope::of(&self.names, slot, shim), &dir).await?;
@@ -104,7 +105,8 @@ impl Systemd {
 
     /// The shim has ended, and its scope with it. The slice goes with its last scope.
     pub(super) async fn remove(&self, slot: &SlotId) {
-        let _nobody_is_placed = self.slices.write().await;
+        let slice = self.slices.of(&slot.pool);
+        let _nobody_is_placed = slice.write().await;
         let (slice, dir) = self.pool(&slot.pool);
         let own = self.names.scope(slot);
         let others = std::fs::read_dir(dir).into_iter().flatten().flatten();
@@ -113,6 +115,20 @@ impl Systemd {
         if others.count() == 0 {
             self.manager.stop_slice(&slice).await;
         }
+    }
+}
+
+/// A lock for each pool's slice: held for reading while a slot is placed, for writing while the empty slice is stopped. Who waits
+/// to write holds up all that come after it: with one lock for all a scope that systemd is slow with would hold up every pool.
+#[derive(Debug, Default)]
+struct Slices(Mutex<BTreeMap<String, Arc<RwLock<()>>>>);
+
+impl Slices {
+    fn of(&self, pool: &str) -> Arc<RwLock<()>> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever has one of a pool that is gone by now has it to itself.
+        all.retain(|name, slice| name == pool || Arc::strong_count(slice) > 1);
+        all.entry(pool.to_owned()).or_default().clone()
     }
 }
 
@@ -127,4 +143,23 @@ fn prepare(scope: &Path, shim: u32, limits: Option<&Limits>) -> Result<(), Strin
     let controllers = subtree::controllers(scope);
     subtree::enable(scope, &controllers)?;
     subtree::fresh(&scope.join("w"), limits, &controllers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_that_is_placed_slowly_holds_up_its_own_pool_alone() {
+        let slices = Slices::default();
+        let slow = slices.of("a");
+        let placed = slow.try_read().expect("nobody waits");
+        assert!(slices.of("a").try_write().is_err(), "its slice is in use");
+        assert!(slices.of("b").try_write().is_ok());
+        drop(placed);
+        assert!(slices.of("a").try_write().is_ok());
+        drop(slow);
+        slices.of("b");
+        assert_eq!(slices.0.lock().unwrap().keys().collect::<Vec<_>>(), ["b"], "none is kept for a pool that is gone");
+    }
 }
