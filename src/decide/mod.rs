@@ -45,13 +45,14 @@ pub fn pool(observation: &Observation<'_>, now: Now) -> Plan {
     let (facts, slots) = (observation.pool, observation.slots);
     let demand = demand::demand(observation, now);
     plan.scaling = demand.scaling.clone();
+    // What is noted as asked is asked, whatever else is waited for.
+    plan.questions.clone_from(&demand.questions);
     demand.wake.into_iter().for_each(|at| plan.wake(at));
     if slots.values().any(|slot| slot.seen.state == SlotState::Unknown) {
         plan.waiting_on.push("the workers found on disk to be looked at".into());
         plan.status = status::pool(observation, &plan, (&demand, &workers::Assignment::default()), now);
         return plan;
     }
-    plan.questions.clone_from(&demand.questions);
     dispatch::line::look(observation, &mut plan, now);
     let names = workers::assign(facts, slots, demand.wanted, now);
     for (worker, slot) in slots {
