@@ -15,12 +15,12 @@ use super::slots;
 use super::workqueue::Workqueue;
 use crate::decide::admit::{self, Admission};
 use crate::model::batch::{Batch, StoredPool};
-use crate::model::catalogue::{Catalogue, Object, ObjectKey};
+use crate::model::catalogue::{Object, ObjectKey};
 use crate::model::cgroup::Controllers;
 use crate::model::line::Line;
 use crate::model::listing::{Listing, Root};
 use crate::model::metered::Metered;
-use crate::model::plan::{Ending, Happening, PoolFacts, Slot};
+use crate::model::plan::{Happening, PoolFacts, Slot};
 use crate::model::queue_work::{QueueAnswer, QueueCounts};
 use crate::model::reading::{Failure, Number, counted};
 use crate::model::scaling::{Question, Scaling};
@@ -118,18 +118,15 @@ pub struct Engine<H> {
     pub(super) keeping: BTreeMap<u64, Batch>,
     /// What stands in each queue.
     pub(super) counts: BTreeMap<String, QueueCounts>,
-    recovered: bool,
-    listed: bool,
+    pub(super) recovered: bool,
+    pub(super) listed: bool,
     draining: bool,
 }
 
 impl<H: Host> Engine<H> {
     /// An engine over a host, with what the store holds.
     pub fn new(host: H, settings: Settings, stored: crate::model::batch::Stored) -> Engine<H> {
-        let begun = host.now();
-        let kept = stored.catalogue.as_deref().and_then(|text| serde_json::from_str(text).ok());
-        let admission =
-            kept.and_then(|kept| Catalogue::from_json(kept, begun.mono).ok()).map(Admission::restored).unwrap_or_default();
+        let admission = super::keep::restored(&stored, host.now().mono);
         let mut engine = Engine {
             host,
             settings,
@@ -295,37 +292,6 @@ impl<H: Host> Engine<H> {
         told.iter().for_each(|(object, event)| self.tell(object, event));
     }
 
-    /// Hand the catalogue to the pools: facts that changed queue their pool.
-    fn spread(&mut self, now: Now) {
-        self.spread_policies(now);
-        let mut facts = super::catalogue::pools_here(&self.admission.catalogue, &self.settings.controllers);
-        if self.recovered && self.listed && self.admission.catalogue.unreadable.is_none() {
-            for (name, pool) in &self.pools {
-                if !pool.slots.is_empty() && !facts.contains_key(name) {
-                    facts.insert(name.clone(), PoolFacts::orphan(name));
-                }
-            }
-        }
-        for (name, mut facts) in facts {
-            if self.draining {
-                facts.ending = Some(Ending::Shutdown);
-            }
-            let uid = self.host.uid();
-            if facts.spec.queue.is_some() {
-                self.counts.entry(name.clone()).or_default();
-            }
-            let pool = self.pools.entry(name.clone()).or_default();
-            if pool.stored.uid.is_empty() {
-                pool.stored = StoredPool { uid, created: now.wall, ..StoredPool::default() };
-            }
-            if pool.facts.as_deref() != Some(&facts) {
-                pool.facts = Some(Arc::new(facts));
-                pool.dirty.extend(pool.slots.keys().cloned());
-                self.queue.add(Key::Pool(name), now.mono);
-            }
-        }
-    }
-
     fn queue_all(&mut self, now: Now) {
         let names: Vec<String> = self.pools.keys().cloned().collect();
         names.into_iter().for_each(|name| self.queue.add(Key::Pool(name), now.mono));
@@ -378,9 +344,10 @@ impl<H: Host> Engine<H> {
         self.queue.add(Key::Pool(id.pool.clone()), now.mono);
     }
 
-    fn record_exit(&mut self, id: &SlotId, now: Now) {
+    pub(super) fn record_exit(&mut self, id: &SlotId, now: Now) {
         let Some(pool) = self.pools.get_mut(&id.pool) else { return };
-        let facts = pool.facts.clone().unwrap_or_else(|| Arc::new(PoolFacts::orphan(&id.pool)));
+        // Of what an end means nobody can tell before it is known what was wanted. It is kept in the slot until then.
+        let Some(facts) = pool.facts.clone().filter(|facts| !facts.is_held()) else { return };
         let Some(slot) = pool.slots.get_mut(&id.worker) else { return };
         let Some((record, happening)) = crate::decide::exit(&facts, &id.worker, slot, now) else { return };
         if let Some(exit) = &slot.seen.exit {

@@ -150,7 +150,7 @@ impl<H: Host> Engine<H> {
 
     /// What a turn asks of the queue, in the order in which it is done: ends first, so that what they free can be taken.
     pub(super) fn work_of(&mut self, facts: &PoolFacts, plan: &Plan, now: Now) -> Vec<QueueWork> {
-        if facts.spec.queue.is_none() && plan.ends.is_empty() && plan.recur.is_empty() {
+        if facts.is_held() || (facts.spec.queue.is_none() && plan.ends.is_empty() && plan.recur.is_empty()) {
             return Vec::new();
         }
         let queue = std::sync::Arc::new(facts.spec.queue.clone().unwrap_or_default());

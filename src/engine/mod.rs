@@ -33,5 +33,6 @@ pub mod revisions;
 pub mod shares;
 mod slots;
 pub mod specs_door;
+mod spread;
 pub mod tasks;
 pub mod workqueue;
