@@ -91,6 +91,7 @@ pub fn pool(observation: &Observation<'_>, now: Now) -> Plan {
     plan.status = status::pool(observation, &plan, (&demand, &names), now);
     // The size first, then who goes and comes for it.
     let told = status::changes(observation, &plan);
+    plan.lasting = told.len();
     plan.happenings.splice(0..0, told);
     plan
 }
@@ -101,6 +102,7 @@ fn held(observation: &Observation<'_>, now: Now) -> Plan {
     plan.waiting_on.push("a document of it that reads here".into());
     plan.status = status::held(observation, &plan, now);
     plan.happenings = status::changes(observation, &plan);
+    plan.lasting = plan.happenings.len();
     plan
 }
 

@@ -21,7 +21,7 @@ use crate::model::line::Line;
 use crate::model::listing::{Listing, Root};
 use crate::model::metered::Metered;
 use crate::model::plan::{Happening, PoolFacts, Slot};
-use crate::model::queue_work::{QueueAnswer, QueueCounts};
+use crate::model::queue_work::QueueCounts;
 use crate::model::reading::{Failure, Number, counted};
 use crate::model::scaling::{Question, Scaling};
 use crate::model::status::{EventObject, EventType};
@@ -73,6 +73,12 @@ pub(super) struct Pool {
     pub(super) recorded: BTreeMap<String, (Wall, f64)>,
     /// Rows and history that wait for the next turn's transaction.
     pub(super) pending: Batch,
+    /// Of the history there what is told when it is on disk; the rest has been told.
+    pub(super) owed: Vec<EventObject>,
+    /// A turn waits for its transaction. What is to be told meanwhile is told behind what that one tells.
+    pub(super) in_flight: bool,
+    /// That.
+    pub(super) behind: Vec<EventObject>,
     /// What is known of its queue.
     pub(super) line: Line,
     /// The workers among which its queue was last divided; absent: not yet by this daemon.
@@ -88,6 +94,10 @@ pub(super) struct Ticket {
     pub(super) facts: Arc<PoolFacts>,
     pub(super) plan: Box<crate::model::plan::Plan>,
     pub(super) batch: Batch,
+    /// What is told when it is on disk.
+    pub(super) tell: Vec<EventObject>,
+    /// So many of those, the last ones, are told of the next plan if this one is not taken.
+    pub(super) again: usize,
 }
 
 /// The loop's state.
@@ -289,7 +299,7 @@ impl<H: Host> Engine<H> {
         self.keep();
         self.spread(now);
         // Only now: whom a new document wants told is told that it was accepted.
-        told.iter().for_each(|(object, event)| self.tell(object, event));
+        told.into_iter().for_each(|(object, event)| self.say(&object, event));
     }
 
     fn queue_all(&mut self, now: Now) {
@@ -361,51 +371,6 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Tell of something now, and keep it with the rows of the pool's next turn.
-    pub(super) fn note(&mut self, pool: &str, happening: &Happening, now: Now) {
-        let event = self.event(pool, happening, now);
-        self.tell(pool, &event);
-        if let Some(pool) = self.pools.get_mut(pool) {
-            pool.pending.events.push(event);
-        }
-    }
-
-    fn committed(&mut self, number: u64, result: Result<Vec<QueueAnswer>, String>, now: Now) {
-        if let Some(batch) = self.keeping.remove(&number) {
-            return self.was_kept(batch, result.map(drop), now);
-        }
-        if let Some(ticket) = self.policy_tickets.remove(&number) {
-            return self.policy_committed(ticket, result.map(drop), now);
-        }
-        let Some(ticket) = self.tickets.remove(&number) else { return };
-        let key = Key::Pool(ticket.pool.clone());
-        self.queue.done(&key);
-        match result {
-            Ok(answers) => {
-                if let Some(catalogue) = &ticket.batch.catalogue {
-                    self.durable.clone_from(catalogue);
-                }
-                let leased = self.worked(&ticket, answers, now);
-                self.perform(ticket, &leased, now);
-            }
-            Err(error) => {
-                tracing::warn!(pool = ticket.pool, %error, "the store did not take the plan; nothing of it is done, and it is tried again");
-                self.release(&ticket);
-                if let Some(pool) = self.pools.get_mut(&ticket.pool) {
-                    let mut batch = Batch { catalogue: None, ..ticket.batch };
-                    batch.slots.retain(|(id, _)| !ticket.plan.records.contains_key(&id.worker));
-                    batch.slots.append(&mut pool.pending.slots);
-                    batch.events.append(&mut pool.pending.events);
-                    batch.readings.append(&mut pool.pending.readings);
-                    // What was to be done with the queue is planned anew.
-                    batch.queue.clear();
-                    pool.pending = batch;
-                }
-                self.queue.add(key, now.mono.after(COMMIT_RETRY));
-            }
-        }
-    }
-
     fn asked(&mut self, ask: Ask, now: Now) {
         match ask {
             Ask::Edit { .. } | Ask::Text { .. } | Ask::Revisions { .. } => self.host.edit(ask),
@@ -435,21 +400,5 @@ impl<H: Host> Engine<H> {
                 let _heard = reply.send(answer);
             }
         }
-    }
-
-    pub(super) fn event(&mut self, pool: &str, happening: &Happening, now: Now) -> EventObject {
-        let regarding = match &happening.worker {
-            Some(worker) => format!("worker/{worker}"),
-            None => format!("pool/{pool}"),
-        };
-        self.event_serial += 1;
-        let name = match (&happening.worker, happening.incarnation) {
-            (Some(worker), Some(incarnation)) => {
-                let uid = self.pools.get(pool).map(|pool| pool.stored.uid.clone()).unwrap_or_default();
-                format!("{worker}.{uid}.{incarnation}.{}", happening.reason.to_lowercase())
-            }
-            (_, _) => format!("{pool}.{:x}", self.event_serial),
-        };
-        event_object(name, regarding, happening, now)
     }
 }

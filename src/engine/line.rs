@@ -119,7 +119,7 @@ impl<H: Host> Engine<H> {
     /// Tell of something that is not worth a row: the task's own row says it too.
     fn show_only(&mut self, pool: &str, happening: &Happening, now: Now) {
         let event = self.event(pool, happening, now);
-        self.tell(pool, &event);
+        self.say(pool, event);
     }
 
     /// What came of the tasks since the last time, in one line for each pool.

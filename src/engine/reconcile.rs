@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::controller::{EVENTS_SHOWN, Engine, Key, Pool, Ticket};
+use super::controller::{Engine, Key, Pool, Ticket};
 use super::host::Host;
 use crate::decide;
 use crate::decide::allot::{EXPECTED, RESIDENT_AFTER};
@@ -43,18 +43,23 @@ impl<H: Host> Engine<H> {
         if plan.starts_withheld > 0 {
             self.hungry.insert(name.to_owned());
         }
-        let mut batch = self.batch(name, &plan, now);
+        let (mut batch, tell) = self.batch(name, &plan, now);
         batch.queue = self.work_of(&facts, &plan, now);
         batch.at = now;
         if !batch.is_empty() {
             batch.catalogue = self.undurable();
         }
-        let ticket = Ticket { pool: name.to_owned(), decided: now.mono, facts, plan: Box::new(plan), batch: batch.clone() };
+        let again = plan.happenings.len().saturating_sub(plan.lasting);
+        let (pool, plan) = (name.to_owned(), Box::new(plan));
+        let ticket = Ticket { pool, decided: now.mono, facts, plan, batch: batch.clone(), tell, again };
         if batch.is_empty() {
             self.queue.done(&key);
             self.perform(ticket, &BTreeMap::new(), now);
         } else {
             self.reserve(&ticket);
+            if let Some(pool) = self.pools.get_mut(name) {
+                pool.in_flight = true;
+            }
             self.last_ticket += 1;
             self.tickets.insert(self.last_ticket, ticket);
             self.host.commit(self.last_ticket, batch);
@@ -161,13 +166,14 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    fn batch(&mut self, name: &str, plan: &Plan, now: Now) -> Batch {
+    /// The rows of a plan, and what is told when they are on disk.
+    fn batch(&mut self, name: &str, plan: &Plan, now: Now) -> (Batch, Vec<EventObject>) {
         let listed = |reason| Reason::EACH.iter().any(|known| known.name() == reason);
         debug_assert!(plan.happenings.iter().all(|told| listed(told.reason)), "nobody can ask to be notified of {plan:?}");
         let events: Vec<EventObject> = plan.happenings.iter().map(|happening| self.event(name, happening, now)).collect();
-        events.iter().for_each(|event| self.tell(name, event));
-        let Some(pool) = self.pools.get_mut(name) else { return Batch::default() };
-        let mut batch = std::mem::take(&mut pool.pending);
+        let Some(pool) = self.pools.get_mut(name) else { return Default::default() };
+        let (mut batch, mut tell) = (std::mem::take(&mut pool.pending), std::mem::take(&mut pool.owed));
+        tell.extend(events.iter().cloned());
         let id = |worker: &str| SlotId { pool: name.to_owned(), worker: worker.to_owned() };
         // Of a slot that ended and starts again in one transaction, what it is after both.
         batch.slots.retain(|(slot, _)| !plan.records.contains_key(&slot.worker));
@@ -184,12 +190,12 @@ impl<H: Host> Engine<H> {
         if differs(&pool.stored.status, &plan.status) || pool.stored.runs != before || plan.finished {
             pool.stored.status = plan.status.clone();
             let row = (!plan.finished).then(|| pool.stored.clone());
-            batch.pools.push((name.to_owned(), row));
+            batch.pools = vec![(name.to_owned(), row)];
         } else {
             // What changes with every task is shown, and kept with the next change that matters.
             pool.stored.status = plan.status.clone();
         }
-        batch
+        (batch, tell)
     }
 
     pub(super) fn perform(&mut self, ticket: Ticket, tasks: &BTreeMap<String, Task>, now: Now) {
@@ -260,28 +266,6 @@ impl<H: Host> Engine<H> {
         } else {
             let object = pool_object(&facts, pool);
             self.host.publish(Kind::Pool, name, Some(object));
-        }
-    }
-
-    /// Tell people of an event of this pool, whoever it is to be told to, and show it to readers.
-    pub(super) fn tell(&mut self, pool: &str, event: &EventObject) {
-        self.host.tell(event);
-        if let Some(facts) = self.pools.get(pool).and_then(|pool| pool.facts.clone()) {
-            for entry in decide::notify::wanted(&facts, &event.reason) {
-                self.host.notify(&facts, entry, event);
-            }
-        }
-        self.show(event.clone());
-    }
-
-    pub(super) fn show(&mut self, event: EventObject) {
-        let name = event.metadata.name.clone();
-        self.host.publish(Kind::Event, &name, Some(Object::Event(Box::new(event))));
-        self.events_shown.push_back(name);
-        if self.events_shown.len() > EVENTS_SHOWN
-            && let Some(oldest) = self.events_shown.pop_front()
-        {
-            self.host.publish(Kind::Event, &oldest, None);
         }
     }
 }

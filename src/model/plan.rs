@@ -369,6 +369,8 @@ pub struct Plan {
     pub workers: BTreeMap<String, WorkerStatus>,
     /// What to tell.
     pub happenings: Vec<Happening>,
+    /// So many of these, the first ones, follow from the status before: with this one as the status before they do not come again.
+    pub lasting: usize,
     /// When to look again though nothing happens.
     pub wake_at: Option<Moment>,
     /// What it waits for, in words.
