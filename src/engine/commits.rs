@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::controller::{COMMIT_RETRY, Engine, Key, Pool, Ticket};
 use super::host::Host;
+use super::reconcile::start_of;
 use crate::model::batch::Batch;
 use crate::model::plan::Record;
 use crate::model::queue_work::QueueAnswer;
@@ -46,11 +47,13 @@ impl<H: Host> Engine<H> {
             }
             Err(error) => {
                 tracing::warn!(pool = name, %error, "the store did not take the plan; nothing of it is done, and it is tried again");
-                self.release(&ticket);
+                let unmade: Vec<SlotId> = ticket.plan.actions.iter().filter_map(|action| start_of(&name, action)).collect();
                 if let Some(pool) = self.pools.get_mut(&name) {
                     put_back(pool, ticket);
                 }
-                self.queue.add(key, now.mono.after(COMMIT_RETRY));
+                let then = now.mono.after(COMMIT_RETRY);
+                self.queue.add(key, then);
+                self.end_starts(unmade, then);
             }
         }
     }

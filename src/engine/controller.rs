@@ -345,10 +345,8 @@ impl<H: Host> Engine<H> {
         slot.tasks = pool.line.count(&id.worker, slot.record.incarnation);
         slots::mark_idle(slot, now.mono);
         pool.dirty.insert(id.worker.clone());
-        let was_starting = self.starting.contains(id);
-        if !slots::starting(slot) && self.starting.remove(id) && was_starting {
-            let hungry = std::mem::take(&mut self.hungry);
-            hungry.into_iter().for_each(|name| self.queue.add(Key::Pool(name), now.mono));
+        if !slots::starting(slot) {
+            self.end_starts([id.clone()], now.mono);
         }
         self.record_exit(id, now);
         self.queue.add(Key::Pool(id.pool.clone()), now.mono);

@@ -23,7 +23,7 @@ use crate::model::workload::{Class, Needed};
 /// Tasks that are told of one by one between two summaries.
 const SHOWN: u64 = 10;
 /// Counts that call for nothing at once are looked at together after this.
-const GATHER: Span = Span::millis(100);
+pub(super) const GATHER: Span = Span::millis(100);
 
 impl<H: Host> Engine<H> {
     /// This stands in the queue of a pool now.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::controller::{Engine, Key, Pool, Ticket};
 use super::host::Host;
+use super::line::GATHER;
 use crate::decide;
 use crate::decide::allot::{EXPECTED, RESIDENT_AFTER};
 use crate::decide::{workers, workload};
@@ -150,19 +151,18 @@ impl<H: Host> Engine<H> {
 
     /// Starts count as in flight from the moment they are planned, or two pools could use the same allowance.
     fn reserve(&mut self, ticket: &Ticket) {
-        for action in &ticket.plan.actions {
-            if let Action::Start { worker, .. } = action {
-                self.starting.insert(SlotId { pool: ticket.pool.clone(), worker: worker.clone() });
-            }
-        }
+        self.starting.extend(ticket.plan.actions.iter().filter_map(|action| start_of(&ticket.pool, action)));
     }
 
-    /// Starts that will not be made after all: the allowance is there again.
-    pub(super) fn release(&mut self, ticket: &Ticket) {
-        for action in &ticket.plan.actions {
-            if let Action::Start { worker, .. } = action {
-                self.starting.remove(&SlotId { pool: ticket.pool.clone(), worker: worker.clone() });
-            }
+    /// These starts are over, or will not be made after all: who waits for the allowance is looked at then.
+    pub(super) fn end_starts(&mut self, ids: impl IntoIterator<Item = SlotId>, then: Moment) {
+        let before = self.starting.len();
+        for id in ids {
+            self.starting.remove(&id);
+        }
+        if self.starting.len() < before {
+            let hungry = std::mem::take(&mut self.hungry);
+            hungry.into_iter().for_each(|name| self.queue.add(Key::Pool(name), then));
         }
     }
 
@@ -225,18 +225,17 @@ impl<H: Host> Engine<H> {
                 slot.pre_stop = None;
             }
         }
+        let mut unmade = Vec::new();
         for action in &plan.actions {
             let task = tasks.get(action.worker());
             // There was no task for it any more.
             let idle = facts.per_task() && task.is_none() && matches!(action, Action::Start { .. });
             let over = plan.overdue.contains_key(action.worker());
             if idle || mark((&facts, decided), pool, (action, over), now) == Mark::Obsolete {
-                self.starting.remove(&SlotId { pool: name.clone(), worker: action.worker().to_owned() });
+                unmade.extend(start_of(&name, action));
                 continue;
             }
-            if let Action::Start { worker, .. } = action {
-                self.starting.insert(SlotId { pool: name.clone(), worker: worker.clone() });
-            }
+            self.starting.extend(start_of(&name, action));
             self.host.perform(&facts, action, task);
             if let Action::Forget { worker } = action {
                 pool.slots.remove(worker);
@@ -244,6 +243,8 @@ impl<H: Host> Engine<H> {
                 self.host.publish(Kind::Worker, worker, None);
             }
         }
+        // Not at once: a pool that starts nothing, and waits for what it did not start, would go round and round.
+        self.end_starts(unmade, now.mono.after(GATHER));
         self.publish(&name, &plan, now);
     }
 
@@ -314,6 +315,11 @@ fn differs(before: &PoolStatus, after: &PoolStatus) -> bool {
     };
     // Without a queue there is nothing to leave out.
     *before != *after && (after.queue.is_none() || still(before) != still(after))
+}
+
+/// The slot that is started by it.
+pub(super) fn start_of(pool: &str, action: &Action) -> Option<SlotId> {
+    matches!(action, Action::Start { .. }).then(|| SlotId { pool: pool.to_owned(), worker: action.worker().to_owned() })
 }
 
 #[derive(PartialEq)]

@@ -146,13 +146,20 @@ impl World {
             "apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {{name: p}}\nspec:\n  replicas: {replicas}\n  template: {{command: [x]{template}}}\n  \
              queue: {{{rules}}}\n"
         );
-        let content = Content { hash: text.clone(), documents: document::parse(text.as_bytes()) };
-        assert!(content.documents.iter().all(Result::is_ok), "{:?}", content.documents);
-        let file = File { stamp: Stamp::default(), arrival: Arrival::RenamedIn, content: Ok(Arc::new(content)) };
-        let mut whole = Whole::default();
-        whole.files.insert("p.yaml".into(), file);
-        self.engine.on(Fact::Listed(Box::new(Listing::Files(whole))));
+        self.texts(&[&text]);
         self.settle();
+    }
+
+    /// These documents are the specs.
+    fn texts(&mut self, all: &[&str]) {
+        let mut whole = Whole::default();
+        for (n, text) in all.iter().enumerate() {
+            let content = Content { hash: (*text).into(), documents: document::parse(text.as_bytes()) };
+            assert!(content.documents.iter().all(Result::is_ok), "{:?}", content.documents);
+            let file = File { stamp: Stamp::default(), arrival: Arrival::RenamedIn, content: Ok(Arc::new(content)) };
+            whole.files.insert(format!("p{n}.yaml"), file);
+        }
+        self.engine.on(Fact::Listed(Box::new(Listing::Files(whole))));
     }
 
     /// Everything that is due now, and what comes of it.
@@ -394,4 +401,29 @@ fn a_start_for_which_no_task_is_left_leaves_a_slot_that_takes_the_next_one() {
     assert!(world.engine.pools["p"].slots.values().all(|slot| slot.seen.state == SlotState::Vacant), "nobody has to look there");
     let next = world.submit(NewTask::default());
     assert!(world.lease(next.id).is_some(), "{:?}", world.task(next.id));
+}
+
+#[test]
+fn starts_that_are_not_made_leave_their_room_to_pools_that_wait_for_it() {
+    let mut world = World::empty();
+    let pool = |name: &str| {
+        format!(
+            "apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {{name: {name}}}\nspec: {{replicas: 4, template: {{command: [x]}}}}\n"
+        )
+    };
+    world.engine.host().held = Some(Vec::new());
+    world.texts(&[&pool("a"), &pool("b")]);
+    // The plan of the first took all the starts that may be in flight.
+    world.engine.turn();
+    let held = world.engine.host().held.take().unwrap();
+    let starts = |name: &str| held.iter().any(|(_, batch)| batch.slots.iter().any(|(id, _)| id.pool == name));
+    assert!(starts("a") && !starts("b"), "{held:?}");
+    for (ticket, _) in held {
+        world.engine.on(Fact::Committed { ticket, result: Err("disk I/O error".into()) });
+    }
+    // Meanwhile it is to have none any more.
+    world.texts(&[&pool("a").replace("replicas: 4", "replicas: 0"), &pool("b")]);
+    world.pass(1_000);
+    let performed = std::mem::take(&mut world.engine.host().performed);
+    assert_eq!(performed.iter().filter(|action| action.worker().starts_with("b-")).count(), 4, "{performed:?}");
 }
