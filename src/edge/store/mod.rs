@@ -18,7 +18,7 @@ use std::path::Path;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, params};
 
-pub use self::commit::Store;
+pub use self::commit::{ENDED, Store};
 use self::tasks::Tasks;
 use crate::model::batch::Stored;
 use crate::model::line::Fired;
