@@ -27,6 +27,7 @@ use crate::engine::controller::{Engine, Settings};
 use crate::engine::handle::{Ask, Handle};
 use crate::engine::hooks::Hooks;
 use crate::engine::host::Fact;
+use crate::engine::leftovers;
 use crate::engine::queue_door::{self, Hub, TaskDoor};
 use crate::engine::real::RealHost;
 use crate::engine::revisions::Recorder;
@@ -185,6 +186,7 @@ fn board(stored: &Stored, db: &Path, facts: mpsc::UnboundedSender<Fact>) -> Arc<
 fn task_files(state: &Path, stored: &Stored) -> Result<TaskFiles, Failure> {
     let files = TaskFiles::open(state, others(state)).map_err(failure)?;
     files.sweep_results(&stored.leased);
+    leftovers::remove_files(files.clone(), state.join("weir.db"));
     Ok(files)
 }
 

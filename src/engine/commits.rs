@@ -26,6 +26,9 @@ impl<H: Host> Engine<H> {
         if let Some(ticket) = self.policy_tickets.remove(&number) {
             return self.policy_committed(ticket, result.map(drop), now);
         }
+        if self.sweeping == Some(number) {
+            return self.leftovers_swept(result, now);
+        }
         let Some(mut ticket) = self.tickets.remove(&number) else { return };
         let (name, key) = (ticket.pool.clone(), Key::Pool(ticket.pool.clone()));
         self.queue.done(&key);

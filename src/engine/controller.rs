@@ -126,6 +126,9 @@ pub struct Engine<H> {
     pub(super) durable: String,
     /// Catalogues and events of the specs on their way to the store.
     pub(super) keeping: BTreeMap<u64, Batch>,
+    /// What pools that are no more left behind is being removed, and is looked for again then.
+    pub(super) sweeping: Option<u64>,
+    pub(super) sweep_at: Moment,
     /// What stands in each queue.
     pub(super) counts: BTreeMap<String, QueueCounts>,
     pub(super) recovered: bool,
@@ -157,6 +160,8 @@ impl<H: Host> Engine<H> {
             kept: stored.catalogue.clone().unwrap_or_default(),
             durable: stored.catalogue.unwrap_or_default(),
             keeping: BTreeMap::new(),
+            sweeping: None,
+            sweep_at: Moment::default(),
             counts: stored.counts.into_iter().collect(),
             recovered: false,
             listed: false,
@@ -233,6 +238,7 @@ impl<H: Host> Engine<H> {
                     self.host.list();
                     self.queue_all(now);
                     self.sum_up(now);
+                    self.sweep_leftovers(now);
                 }
                 Key::Pool(name) => tracing::debug_span!("turn", pool = name).in_scope(|| self.pool_turn(name, now)),
                 Key::Policy(name) => tracing::debug_span!("turn", policy = name).in_scope(|| self.policy_turn(name, now)),

@@ -18,6 +18,7 @@ pub mod host;
 mod keep;
 pub mod learnt;
 mod leasing;
+pub mod leftovers;
 pub mod limits;
 mod line;
 pub mod logs;

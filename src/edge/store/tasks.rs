@@ -272,6 +272,21 @@ impl<'t> Tasks<'t> {
         Ok(gone)
     }
 
+    /// Forget the counts and the turn of a pool without a task. That it rests is not forgotten.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn forget_empty(&self, pool: &str) -> rusqlite::Result<()> {
+        // What this transaction changes comes on top of the rows: they are needed yet.
+        let changes =
+            |of: &RefCell<BTreeMap<String, Changes>>| of.borrow().get(pool).is_some_and(|by| by.iter().any(|by| *by != 0));
+        if changes(&self.touched) || changes(&self.fresh) || self.in_phases(pool, 0..PHASES)? > 0 {
+            return Ok(());
+        }
+        self.turn.prepare_cached("DELETE FROM task_counts WHERE pool = ?1")?.execute([pool])?;
+        self.turn.prepare_cached("DELETE FROM queues WHERE pool = ?1 AND paused_until IS NULL")?.execute([pool]).map(drop)
+    }
+
     /// The task that was submitted with this idempotency key. Of one that is gone what is still known: its number, its state, and
     /// its times, for as long as the key is remembered.
     ///

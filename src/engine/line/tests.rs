@@ -427,3 +427,24 @@ fn starts_that_are_not_made_leave_their_room_to_pools_that_wait_for_it() {
     let performed = std::mem::take(&mut world.engine.host().performed);
     assert_eq!(performed.iter().filter(|action| action.worker().starts_with("b-")).count(), 4, "{performed:?}");
 }
+
+#[test]
+fn of_a_pool_that_is_gone_what_ended_goes_in_time_and_what_waits_stays() {
+    const HOUR: u64 = 3_600_000;
+    let mut world = World::new(1, "");
+    let (first, second) = (world.submit(NewTask::default()), world.submit(NewTask::default()));
+    let run = world.lease(first.id).expect("it is begun").run;
+    world.runs("p-0", run);
+    world.work(QueueWork::Pause { pool: "p".into(), until: Some(Wall(i64::MAX)), why: "rest".into() });
+    world.ends("p-0", done(run));
+    for pass in [300, 11_000, 1_000] {
+        world.texts(&[]);
+        world.pass(pass);
+    }
+    assert!(!world.engine.pools.contains_key("p"), "it is gone");
+    world.pass(23 * HOUR);
+    assert_eq!((world.task(first.id).state, world.tasks()), (TaskState::Succeeded, 2));
+    world.pass(2 * HOUR);
+    world.pass(2 * HOUR);
+    assert_eq!((world.task(second.id).state, world.tasks()), (TaskState::Queued, 1));
+}
