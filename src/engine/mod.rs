@@ -38,4 +38,5 @@ pub mod specs_door;
 mod spread;
 pub mod tasks;
 mod telling;
+mod waiters;
 pub mod workqueue;
