@@ -66,7 +66,7 @@ impl<H: Host> Engine<H> {
         let ended = before.filter(|before| task.state != TaskState::Leased || before.epoch != task.epoch);
         if task.state == TaskState::Leased {
             pool.line.leases.insert(task.id, task.clone());
-        } else if per_worker(pool) && (ended.is_some() || (task.state == TaskState::Queued && task.worker.is_none())) {
+        } else if task.state == TaskState::Queued && per_worker(pool) && is_stranded(pool, &task) {
             // What waits again waits for the worker that had it, which may be gone by now, or for none: dealt where that is so.
             pool.dealt = None;
         }
@@ -301,6 +301,12 @@ fn hungry(facts: &PoolFacts, pool: &super::controller::Pool, counts: &QueueCount
 fn per_worker(pool: &super::controller::Pool) -> bool {
     let queue = pool.facts.as_ref().and_then(|facts| facts.spec.queue.as_ref());
     queue.is_some_and(|queue| queue.dispatch == Dispatch::PerWorker)
+}
+
+/// It waits for nobody, or for a worker that is not among those that the queue is divided among.
+fn is_stranded(pool: &super::controller::Pool, task: &Task) -> bool {
+    let dealt = |worker: &String| pool.dealt.as_ref().is_some_and(|dealt| dealt.contains(worker));
+    !task.worker.as_ref().is_some_and(dealt)
 }
 
 /// Count the tasks that a worker has.

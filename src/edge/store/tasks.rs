@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use super::place::{self, lines};
+use super::place::{self, ALL_DEALT, DEALT, lines};
 use super::row::{BLOCKED, COLUMNS, DELAYED, ENDED, HELD, LEASED, PHASES, READY, SUCCEEDED, body, gone, phase, read};
 use crate::model::line::Fired;
 use crate::model::queue_work::QueueCounts;
@@ -373,10 +373,19 @@ impl<'t> Tasks<'t> {
             let sql = format!("SELECT {COLUMNS} FROM tasks WHERE phase < 4 AND worker > '' AND pool = ?1 LIMIT ?2");
             return self.all(&sql, params![pool, most]);
         }
-        let sql = format!(
-            "SELECT {COLUMNS} FROM tasks WHERE phase < 4 AND pool = ?1 AND worker NOT IN (SELECT value FROM json_each(?2)) LIMIT ?3"
-        );
-        self.all(&sql, params![pool, serde_json::Value::from(workers.to_vec()).to_string(), most])
+        let mut found = Vec::new();
+        let left = |found: &Vec<Task>| most.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
+        let sql = format!("SELECT {COLUMNS} {DEALT}");
+        for worker in place::dealt(self.turn, pool)?.iter().filter(|worker| !workers.contains(worker)) {
+            found.extend(self.all(&sql, params![pool, worker, left(&found)])?);
+        }
+        // Nearly always there are none: to look at all that wait for them would take long.
+        let dealt = self.turn.prepare_cached(ALL_DEALT)?.query_row([pool], |row| row.get::<_, i64>(0))?;
+        if left(&found) > 0 && self.in_phases(pool, 0..LEASED as usize)? > dealt {
+            let sql = format!("SELECT {COLUMNS} FROM tasks WHERE phase < 4 AND pool = ?1 AND worker = '' LIMIT ?2");
+            found.extend(self.all(&sql, params![pool, left(&found)])?);
+        }
+        Ok(found)
     }
 
     /// Until when the queue is held.

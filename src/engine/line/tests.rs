@@ -36,6 +36,8 @@ struct TaskHost {
     /// What runs have left behind.
     results: BTreeMap<(String, u64), serde_json::Value>,
     performed: Vec<Action>,
+    /// How often the queue was dealt.
+    deals: usize,
 }
 
 impl TaskHost {
@@ -86,6 +88,7 @@ impl Host for TaskHost {
         None
     }
     fn commit(&mut self, ticket: u64, batch: Batch) {
+        self.deals += batch.queue.iter().filter(|work| matches!(work, QueueWork::Deal { .. })).count();
         if let Some(held) = &mut self.held {
             return held.push((ticket, batch));
         }
@@ -133,7 +136,8 @@ impl World {
         let queues = Queues { work: queue::work, changed: Box::new(changed) };
         let (store, stored) = Store::open(&dir.path().join("weir.db"), "boot", queues).unwrap();
         let now = Now { mono: Moment(1_000_000), wall: Wall(1_700_000_000_000) };
-        let host = TaskHost { now, store, facts, fails: false, held: None, results: BTreeMap::new(), performed: Vec::new() };
+        let host =
+            TaskHost { now, store, facts, fails: false, held: None, results: BTreeMap::new(), performed: Vec::new(), deals: 0 };
         let settings =
             Settings { starts_in_flight_max: 4, admission: admit::Settings::default(), controllers: Default::default() };
         let mut world = World { dir, engine: Engine::new(host, settings, stored) };
@@ -447,4 +451,20 @@ fn of_a_pool_that_is_gone_what_ended_goes_in_time_and_what_waits_stays() {
     world.pass(2 * HOUR);
     world.pass(2 * HOUR);
     assert_eq!((world.task(second.id).state, world.tasks()), (TaskState::Queued, 1));
+}
+
+#[test]
+fn what_ends_with_its_worker_has_nothing_dealt_anew() {
+    let mut world = World::new(2, "dispatch: PerWorker");
+    let fails = Exit { reason: crate::model::worker::ExitReason::Error, code: Some(1), ..Exit::default() };
+    for exit in [done(0), fails] {
+        let task = world.submit(NewTask::default());
+        let lease = world.lease(task.id).expect("it is begun").clone();
+        let worker = lease.worker.expect("dealt");
+        world.runs(&worker, lease.run);
+        world.ends(&worker, Exit { incarnation: lease.run, ..exit });
+        assert_ne!(world.task(task.id).state, TaskState::Leased);
+        world.pass(100);
+        assert_eq!(world.engine.host().deals, 1, "that of the beginning");
+    }
 }
