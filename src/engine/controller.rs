@@ -129,6 +129,8 @@ pub struct Engine<H> {
     /// What pools that are no more left behind is being removed, and is looked for again then.
     pub(super) sweeping: Option<u64>,
     pub(super) sweep_at: Moment,
+    /// Pools that are scaled by a queue, by that queue.
+    pub(super) followers: BTreeMap<String, BTreeSet<String>>,
     /// What stands in each queue.
     pub(super) counts: BTreeMap<String, QueueCounts>,
     pub(super) recovered: bool,
@@ -160,6 +162,7 @@ impl<H: Host> Engine<H> {
             kept: stored.catalogue.clone().unwrap_or_default(),
             durable: stored.catalogue.unwrap_or_default(),
             keeping: BTreeMap::new(),
+            followers: BTreeMap::new(),
             sweeping: None,
             sweep_at: Moment::default(),
             counts: stored.counts.into_iter().collect(),

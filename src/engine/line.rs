@@ -28,20 +28,15 @@ pub(super) const GATHER: Span = Span::millis(100);
 impl<H: Host> Engine<H> {
     /// This stands in the queue of a pool now.
     pub(super) fn counted(&mut self, name: String, counts: QueueCounts, now: Now) {
-        let follows = |facts: &PoolFacts| {
-            facts.spec.scale.iter().flat_map(|scale| &scale.triggers).any(|trigger| {
-                trigger.source.queue.as_ref().is_some_and(|queue| queue.pool.as_deref().unwrap_or(&facts.name) == name)
-            })
-        };
-        let concerned = self.pools.iter().filter_map(|(other, pool)| {
-            let facts = pool.facts.as_ref()?;
-            (*other == name || follows(facts)).then(|| (other.clone(), other == &name && hungry(facts, pool, &counts, now)))
-        });
-        let concerned: Vec<(String, bool)> = concerned.collect();
-        self.counts.insert(name, counts);
-        for (pool, at_once) in concerned {
-            self.queue.add(Key::Pool(pool), if at_once { now.mono } else { now.mono.after(GATHER) });
+        let own = self.pools.get(&name).and_then(|pool| Some((pool, pool.facts.as_ref()?)));
+        if let Some((pool, facts)) = own {
+            let at = if hungry(facts, pool, &counts, now) { now.mono } else { now.mono.after(GATHER) };
+            self.queue.add(Key::Pool(name.clone()), at);
         }
+        for other in self.followers.get(&name).into_iter().flatten() {
+            self.queue.add(Key::Pool(other.clone()), now.mono.after(GATHER));
+        }
+        self.counts.insert(name, counts);
     }
 
     /// A task was leased, goes on, or has ended, and not by the controller.

@@ -59,9 +59,9 @@ impl<H: Host> Engine<H> {
         super::catalogue::rivals(&mut all, |name| created(name).unwrap_or(now.wall));
         let (before, mut changed) = (self.target_pools(), false);
         for (name, facts) in all {
-            let uid = self.host.uid();
             let policy = self.policies.entry(name.clone()).or_default();
             if policy.stored.uid.is_empty() {
+                let uid = self.host.uid();
                 policy.stored = StoredPolicy { uid, created: now.wall, ..StoredPolicy::default() };
             }
             if policy.facts.as_deref() != Some(&facts) {
