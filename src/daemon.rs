@@ -218,7 +218,6 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
         let _heard = told.send(Fact::Task(Box::new(task)));
     });
     let door = TaskDoor { store: store.clone(), path: db, hub, tell, reader: Arc::default(), walker: Arc::default() };
-    let kept = store.clone();
     let host = RealHost {
         slots,
         store,
@@ -249,16 +248,15 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let admission = admit::Settings { prune_grace: options.prune_grace, ..admit::Settings::default() };
     let settings = Settings { starts_in_flight_max: options.starts_in_flight_max, admission, controllers };
     let mut engine = Engine::new(host, settings, stored);
-    let mut inbox = Inbox { facts: facts_inbox, slots: slots_inbox, asks: asks_inbox, signals, store: kept };
+    let mut inbox =
+        Inbox { facts: facts_inbox, slots: slots_inbox, asks: asks_inbox, signals, store: engine.host().store.clone() };
     engine.on(Fact::Hint);
     let mut manager = ServiceManager::of_environment(clock::now().mono);
     manager.ready(&format!("keeping {}", options.specs.display()));
     let ended = serve_until_told(&mut engine, &mut inbox, &mut manager, options.on_exit).await;
     manager.stopping();
     drop((stop_serving, stop_hooks, stop_network));
-    if ended.is_ok() {
-        finish(&mut engine, &mut inbox).await;
-    }
+    finish(&mut engine, &mut inbox, &ended).await;
     let _ended = tokio::time::timeout(Duration::from_millis(200), server).await;
     let _removed = ["weir.sock", "listen"].map(|name| std::fs::remove_file(state.path.join(name)));
     ended
@@ -370,8 +368,11 @@ fn others(state: &Path) -> PathBuf {
     Path::new("/run/weir").join(crate::edge::slots::state_id(state)).join("tasks")
 }
 
-/// Wait for the answers of what was given to the store.
-async fn finish(engine: &mut Engine<RealHost>, inbox: &mut Inbox) {
+/// Wait for the answers of what was given to the store, if it gives any.
+async fn finish(engine: &mut Engine<RealHost>, inbox: &mut Inbox, ended: &Result<(), Failure>) {
+    if ended.is_err() {
+        return;
+    }
     let answers = async {
         while engine.commits_pending() {
             match inbox.facts.recv().await {

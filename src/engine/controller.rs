@@ -141,7 +141,7 @@ pub struct Engine<H> {
 impl<H: Host> Engine<H> {
     /// An engine over a host, with what the store holds.
     pub fn new(host: H, settings: Settings, stored: crate::model::batch::Stored) -> Engine<H> {
-        let admission = super::keep::restored(&stored, host.now().mono);
+        let admission = super::restored::restored(&stored, host.now().mono);
         let mut engine = Engine {
             host,
             settings,

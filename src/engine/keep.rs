@@ -5,29 +5,9 @@
 use super::commits::newest;
 use super::controller::{COMMIT_RETRY, Engine, Key};
 use super::host::Host;
-use crate::decide::admit::Admission;
-use crate::model::batch::{Batch, Stored};
-use crate::model::catalogue::{Catalogue, ObjectKey, Source};
-use crate::model::time::{Moment, Now};
-
-/// The admission to begin with. A pool of which a row was kept and no spec is held: it was accepted once, and what became of
-/// that is not known.
-pub(super) fn restored(stored: &Stored, now: Moment) -> Admission {
-    let kept =
-        stored.catalogue.as_deref().map(|text| serde_json::from_str(text).and_then(|kept| Catalogue::from_json(kept, now)));
-    let mut catalogue = kept.unwrap_or_else(|| Ok(Catalogue::default())).unwrap_or_else(|error| {
-        tracing::error!(%error, "the accepted specs that were kept do not read; every pool is held until its document is read");
-        Catalogue::default()
-    });
-    for (name, pool) in &stored.pools {
-        if !catalogue.objects.contains_key(&ObjectKey::pool(name)) {
-            let from = &pool.status.source;
-            let source = Source { file: from.file.clone(), line: u32::try_from(from.line).unwrap_or(0) };
-            catalogue.hold(name, (pool.status.observed_generation, source), now);
-        }
-    }
-    Admission::restored(catalogue)
-}
+use crate::model::batch::Batch;
+use crate::model::catalogue::ObjectKey;
+use crate::model::time::Now;
 
 impl<H: Host> Engine<H> {
     /// The catalogue, while it is not known to be on disk: it goes with every plan, so that no worker is ever started for a

@@ -31,6 +31,7 @@ pub mod queue;
 pub mod queue_door;
 pub mod real;
 mod reconcile;
+mod restored;
 pub mod revisions;
 pub mod shares;
 mod slots;
