@@ -18,7 +18,7 @@ use crate::edge::signals::{self, Signal};
 use crate::edge::slots::{SlotEvent, Slots, SlotsConfig, cgroup};
 use crate::edge::statedir::{self, StateDir, StateError};
 use crate::edge::statusdir::StatusDir;
-use crate::edge::store::Store;
+use crate::edge::store::{self, Store};
 use crate::edge::taskfiles::TaskFiles;
 use crate::edge::{clock, command};
 use crate::engine::board::Board;
@@ -26,6 +26,7 @@ use crate::engine::controller::{Engine, Settings};
 use crate::engine::handle::{Ask, Handle};
 use crate::engine::hooks::Hooks;
 use crate::engine::host::Fact;
+use crate::engine::leftovers;
 use crate::engine::queue_door::{self, Hub, TaskDoor};
 use crate::engine::real::RealHost;
 use crate::engine::revisions::Recorder;
@@ -73,7 +74,7 @@ pub struct Options {
 /// Why the daemon could not run, with the exit code that says so.
 #[derive(Debug)]
 pub struct Failure {
-    /// 5: the state is held by another; 1: anything else that a person can mend.
+    /// 5: the state is held by another; 70: something broke that nothing goes on without; 1: anything else that a person can mend.
     pub code: u8,
     /// What was found, where, and what to do.
     pub message: String,
@@ -136,6 +137,7 @@ struct Inbox {
     slots: mpsc::UnboundedReceiver<SlotEvent>,
     asks: mpsc::Receiver<Ask>,
     signals: mpsc::UnboundedReceiver<Signal>,
+    store: Store,
 }
 
 fn greet(options: &Options, state: &StateDir, driver: &cgroup::Driver) {
@@ -183,6 +185,7 @@ fn board(stored: &Stored, db: &Path, facts: mpsc::UnboundedSender<Fact>) -> Arc<
 fn task_files(state: &Path, stored: &Stored) -> Result<TaskFiles, Failure> {
     let files = TaskFiles::open(state, others(state)).map_err(failure)?;
     files.sweep_results(&stored.leased);
+    leftovers::remove_files(files.clone(), state.join("weir.db"));
     Ok(files)
 }
 
@@ -245,17 +248,18 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let admission = admit::Settings { prune_grace: options.prune_grace, ..admit::Settings::default() };
     let settings = Settings { starts_in_flight_max: options.starts_in_flight_max, admission, controllers };
     let mut engine = Engine::new(host, settings, stored);
-    let mut inbox = Inbox { facts: facts_inbox, slots: slots_inbox, asks: asks_inbox, signals };
+    let mut inbox =
+        Inbox { facts: facts_inbox, slots: slots_inbox, asks: asks_inbox, signals, store: engine.host().store.clone() };
     engine.on(Fact::Hint);
     let mut manager = ServiceManager::of_environment(clock::now().mono);
     manager.ready(&format!("keeping {}", options.specs.display()));
-    serve_until_told(&mut engine, &mut inbox, &mut manager, options.on_exit).await;
+    let ended = serve_until_told(&mut engine, &mut inbox, &mut manager, options.on_exit).await;
     manager.stopping();
     drop((stop_serving, stop_hooks, stop_network));
-    finish(&mut engine, &mut inbox).await;
+    finish(&mut engine, &mut inbox, &ended).await;
     let _ended = tokio::time::timeout(Duration::from_millis(200), server).await;
     let _removed = ["weir.sock", "listen"].map(|name| std::fs::remove_file(state.path.join(name)));
-    Ok(())
+    ended
 }
 
 /// Serve HTTP and the Kubernetes API where it was asked for, until the sender is dropped.
@@ -305,7 +309,12 @@ async fn serve_hooks(at: Option<std::net::SocketAddr>, handle: &Handle) -> Resul
 }
 
 /// The loop: facts first, then the turns that are due, then wait for whichever comes next.
-async fn serve_until_told(engine: &mut Engine<RealHost>, inbox: &mut Inbox, manager: &mut ServiceManager, on_exit: OnExit) {
+async fn serve_until_told(
+    engine: &mut Engine<RealHost>,
+    inbox: &mut Inbox,
+    manager: &mut ServiceManager,
+    on_exit: OnExit,
+) -> Result<(), Failure> {
     let mut ending = false;
     loop {
         let beat = manager.beat(clock::now().mono);
@@ -313,7 +322,7 @@ async fn serve_until_told(engine: &mut Engine<RealHost>, inbox: &mut Inbox, mana
         let wake = engine.turn();
         engine.host().board.meters.turned(clock::seconds() - begun);
         if ending && engine.is_drained() {
-            return;
+            return Ok(());
         }
         tokio::select! {
             biased;
@@ -322,7 +331,7 @@ async fn serve_until_told(engine: &mut Engine<RealHost>, inbox: &mut Inbox, mana
                     manager.reloading();
                     engine.on(Fact::Hint);
                 }
-                Signal::End(_) if ending || on_exit == OnExit::Leave => return,
+                Signal::End(_) if ending || on_exit == OnExit::Leave => return Ok(()),
                 Signal::End(from) => {
                     let sender = from.map(|pid| format!(" (from pid {pid})")).unwrap_or_default();
                     println!("ending{sender}: the workers are stopped first; once more to leave them running");
@@ -331,6 +340,7 @@ async fn serve_until_told(engine: &mut Engine<RealHost>, inbox: &mut Inbox, mana
                     engine.drain();
                 }
             },
+            () = inbox.store.ended() => return Err(Failure { code: 70, message: store::ENDED.into() }),
             Some(event) = inbox.slots.recv() => engine.on(fact_of(event)),
             Some(fact) = inbox.facts.recv() => take(engine, manager, fact),
             Some(ask) = inbox.asks.recv() => engine.on(Fact::Asked(ask)),
@@ -358,8 +368,11 @@ fn others(state: &Path) -> PathBuf {
     Path::new("/run/weir").join(crate::edge::slots::state_id(state)).join("tasks")
 }
 
-/// Wait for the answers of what was given to the store.
-async fn finish(engine: &mut Engine<RealHost>, inbox: &mut Inbox) {
+/// Wait for the answers of what was given to the store, if it gives any.
+async fn finish(engine: &mut Engine<RealHost>, inbox: &mut Inbox, ended: &Result<(), Failure>) {
+    if ended.is_err() {
+        return;
+    }
     let answers = async {
         while engine.commits_pending() {
             match inbox.facts.recv().await {

@@ -46,7 +46,7 @@ Examples:
   weir run --listen 127.0.0.1:8888      kubectl, curl and browsers may come too, with a token
   weir run --on-exit leave              workers survive the daemon; the next one adopts them
 
-Exit codes: 0 ended as told; 1 cannot run; 2 used wrongly; 5 another weir holds the state directory.")]
+Exit codes: 0 ended as told; 1 cannot run; 2 used wrongly; 5 another weir holds the state directory; 70 it broke, the workers run on.")]
     Run(Run),
     /// Check documents: every problem with file, line, column and field. No daemon needed.
     #[command(after_help = "\

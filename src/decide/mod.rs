@@ -41,6 +41,9 @@ use crate::model::worker::{ExitReason, SlotState};
 
 /// What should happen to a pool now.
 pub fn pool(observation: &Observation<'_>, now: Now) -> Plan {
+    if observation.pool.is_held() {
+        return held(observation, now);
+    }
     let mut plan = Plan::default();
     let (facts, slots) = (observation.pool, observation.slots);
     let demand = demand::demand(observation, now);
@@ -98,7 +101,18 @@ pub fn pool(observation: &Observation<'_>, now: Now) -> Plan {
     plan.status = status::pool(observation, &plan, (&demand, &names), now);
     // The size first, then who goes and comes for it.
     let told = status::changes(observation, &plan);
+    plan.lasting = told.len();
     plan.happenings.splice(0..0, told);
+    plan
+}
+
+/// Nothing is done to a pool of which is not known what is wanted; it is shown with its workers as they are.
+fn held(observation: &Observation<'_>, now: Now) -> Plan {
+    let mut plan = Plan { scaling: observation.scaling.clone(), ..Plan::default() };
+    plan.waiting_on.push("a document of it that reads here".into());
+    plan.status = status::held(observation, &plan, now);
+    plan.happenings = status::changes(observation, &plan);
+    plan.lasting = plan.happenings.len();
     plan
 }
 

@@ -17,6 +17,9 @@ use crate::model::status::{Condition, EventType, Phase, PoolStatus, QueueStatus,
 use crate::model::time::{Now, Span};
 use crate::model::worker::{Exit, ExitReason, SlotState};
 
+/// Why a pool that is held is not accepted, in a word.
+const HELD: &str = "Held";
+
 /// The status of a pool.
 pub fn pool(observation: &Observation<'_>, plan: &Plan, (demand, names): (&Demand, &Assignment), now: Now) -> PoolStatus {
     let (facts, previous) = (observation.pool, observation.previous);
@@ -53,6 +56,21 @@ pub fn pool(observation: &Observation<'_>, plan: &Plan, (demand, names): (&Deman
     }
     status.conditions = conditions(observation, &status, demand, now);
     status
+}
+
+/// The status of a pool that is held: of what was wanted of it what was known last.
+pub fn held(observation: &Observation<'_>, plan: &Plan, now: Now) -> PoolStatus {
+    let previous = observation.previous;
+    let demand = Demand { wanted: previous.desired_replicas, ..Demand::default() };
+    let status = pool(observation, plan, (&demand, &Assignment::default()), now);
+    PoolStatus {
+        // Nobody knows of which template they are to be.
+        updated_replicas: status.replicas.saturating_sub(status.terminating_replicas),
+        template_hash: previous.template_hash.clone(),
+        backlog: previous.backlog.clone(),
+        scaling: previous.scaling.clone(),
+        ..status
+    }
 }
 
 /// What stands in the queue. Where each run is for one task, a slot that waits for one is a worker that is ready.
@@ -160,9 +178,18 @@ fn dated((kind, truth, reason, message): Said, facts: &PoolFacts, previous: &[Co
 }
 
 fn accepted(facts: &PoolFacts) -> Said {
-    match &facts.refused {
-        None => ("Accepted", Truth::True, "Valid", String::new()),
-        Some(why) => ("Accepted", Truth::False, "Invalid", format!("the last good version stays in force: {why}")),
+    match (&facts.held, &facts.refused) {
+        (Some(why), refused) if facts.is_held() => {
+            let refused = refused.as_ref().map_or_else(String::new, |refused| format!("; {refused}"));
+            (
+                "Accepted",
+                Truth::False,
+                HELD,
+                format!("its workers are left as they are, none is started or stopped: {why}{refused}"),
+            )
+        }
+        (_, None) => ("Accepted", Truth::True, "Valid", String::new()),
+        (_, Some(why)) => ("Accepted", Truth::False, "Invalid", format!("the last good version stays in force: {why}")),
     }
 }
 
@@ -343,6 +370,9 @@ pub fn changes(observation: &Observation<'_>, plan: &Plan) -> Vec<Happening> {
             ("LimitsEnforced", Truth::False) if truth != Some(Truth::False) => {
                 tell(EventType::Warning, "LimitsNotEnforced", condition.message.clone());
             }
+            ("Accepted", Truth::False) if condition.reason == HELD && !was_held(before) => {
+                tell(EventType::Warning, "Refused", condition.message.clone());
+            }
             ("Ready", Truth::True) if truth == Some(Truth::False) => tell(EventType::Normal, "Ready", condition.message.clone()),
             ("ScalingLimited", Truth::True) if condition.reason == "TooManyReplicas" && !was_limited(before) => {
                 tell(EventType::Warning, "ScalingLimited", condition.message.clone());
@@ -351,6 +381,10 @@ pub fn changes(observation: &Observation<'_>, plan: &Plan) -> Vec<Happening> {
         }
     }
     told
+}
+
+fn was_held(before: &PoolStatus) -> bool {
+    before.conditions.iter().any(|condition| condition.kind == "Accepted" && condition.reason == HELD)
 }
 
 /// More was wanted than is allowed before, too. At the lower limit every calm pool is.

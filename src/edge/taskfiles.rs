@@ -1,7 +1,8 @@
 //! The files of tasks: what a run is given, what it gives back, and its log.
 //!
 //! ```text
-//! <state>/tasks/<pool>.<worker>.json            the task, also the run's standard input; written anew for each
+//! <state>/tasks/<pool>.<worker>.json            the task, also the run's standard input; written anew for each, and there as long as
+//!                                               the slot
 //! <state>/tasks/<pool>.<worker>.<run>.result    what the run wrote; there until the end of its task is committed
 //! <state>/logs/tasks/<id>.log                   its output, over all attempts
 //! ```
@@ -21,6 +22,9 @@ use crate::model::worker::SlotId;
 
 /// The end of an output that rules look at, in bytes.
 const TAIL: u64 = 4096;
+
+/// How the name of a task's file ends.
+const TASK: &str = ".json";
 
 /// How the name of a result ends.
 const RESULT: &str = ".result";
@@ -70,7 +74,7 @@ impl TaskFiles {
 
     /// The task's file for a run.
     pub fn task(&self, slot: &SlotId, other: Option<Other>) -> PathBuf {
-        self.dir(other).join(format!("{}.{}.json", slot.pool, slot.worker))
+        self.dir(other).join(task_name(slot))
     }
 
     /// Where a run puts its result.
@@ -140,6 +144,46 @@ impl TaskFiles {
         }
     }
 
+    /// Remove the file of a slot's task: the slot is no more.
+    pub fn forget_slot(&self, slot: &SlotId) {
+        for dir in [&self.tasks, &self.others] {
+            // Most slots never had one, and none has both. What cannot be removed now goes when the next daemon starts.
+            let _gone = std::fs::remove_file(dir.join(task_name(slot)));
+        }
+    }
+
+    /// Remove what a daemon before this one left behind when it died: files of slots and logs of tasks that are no more. Looked
+    /// for are the files first and the rows then: no file comes before its row.
+    ///
+    /// # Errors
+    /// Those of the two that know the rows: then what is left stays.
+    pub fn sweep(
+        &self,
+        is_slot: impl Fn(&str, &str) -> Result<bool, String>,
+        is_task: impl Fn(u64) -> Result<bool, String>,
+    ) -> Result<(), String> {
+        let files = |dirs: &[&PathBuf]| {
+            let all = dirs.iter().flat_map(std::fs::read_dir).flatten().flatten().map(|entry| entry.path());
+            all.collect::<Vec<PathBuf>>()
+        };
+        let name = |path: &Path| path.file_name().and_then(|name| name.to_str()).map(str::to_owned).unwrap_or_default();
+        for path in files(&[&self.tasks, &self.others]) {
+            let name = name(&path);
+            let Some((pool, worker)) = name.strip_suffix(TASK).and_then(|slot| slot.split_once('.')) else { continue };
+            if !is_slot(pool, worker)? {
+                // What cannot be removed is only a file too many.
+                let _gone = std::fs::remove_file(path);
+            }
+        }
+        for path in files(&[&self.logs]) {
+            let Some(id) = name(&path).split_once(".log").and_then(|(id, _)| id.parse().ok()) else { continue };
+            if !is_task(id)? {
+                let _gone = std::fs::remove_file(path);
+            }
+        }
+        Ok(())
+    }
+
     /// The end of what an attempt wrote, which begins at this (inode, offset): what earlier ones wrote is not its own.
     pub fn tail(&self, id: u64, begun: Option<(u64, u64)>) -> String {
         let tail = || -> std::io::Result<Vec<u8>> {
@@ -182,6 +226,10 @@ impl TaskFiles {
         })
         .to_string()
     }
+}
+
+fn task_name(slot: &SlotId) -> String {
+    format!("{}.{}{TASK}", slot.pool, slot.worker)
 }
 
 fn result_name(slot: &SlotId, run: u64) -> String {
@@ -283,6 +331,31 @@ mod tests {
         let left = all.map(|(slot, run)| files.read_result(slot, run).is_some());
         assert_eq!(left, [false, true, false]);
         assert!(files.task(&of("p"), None).exists(), "nothing else is removed");
+    }
+
+    #[test]
+    fn files_of_what_is_no_more_go_and_others_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = TaskFiles::open(dir.path(), dir.path().join("others")).unwrap();
+        let me = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        for (pool, other) in [("p", None), ("q", None), ("r", Some(me))] {
+            files.put((&of(pool), 1), "{}", other).unwrap();
+        }
+        let kept = ["7.log", "7.log.1", "notes.txt"];
+        for name in ["8.log", "8.log.1", "8.log.2"].iter().chain(&kept) {
+            std::fs::write(dir.path().join("logs/tasks").join(name), "").unwrap();
+        }
+        assert!(files.sweep(|_, _| Err("busy".into()), |_| Ok(false)).is_err());
+        assert!(files.sweep(|_, _| Ok(true), |_| Err("busy".into())).is_err());
+        assert!(files.log(8).exists() && files.task(&of("q"), None).exists(), "who does not know removes nothing");
+        files.sweep(|pool, worker| Ok((pool, worker) == ("p", "p-0")), |id| Ok(id == 7)).unwrap();
+        let there = |pool: &str, other| files.task(&of(pool), other).exists();
+        assert_eq!((there("p", None), there("q", None), there("r", Some(me))), (true, false, false));
+        let logs = std::fs::read_dir(dir.path().join("logs/tasks")).unwrap().flatten();
+        let logs: BTreeSet<String> = logs.map(|entry| entry.file_name().into_string().unwrap()).collect();
+        assert_eq!(logs, BTreeSet::from(kept.map(str::to_owned)));
+        files.forget_slot(&of("p"));
+        assert!(!there("p", None));
     }
 
     #[test]

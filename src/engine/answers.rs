@@ -89,7 +89,7 @@ impl<H: Host> Engine<H> {
             let note = format!("preStop of {} failed: {message}; stopping it all the same", id.worker);
             let happening = crate::decide::status::tell("PreStopFailed", EventType::Warning, (&id.worker, incarnation), note);
             let event = self.event(&id.pool, &happening, now);
-            self.tell(&id.pool, &event);
+            self.say(&id.pool, event);
         }
         self.seen(id, now, |slot| {
             slot.pre_stop.iter_mut().filter(|state| state.incarnation == incarnation).for_each(|state| state.done = true);

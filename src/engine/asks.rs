@@ -13,7 +13,12 @@ impl<H: Host> Engine<H> {
     fn slot_of(&self, worker: &str) -> Result<SlotId, Denied> {
         let found = self.pools.iter().find(|(_, pool)| pool.slots.contains_key(worker)).map(|(name, _)| name.clone());
         let none = || Denied::NotFound { kind: Kind::Worker.plural(), name: worker.into(), hint: String::new() };
-        Ok(SlotId { pool: found.ok_or_else(none)?, worker: worker.into() })
+        let id = SlotId { pool: found.ok_or_else(none)?, worker: worker.into() };
+        let facts = self.pools.get(&id.pool).and_then(|pool| pool.facts.as_ref()).filter(|facts| facts.is_held());
+        match facts.and_then(|facts| facts.held.as_ref()) {
+            Some(why) => Err(Denied::Conflict(format!("pool {} is held as it is: {why}", id.pool))),
+            None => Ok(id),
+        }
     }
 
     /// End a worker and start it again.

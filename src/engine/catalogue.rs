@@ -53,6 +53,7 @@ fn facts(catalogue: &Catalogue, key: &ObjectKey, object: &Object, pool: &WorkerP
         degraded: catalogue.degraded.clone(),
         unenforced: None,
         ending: object.is_terminating().then_some(Ending::Removed),
+        held: object.unread.as_ref().map(|unread| format!("what was kept of it does not read here: {}", unread.why)),
         prune_blocked: blocked.map(|prune| prune.token.clone()),
     }
 }
@@ -248,7 +249,9 @@ mod tests {
         assert!(!told(&catalogue).contains("run"), "{}", told(&catalogue));
         let text = "apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {name: a}\nspec: {template: {command: [x]}}\n";
         let document = crate::model::document::parse(text.as_bytes()).remove(0).expect("a good document").document;
-        catalogue.objects.insert(key, Object { document, generation: 1, source: source.clone(), standing: Standing::Good });
+        catalogue
+            .objects
+            .insert(key, Object { document, generation: 1, source: source.clone(), standing: Standing::Good, unread: None });
         assert_eq!(told(&catalogue).matches("runs").count(), 3, "{}", told(&catalogue));
     }
 

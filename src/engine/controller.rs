@@ -16,13 +16,13 @@ use super::workqueue::Workqueue;
 use crate::decide::admit::{self, Admission};
 use crate::decide::dispatch;
 use crate::model::batch::{Batch, StoredPool};
-use crate::model::catalogue::{Catalogue, Object, ObjectKey};
+use crate::model::catalogue::{Object, ObjectKey};
 use crate::model::cgroup::Controllers;
 use crate::model::line::Line;
 use crate::model::listing::{Listing, Root};
 use crate::model::metered::Metered;
-use crate::model::plan::{Ending, Happening, PoolFacts, Slot};
-use crate::model::queue_work::{QueueAnswer, QueueCounts};
+use crate::model::plan::{Happening, PoolFacts, Slot};
+use crate::model::queue_work::QueueCounts;
 use crate::model::reading::{Failure, Number, counted};
 use crate::model::scaling::{Question, Scaling};
 use crate::model::status::{EventObject, EventType};
@@ -74,6 +74,12 @@ pub(super) struct Pool {
     pub(super) recorded: BTreeMap<String, (Wall, f64)>,
     /// Rows and history that wait for the next turn's transaction.
     pub(super) pending: Batch,
+    /// Of the history there what is told when it is on disk; the rest has been told.
+    pub(super) owed: Vec<EventObject>,
+    /// A turn waits for its transaction. What is to be told meanwhile is told behind what that one tells.
+    pub(super) in_flight: bool,
+    /// That.
+    pub(super) behind: Vec<EventObject>,
     /// What is known of its queue.
     pub(super) line: Line,
     /// The workers among which its queue was last divided; absent: not yet by this daemon.
@@ -89,6 +95,10 @@ pub(super) struct Ticket {
     pub(super) facts: Arc<PoolFacts>,
     pub(super) plan: Box<crate::model::plan::Plan>,
     pub(super) batch: Batch,
+    /// What is told when it is on disk.
+    pub(super) tell: Vec<EventObject>,
+    /// So many of those, the last ones, are told of the next plan if this one is not taken.
+    pub(super) again: usize,
 }
 
 /// The loop's state.
@@ -117,10 +127,15 @@ pub struct Engine<H> {
     pub(super) durable: String,
     /// Catalogues and events of the specs on their way to the store.
     pub(super) keeping: BTreeMap<u64, Batch>,
+    /// What pools that are no more left behind is being removed, and is looked for again then.
+    pub(super) sweeping: Option<u64>,
+    pub(super) sweep_at: Moment,
+    /// Pools that are scaled by a queue, by that queue.
+    pub(super) followers: BTreeMap<String, BTreeSet<String>>,
     /// What stands in each queue.
     pub(super) counts: BTreeMap<String, QueueCounts>,
-    recovered: bool,
-    listed: bool,
+    pub(super) recovered: bool,
+    pub(super) listed: bool,
     draining: bool,
 }
 
@@ -128,9 +143,7 @@ impl<H: Host> Engine<H> {
     /// An engine over a host, with what the store holds.
     pub fn new(host: H, settings: Settings, stored: crate::model::batch::Stored) -> Engine<H> {
         let begun = host.now();
-        let kept = stored.catalogue.as_deref().and_then(|text| serde_json::from_str(text).ok());
-        let admission =
-            kept.and_then(|kept| Catalogue::from_json(kept, begun.mono).ok()).map(Admission::restored).unwrap_or_default();
+        let admission = super::restored::restored(&stored, begun.mono);
         let mut engine = Engine {
             host,
             settings,
@@ -151,6 +164,9 @@ impl<H: Host> Engine<H> {
             kept: stored.catalogue.clone().unwrap_or_default(),
             durable: stored.catalogue.unwrap_or_default(),
             keeping: BTreeMap::new(),
+            followers: BTreeMap::new(),
+            sweeping: None,
+            sweep_at: Moment::default(),
             counts: stored.counts.into_iter().collect(),
             recovered: false,
             listed: false,
@@ -229,6 +245,7 @@ impl<H: Host> Engine<H> {
                     self.host.list();
                     self.queue_all(now);
                     self.sum_up(now);
+                    self.sweep_leftovers(now);
                 }
                 Key::Pool(name) => tracing::debug_span!("turn", pool = name).in_scope(|| self.pool_turn(name, now)),
                 Key::Policy(name) => tracing::debug_span!("turn", policy = name).in_scope(|| self.policy_turn(name, now)),
@@ -295,38 +312,7 @@ impl<H: Host> Engine<H> {
         self.keep();
         self.spread(now);
         // Only now: whom a new document wants told is told that it was accepted.
-        told.iter().for_each(|(object, event)| self.tell(object, event));
-    }
-
-    /// Hand the catalogue to the pools: facts that changed queue their pool.
-    fn spread(&mut self, now: Now) {
-        self.spread_policies(now);
-        let mut facts = super::catalogue::pools_here(&self.admission.catalogue, &self.settings.controllers);
-        if self.recovered && self.listed && self.admission.catalogue.unreadable.is_none() {
-            for (name, pool) in &self.pools {
-                if !pool.slots.is_empty() && !facts.contains_key(name) {
-                    facts.insert(name.clone(), PoolFacts::orphan(name));
-                }
-            }
-        }
-        for (name, mut facts) in facts {
-            if self.draining {
-                facts.ending = Some(Ending::Shutdown);
-            }
-            let uid = self.host.uid();
-            if facts.spec.queue.is_some() {
-                self.counts.entry(name.clone()).or_default();
-            }
-            let pool = self.pools.entry(name.clone()).or_default();
-            if pool.stored.uid.is_empty() {
-                pool.stored = StoredPool { uid, created: now.wall, ..StoredPool::default() };
-            }
-            if pool.facts.as_deref() != Some(&facts) {
-                pool.facts = Some(Arc::new(facts));
-                pool.dirty.extend(pool.slots.keys().cloned());
-                self.queue.add(Key::Pool(name), now.mono);
-            }
-        }
+        told.into_iter().for_each(|(object, event)| self.say(&object, event));
     }
 
     fn queue_all(&mut self, now: Now) {
@@ -370,18 +356,17 @@ impl<H: Host> Engine<H> {
         slot.tasks = pool.line.count(&id.worker, slot.record.incarnation);
         slots::mark_idle(slot, now.mono);
         pool.dirty.insert(id.worker.clone());
-        let was_starting = self.starting.contains(id);
-        if !slots::starting(slot) && self.starting.remove(id) && was_starting {
-            let hungry = std::mem::take(&mut self.hungry);
-            hungry.into_iter().for_each(|name| self.queue.add(Key::Pool(name), now.mono));
+        if !slots::starting(slot) {
+            self.end_starts([id.clone()], now.mono);
         }
         self.record_exit(id, now);
         self.queue.add(Key::Pool(id.pool.clone()), now.mono);
     }
 
-    fn record_exit(&mut self, id: &SlotId, now: Now) {
+    pub(super) fn record_exit(&mut self, id: &SlotId, now: Now) {
         let Some(pool) = self.pools.get_mut(&id.pool) else { return };
-        let facts = pool.facts.clone().unwrap_or_else(|| Arc::new(PoolFacts::orphan(&id.pool)));
+        // Of what an end means nobody can tell before it is known what was wanted. It is kept in the slot until then.
+        let Some(facts) = pool.facts.clone().filter(|facts| !facts.is_held()) else { return };
         let Some(slot) = pool.slots.get_mut(&id.worker) else { return };
         let Some((record, happening)) = crate::decide::exit(&facts, &id.worker, slot, now) else { return };
         if let Some(exit) = &slot.seen.exit {
@@ -392,51 +377,6 @@ impl<H: Host> Engine<H> {
         pool.pending.slots.push((id.clone(), Some(record)));
         if let Some(happening) = happening {
             self.note(&id.pool, &happening, now);
-        }
-    }
-
-    /// Tell of something now, and keep it with the rows of the pool's next turn.
-    pub(super) fn note(&mut self, pool: &str, happening: &Happening, now: Now) {
-        let event = self.event(pool, happening, now);
-        self.tell(pool, &event);
-        if let Some(pool) = self.pools.get_mut(pool) {
-            pool.pending.events.push(event);
-        }
-    }
-
-    fn committed(&mut self, number: u64, result: Result<Vec<QueueAnswer>, String>, now: Now) {
-        if let Some(batch) = self.keeping.remove(&number) {
-            return self.was_kept(batch, result.map(drop), now);
-        }
-        if let Some(ticket) = self.policy_tickets.remove(&number) {
-            return self.policy_committed(ticket, result.map(drop), now);
-        }
-        let Some(ticket) = self.tickets.remove(&number) else { return };
-        let key = Key::Pool(ticket.pool.clone());
-        self.queue.done(&key);
-        match result {
-            Ok(answers) => {
-                if let Some(catalogue) = &ticket.batch.catalogue {
-                    self.durable.clone_from(catalogue);
-                }
-                let leased = self.worked(&ticket, answers, now);
-                self.perform(ticket, &leased, now);
-            }
-            Err(error) => {
-                tracing::warn!(pool = ticket.pool, %error, "the store did not take the plan; nothing of it is done, and it is tried again");
-                self.release(&ticket);
-                if let Some(pool) = self.pools.get_mut(&ticket.pool) {
-                    let mut batch = Batch { catalogue: None, ..ticket.batch };
-                    batch.slots.retain(|(id, _)| !ticket.plan.records.contains_key(&id.worker));
-                    batch.slots.append(&mut pool.pending.slots);
-                    batch.events.append(&mut pool.pending.events);
-                    batch.readings.append(&mut pool.pending.readings);
-                    // What was to be done with the queue is planned anew.
-                    batch.queue.clear();
-                    pool.pending = batch;
-                }
-                self.queue.add(key, now.mono.after(COMMIT_RETRY));
-            }
         }
     }
 
@@ -469,21 +409,5 @@ impl<H: Host> Engine<H> {
                 let _heard = reply.send(answer);
             }
         }
-    }
-
-    pub(super) fn event(&mut self, pool: &str, happening: &Happening, now: Now) -> EventObject {
-        let regarding = match &happening.worker {
-            Some(worker) => format!("worker/{worker}"),
-            None => format!("pool/{pool}"),
-        };
-        self.event_serial += 1;
-        let name = match (&happening.worker, happening.incarnation) {
-            (Some(worker), Some(incarnation)) => {
-                let uid = self.pools.get(pool).map(|pool| pool.stored.uid.clone()).unwrap_or_default();
-                format!("{worker}.{uid}.{incarnation}.{}", happening.reason.to_lowercase())
-            }
-            (_, _) => format!("{pool}.{:x}", self.event_serial),
-        };
-        event_object(name, regarding, happening, now)
     }
 }

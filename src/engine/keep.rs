@@ -2,6 +2,7 @@
 //!
 //! What the store does not take is handed in again; until it did, the catalogue goes with every plan.
 
+use super::commits::newest;
 use super::controller::{COMMIT_RETRY, Engine, Key};
 use super::host::Host;
 use crate::model::batch::Batch;
@@ -42,6 +43,7 @@ impl<H: Host> Engine<H> {
             Err(error) => {
                 tracing::warn!(%error, "the store did not take the accepted specs; it is tried again");
                 self.history.splice(0..0, batch.events);
+                newest(&mut self.history);
                 self.queue.add(Key::Specs, now.mono.after(COMMIT_RETRY));
             }
         }

@@ -11,7 +11,8 @@ use tokio::sync::{oneshot, watch};
 use super::handle::{Denied, Handle};
 use super::order;
 use super::tasks::{Rules, unexpected};
-use crate::model::queue::{Delivery, Queue};
+use super::waiters::Turn;
+use crate::model::queue::{Delivery, Dispatch, Queue};
 use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueWork, Taker};
 use crate::model::status::{Kind, Object, Phase};
 use crate::model::task::{End, EndReason, Task, Token};
@@ -37,24 +38,33 @@ impl Handle {
     pub async fn lease(&self, name: &str, worker: &str, run: u64, wait: Duration) -> Result<Option<Task>, Denied> {
         self.leased_from(name).await?;
         self.shown_running(name, worker, run).await?;
-        let mut changes = self.tasks_door().hub.of(name).subscribe();
+        let (mut changes, waiters) = (self.tasks_door().hub.of(name).subscribe(), self.tasks_door().hub.waiters(name));
         let end = tokio::time::sleep(wait);
         tokio::pin!(end);
+        // Held while it tries; where it does not come to that the next one is woken.
+        let mut turn: Option<Turn> = None;
         loop {
             changes.mark_unchanged();
             self.may_take(name, worker, run).yes()?;
             if self.begins_nothing(name) {
+                drop(turn.take());
                 tokio::select! {
                     () = &mut end => return Ok(None),
                     () = self.has_room(name) => continue,
                 }
             }
-            if let Some(task) = self.claim(name, worker, run).await? {
-                return Ok(Some(task));
+            let mut waiter = waiters.wait();
+            let queue = self.leased_from(name).await?;
+            let divided = queue.dispatch == Dispatch::PerWorker;
+            let task = self.claim((name, queue), worker, run).await?;
+            turn.take().into_iter().for_each(Turn::tried);
+            if task.is_some() {
+                return Ok(task);
             }
             tokio::select! {
                 () = &mut end => return Ok(None),
-                changed = some_ready(&mut changes) => changed.map_err(|_| Denied::Ending)?,
+                woken = waiter.woken() => turn = woken,
+                changed = own_ready(&mut changes, worker), if divided => changed.map_err(|_| Denied::Ending)?,
             }
         }
     }
@@ -82,8 +92,7 @@ impl Handle {
     }
 
     /// Take the next task, if there is one. Whoever hangs up meanwhile has none.
-    async fn claim(&self, name: &str, worker: &str, run: u64) -> Result<Option<Task>, Denied> {
-        let queue = self.leased_from(name).await?;
+    async fn claim(&self, (name, queue): (&str, Arc<Queue>), worker: &str, run: u64) -> Result<Option<Task>, Denied> {
         let taker = Taker { worker: worker.into(), run, nonce: order::random_number() };
         let (tell, told) = oneshot::channel();
         let (handle, pool) = (self.clone(), name.to_owned());
@@ -207,11 +216,12 @@ impl May {
     }
 }
 
-/// A change after which something could be taken.
-async fn some_ready(changes: &mut watch::Receiver<QueueCounts>) -> Result<(), watch::error::RecvError> {
+/// A change after which this worker could take something from its own line, or nobody has one any more.
+async fn own_ready(changes: &mut watch::Receiver<QueueCounts>, worker: &str) -> Result<(), watch::error::RecvError> {
     loop {
         changes.changed().await?;
-        if changes.borrow_and_update().ready > 0 {
+        let counts = changes.borrow_and_update();
+        if counts.lines.contains(worker) || (counts.lines.is_empty() && counts.ready > 0) {
             return Ok(());
         }
     }

@@ -23,25 +23,20 @@ use crate::model::workload::{Class, Needed};
 /// Tasks that are told of one by one between two summaries.
 const SHOWN: u64 = 10;
 /// Counts that call for nothing at once are looked at together after this.
-const GATHER: Span = Span::millis(100);
+pub(super) const GATHER: Span = Span::millis(100);
 
 impl<H: Host> Engine<H> {
     /// This stands in the queue of a pool now.
     pub(super) fn counted(&mut self, name: String, counts: QueueCounts, now: Now) {
-        let follows = |facts: &PoolFacts| {
-            facts.spec.scale.iter().flat_map(|scale| &scale.triggers).any(|trigger| {
-                trigger.source.queue.as_ref().is_some_and(|queue| queue.pool.as_deref().unwrap_or(&facts.name) == name)
-            })
-        };
-        let concerned = self.pools.iter().filter_map(|(other, pool)| {
-            let facts = pool.facts.as_ref()?;
-            (*other == name || follows(facts)).then(|| (other.clone(), other == &name && hungry(facts, pool, &counts, now)))
-        });
-        let concerned: Vec<(String, bool)> = concerned.collect();
-        self.counts.insert(name, counts);
-        for (pool, at_once) in concerned {
-            self.queue.add(Key::Pool(pool), if at_once { now.mono } else { now.mono.after(GATHER) });
+        let own = self.pools.get(&name).and_then(|pool| Some((pool, pool.facts.as_ref()?)));
+        if let Some((pool, facts)) = own {
+            let at = if hungry(facts, pool, &counts, now) { now.mono } else { now.mono.after(GATHER) };
+            self.queue.add(Key::Pool(name.clone()), at);
         }
+        for other in self.followers.get(&name).into_iter().flatten() {
+            self.queue.add(Key::Pool(other.clone()), now.mono.after(GATHER));
+        }
+        self.counts.insert(name, counts);
     }
 
     /// A task was leased, goes on, or has ended, and not by the controller.
@@ -66,7 +61,7 @@ impl<H: Host> Engine<H> {
         let ended = before.filter(|before| task.state != TaskState::Leased || before.epoch != task.epoch);
         if task.state == TaskState::Leased {
             pool.line.leases.insert(task.id, task.clone());
-        } else if per_worker(pool) && (ended.is_some() || (task.state == TaskState::Queued && task.worker.is_none())) {
+        } else if task.state == TaskState::Queued && per_worker(pool) && is_stranded(pool, &task) {
             // What waits again waits for the worker that had it, which may be gone by now, or for none: dealt where that is so.
             pool.dealt = None;
         }
@@ -119,7 +114,7 @@ impl<H: Host> Engine<H> {
     /// Tell of something that is not worth a row: the task's own row says it too.
     fn show_only(&mut self, pool: &str, happening: &Happening, now: Now) {
         let event = self.event(pool, happening, now);
-        self.tell(pool, &event);
+        self.say(pool, event);
     }
 
     /// What came of the tasks since the last time, in one line for each pool.
@@ -150,7 +145,7 @@ impl<H: Host> Engine<H> {
 
     /// What a turn asks of the queue, in the order in which it is done: ends first, so that what they free can be taken.
     pub(super) fn work_of(&mut self, facts: &PoolFacts, plan: &Plan) -> Vec<QueueWork> {
-        if facts.spec.queue.is_none() && plan.ends.is_empty() && plan.recur.is_empty() {
+        if facts.is_held() || (facts.spec.queue.is_none() && plan.ends.is_empty() && plan.recur.is_empty()) {
             return Vec::new();
         }
         let queue = std::sync::Arc::new(facts.spec.queue.clone().unwrap_or_default());
@@ -308,6 +303,12 @@ fn hungry(facts: &PoolFacts, pool: &super::controller::Pool, counts: &QueueCount
 fn per_worker(pool: &super::controller::Pool) -> bool {
     let queue = pool.facts.as_ref().and_then(|facts| facts.spec.queue.as_ref());
     queue.is_some_and(|queue| queue.dispatch == Dispatch::PerWorker)
+}
+
+/// It waits for nobody, or for a worker that is not among those that the queue is divided among.
+fn is_stranded(pool: &super::controller::Pool, task: &Task) -> bool {
+    let dealt = |worker: &String| pool.dealt.as_ref().is_some_and(|dealt| dealt.contains(worker));
+    !task.worker.as_ref().is_some_and(dealt)
 }
 
 /// Count the tasks that a worker has.

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use super::commits::newest;
 use super::controller::{COMMIT_RETRY, Engine, Key};
 use super::event_object::event_object;
 use super::handle::Denied;
@@ -58,9 +59,9 @@ impl<H: Host> Engine<H> {
         super::catalogue::rivals(&mut all, |name| created(name).unwrap_or(now.wall));
         let (before, mut changed) = (self.target_pools(), false);
         for (name, facts) in all {
-            let uid = self.host.uid();
             let policy = self.policies.entry(name.clone()).or_default();
             if policy.stored.uid.is_empty() {
+                let uid = self.host.uid();
                 policy.stored = StoredPolicy { uid, created: now.wall, ..StoredPolicy::default() };
             }
             if policy.facts.as_deref() != Some(&facts) {
@@ -131,7 +132,7 @@ impl<H: Host> Engine<H> {
             self.host.measure(name, &facts.spec.target);
         }
         self.ask_gauges(name, &facts, &plan);
-        let mut batch = self.policy_batch(name, &facts, &plan, now);
+        let (mut batch, tell) = self.policy_batch(name, &facts, &plan, now);
         if batch.is_empty() {
             self.queue.done(&key);
             self.publish_policy(name);
@@ -139,7 +140,7 @@ impl<H: Host> Engine<H> {
         }
         batch.catalogue = self.undurable();
         self.last_ticket += 1;
-        let ticket = PolicyTicket { name: name.to_owned(), plan: Box::new(plan), batch: batch.clone() };
+        let ticket = PolicyTicket { name: name.to_owned(), plan: Box::new(plan), batch: batch.clone(), tell };
         self.policy_tickets.insert(self.last_ticket, ticket);
         self.host.commit(self.last_ticket, batch);
     }
@@ -283,23 +284,22 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    fn policy_batch(&mut self, name: &str, facts: &PolicyFacts, plan: &PolicyPlan, now: Now) -> Batch {
+    /// The rows of a plan, and what is told when they are on disk.
+    fn policy_batch(&mut self, name: &str, facts: &PolicyFacts, plan: &PolicyPlan, now: Now) -> (Batch, Vec<EventObject>) {
         let mut events: Vec<EventObject> = Vec::new();
         for happening in &plan.happenings {
             events.push(self.policy_event(name, happening, now));
         }
         let gone = over(facts, plan);
-        if gone {
+        let released = self.policies.get(name).is_some_and(|policy| policy.pending.policies.iter().any(|(_, row)| row.is_none()));
+        if gone && !released {
             let note = format!("the limits of {} stay as they are: {}", facts.target, plan.stored.status.limits);
             let happening = Happening { severity: EventType::Normal, reason: "Released", worker: None, incarnation: None, note };
             events.push(self.policy_event(name, &happening, now));
         }
-        for event in &events {
-            self.host.tell(event);
-            self.show(event.clone());
-        }
-        let Some(policy) = self.policies.get_mut(name) else { return Batch::default() };
-        let mut batch = std::mem::take(&mut policy.pending);
+        let Some(policy) = self.policies.get_mut(name) else { return Default::default() };
+        let (mut batch, mut tell) = (std::mem::take(&mut policy.pending), std::mem::take(&mut policy.owed));
+        tell.extend(events.iter().cloned());
         batch.events.extend(events);
         batch.changes.extend(plan.history.iter().map(|row| (name.to_owned(), row.clone())));
         batch.samples.extend(plan.sample.iter().map(|sample| (name.to_owned(), sample.clone())));
@@ -311,7 +311,7 @@ impl<H: Host> Engine<H> {
         if concerns {
             self.hint_pools(BTreeSet::new(), now);
         }
-        batch
+        (batch, tell)
     }
 
     fn policy_event(&mut self, name: &str, happening: &Happening, now: Now) -> EventObject {
@@ -321,13 +321,17 @@ impl<H: Host> Engine<H> {
 
     /// The store has answered. What it did not take is not done.
     pub(super) fn policy_committed(&mut self, ticket: PolicyTicket, result: Result<(), String>, now: Now) {
-        let PolicyTicket { name, plan, batch } = ticket;
+        let PolicyTicket { name, plan, mut batch, mut tell } = ticket;
         let key = Key::Policy(name.clone());
         self.queue.done(&key);
         match result {
             Ok(()) => {
                 if let Some(catalogue) = &batch.catalogue {
                     self.durable.clone_from(catalogue);
+                }
+                for event in tell {
+                    self.host.tell(&event);
+                    self.show(event);
                 }
                 if let Some(order) = plan.order {
                     self.host.limit(&name, order);
@@ -344,7 +348,10 @@ impl<H: Host> Engine<H> {
                     if plan.order.is_some() {
                         (policy.watching.ordered, policy.stored.pending) = (None, None);
                     }
+                    // Nothing of it is planned again but the order, of which no row tells yet. What was ever changed is not given up.
+                    let _lost = (newest(&mut batch.events), newest(&mut batch.samples), newest(&mut tell));
                     policy.pending = Batch { catalogue: None, ..batch };
+                    policy.owed = tell;
                 }
                 self.queue.add(key, now.mono.after(COMMIT_RETRY));
             }

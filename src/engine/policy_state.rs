@@ -10,6 +10,7 @@ use crate::model::batch::Batch;
 use crate::model::limits::LimitOutcome;
 use crate::model::policy_plan::{PolicyFacts, PolicyPlan, StoredPolicy, Watching};
 use crate::model::policy_status::ForecastStatus;
+use crate::model::status::EventObject;
 use crate::model::time::{Moment, Now, Span};
 use crate::model::usage::Usage;
 use crate::model::used::{Used, UsedWindow};
@@ -35,6 +36,8 @@ pub(super) struct Policy {
     pub(super) forecast_at: Option<Moment>,
     /// Rows that the store did not take yet.
     pub(super) pending: Batch,
+    /// What is told when they are on disk.
+    pub(super) owed: Vec<EventObject>,
 }
 
 impl Policy {
@@ -61,4 +64,6 @@ pub(super) struct PolicyTicket {
     pub(super) name: String,
     pub(super) plan: Box<PolicyPlan>,
     pub(super) batch: Batch,
+    /// What is told when it is on disk.
+    pub(super) tell: Vec<EventObject>,
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::waiters::Waiters;
 use crate::edge::store::read::Reader;
 pub use crate::edge::store::read::{LISTED_MAX, TaskFilter};
 use crate::edge::store::{Queues, Store};
@@ -19,8 +20,15 @@ use crate::model::time::{Span, Wall};
 /// What stands in each queue, for whoever waits for a change.
 #[derive(Default)]
 pub struct Hub {
-    pools: Mutex<BTreeMap<String, watch::Sender<QueueCounts>>>,
+    pools: Mutex<BTreeMap<String, Queued>>,
     number: watch::Sender<u64>,
+}
+
+/// One queue.
+#[derive(Clone, Default)]
+struct Queued {
+    counts: watch::Sender<QueueCounts>,
+    waiters: Waiters,
 }
 
 impl Hub {
@@ -34,15 +42,31 @@ impl Hub {
         self.number.subscribe()
     }
 
-    pub(super) fn of(&self, pool: &str) -> watch::Sender<QueueCounts> {
+    fn queued(&self, pool: &str) -> Queued {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        pools.entry(pool.to_owned()).or_insert_with(|| watch::Sender::new(QueueCounts::default())).clone()
+        pools.entry(pool.to_owned()).or_default().clone()
+    }
+
+    pub(super) fn of(&self, pool: &str) -> watch::Sender<QueueCounts> {
+        self.queued(pool).counts
+    }
+
+    /// Those that wait for a task that anybody can take.
+    pub(super) fn waiters(&self, pool: &str) -> Waiters {
+        self.queued(pool).waiters
     }
 
     /// The counts as the store told them last.
     pub fn put(&self, pool: &str, counts: QueueCounts) {
         // Also when nothing differs: an end and the next submit may leave the counts as they were.
-        self.of(pool).send_replace(counts);
+        let Queued { counts: kept, waiters } = self.queued(pool);
+        let (divided, ready) = (!counts.lines.is_empty(), if counts.paused_until.is_some() { 0 } else { counts.ready });
+        kept.send_replace(counts);
+        if divided {
+            waiters.everybody()
+        } else {
+            waiters.ready(ready)
+        }
         self.number.send_modify(|number| *number += 1);
     }
 }

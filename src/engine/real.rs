@@ -169,7 +169,10 @@ impl Host for RealHost {
                 let memory = pool.spec.template.recycle.is_some_and(|recycle| recycle.max_memory.is_some());
                 self.slots.refresh(&slot, memory);
             }
-            Action::Forget { .. } => self.slots.forget(&slot),
+            Action::Forget { .. } => {
+                self.files.forget_slot(&slot);
+                self.slots.forget(&slot);
+            }
         }
     }
 

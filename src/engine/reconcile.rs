@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::controller::{EVENTS_SHOWN, Engine, Key, Pool, Ticket};
+use super::controller::{Engine, Key, Pool, Ticket};
 use super::host::Host;
+use super::line::GATHER;
 use crate::decide;
 use crate::decide::allot::{EXPECTED, RESIDENT_AFTER};
 use crate::decide::{workers, workload};
@@ -43,18 +44,23 @@ impl<H: Host> Engine<H> {
         if plan.starts_withheld > 0 {
             self.hungry.insert(name.to_owned());
         }
-        let mut batch = self.batch(name, &plan, now);
+        let (mut batch, tell) = self.batch(name, &plan, now);
         batch.queue = self.work_of(&facts, &plan);
         batch.at = now;
         if !batch.is_empty() {
             batch.catalogue = self.undurable();
         }
-        let ticket = Ticket { pool: name.to_owned(), decided: now.mono, facts, plan: Box::new(plan), batch: batch.clone() };
+        let again = plan.happenings.len().saturating_sub(plan.lasting);
+        let (pool, plan) = (name.to_owned(), Box::new(plan));
+        let ticket = Ticket { pool, decided: now.mono, facts, plan, batch: batch.clone(), tell, again };
         if batch.is_empty() {
             self.queue.done(&key);
             self.perform(ticket, &BTreeMap::new(), now);
         } else {
             self.reserve(&ticket);
+            if let Some(pool) = self.pools.get_mut(name) {
+                pool.in_flight = true;
+            }
             self.last_ticket += 1;
             self.tickets.insert(self.last_ticket, ticket);
             self.host.commit(self.last_ticket, batch);
@@ -145,29 +151,29 @@ impl<H: Host> Engine<H> {
 
     /// Starts count as in flight from the moment they are planned, or two pools could use the same allowance.
     fn reserve(&mut self, ticket: &Ticket) {
-        for action in &ticket.plan.actions {
-            if let Action::Start { worker, .. } = action {
-                self.starting.insert(SlotId { pool: ticket.pool.clone(), worker: worker.clone() });
-            }
+        self.starting.extend(ticket.plan.actions.iter().filter_map(|action| start_of(&ticket.pool, action)));
+    }
+
+    /// These starts are over, or will not be made after all: who waits for the allowance is looked at then.
+    pub(super) fn end_starts(&mut self, ids: impl IntoIterator<Item = SlotId>, then: Moment) {
+        let before = self.starting.len();
+        for id in ids {
+            self.starting.remove(&id);
+        }
+        if self.starting.len() < before {
+            let hungry = std::mem::take(&mut self.hungry);
+            hungry.into_iter().for_each(|name| self.queue.add(Key::Pool(name), then));
         }
     }
 
-    /// Starts that will not be made after all: the allowance is there again.
-    pub(super) fn release(&mut self, ticket: &Ticket) {
-        for action in &ticket.plan.actions {
-            if let Action::Start { worker, .. } = action {
-                self.starting.remove(&SlotId { pool: ticket.pool.clone(), worker: worker.clone() });
-            }
-        }
-    }
-
-    fn batch(&mut self, name: &str, plan: &Plan, now: Now) -> Batch {
+    /// The rows of a plan, and what is told when they are on disk.
+    fn batch(&mut self, name: &str, plan: &Plan, now: Now) -> (Batch, Vec<EventObject>) {
         let listed = |reason| Reason::EACH.iter().any(|known| known.name() == reason);
         debug_assert!(plan.happenings.iter().all(|told| listed(told.reason)), "nobody can ask to be notified of {plan:?}");
         let events: Vec<EventObject> = plan.happenings.iter().map(|happening| self.event(name, happening, now)).collect();
-        events.iter().for_each(|event| self.tell(name, event));
-        let Some(pool) = self.pools.get_mut(name) else { return Batch::default() };
-        let mut batch = std::mem::take(&mut pool.pending);
+        let Some(pool) = self.pools.get_mut(name) else { return Default::default() };
+        let (mut batch, mut tell) = (std::mem::take(&mut pool.pending), std::mem::take(&mut pool.owed));
+        tell.extend(events.iter().cloned());
         let id = |worker: &str| SlotId { pool: name.to_owned(), worker: worker.to_owned() };
         // Of a slot that ended and starts again in one transaction, what it is after both.
         batch.slots.retain(|(slot, _)| !plan.records.contains_key(&slot.worker));
@@ -184,12 +190,12 @@ impl<H: Host> Engine<H> {
         if differs(&pool.stored.status, &plan.status) || pool.stored.runs != before || plan.finished {
             pool.stored.status = plan.status.clone();
             let row = (!plan.finished).then(|| pool.stored.clone());
-            batch.pools.push((name.to_owned(), row));
+            batch.pools = vec![(name.to_owned(), row)];
         } else {
             // What changes with every task is shown, and kept with the next change that matters.
             pool.stored.status = plan.status.clone();
         }
-        batch
+        (batch, tell)
     }
 
     pub(super) fn perform(&mut self, ticket: Ticket, tasks: &BTreeMap<String, Task>, now: Now) {
@@ -219,18 +225,17 @@ impl<H: Host> Engine<H> {
                 slot.pre_stop = None;
             }
         }
+        let mut unmade = Vec::new();
         for action in &plan.actions {
             let task = tasks.get(action.worker());
             // There was no task for it any more.
             let idle = facts.per_task() && task.is_none() && matches!(action, Action::Start { .. });
             let over = plan.overdue.contains_key(action.worker());
             if idle || mark((&facts, decided), pool, (action, over), now) == Mark::Obsolete {
-                self.starting.remove(&SlotId { pool: name.clone(), worker: action.worker().to_owned() });
+                unmade.extend(start_of(&name, action));
                 continue;
             }
-            if let Action::Start { worker, .. } = action {
-                self.starting.insert(SlotId { pool: name.clone(), worker: worker.clone() });
-            }
+            self.starting.extend(start_of(&name, action));
             // A run is ended by what it was started from.
             let own = pool.slots.get(action.worker()).and_then(|slot| slot.made_from.clone());
             let own = own.filter(|_| matches!(action, Action::PreStop { .. }));
@@ -241,6 +246,8 @@ impl<H: Host> Engine<H> {
                 self.host.publish(Kind::Worker, worker, None);
             }
         }
+        // Not at once: a pool that starts nothing, and waits for what it did not start, would go round and round.
+        self.end_starts(unmade, now.mono.after(GATHER));
         self.publish(&name, &plan, now);
     }
 
@@ -263,28 +270,6 @@ impl<H: Host> Engine<H> {
         } else {
             let object = pool_object(&facts, pool);
             self.host.publish(Kind::Pool, name, Some(object));
-        }
-    }
-
-    /// Tell people of an event of this pool, whoever it is to be told to, and show it to readers.
-    pub(super) fn tell(&mut self, pool: &str, event: &EventObject) {
-        self.host.tell(event);
-        if let Some(facts) = self.pools.get(pool).and_then(|pool| pool.facts.clone()) {
-            for entry in decide::notify::wanted(&facts, &event.reason) {
-                self.host.notify(&facts, entry, event);
-            }
-        }
-        self.show(event.clone());
-    }
-
-    pub(super) fn show(&mut self, event: EventObject) {
-        let name = event.metadata.name.clone();
-        self.host.publish(Kind::Event, &name, Some(Object::Event(Box::new(event))));
-        self.events_shown.push_back(name);
-        if self.events_shown.len() > EVENTS_SHOWN
-            && let Some(oldest) = self.events_shown.pop_front()
-        {
-            self.host.publish(Kind::Event, &oldest, None);
         }
     }
 }
@@ -335,6 +320,11 @@ fn differs(before: &PoolStatus, after: &PoolStatus) -> bool {
     *before != *after && (after.queue.is_none() || still(before) != still(after))
 }
 
+/// The slot that is started by it.
+pub(super) fn start_of(pool: &str, action: &Action) -> Option<SlotId> {
+    matches!(action, Action::Start { .. }).then(|| SlotId { pool: pool.to_owned(), worker: action.worker().to_owned() })
+}
+
 #[derive(PartialEq)]
 enum Mark {
     Do,
@@ -345,13 +335,33 @@ fn vacant() -> Slot {
     Slot { seen: Seen { state: SlotState::Vacant, ..Seen::default() }, ..Slot::default() }
 }
 
+/// It may be stopped yet. Idle now is not enough: what got work and finished it while the rows were written is not idle as it was.
+fn may_end((facts, decided): (&PoolFacts, Moment), slot: &Slot, over: bool) -> bool {
+    slot.idle_since.is_some_and(|since| since <= decided) || over || decide::workers::may_end_busy(facts, slot)
+}
+
+/// This event tells of a stop that is called off, as its worker ended meanwhile or got work. Its row stays, until the worker is
+/// stopped after all.
+pub(super) fn called_off(ticket: &Ticket, pool: &Pool, event: &EventObject) -> bool {
+    let goes_on = |action: &&Action| {
+        let (Action::Signal { worker, incarnation, .. } | Action::PreStop { worker, incarnation, .. }) = action else {
+            return false;
+        };
+        let Some(slot) = pool.slots.get(worker) else { return false };
+        let over = ticket.plan.overdue.contains_key(worker);
+        event.regarding.strip_prefix("worker/") == Some(worker)
+            && matches!(&slot.seen.state, SlotState::Running(run) if run.incarnation == *incarnation)
+            && may_end((&ticket.facts, ticket.decided), slot, over)
+    };
+    [Reason::Stopping, Reason::Recycled].map(Reason::name).contains(&event.reason.as_str())
+        && !ticket.plan.actions.iter().any(|action| goes_on(&action))
+}
+
 /// Mark on the slot what is being done to it. What no longer fits (it ended meanwhile, or got work) is not done.
 fn mark((facts, decided): (&Arc<PoolFacts>, Moment), pool: &mut Pool, (action, over): (&Action, bool), now: Now) -> Mark {
     let slot = pool.slots.entry(action.worker().to_owned()).or_default();
-    let may_end_busy = over || decide::workers::may_end_busy(facts, slot);
-    // Idle now is not enough: what got work and finished it while the rows were written is not idle as it was.
-    let still_idle = slot.idle_since.is_some_and(|since| since <= decided);
-    let may_end = |run: &Run, incarnation| run.incarnation == incarnation && (still_idle || may_end_busy);
+    let may_end = may_end((facts, decided), slot, over);
+    let may_end = |run: &Run, incarnation| run.incarnation == incarnation && may_end;
     pool.dirty.insert(action.worker().to_owned());
     match (action, &mut slot.seen.state) {
         (Action::Start { incarnation, .. }, state @ (SlotState::Vacant | SlotState::Unknown)) => {

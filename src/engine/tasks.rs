@@ -55,6 +55,7 @@ fn is_small(work: &QueueWork) -> bool {
         | QueueWork::Release { .. }
         | QueueWork::Redrive { .. }
         | QueueWork::Tick { .. }
+        | QueueWork::Sweep { .. }
         | QueueWork::Recur { .. }
         | QueueWork::Deal { .. }
         | QueueWork::Pause { .. } => false,

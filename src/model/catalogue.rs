@@ -1,12 +1,13 @@
 //! What has been accepted from the specs directory, and how each object stands.
 //!
-//! Written by `decide::admit` alone and swapped whole; everyone else reads it. It can be kept as JSON, so that a start with an
-//! unreadable directory holds what was wanted before. No moment of the boot clock is kept: it would mean nothing later.
+//! Written by `decide::admit` alone and swapped whole; everyone else reads it. How it is kept from one daemon to the next is in
+//! `kept`.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::document::{Document, Violation};
 use super::listing::{Revision, Root};
@@ -76,6 +77,8 @@ pub struct Catalogue {
     pub root: Option<Root>,
     /// Why changes of the directory may be heard late, if they may.
     pub degraded: Option<String>,
+    /// What was kept, does not read here and is no pool's: it is kept as it is for whoever can read it.
+    pub(super) aside: Vec<Value>,
 }
 
 /// An object that was accepted.
@@ -89,6 +92,17 @@ pub struct Object {
     pub source: Source,
     /// How it stands.
     pub standing: Standing,
+    /// Its last good version was kept in a way that does not read here: `document` says only as much of it as does.
+    pub unread: Option<Unread>,
+}
+
+/// What was kept of an object by a program that knew more than this one, or in a file that is damaged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unread {
+    /// As it was kept.
+    pub(super) kept: Value,
+    /// Why it does not read.
+    pub why: String,
 }
 
 impl Object {
@@ -181,23 +195,6 @@ pub struct PruneBlocked {
     pub keys: Vec<ObjectKey>,
 }
 
-/// What is kept between daemons.
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    root: Option<Root>,
-    objects: Vec<KeptObject>,
-}
-
-/// An object as it is kept between daemons.
-#[derive(Serialize, Deserialize)]
-struct KeptObject {
-    kind: Kind,
-    generation: u64,
-    source: Source,
-    terminating: bool,
-    document: serde_json::Value,
-}
-
 impl Catalogue {
     /// The pools, by name.
     pub fn pools(&self) -> impl Iterator<Item = (&ObjectKey, &Object, &WorkerPool)> {
@@ -225,39 +222,5 @@ impl Catalogue {
             Stray { kind: Some(key.kind), name: Some(key.name.clone()), why }
         });
         refused.chain(conflicts).collect()
-    }
-
-    /// Its objects as JSON: what a later start holds on to.
-    pub fn to_json(&self) -> serde_json::Value {
-        let objects = self.objects.iter().map(|(key, object)| KeptObject {
-            kind: key.kind,
-            generation: object.generation,
-            source: object.source.clone(),
-            terminating: object.is_terminating(),
-            document: serde_json::to_value(&object.document).expect("documents are plain data"),
-        });
-        let kept = Kept { root: self.root, objects: objects.collect() };
-        serde_json::to_value(kept).expect("documents are plain data")
-    }
-
-    /// The catalogue that was kept; moments begin anew at `now`.
-    ///
-    /// # Errors
-    /// If the JSON was not written by [`Catalogue::to_json`] of this or an earlier version.
-    pub fn from_json(value: serde_json::Value, now: Moment) -> Result<Catalogue, serde_json::Error> {
-        let kept = serde_json::from_value::<Kept>(value)?;
-        let mut catalogue = Catalogue { root: kept.root, ..Catalogue::default() };
-        for kept in kept.objects {
-            let document = match kept.kind {
-                Kind::WorkerPool => Document::WorkerPool(Box::new(serde_json::from_value::<WorkerPool>(kept.document)?)),
-                Kind::ResourcePolicy => {
-                    Document::ResourcePolicy(Box::new(serde_json::from_value::<ResourcePolicy>(kept.document)?))
-                }
-            };
-            let standing = if kept.terminating { Standing::Terminating { since: now } } else { Standing::Good };
-            let key = ObjectKey::of(&document);
-            catalogue.objects.insert(key, Object { document, generation: kept.generation, source: kept.source, standing });
-        }
-        Ok(catalogue)
     }
 }

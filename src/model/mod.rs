@@ -12,6 +12,7 @@ pub mod explain;
 pub mod forecast;
 pub mod hook;
 pub mod host;
+mod kept;
 pub mod limits;
 pub mod line;
 pub mod listing;

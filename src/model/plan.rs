@@ -104,6 +104,8 @@ pub struct PoolFacts {
     pub unenforced: Option<String>,
     /// No worker is wanted any more, and why.
     pub ending: Option<Ending>,
+    /// What is wanted of it is not known, and why: the spec is a guess. See [`PoolFacts::is_held`].
+    pub held: Option<String>,
     /// Its removal waits for a confirmation with this token.
     pub prune_blocked: Option<String>,
 }
@@ -129,8 +131,20 @@ impl PoolFacts {
             degraded: None,
             unenforced: None,
             ending: Some(Ending::Removed),
+            held: None,
             prune_blocked: None,
         }
+    }
+
+    /// A pool of which only workers are known, while a document may stand for it all the same.
+    pub fn held(name: &str, why: String) -> PoolFacts {
+        let source = Source::default();
+        PoolFacts { source, ending: None, held: Some(why), ..PoolFacts::orphan(name) }
+    }
+
+    /// Its workers are left as they are: none is started, none is stopped, and no end is judged.
+    pub fn is_held(&self) -> bool {
+        self.held.is_some() && self.ending.is_none()
     }
 }
 
@@ -365,6 +379,8 @@ pub struct Plan {
     pub workers: BTreeMap<String, WorkerStatus>,
     /// What to tell.
     pub happenings: Vec<Happening>,
+    /// So many of these, the first ones, follow from the status before: with this one as the status before they do not come again.
+    pub lasting: usize,
     /// When to look again though nothing happens.
     pub wake_at: Option<Moment>,
     /// What it waits for, in words.

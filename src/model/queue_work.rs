@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::line::Fired;
-use super::queue::Queue;
+use super::queue::{Queue, Retention};
 use super::task::{End, NewTask, Task, Token};
 use super::time::{Moment, Span, Wall};
 
@@ -99,6 +99,13 @@ pub enum QueueWork {
         queue: Arc<Queue>,
         /// The workers among which a `PerWorker` queue divides them.
         workers: Vec<String>,
+    },
+    /// Remove what ended long enough ago of a pool that is no more, or that has no queue any more. What waits stays.
+    Sweep {
+        /// The pool.
+        pool: String,
+        /// How long what has ended is kept.
+        retention: Retention,
     },
     /// A recurring task has come: remember it, and take it in. Or it is gone: forget it.
     Recur {

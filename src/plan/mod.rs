@@ -129,6 +129,11 @@ fn before(state: &State, notes: &mut Vec<String>) -> Result<Before, String> {
         }
         None => Catalogue::default(),
     };
+    for (key, object) in &catalogue.objects {
+        if let Some(unread) = &object.unread {
+            notes.push(format!("what is accepted of {key} does not read here, so it is compared in part: {}", unread.why));
+        }
+    }
     let (pools, policies) = (reader.pools()?.into_iter().collect(), reader.policies()?.into_iter().collect());
     let capacity = host::capacity();
     Ok(Before { catalogue, pools, slots: reader.slots()?, policies, capacity, ..Before::default() })

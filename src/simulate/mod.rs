@@ -179,7 +179,7 @@ fn accepted(state: &Path) -> Result<Vec<WorkerPool>, Trouble> {
     let text = Reader::open(&state.join("weir.db")).and_then(|reader| reader.catalogue()).map_err(wrong)?;
     let kept = text.as_deref().and_then(|text| serde_json::from_str(text).ok());
     let catalogue = kept.and_then(|kept| Catalogue::from_json(kept, Moment(0)).ok()).unwrap_or_default();
-    Ok(catalogue.pools().map(|(_, _, pool)| pool.clone()).collect())
+    Ok(catalogue.pools().filter(|(_, object, _)| object.unread.is_none()).map(|(_, _, pool)| pool.clone()).collect())
 }
 
 fn facts(pool: WorkerPool) -> PoolFacts {

@@ -92,6 +92,12 @@ fn a_full_disk_stops_nobody_and_all_goes_on_when_there_is_room() {
     let worker = |name| status(&state, "workers", name).unwrap_or_default();
     assert_eq!(worker("full-1")["status"]["lastExit"]["signal"], 9, "{:#?}", worker("full-1"));
     assert_eq!(scratch.log().matches("full-1 ended").count(), 1, "{}", scratch.log());
+    // Each thing is told once, however often it was planned.
+    let mut told = std::collections::BTreeMap::<String, usize>::new();
+    for line in scratch.log().lines().filter(|line| line.get(2..3) == Some(":") && line.get(5..6) == Some(":")) {
+        *told.entry(line.get(8..).unwrap_or_default().to_owned()).or_default() += 1;
+    }
+    assert!(told.len() > 3 && told.values().all(|times| *times == 1), "{told:#?}");
     let row = || worker("full-0")["status"]["droppedLogBytes"].as_u64().filter(|bytes| *bytes > 0);
     let droppings = |dir: &str| {
         let names = fs::read_dir(state.join(dir)).expect("there").flatten().map(|entry| entry.file_name());

@@ -1,5 +1,5 @@
 //! Going back and winding down: `ctl rollout history|undo` writes what the author wrote before, `ctl drain` takes nothing from a
-//! worker that it has already.
+//! worker that it has already, and a weir that is older than what was kept leaves alone what it does not know.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -130,4 +130,86 @@ fn a_drained_worker_finishes_its_task_and_takes_no_other() {
 
     assert!(said(&scratch, &["drain", "pool/work"]).ends_with("pool/work drained\n"));
     wait("it rests", || said(&scratch, &["queue", "work"]).contains("resumed: drained").then_some(()), || scratch.log());
+}
+
+/// Change what is kept of the accepted specs, as another weir may have written it.
+fn rewrite(scratch: &Scratch, change: impl Fn(&mut serde_json::Value)) {
+    let db = rusqlite::Connection::open(scratch.dir.join("state/weir.db")).expect("the store opens");
+    let select = "SELECT value FROM meta WHERE key = 'catalogue'";
+    let text: String = db.query_row(select, [], |row| row.get(0)).expect("kept");
+    let mut kept = serde_json::from_str(&text).expect("JSON");
+    change(&mut kept);
+    db.execute("UPDATE meta SET value = ?1 WHERE key = 'catalogue'", [kept.to_string()]).expect("written");
+}
+
+fn accepted(pool: &serde_json::Value) -> String {
+    let conditions = pool["status"]["conditions"].as_array().expect("conditions");
+    let found = conditions.iter().find(|condition| condition["type"] == "Accepted").expect("Accepted");
+    format!("{} {}", found["reason"].as_str().unwrap_or_default(), found["message"].as_str().unwrap_or_default())
+}
+
+#[test]
+fn a_weir_that_is_older_than_the_specs_leaves_the_workers_alone() {
+    let mut scratch = Scratch::new();
+    let fresh = |text: &str| text.replace("    terminationGracePeriod", "    fresh: 1\n    terminationGracePeriod");
+    let (a, b) = (scratch.pool("a", 2, "", ""), scratch.pool("b", 1, "", ""));
+    scratch.put("a.yaml", &a);
+    scratch.put("b.yaml", &b.replace("replicas: 1", "replicas: 2"));
+    scratch.start();
+    scratch.wait_workers(4);
+    scratch.put("b.yaml", &b);
+    let before = scratch.wait_workers(3);
+    scratch.wait_status("workerpools", "b", |pool| pool["status"]["observedGeneration"] == 2);
+    scratch.kill();
+    // As a newer weir would have left it: it knows a field that this one does not.
+    scratch.put("a.yaml", &fresh(&a));
+    rewrite(&scratch, |kept| {
+        kept["objects"]
+            .as_array_mut()
+            .expect("objects")
+            .iter_mut()
+            .filter(|object| object["document"]["metadata"]["name"] == "a")
+            .for_each(|object| object["document"]["spec"]["template"]["fresh"] = 1.into());
+    });
+    scratch.start();
+    let held = scratch.wait_status("workerpools", "a", |pool| accepted(pool).starts_with("Held "));
+    assert!(accepted(&held).contains("fresh") && held["status"]["replicas"] == 2, "{held:#?}");
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert_eq!(scratch.workers(), before, "{}", scratch.log());
+    let b = scratch.status("workerpools", "b").expect("there");
+    assert_eq!((&b["status"]["observedGeneration"], &b["metadata"]["generation"]), (&2.into(), &2.into()));
+
+    // What ends meanwhile is judged when it is known what was wanted.
+    crate::harness::signal(before["a-1"].unsigned_abs(), "KILL");
+    scratch.wait_status("workerpools", "a", |pool| pool["status"]["replicas"] == 1);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!(scratch.workers().len(), 2, "none is started: {}", scratch.log());
+    let refused = ctl(&scratch, &["rollout", "restart", "worker/a-0"]);
+    assert!(!refused.status.success(), "{refused:?}");
+    scratch.put("a.yaml", &a);
+    let after = scratch.wait_workers(3);
+    assert_eq!((after["a-0"], after["b-0"]), (before["a-0"], before["b-0"]));
+    scratch.wait_status("workerpools", "a", |pool| pool["status"]["observedGeneration"] == 2 && accepted(pool) == "Valid ");
+    assert_eq!(scratch.log().matches("a-1 ended: signal 9").count(), 1, "{}", scratch.log());
+}
+
+#[test]
+fn specs_that_were_accepted_and_are_lost_stop_nobody() {
+    let mut scratch = Scratch::new();
+    let (a, b) = (scratch.pool("a", 1, "", ""), scratch.pool("b", 1, "", ""));
+    scratch.put("a.yaml", &a);
+    scratch.put("b.yaml", &b);
+    scratch.start();
+    let before = scratch.wait_workers(2);
+    scratch.kill();
+    rewrite(&scratch, |kept| *kept = "damaged".into());
+    scratch.put("a.yaml", &a.replace("replicas", "replica"));
+    scratch.start();
+    scratch.wait_status("workerpools", "a", |pool| accepted(pool).starts_with("Held "));
+    scratch.wait_status("workerpools", "b", |pool| accepted(pool) == "Valid " && pool["status"]["observedGeneration"] == 2);
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert_eq!(scratch.workers(), before, "{}", scratch.log());
+    // Without its document it goes as any other does.
+    fs::remove_file(scratch.spec("a.yaml")).expect("removed");
+    scratch.wait_workers(1);
 }

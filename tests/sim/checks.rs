@@ -42,6 +42,8 @@ pub struct Checks {
     generations: BTreeMap<String, u64>,
     /// Slots of which somebody asked for a restart: that is a reason of its own.
     asked: BTreeSet<SlotId>,
+    /// Events that this daemon has told people of.
+    heard: BTreeSet<String>,
 }
 
 impl Checks {
@@ -110,8 +112,20 @@ impl Checks {
         }
     }
 
+    /// People are told of an event: once, and of what is planned only when the plan is on disk.
+    pub fn tells(&mut self, event: &EventObject, on_disk: bool) {
+        let planned = ["Scaled", "Starting", "Stopping"].contains(&event.reason.as_str());
+        if planned && !on_disk {
+            self.fail(format!("told is what is not on disk: {}", event.note));
+        }
+        if !self.heard.insert(event.metadata.name.clone()) {
+            self.fail(format!("{} is told twice: {}", event.metadata.name, event.note));
+        }
+    }
+
     pub fn daemon_gone(&mut self) {
         self.generations.clear();
+        self.heard.clear();
     }
 
     /// A spec is acted on.

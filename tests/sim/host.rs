@@ -123,7 +123,10 @@ impl Host for SimHost {
     }
 
     fn tell(&mut self, event: &EventObject) {
-        self.world.borrow_mut().note(|| format!("event {} {}: {}", event.regarding, event.reason, event.note));
+        let world = &mut *self.world.borrow_mut();
+        world.note(|| format!("event {} {}: {}", event.regarding, event.reason, event.note));
+        let on_disk = world.rows.events.contains_key(&event.metadata.name);
+        world.checks.tells(event, on_disk);
     }
 
     fn notify(&mut self, pool: &Arc<PoolFacts>, entry: usize, event: &EventObject) {

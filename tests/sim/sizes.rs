@@ -180,7 +180,9 @@ impl Sizes {
         }
         let waiting = self.waiting.remove(name).unwrap_or_default();
         let ending = status.conditions.iter().any(|condition| condition.kind == "Terminating");
-        if ending || status.observed_generation != pool.metadata.generation {
+        // Of one that is held the spec is a guess, and nothing is decided.
+        let held = status.conditions.iter().any(|condition| condition.reason == "Held");
+        if ending || held || status.observed_generation != pool.metadata.generation {
             return Ok(());
         }
         bounded(&pool.spec, status.desired_replicas).map_err(|error| format!("pool {name}: {error}"))?;

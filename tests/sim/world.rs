@@ -281,6 +281,7 @@ impl World {
         self.checks.sizes.boot();
         self.fact_at.clear();
         self.command_at.clear();
+        self.rewrite_catalogue();
         Stored {
             catalogue: self.rows.catalogue.clone(),
             pools: self.rows.pools.iter().map(|(name, pool)| (name.clone(), pool.clone())).collect(),
@@ -289,6 +290,25 @@ impl World {
             version: self.epoch * 1_000_000_000,
             ..self.line.reopen()
         }
+    }
+
+    /// What was kept of an object has a field that nobody knows, or all that was kept is lost.
+    fn rewrite_catalogue(&mut self) {
+        let Some(mut kept) = self.rows.catalogue.as_deref().and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok())
+        else {
+            return;
+        };
+        let objects = kept["objects"].as_array_mut().map_or(0, |objects| objects.len());
+        if objects == 0 || !self.fault("another weir kept the specs", 20) {
+            return;
+        }
+        let n = self.random.below(objects as u64 + 1) as usize;
+        match kept["objects"].get_mut(n) {
+            Some(object) => object["document"]["spec"]["fresh"] = 1.into(),
+            None => kept = "damaged".into(),
+        }
+        self.note(|| format!("of what was kept, {n} of {objects} does not read"));
+        self.rows.catalogue = Some(kept.to_string());
     }
 
     /// Look at every slot on disk. Of one that is not listed nothing is told until it is asked for.

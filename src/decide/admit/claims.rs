@@ -12,7 +12,7 @@ use crate::model::time::Moment;
 
 use super::names;
 use super::settle::{FileState, Stands, stands_for};
-use super::{Admitted, Change};
+use super::{Admission, Admitted, Change};
 
 /// A good document that names an object.
 struct Claim {
@@ -122,8 +122,9 @@ fn refusal(file: &str, refused: &Refused) -> RefusedDocument {
 /// One document stands for the object.
 fn accept(next: &mut Admitted, key: &ObjectKey, claim: &Claim) {
     let Some(object) = next.admission.catalogue.objects.get_mut(key) else {
-        let object =
-            Object { document: claim.document.clone(), generation: 1, source: claim.source.clone(), standing: Standing::Good };
+        let (document, source) = (claim.document.clone(), claim.source.clone());
+        let generation = next.admission.catalogue.take_aside(key) + 1;
+        let object = Object { document, generation, source, standing: Standing::Good, unread: None };
         next.admission.catalogue.objects.insert(key.clone(), object);
         next.changes.push(Change::Accepted { key: key.clone(), source: claim.source.clone() });
         return;
@@ -135,10 +136,12 @@ fn accept(next: &mut Admitted, key: &ObjectKey, claim: &Claim) {
     let recovered = standing == Standing::Good && object.standing != Standing::Good;
     object.standing = standing;
     object.source = claim.source.clone();
-    if object.document != claim.document {
+    // What it said before is not known: this is another one.
+    let unread = object.unread.take().is_some();
+    if unread || object.document != claim.document {
         let (key, source) = (key.clone(), claim.source.clone());
         let before = std::mem::replace(&mut object.document, claim.document.clone());
-        if same_spec(&before, &object.document) {
+        if !unread && same_spec(&before, &object.document) {
             let what = relabelled(before.metadata(), object.document.metadata());
             next.changes.push(Change::Relabelled { key, what, source });
         } else {
@@ -222,12 +225,39 @@ fn held_by(next: &Admitted, key: &ObjectKey) -> Held {
     let broken_here = at_home.is_some_and(|content| matches!(stands_for(&content.documents, key), Stands::Broken));
     let about = |refused: &&RefusedDocument| {
         let named = refused.kind == Some(key.kind) && refused.name.as_deref() == Some(key.name.as_str());
-        let unnamed = refused.name.is_none() && refused.source.file == object.source.file;
-        named || (broken_here && unnamed)
+        let nameless = refused.name.is_none() && refused.kind.is_none_or(|kind| kind == key.kind);
+        let here = broken_here && refused.source.file == object.source.file;
+        // Of an object that was not kept nobody knows which file was its own.
+        let homeless = object.unread.is_some() && object.source.file.is_empty();
+        named || (nameless && (here || homeless))
     };
     if let Some(refused) = next.admission.catalogue.refused.iter().find(about) {
         return Held::Broken(refused.violations.clone());
     }
     let unsettled = next.admission.files.values().any(FileState::is_unsettled);
     if unsettled { Held::Unknown } else { Held::No }
+}
+
+/// Why a pool of which nothing was kept may have a document all the same; absent: it surely has none.
+pub fn doubt(admission: &Admission, pool: &str) -> Option<String> {
+    let (catalogue, key) = (&admission.catalogue, ObjectKey::pool(pool));
+    if let Some(why) = &catalogue.unreadable {
+        return Some(format!("the specs cannot be read: {why}"));
+    }
+    if catalogue.root.is_none() {
+        return Some("no good document was ever seen in the specs directory".into());
+    }
+    if let Some(places) = catalogue.conflicts.get(&key) {
+        let places: Vec<String> = places.iter().map(|place| format!("{}:{}", place.file, place.line)).collect();
+        return Some(format!("more than one document names it: {}", places.join(", ")));
+    }
+    let about = |refused: &&RefusedDocument| {
+        refused.kind.is_none_or(|kind| kind == key.kind) && refused.name.as_ref().is_none_or(|name| *name == key.name)
+    };
+    if let Some(refused) = catalogue.refused.iter().find(about) {
+        let why: Vec<String> = refused.violations.iter().map(|violation| violation.at(&refused.source.file)).collect();
+        return Some(format!("a document that is refused may be about it: {}", why.join("; ")));
+    }
+    let unsettled = admission.files.iter().find(|(_, state)| state.is_unsettled());
+    unsettled.map(|(file, _)| format!("{file} is being written and may be about it"))
 }

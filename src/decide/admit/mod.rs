@@ -7,7 +7,7 @@
 //!
 //! Pure: a listing is taken at `now`, and the answer says when to look again.
 
-mod claims;
+pub mod claims;
 pub mod names;
 mod prune;
 mod settle;

@@ -157,7 +157,7 @@ fn believed_at(candidate: &Candidate, harmful: bool, new: bool, now: Now) -> Opt
 fn would_harm(catalogue: &Catalogue, path: &str, content: &Content) -> bool {
     let mut own = catalogue.objects.iter().filter(|(_, object)| object.source.file == path && !object.is_terminating());
     own.any(|(key, object)| match stands_for(&content.documents, key) {
-        Stands::Good(new) => harms(&object.document, new),
+        Stands::Good(new) => object.unread.is_some() || harms(&object.document, new),
         Stands::Broken => false,
         Stands::Gone => true,
     })

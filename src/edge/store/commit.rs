@@ -5,10 +5,12 @@
 //! at most one asker at a time is held, for about [`QUICK`]; on a slow disk everything goes by way of the thread.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use rusqlite::{Connection, Transaction, params};
+use tokio::sync::watch;
 
 use super::tasks::Tasks;
 use super::{Queues, json, policies};
@@ -29,7 +31,11 @@ const GROUP_MAX: usize = 512;
 /// A commit that took no longer than this was quick, in microseconds.
 const QUICK: i64 = 2_000;
 
-type Done = Box<dyn FnOnce(Result<Vec<QueueAnswer>, String>) + Send>;
+/// What is said when the thread has ended before its time.
+pub const ENDED: &str = "the thread that writes the store has ended, so nothing can be kept any more and the daemon ends too; the \
+    workers run on, and the next daemon goes on with them: start it again, and report the panic above";
+
+type Done = Box<dyn FnOnce(Answer) + Send>;
 
 /// What is to be committed, and whom to tell.
 type Work = (Batch, Done);
@@ -45,6 +51,8 @@ struct Shared {
     writer: Mutex<Writer>,
     /// What was given to the thread and is not committed.
     waiting: AtomicUsize,
+    /// The thread has ended before its time: nothing is committed any more.
+    ended: watch::Sender<bool>,
 }
 
 struct Writer {
@@ -57,11 +65,26 @@ struct Writer {
 impl Store {
     /// A writer over this connection, and its thread, which ends when nobody has a handle any more.
     pub(super) fn over(db: Connection, queues: Queues) -> std::io::Result<Store> {
-        let shared = Arc::new(Shared { writer: Mutex::new(Writer { db, queues, quick: false }), waiting: AtomicUsize::new(0) });
+        let writer = Mutex::new(Writer { db, queues, quick: false });
+        let shared = Arc::new(Shared { writer, waiting: AtomicUsize::new(0), ended: watch::Sender::new(false) });
         let (inbox, waiting) = mpsc::channel();
         let kept = shared.clone();
-        std::thread::Builder::new().name("store".into()).spawn(move || run(&kept, &waiting))?;
+        std::thread::Builder::new().name("store".into()).spawn(move || {
+            // Whoever is told may panic too. What comes then is refused, and does not wait in vain.
+            let work = AssertUnwindSafe(|| run(&kept, waiting));
+            if catch_unwind(work).is_err() {
+                kept.ended.send_replace(true);
+            }
+        })?;
         Ok(Store { inbox, shared })
+    }
+
+    /// Wait until the thread has ended before its time: from then on nothing is committed.
+    pub async fn ended(&self) {
+        let mut ended = self.shared.ended.subscribe();
+        if ended.wait_for(|ended| *ended).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Commit `batch`, then call `done`, both on the store's thread. Never waits.
@@ -89,7 +112,7 @@ impl Store {
     }
 }
 
-fn run(shared: &Shared, inbox: &mpsc::Receiver<Work>) {
+fn run(shared: &Shared, inbox: mpsc::Receiver<Work>) {
     while let Ok(first) = inbox.recv() {
         let mut writer = shared.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut group = vec![first];
@@ -108,31 +131,73 @@ impl Writer {
     /// In one transaction; then each is told.
     fn commit(&mut self, group: Vec<Work>) {
         let begun = clock::monotonic_micros();
-        let written = write(&mut self.db, &self.queues, group.iter().map(|(batch, _)| batch));
+        let (batches, told): (Vec<Batch>, Vec<Done>) = group.into_iter().unzip();
+        let written = write(&mut self.db, &self.queues, &batches);
         self.quick = clock::monotonic_micros() - begun <= QUICK;
         match written {
             Ok((answers, touched)) => {
                 touched.into_iter().for_each(|(pool, counts)| (self.queues.changed)(&pool, counts));
-                group.into_iter().zip(answers).for_each(|((_, done), answers)| done(Ok(answers)));
+                told.into_iter().zip(answers).for_each(|(done, answer)| done(answer));
             }
-            Err(error) => group.into_iter().for_each(|(_, done)| done(Err(error.to_string()))),
+            Err(error) => told.into_iter().for_each(|done| done(Err(error.to_string()))),
         }
     }
 }
 
-type Written = (Vec<Vec<QueueAnswer>>, BTreeMap<String, QueueCounts>);
+type Answer = Result<Vec<QueueAnswer>, String>;
+type Written = (Vec<Answer>, BTreeMap<String, QueueCounts>);
 
-fn write<'a>(db: &mut Connection, queues: &Queues, batches: impl Iterator<Item = &'a Batch>) -> rusqlite::Result<Written> {
+/// Commit what can be committed of these batches. One that fails is answered with its own error, and spoils no other. To be
+/// able to undo one alone costs more than to do it, so that is only made possible where one has failed.
+fn write(db: &mut Connection, queues: &Queues, batches: &[Batch]) -> rusqlite::Result<Written> {
+    if let Some(written) = attempt(db, queues, batches, false)? {
+        return Ok(written);
+    }
+    attempt(db, queues, batches, true).map(Option::unwrap_or_default)
+}
+
+/// In one transaction. Where they are not kept `apart` one that fails undoes all, and the answer is none.
+fn attempt(db: &mut Connection, queues: &Queues, batches: &[Batch], apart: bool) -> rusqlite::Result<Option<Written>> {
     let turn = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let tables = Tasks::new(&turn);
-    let mut answers = Vec::new();
+    let mut answers = Vec::with_capacity(batches.len());
     for batch in batches {
-        one(&turn, batch)?;
-        answers.push(batch.queue.iter().map(|work| (queues.work)(&tables, work, batch.at)).collect::<rusqlite::Result<_>>()?);
+        if apart {
+            turn.prepare_cached("SAVEPOINT batch")?.execute([])?;
+        }
+        let answer = guarded(|| {
+            one(&turn, batch)?;
+            batch.queue.iter().map(|work| (queues.work)(&tables, work, batch.at)).collect()
+        });
+        match (&answer, apart) {
+            (Ok(_), false) => {}
+            (Err(_), false) => return Ok(None),
+            (Ok(_), true) => tables.keep(),
+            (Err(error), true) => {
+                tracing::error!(error, "the store cannot take a batch; the others with it are taken");
+                tables.undo();
+                turn.prepare_cached("ROLLBACK TO batch")?.execute([])?;
+            }
+        }
+        if apart {
+            turn.prepare_cached("RELEASE batch")?.execute([])?;
+        }
+        answers.push(answer);
     }
     let touched = tables.finish()?;
     turn.commit()?;
-    Ok((answers, touched))
+    Ok(Some((answers, touched)))
+}
+
+/// What comes of the work, or what is wrong with it; a panic is wrong with it too.
+fn guarded(work: impl FnOnce() -> rusqlite::Result<Vec<QueueAnswer>>) -> Answer {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(panic) => {
+            let words = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            Err(format!("a panic in the store: {}", words.unwrap_or("no words")))
+        }
+    }
 }
 
 fn one(turn: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
@@ -192,6 +257,10 @@ mod tests {
 
     use super::super::Queues;
     use super::*;
+    use crate::model::queue_work::QueueWork;
+    use crate::model::status::EventObject;
+    use crate::model::task::Task;
+    use crate::model::time::Now;
 
     fn store(dir: &tempfile::TempDir) -> Store {
         let queues = Queues { work: |_, _, _| Ok(QueueAnswer::Done), changed: Box::new(|_, _| {}) };
@@ -226,5 +295,66 @@ mod tests {
         assert!(told.try_recv().is_err(), "the writer is at work: nobody is held up");
         drop(held);
         assert_ne!(told.recv(), Ok(mine));
+    }
+
+    /// Work that fails by the name of its pool, after it has added a task.
+    fn fragile() -> Queues {
+        let work = |tables: &Tasks<'_>, work: &QueueWork, _: Now| {
+            let QueueWork::Pause { pool, .. } = work else { return Ok(QueueAnswer::Done) };
+            tables.insert(&mut Task { pool: "p".into(), ..Task::default() }, 0)?;
+            assert_ne!(pool, "panic", "this one panics");
+            if pool == "bad" { Err(rusqlite::Error::QueryReturnedNoRows) } else { Ok(QueueAnswer::Done) }
+        };
+        Queues { work, changed: Box::new(|_, _| {}) }
+    }
+
+    fn batch(pool: &str) -> Batch {
+        let mut event = EventObject::default();
+        event.metadata.name = pool.into();
+        let queue = vec![QueueWork::Pause { pool: pool.into(), until: None, why: String::new() }];
+        Batch { events: vec![event], queue, ..Batch::default() }
+    }
+
+    #[test]
+    fn a_batch_that_fails_or_panics_is_answered_with_its_own_error_and_spoils_no_other() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("weir.db");
+        let (store, _) = Store::open(&path, "a boot", fragile()).expect("opens");
+        let (tell, told) = mpsc::channel();
+        let all = ["one", "bad", "two", "panic", "three"];
+        // They wait together.
+        let held = store.shared.writer.lock().expect("whole");
+        for pool in all {
+            let tell = tell.clone();
+            store.commit(batch(pool), move |answer| tell.send((pool, answer)).expect("the test waits"));
+        }
+        drop(held);
+        let answers: BTreeMap<&str, Answer> = (0..all.len()).map(|_| told.recv().expect("answered")).collect();
+        let good: Vec<&str> = answers.iter().filter(|(_, answer)| answer.is_ok()).map(|(pool, _)| *pool).collect();
+        assert_eq!(good, ["one", "three", "two"], "{answers:?}");
+        assert!(answers["panic"].as_ref().is_err_and(|words| words.contains("this one panics")), "{answers:?}");
+        for alone in ["bad", "panic", "four"] {
+            let tell = tell.clone();
+            store.commit(batch(alone), move |answer| tell.send((alone, answer)).expect("the test waits"));
+            assert_eq!(told.recv().expect("answered").1.is_ok(), alone == "four");
+        }
+        drop(store);
+        let (_, stored) = Store::open(&path, "a boot", fragile()).expect("opens again");
+        let names: Vec<&str> = stored.events.iter().map(|event| event.metadata.name.as_str()).collect();
+        assert_eq!(names, ["one", "two", "three", "four"]);
+        assert_eq!(stored.counts.iter().map(|(_, counts)| counts.queued()).sum::<u64>(), 4, "{:?}", stored.counts);
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_ends_before_its_time_is_heard_of() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = store(&dir);
+        let early = tokio::time::timeout(std::time::Duration::from_millis(20), store.ended()).await;
+        assert!(early.is_err(), "it works");
+        store.commit(Batch::default(), |_| panic!("whoever is told panics"));
+        store.ended().await;
+        let (tell, told) = mpsc::channel();
+        store.commit(Batch::default(), move |answer| tell.send(answer).expect("the test waits"));
+        assert!(told.recv().expect("answered").is_err());
     }
 }

@@ -154,7 +154,7 @@ fn placed(db: &Connection, all: Vec<Found>) -> rusqlite::Result<Vec<(Task, Optio
 
 #[cfg(test)]
 mod tests {
-    use super::super::place::{AHEAD, BEHIND, NEXT_WORKER};
+    use super::super::place::{AHEAD, ALL_DEALT, BEHIND, DEALT, NEXT_DEALT, NEXT_WORKER};
     use super::*;
 
     #[test]
@@ -192,6 +192,10 @@ mod tests {
         for (sql, index) in [(NEXT_WORKER, "tasks_ready"), (BEHIND, "tasks_ready"), (AHEAD, "tasks_ready")] {
             let plan = plan(sql);
             assert!(plan.contains(index) && !plan.contains("SCAN tasks"), "{sql}: {plan}");
+        }
+        for sql in [NEXT_DEALT, &format!("SELECT {COLUMNS} {DEALT}"), ALL_DEALT] {
+            let plan = plan(sql);
+            assert!(plan.contains("tasks_dealt (pool=?") && !plan.contains("SCAN tasks"), "{sql}: {plan}");
         }
         let plan = plan("SELECT DISTINCT pool FROM task_counts");
         assert!(!plan.contains("TEMP B-TREE"), "{plan}");

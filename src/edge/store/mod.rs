@@ -16,9 +16,9 @@ pub mod tasks;
 use std::path::Path;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-pub use self::commit::Store;
+pub use self::commit::{ENDED, Store};
 use self::tasks::Tasks;
 use crate::model::batch::Stored;
 use crate::model::line::Fired;
@@ -86,9 +86,11 @@ fn json(value: &impl serde::Serialize) -> String {
 }
 
 fn load(db: &Connection, boot: &str) -> rusqlite::Result<Stored> {
-    let meta = |key: &str| db.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get::<_, String>(0)).ok();
-    let same_boot = meta("boot").as_deref() == Some(boot);
-    let version = meta("version").and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    // What cannot be read is not what is not there: without its catalogue a daemon would hold nothing of what it accepted.
+    let value = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
+    let meta = |key: &str| db.query_row("SELECT value FROM meta WHERE key = ?1", [key], value).optional();
+    let same_boot = meta("boot")?.as_deref() == Some(boot);
+    let version = meta("version")?.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
     // Each daemon serves at most this many versions; the next one starts above them all.
     let next = version + 1_000_000_000;
     db.execute("INSERT OR REPLACE INTO meta VALUES ('boot', ?1), ('version', ?2)", params![boot, next.to_string()])?;
@@ -104,7 +106,7 @@ fn load(db: &Connection, boot: &str) -> rusqlite::Result<Stored> {
         })?;
     let stored_policies = policies::load(db)?;
     Ok(Stored {
-        catalogue: meta("catalogue"),
+        catalogue: meta("catalogue")?,
         pools: rows(db, "SELECT name, body FROM pools", |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?,
         used: policies::used(db, &stored_policies)?,
         policies: stored_policies,

@@ -13,6 +13,11 @@ const POSITION_MAX: i64 = 1000;
 
 /// The next worker by name that a task is ready for, after this one.
 pub(super) const NEXT_WORKER: &str = "SELECT min(worker) FROM tasks WHERE phase = 1 AND pool = ?1 AND worker > ?2";
+/// The next worker by name that a task waits for in any way, after this one; and the tasks that wait for it.
+pub(super) const NEXT_DEALT: &str = "SELECT min(worker) FROM tasks WHERE phase < 4 AND worker > '' AND pool = ?1 AND worker > ?2";
+pub(super) const DEALT: &str = "FROM tasks WHERE phase < 4 AND worker > '' AND pool = ?1 AND worker = ?2 LIMIT ?3";
+/// How many tasks wait for some worker, counted in an index alone.
+pub(super) const ALL_DEALT: &str = "SELECT count(*) FROM tasks WHERE phase < 4 AND worker > '' AND pool = ?1";
 pub(super) const BEHIND: &str = "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE phase = 1 AND pool = ?1 AND worker = ?2 \
                       AND (rank, id) > (?3, ?4) LIMIT ?5)";
 pub(super) const AHEAD: &str = "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE phase = 1 AND pool = ?1 AND worker = ?2 \
@@ -50,7 +55,16 @@ pub(super) fn position(
 
 /// The workers that a task is ready for which is for them alone: as dear as there are workers.
 pub(super) fn lines(db: &Connection, pool: &str) -> rusqlite::Result<BTreeSet<String>> {
-    let mut next = db.prepare_cached(NEXT_WORKER)?;
+    workers(db, NEXT_WORKER, pool)
+}
+
+/// The workers that a task waits for in any way: as dear as there are workers.
+pub(super) fn dealt(db: &Connection, pool: &str) -> rusqlite::Result<BTreeSet<String>> {
+    workers(db, NEXT_DEALT, pool)
+}
+
+fn workers(db: &Connection, next: &str, pool: &str) -> rusqlite::Result<BTreeSet<String>> {
+    let mut next = db.prepare_cached(next)?;
     let (mut all, mut last) = (BTreeSet::new(), String::new());
     while let Some(worker) = next.query_row([pool, &last], |row| row.get::<_, Option<String>>(0))? {
         last.clone_from(&worker);

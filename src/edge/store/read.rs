@@ -56,6 +56,25 @@ impl Reader {
         super::rows(&self.db, "SELECT name, body FROM pools", read).map_err(|e| self.said(&e))
     }
 
+    /// Whether there is a row of this task.
+    ///
+    /// # Errors
+    /// A text with the path.
+    pub fn has_task(&self, id: u64) -> Result<bool, String> {
+        let there = |db: &Connection| db.prepare_cached("SELECT 1 FROM tasks WHERE id = ?1")?.exists([id.cast_signed()]);
+        there(&self.db).map_err(|e| self.said(&e))
+    }
+
+    /// Whether there is a row of this slot, whatever it says.
+    ///
+    /// # Errors
+    /// A text with the path.
+    pub fn has_slot(&self, pool: &str, worker: &str) -> Result<bool, String> {
+        let sql = "SELECT 1 FROM slots WHERE pool = ?1 AND worker = ?2";
+        let there = |db: &Connection| db.prepare_cached(sql)?.exists([pool, worker]);
+        there(&self.db).map_err(|e| self.said(&e))
+    }
+
     /// Slots.
     ///
     /// # Errors

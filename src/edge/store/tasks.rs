@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use super::place::{self, lines};
+use super::place::{self, ALL_DEALT, DEALT, lines};
 use super::row::{BLOCKED, COLUMNS, DELAYED, ENDED, HELD, LEASED, PHASES, READY, SUCCEEDED, body, gone, phase, read};
 use crate::model::line::Fired;
 use crate::model::queue_work::QueueCounts;
@@ -20,6 +20,8 @@ use crate::model::time::Wall;
 pub struct Tasks<'t> {
     turn: &'t Transaction<'t>,
     touched: RefCell<BTreeMap<String, Changes>>,
+    /// The same of the batch that is being done: it may still be undone.
+    fresh: RefCell<BTreeMap<String, Changes>>,
     /// The counts of each pool that was asked for as the table has them: what this transaction adds comes at its end.
     written: RefCell<BTreeMap<String, Changes>>,
     /// The last in a pool's line, as long as it is known: the tasks of one call come one behind the other.
@@ -39,7 +41,23 @@ type Changes = [i64; PHASES];
 impl<'t> Tasks<'t> {
     /// The tables, inside this transaction.
     pub fn new(turn: &'t Transaction<'t>) -> Tasks<'t> {
-        Tasks { turn, touched: RefCell::default(), written: RefCell::default(), last: RefCell::default() }
+        let (touched, fresh) = (RefCell::default(), RefCell::default());
+        Tasks { turn, touched, fresh, written: RefCell::default(), last: RefCell::default() }
+    }
+
+    /// What was done since the last time is to stay.
+    pub(super) fn keep(&self) {
+        let mut touched = self.touched.borrow_mut();
+        for (pool, changes) in std::mem::take(&mut *self.fresh.borrow_mut()) {
+            let sum = touched.entry(pool).or_default();
+            sum.iter_mut().zip(changes).for_each(|(sum, by)| *sum += by);
+        }
+    }
+
+    /// What was done since the last time is undone in the file.
+    pub(super) fn undo(&self) {
+        self.fresh.borrow_mut().clear();
+        *self.last.borrow_mut() = None;
     }
 
     /// Write the counts, and give what stands in the queues that changed.
@@ -47,6 +65,7 @@ impl<'t> Tasks<'t> {
     /// # Errors
     /// Any of SQLite's.
     pub fn finish(self) -> rusqlite::Result<BTreeMap<String, QueueCounts>> {
+        self.keep();
         let sql = "INSERT INTO task_counts VALUES (?1, ?2, ?3) ON CONFLICT (pool, phase) DO UPDATE SET n = n + ?3";
         let touched = self.touched.into_inner();
         for (pool, changes) in &touched {
@@ -62,11 +81,11 @@ impl<'t> Tasks<'t> {
     }
 
     fn count(&self, pool: &str, phase: i64, by: i64) {
-        let mut touched = self.touched.borrow_mut();
-        if !touched.contains_key(pool) {
-            touched.insert(pool.to_owned(), Changes::default());
+        let mut fresh = self.fresh.borrow_mut();
+        if !fresh.contains_key(pool) {
+            fresh.insert(pool.to_owned(), Changes::default());
         }
-        let place = usize::try_from(phase).ok().and_then(|phase| touched.get_mut(pool)?.get_mut(phase));
+        let place = usize::try_from(phase).ok().and_then(|phase| fresh.get_mut(pool)?.get_mut(phase));
         if let Some(n) = place {
             *n += by;
         }
@@ -80,7 +99,7 @@ impl<'t> Tasks<'t> {
         let sum = |of: &RefCell<BTreeMap<String, Changes>>| -> i64 {
             of.borrow().get(pool).map_or(0, |changes| changes[phases.clone()].iter().sum())
         };
-        Ok((sum(&self.written) + sum(&self.touched)).max(0))
+        Ok((sum(&self.written) + sum(&self.touched) + sum(&self.fresh)).max(0))
     }
 
     /// Add a task; gives it its number. Its rank says where it stands among those that wait.
@@ -253,6 +272,21 @@ impl<'t> Tasks<'t> {
         Ok(gone)
     }
 
+    /// Forget the counts and the turn of a pool without a task. That it rests is not forgotten.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn forget_empty(&self, pool: &str) -> rusqlite::Result<()> {
+        // What this transaction changes comes on top of the rows: they are needed yet.
+        let changes =
+            |of: &RefCell<BTreeMap<String, Changes>>| of.borrow().get(pool).is_some_and(|by| by.iter().any(|by| *by != 0));
+        if changes(&self.touched) || changes(&self.fresh) || self.in_phases(pool, 0..PHASES)? > 0 {
+            return Ok(());
+        }
+        self.turn.prepare_cached("DELETE FROM task_counts WHERE pool = ?1")?.execute([pool])?;
+        self.turn.prepare_cached("DELETE FROM queues WHERE pool = ?1 AND paused_until IS NULL")?.execute([pool]).map(drop)
+    }
+
     /// The task that was submitted with this idempotency key. Of one that is gone what is still known: its number, its state, and
     /// its times, for as long as the key is remembered.
     ///
@@ -339,10 +373,19 @@ impl<'t> Tasks<'t> {
             let sql = format!("SELECT {COLUMNS} FROM tasks WHERE phase < 4 AND worker > '' AND pool = ?1 LIMIT ?2");
             return self.all(&sql, params![pool, most]);
         }
-        let sql = format!(
-            "SELECT {COLUMNS} FROM tasks WHERE phase < 4 AND pool = ?1 AND worker NOT IN (SELECT value FROM json_each(?2)) LIMIT ?3"
-        );
-        self.all(&sql, params![pool, serde_json::Value::from(workers.to_vec()).to_string(), most])
+        let mut found = Vec::new();
+        let left = |found: &Vec<Task>| most.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
+        let sql = format!("SELECT {COLUMNS} {DEALT}");
+        for worker in place::dealt(self.turn, pool)?.iter().filter(|worker| !workers.contains(worker)) {
+            found.extend(self.all(&sql, params![pool, worker, left(&found)])?);
+        }
+        // Nearly always there are none: to look at all that wait for them would take long.
+        let dealt = self.turn.prepare_cached(ALL_DEALT)?.query_row([pool], |row| row.get::<_, i64>(0))?;
+        if left(&found) > 0 && self.in_phases(pool, 0..LEASED as usize)? > dealt {
+            let sql = format!("SELECT {COLUMNS} FROM tasks WHERE phase < 4 AND pool = ?1 AND worker = '' LIMIT ?2");
+            found.extend(self.all(&sql, params![pool, left(&found)])?);
+        }
+        Ok(found)
     }
 
     /// Until when the queue is held.

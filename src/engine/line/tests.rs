@@ -36,6 +36,8 @@ struct TaskHost {
     /// What runs have left behind.
     results: BTreeMap<(String, u64), serde_json::Value>,
     performed: Vec<Action>,
+    /// How often the queue was dealt.
+    deals: usize,
 }
 
 impl TaskHost {
@@ -87,6 +89,7 @@ impl Host for TaskHost {
         None
     }
     fn commit(&mut self, ticket: u64, batch: Batch) {
+        self.deals += batch.queue.iter().filter(|work| matches!(work, QueueWork::Deal { .. })).count();
         if let Some(held) = &mut self.held {
             return held.push((ticket, batch));
         }
@@ -134,7 +137,8 @@ impl World {
         let queues = Queues { work: queue::work, changed: Box::new(changed) };
         let (store, stored) = Store::open(&dir.path().join("weir.db"), "boot", queues).unwrap();
         let now = Now { mono: Moment(1_000_000), wall: Wall(1_700_000_000_000) };
-        let host = TaskHost { now, store, facts, fails: false, held: None, results: BTreeMap::new(), performed: Vec::new() };
+        let host =
+            TaskHost { now, store, facts, fails: false, held: None, results: BTreeMap::new(), performed: Vec::new(), deals: 0 };
         let settings =
             Settings { starts_in_flight_max: 4, admission: admit::Settings::default(), controllers: Default::default() };
         let mut world = World { dir, engine: Engine::new(host, settings, stored) };
@@ -147,13 +151,20 @@ impl World {
             "apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {{name: p}}\nspec:\n  replicas: {replicas}\n  template: {{command: [x]{template}}}\n  \
              queue: {{{rules}}}\n"
         );
-        let content = Content { hash: text.clone(), documents: document::parse(text.as_bytes()) };
-        assert!(content.documents.iter().all(Result::is_ok), "{:?}", content.documents);
-        let file = File { stamp: Stamp::default(), arrival: Arrival::RenamedIn, content: Ok(Arc::new(content)) };
-        let mut whole = Whole::default();
-        whole.files.insert("p.yaml".into(), file);
-        self.engine.on(Fact::Listed(Box::new(Listing::Files(whole))));
+        self.texts(&[&text]);
         self.settle();
+    }
+
+    /// These documents are the specs.
+    fn texts(&mut self, all: &[&str]) {
+        let mut whole = Whole::default();
+        for (n, text) in all.iter().enumerate() {
+            let content = Content { hash: (*text).into(), documents: document::parse(text.as_bytes()) };
+            assert!(content.documents.iter().all(Result::is_ok), "{:?}", content.documents);
+            let file = File { stamp: Stamp::default(), arrival: Arrival::RenamedIn, content: Ok(Arc::new(content)) };
+            whole.files.insert(format!("p{n}.yaml"), file);
+        }
+        self.engine.on(Fact::Listed(Box::new(Listing::Files(whole))));
     }
 
     /// Everything that is due now, and what comes of it.
@@ -395,4 +406,66 @@ fn a_start_for_which_no_task_is_left_leaves_a_slot_that_takes_the_next_one() {
     assert!(world.engine.pools["p"].slots.values().all(|slot| slot.seen.state == SlotState::Vacant), "nobody has to look there");
     let next = world.submit(NewTask::default());
     assert!(world.lease(next.id).is_some(), "{:?}", world.task(next.id));
+}
+
+#[test]
+fn starts_that_are_not_made_leave_their_room_to_pools_that_wait_for_it() {
+    let mut world = World::empty();
+    let pool = |name: &str| {
+        format!(
+            "apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {{name: {name}}}\nspec: {{replicas: 4, template: {{command: [x]}}}}\n"
+        )
+    };
+    world.engine.host().held = Some(Vec::new());
+    world.texts(&[&pool("a"), &pool("b")]);
+    // The plan of the first took all the starts that may be in flight.
+    world.engine.turn();
+    let held = world.engine.host().held.take().unwrap();
+    let starts = |name: &str| held.iter().any(|(_, batch)| batch.slots.iter().any(|(id, _)| id.pool == name));
+    assert!(starts("a") && !starts("b"), "{held:?}");
+    for (ticket, _) in held {
+        world.engine.on(Fact::Committed { ticket, result: Err("disk I/O error".into()) });
+    }
+    // Meanwhile it is to have none any more.
+    world.texts(&[&pool("a").replace("replicas: 4", "replicas: 0"), &pool("b")]);
+    world.pass(1_000);
+    let performed = std::mem::take(&mut world.engine.host().performed);
+    assert_eq!(performed.iter().filter(|action| action.worker().starts_with("b-")).count(), 4, "{performed:?}");
+}
+
+#[test]
+fn of_a_pool_that_is_gone_what_ended_goes_in_time_and_what_waits_stays() {
+    const HOUR: u64 = 3_600_000;
+    let mut world = World::new(1, "");
+    let (first, second) = (world.submit(NewTask::default()), world.submit(NewTask::default()));
+    let run = world.lease(first.id).expect("it is begun").run;
+    world.runs("p-0", run);
+    world.work(QueueWork::Pause { pool: "p".into(), until: Some(Wall(i64::MAX)), why: "rest".into() });
+    world.ends("p-0", done(run));
+    for pass in [300, 11_000, 1_000] {
+        world.texts(&[]);
+        world.pass(pass);
+    }
+    assert!(!world.engine.pools.contains_key("p"), "it is gone");
+    world.pass(23 * HOUR);
+    assert_eq!((world.task(first.id).state, world.tasks()), (TaskState::Succeeded, 2));
+    world.pass(2 * HOUR);
+    world.pass(2 * HOUR);
+    assert_eq!((world.task(second.id).state, world.tasks()), (TaskState::Queued, 1));
+}
+
+#[test]
+fn what_ends_with_its_worker_has_nothing_dealt_anew() {
+    let mut world = World::new(2, "dispatch: PerWorker");
+    let fails = Exit { reason: crate::model::worker::ExitReason::Error, code: Some(1), ..Exit::default() };
+    for exit in [done(0), fails] {
+        let task = world.submit(NewTask::default());
+        let lease = world.lease(task.id).expect("it is begun").clone();
+        let worker = lease.worker.expect("dealt");
+        world.runs(&worker, lease.run);
+        world.ends(&worker, Exit { incarnation: lease.run, ..exit });
+        assert_ne!(world.task(task.id).state, TaskState::Leased);
+        world.pass(100);
+        assert_eq!(world.engine.host().deals, 1, "that of the beginning");
+    }
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use crate::decide::dispatch::{self, deal};
 use crate::edge::store::tasks::Tasks;
-use crate::model::queue::{Dispatch, Queue};
+use crate::model::queue::{Dispatch, Queue, Retention};
 use crate::model::queue_work::{QueueAnswer, QueueRefusal, QueueWork, Submitted, Taker};
 use crate::model::task::{End, NewTask, Task, Token};
 use crate::model::time::{Now, Span, Wall};
@@ -52,6 +52,7 @@ pub fn work(tables: &Tasks<'_>, work: &QueueWork, now: Now) -> Answer {
         QueueWork::Release { id } => change(tables, *id, |task| dispatch::release(task, now.wall)),
         QueueWork::Redrive { id } => change(tables, *id, |task| dispatch::redrive(task, now.wall)),
         QueueWork::Tick { pool, queue, workers } => tick(tables, (pool, queue), workers, now.wall),
+        QueueWork::Sweep { pool, retention } => sweep(tables, pool, *retention, now.wall),
         QueueWork::Deal { pool, workers } => stranded(tables, pool, workers),
         QueueWork::Pause { pool, until, why } => tables.pause(pool, *until, why).map(|()| QueueAnswer::Done),
         QueueWork::Recur { pool, queue, schedule, fired, task, workers } => {
@@ -244,14 +245,28 @@ fn tick(tables: &Tasks<'_>, (pool, queue): (&str, &Queue), workers: &[String], w
         expired.push(task);
     }
     more |= expired.len() >= TICK_MAX as usize;
-    let ago = |span: Span| Wall(wall.0.saturating_sub(i64::try_from(span.0).unwrap_or(i64::MAX)));
-    let kept = (ago(queue.retention.succeeded), ago(queue.retention.failed));
-    let gone = tables.sweep(pool, kept, TICK_MAX)?;
+    let gone = tables.sweep(pool, kept_since(queue.retention, wall), TICK_MAX)?;
     more |= gone.len() >= TICK_MAX as usize;
     if tables.paused_until(pool)?.is_some_and(|until| until <= wall) {
         tables.pause(pool, None, "")?;
     }
     Ok(QueueAnswer::Ticked { expired, gone, more })
+}
+
+/// What succeeded, and what ended otherwise, is kept since then.
+fn kept_since(retention: Retention, wall: Wall) -> (Wall, Wall) {
+    let ago = |span: Span| Wall(wall.0.saturating_sub(i64::try_from(span.0).unwrap_or(i64::MAX)));
+    (ago(retention.succeeded), ago(retention.failed))
+}
+
+/// The queue of a pool that is no more: what has ended goes as if it were still there, and with the last of its tasks its counts.
+fn sweep(tables: &Tasks<'_>, pool: &str, retention: Retention, wall: Wall) -> Answer {
+    let gone = tables.sweep(pool, kept_since(retention, wall), TICK_MAX)?;
+    let more = gone.len() >= TICK_MAX as usize;
+    if gone.is_empty() {
+        tables.forget_empty(pool)?;
+    }
+    Ok(QueueAnswer::Ticked { expired: Vec::new(), gone, more })
 }
 
 /// What waits for a worker that is gone waits for another one; with no workers, for whoever comes.

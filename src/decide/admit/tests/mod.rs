@@ -195,7 +195,8 @@ fn of_two_pools_that_come_with_one_name_neither_is_accepted() {
     // What was in force before there was this rule runs on; its next versions wait until one of the two gives way.
     let mut before = world.admission.clone();
     for name in ["a", "a-b"] {
-        let object = Object { document: good(&both, name), generation: 1, source: Source::default(), standing: Standing::Good };
+        let (source, standing) = (Source::default(), Standing::Good);
+        let object = Object { document: good(&both, name), generation: 1, source, standing, unread: None };
         before.catalogue.objects.insert(ObjectKey::pool(name), object);
     }
     let mut world = World { admission: before, files: world.files, ..World::new() };
@@ -504,4 +505,81 @@ fn what_was_kept_holds_until_a_listing_shows_otherwise() {
     world.rename("moved.yaml", &spec("a", 3));
     world.pass(60_000);
     assert_eq!((world.object("a").generation, world.object("b").is_terminating()), (2, true));
+}
+
+/// A daemon that finds this kept of `a` and `b`, where a field of `a` is none that it knows.
+fn rolled_back() -> World {
+    let mut world = World::new();
+    world.rename("a.yaml", &spec("a", 3));
+    world.rename("a.yaml", &spec("a", 2));
+    world.rename("b.yaml", &spec("b", 1));
+    let mut kept = world.admission.catalogue.to_json();
+    kept["objects"][0]["document"]["spec"]["fresh"] = 1.into();
+    let files = world.files.clone();
+    let mut world = World::new();
+    world.admission = Admission::restored(Catalogue::from_json(kept, Moment(5)).unwrap());
+    world.files = files;
+    world
+}
+
+const FRESH: &str = "  fresh: 1\n";
+
+#[test]
+fn what_does_not_read_is_held_until_a_document_takes_its_place() {
+    let mut world = rolled_back();
+    world.rename("a.yaml", &(spec("a", 2) + FRESH));
+    world.pass(60_000);
+    assert!(matches!(world.object("a").standing, Standing::Held { .. }) && world.object("a").unread.is_some());
+    assert_eq!((world.object("b").generation, &world.object("b").standing), (1, &Standing::Good));
+    world.taken();
+    world.rename("a.yaml", &spec("a", 2));
+    assert_eq!((world.object("a").generation, world.object("a").unread.is_none()), (3, true));
+    assert!(matches!(world.taken()[..], [Change::Updated { generation: 3, .. }]), "what it was is not known");
+}
+
+#[test]
+fn a_document_in_place_of_what_does_not_read_may_stop_workers() {
+    let mut world = rolled_back();
+    world.rename("a.yaml", &(spec("a", 2) + FRESH));
+    world.put("a.yaml", &spec("a", 9), Arrival::ClosedWrite);
+    world.pass(1999);
+    assert!(world.object("a").unread.is_some());
+    world.pass(1);
+    assert!(world.object("a").unread.is_none());
+}
+
+#[test]
+fn what_does_not_read_and_has_no_document_goes_as_others_do() {
+    let mut world = rolled_back();
+    world.files.remove("a.yaml");
+    world.look();
+    world.pass(9_000);
+    assert!(!world.object("a").is_terminating());
+    world.pass(2_000);
+    assert!(world.object("a").is_terminating());
+}
+
+#[test]
+fn a_pool_of_which_nothing_was_kept_surely_has_no_document_only_where_all_documents_read() {
+    let doubt = |world: &World| claims::doubt(&world.admission, "a");
+    let mut world = World::new();
+    world.look();
+    assert!(doubt(&world).is_some(), "an empty directory says nothing");
+    world.rename("b.yaml", &spec("b", 1));
+    assert_eq!(doubt(&world), None);
+    for bad in [spec("a", 1) + FRESH, "spec: [".into(), spec("a", 1) + "---\n" + &spec("a", 1)] {
+        world.rename("c.yaml", &bad);
+        assert!(doubt(&world).is_some(), "{bad}");
+    }
+    for other in [spec("c", 1) + FRESH, spec("c", 1) + "---\n" + &spec("c", 1)] {
+        world.rename("c.yaml", &other);
+        assert_eq!(doubt(&world), None, "{other}");
+    }
+    world.put("d.yaml", &spec("d", 1), Arrival::ClosedWrite);
+    assert!(doubt(&world).is_some(), "it is not known what is in it");
+    world.pass(60_000);
+    assert_eq!(doubt(&world), None);
+    world.unreadable = Some("gone".into());
+    world.look();
+    assert!(doubt(&world).is_some());
 }
