@@ -415,7 +415,8 @@ fn worker_object((facts, line): (&PoolFacts, &Line), worker: &str, slot: &Slot, 
     labels.insert("weir.dev/pool".into(), facts.name.clone());
     let metadata = Meta {
         name: worker.into(),
-        uid: format!("{worker}.{}", slot.record.created.0),
+        // Each run is a worker of its own: whoever deleted one waits for another uid.
+        uid: format!("{worker}.{}.{}", slot.record.created.0, slot.record.incarnation),
         generation: facts.generation,
         creation_timestamp: slot.record.created,
         labels,

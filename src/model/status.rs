@@ -17,6 +17,10 @@ use super::worker::Exit;
 /// The condition of a pool and of its policy that memory is short and no more can be given.
 pub const MEMORY_PRESSED: &str = "MemoryPressed";
 
+/// An annotation of an object that is told of as deleted because another one of its name has come in its place at once, as the
+/// next run of a worker does: the uid of that one.
+pub const SUCCEEDED_BY: &str = "weir.dev/succeeded-by";
+
 /// A pool with its status, as served and written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -367,6 +371,16 @@ impl Object {
             Object::Worker(_) => Kind::Worker,
             Object::Policy(_) => Kind::Policy,
             Object::Event(_) => Kind::Event,
+        }
+    }
+
+    /// Its metadata, to be changed.
+    pub fn meta_mut(&mut self) -> &mut Meta {
+        match self {
+            Object::Pool(o) => &mut o.metadata,
+            Object::Worker(o) => &mut o.metadata,
+            Object::Policy(o) => &mut o.metadata,
+            Object::Event(o) => &mut o.metadata,
         }
     }
 

@@ -17,7 +17,7 @@ use super::app::{App, Params, flag, number, params};
 use super::refusal::{Refusal, bad};
 use super::wire::tasks::WAIT_MAX;
 use crate::engine::handle::{Change, Handle, Until};
-use crate::model::status::{Kind, Object};
+use crate::model::status::{Kind, Meta, SUCCEEDED_BY};
 
 /// The log of a worker.
 ///
@@ -73,7 +73,9 @@ fn until_gone(handle: &Handle, worker: &str, ending: watch::Receiver<bool>) -> U
         let Ok(mut changes) = changes else { return };
         while let Some(Ok(some)) = changes.next().await {
             let is_end = |change: &Change| {
-                change.verb == "DELETED" && matches!(&*change.object, Object::Worker(w) if w.metadata.name == name)
+                // The next run of a worker goes on with its log.
+                let gone = |meta: &Meta| meta.name == name && !meta.annotations.contains_key(SUCCEEDED_BY);
+                change.verb == "DELETED" && gone(change.object.meta())
             };
             if some.iter().any(is_end) {
                 return;

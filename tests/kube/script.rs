@@ -214,7 +214,11 @@ fn kubectl_changes() {
     k.no(&["replace", "-f", "-"], &old).has(&["the object has been modified"]);
 
     k.ok("delete worker web-0 --dry-run=server").has(&["server dry run"]);
-    k.ok("delete worker web-0 --wait=false").has(&["deleted"]);
+    let uid = || k.ok("get worker web-0 -o jsonpath={.metadata.uid}").out;
+    let before = uid();
+    // It waits until that run is gone: another one has another uid.
+    k.ok("delete worker web-0 --timeout=30s").has(&["deleted"]);
+    assert_ne!(uid(), before);
     k.ok("wait worker/web-0 --for=jsonpath={.status.phase}=Ready --timeout=20s").has(&["condition met"]);
     k.ok("delete pool talk --dry-run=server").has(&["server dry run"]);
     assert!(k.served.scratch.spec("talk.yaml").exists());

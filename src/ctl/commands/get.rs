@@ -205,6 +205,7 @@ async fn changes(context: &Context, version: &str, selectors: &str, watched: &mu
                 let status = serde_json::from_value(event.object).map_err(|error| Failure::Internal(error.to_string()))?;
                 return Err(Failure::Server(Box::new(status)));
             }
+            _ if event.is_succeeded() => {}
             "DELETED" => watched.gone(&event.object)?,
             _ => watched.show(&event.object)?,
         }

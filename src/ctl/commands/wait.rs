@@ -72,6 +72,7 @@ async fn looking(
             let seen = match event.verb.as_str() {
                 // Lagged too far behind: list again.
                 "ERROR" => break,
+                _ if event.is_succeeded() => continue,
                 "DELETED" => Seen::Absent,
                 _ => Seen::Object(&event.object),
             };
