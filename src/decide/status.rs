@@ -13,7 +13,7 @@ use super::scaling_status::{self, Said};
 use super::workers::{self, Assignment};
 use crate::model::plan::{Ending, Happening, Observation, Plan, PoolFacts, Record, Slot};
 use crate::model::status::{Condition, EventType, Phase, PoolStatus, QueueStatus, Scaled, Truth, WorkerStatus};
-use crate::model::time::{Now, Span};
+use crate::model::time::{Now, Span, Wall};
 use crate::model::worker::{Exit, ExitReason, SlotState};
 
 /// The status of a pool.
@@ -220,6 +220,18 @@ pub fn worker(facts: &PoolFacts, slot: &Slot, now: Now) -> WorkerStatus {
     status
 }
 
+/// The condition of a worker that is ready, or is not, since then.
+pub fn worker_ready(facts: &PoolFacts, status: &WorkerStatus, since: Wall) -> Condition {
+    Condition {
+        kind: "Ready".into(),
+        status: if status.ready { Truth::True } else { Truth::False },
+        reason: format!("{:?}", status.phase),
+        message: status.message.clone(),
+        last_transition_time: since,
+        observed_generation: facts.generation,
+    }
+}
+
 fn phase(facts: &PoolFacts, slot: &Slot, now: Now) -> Phase {
     match &slot.seen.state {
         SlotState::Unknown => Phase::Pending,
@@ -351,7 +363,7 @@ mod tests {
     use crate::model::plan::{Health, ProbeKind, ProbeState};
     use crate::model::queue::Queue;
     use crate::model::template::{Probe, RestartPolicy};
-    use crate::model::time::{Moment, Wall};
+    use crate::model::time::Moment;
     use crate::model::worker::{Run, Seen};
 
     const NOW: Now = Now { mono: Moment(500_000), wall: Wall(1_000_000) };

@@ -162,6 +162,8 @@ pub struct Slot {
     pub retiring: bool,
     /// What its present run was started from, as far as this daemon knows: its probes are asked as long as it lives.
     pub made_from: Option<Arc<PoolFacts>>,
+    /// Whether it was told to be ready last, and since when it is told so.
+    pub told_ready: Option<(bool, Wall)>,
 }
 
 /// What is remembered of a slot: one row in the store, written before what it announces is done.

@@ -228,6 +228,9 @@ pub struct WorkerStatus {
     /// It takes no more tasks, and ends when it is idle.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub draining: bool,
+    /// Conditions: `Ready`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
     /// Times it was started again after an end that was not asked for.
     pub restarts: u32,
     /// When this run started.

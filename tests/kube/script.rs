@@ -219,7 +219,8 @@ fn kubectl_changes() {
     // It waits until that run is gone: another one has another uid.
     k.ok("delete worker web-0 --timeout=30s").has(&["deleted"]);
     assert_ne!(uid(), before);
-    k.ok("wait worker/web-0 --for=jsonpath={.status.phase}=Ready --timeout=20s").has(&["condition met"]);
+    k.ok("wait worker/web-0 --for=condition=Ready --timeout=20s").has(&["condition met"]);
+    k.ok("wait pod/web-0 --for=condition=Ready --timeout=20s").has(&["condition met"]);
     k.ok("delete pool talk --dry-run=server").has(&["server dry run"]);
     assert!(k.served.scratch.spec("talk.yaml").exists());
     k.ok("delete pool talk --timeout=30s").has(&["deleted"]);
