@@ -141,7 +141,7 @@ fn kubectl_looks() {
     k.ok("get pods -A -o wide").has(&["NAMESPACE", "default", "NODE", "POOL"]);
     k.ok("get pods -n elsewhere").has(&["No resources found"]);
     k.ok("get pod talk-0 -o jsonpath={.metadata.ownerReferences[0].name}").is("talk");
-    k.ok("describe pod talk-0").has(&["Controlled By:  WorkerPool/talk", "Restart Count:  0"]);
+    k.ok("describe pod talk-0").has(&["Controlled By:  WorkerPool/talk", "Restart Count:  0", "starting talk-0"]);
     k.ok("logs talk-0").is("hello from talk-0");
     k.ok("logs -l weir.dev/pool=talk --prefix").has(&["[pod/talk-0/worker] hello from talk-0"]);
     k.ok("logs talk-0 -c worker --tail=1").is("hello from talk-0");
