@@ -100,6 +100,7 @@ fn kubectl_looks() {
     k.ok("get pool web").has(&["web", "2/2"]).lacks(&["talk"]);
     k.ok("get workerpool/web workerpool/talk").has(&["web", "talk"]);
     k.ok("get pools,workers").has(&["workerpool.weir.dev/web", "worker.weir.dev/web-1"]);
+    k.ok("get all").has(&["workerpool.weir.dev/web", "worker.weir.dev/web-1"]).lacks(&["event", "pod/"]);
     k.ok("get pools --no-headers").lacks(&["NAME"]);
     k.ok("get pools -o name").is("workerpool.weir.dev/talk\nworkerpool.weir.dev/web");
     k.ok("get pool web -o jsonpath={.status.readyReplicas}").is("2");
