@@ -196,6 +196,13 @@ fn kubectl_changes() {
     k.given(&["apply", "-f", "-"], &wanted).has(&["unchanged"]);
     k.given(&["diff", "-f", "-"], &wanted).is("");
     assert!(k.served.web().contains("# The web workers.") && k.served.web().contains("replicas: 3 # two"), "{}", k.served.web());
+    // A list of what is shown, which kubectl checks by the older OpenAPI, and a kind that is not here.
+    let shown = k.ok("get pools -o yaml").has(&["kind: List"]).out;
+    let before = k.served.web();
+    // What kubectl applied last is another text now, so it says "configured"; it comes to the same.
+    k.given(&["apply", "-f", "-"], &shown).has(&["workerpool.weir.dev/web", "workerpool.weir.dev/talk"]);
+    assert_eq!(k.served.web(), before);
+    k.no(&["apply", "-f", "-"], &wanted.replace("kind: WorkerPool", "kind: Chair")).has(&["no matches for kind \"Chair\""]);
     k.given(&["apply", "-f", "-"], &k.document(", via: x", "")).has(&["configured"]);
     let server_side = k.document("tier: front", "tier: front, via: server");
     k.given(&["apply", "--server-side", "--dry-run=server", "-f", "-"], &server_side).has(&["serverside-applied"]);
