@@ -131,6 +131,8 @@ fn kubectl_looks() {
     k.ok("auth can-i get workerpools").has(&["yes"]);
     k.ok("auth can-i delete workers.weir.dev").has(&["yes"]);
     k.no(&["auth", "can-i", "delete", "pods"], "").has(&["no"]);
+    k.no(&["auth", "can-i", "create", "pools"], "").has(&["no", "socket"]);
+    k.ok("auth can-i patch pools").has(&["yes"]);
     k.no(&["auth", "can-i", "post", "/v1/prune"], "").has(&["no"]);
     k.ok("auth can-i --list").has(&["/v1/pools/*/tasks"]).lacks(&["/v1/prune"]);
     k.ok("auth whoami").has(&["weir:operate"]);
