@@ -1,6 +1,8 @@
 //! A script of real kubectl commands, each with what must come of it: exit code, what is printed, what stands in the file.
 
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::Stdio;
 
 use super::{Served, WEB};
@@ -34,6 +36,9 @@ impl Ran {
     }
 }
 
+/// A token that may do more than the one that `ctl kubeconfig` has.
+const ADMIN: &str = "admin-admin-admin-admin";
+
 /// A daemon, and how many commands it was given.
 struct Script {
     served: Served,
@@ -42,7 +47,16 @@ struct Script {
 
 impl Script {
     fn start() -> Script {
-        Script { served: Served::start(&[]), count: std::cell::Cell::default() }
+        let served = Served::start(&[]);
+        let tokens = served.dir().join("state/tokens");
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(tokens).unwrap();
+        file.write_all(format!("admin {ADMIN}\n").as_bytes()).unwrap();
+        Script { served, count: std::cell::Cell::default() }
+    }
+
+    /// As [`Script::ok`], with the token of an admin.
+    fn admin(&self, words: &str) -> Ran {
+        self.ok(&format!("--token={ADMIN} {words}"))
     }
 
     fn run(&self, words: &[&str], input: &str) -> Ran {
@@ -231,11 +245,15 @@ fn kubectl_changes() {
     assert_ne!(uid(), before);
     k.ok("wait worker/web-0 --for=condition=Ready --timeout=20s").has(&["condition met"]);
     k.ok("wait pod/web-0 --for=condition=Ready --timeout=20s").has(&["condition met"]);
-    k.ok("delete pool talk --dry-run=server").has(&["server dry run"]);
+    k.admin("delete pool talk --dry-run=server").has(&["server dry run"]);
+    // What nobody could bring back is not taken away first.
+    k.no(&["delete", "pool", "talk"], "").has(&["Forbidden", "admin"]);
+    k.no(&["replace", "--force", "-f", "-"], &old).has(&["Forbidden", "admin"]);
+    k.no(&["auth", "can-i", "delete", "pools"], "").has(&["no", "admin"]);
     assert!(k.served.scratch.spec("talk.yaml").exists());
-    k.ok("delete pool talk --timeout=30s").has(&["deleted"]);
+    k.admin("delete pool talk --timeout=30s").has(&["deleted"]);
     k.ok("get pools -o name").is("workerpool.weir.dev/web");
-    k.no(&["delete", "pool", "talk"], "").has(&["NotFound"]);
+    k.no(&[&format!("--token={ADMIN}"), "delete", "pool", "talk"], "").has(&["NotFound"]);
     // These have their own idea of what can be rolled out.
     k.no(&["rollout", "restart", "workerpool/web"], "");
     assert!(k.count.get() >= 45, "{}", k.count.get());
@@ -282,7 +300,8 @@ fn kubectl_changes_policies() {
         "",
     )
     .has(&["spec.gauges", "socket"]);
-    k.ok("delete policy guard --timeout=30s").has(&["deleted"]);
+    k.no(&["delete", "policy", "guard"], "").has(&["Forbidden", "admin"]);
+    k.admin("delete policy guard --timeout=30s").has(&["deleted"]);
     assert!(!k.served.scratch.spec("guard.yaml").exists());
 }
 
