@@ -162,6 +162,8 @@ fn kubectl_looks() {
     k.ok("logs talk-0").is("hello from talk-0");
     k.ok("logs -l weir.dev/pool=talk --prefix").has(&["[pod/talk-0/worker] hello from talk-0"]);
     k.ok("logs talk-0 -c worker --tail=1").is("hello from talk-0");
+    k.ok("logs talk-0 --limit-bytes=5").is("hello");
+    k.ok("logs talk-0 --limit-bytes=5 -f").is("hello");
     k.no(&["logs", "talk-9"], "").has(&["not found"]);
     k.ok("top pod").has(&["CPU(cores)", "MEMORY(bytes)", "web-0", "web-1", "talk-0"]);
     k.ok("top pod -l weir.dev/pool=talk --no-headers").has(&["talk-0"]).lacks(&["web-0"]);
