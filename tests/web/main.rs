@@ -21,6 +21,11 @@ fn a_change_of_size_is_seen_live_and_explained() {
 }
 
 #[test]
+fn the_past_of_a_pool_is_drawn_as_far_as_it_is_known() {
+    page("past");
+}
+
+#[test]
 fn tasks_are_submitted_cancelled_and_retried() {
     page("tasks");
 }

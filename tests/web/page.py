@@ -120,6 +120,22 @@ def size(browser, daemon):
     assert browser.run("document.body.dataset.same") == "yes", "the page was loaded anew"
 
 
+def past(browser, daemon):
+    """What the events tell of the time before the page was opened: each size, and none that is not known."""
+    browser.go(daemon.url(f"/#token={daemon.token}"))
+    browser.wait("the page to be live", "document.getElementById('link')?.textContent === 'live'")
+    for size in (5, 0, 3, 1):
+        daemon.ctl("scale", "pool/web", "--replicas", str(size))
+        browser.wait(f"size {size}", f"{cells('web')}[3] === '{size}'")
+    browser.ask("Page.reload")
+    sizes = "import('/web/store.js').then(({history}) => (history.get('web') ?? []).filter((point) => point.told).map((point) => point.wanted))"
+    browser.wait("all sizes", f"{sizes}.then((all) => JSON.stringify(all) === '[0,2,2,5,5,0,0,3,3,1]')")
+    drawn = browser.run("""import('/web/charts.js').then(({chart}) => { const now = Date.now(), of = (ago, n) => ({time: now - ago, n});
+        const shape = chart('x', [of(100000, null), of(75000, 4), of(50000, null), of(25000, 2)], 'n').querySelector('.area').getAttribute('d');
+        return shape.match(/[MHZ][0-9.]*/g).map((part) => part[0] + (part === 'Z' ? '' : Math.round(part.slice(1)))).join(' '); })""")
+    assert drawn == "M150 H300 H150 Z M450 H600 H450 Z", drawn
+
+
 def submit(browser, payload):
     browser.click("Submit a task…")
     browser.run(f"document.querySelector('dialog[open] textarea').value = {json.dumps(json.dumps(payload))}")
@@ -317,7 +333,7 @@ def stranger(browser, daemon):
     browser.problems.clear()
 
 
-CASES = {case.__name__: case for case in (size, tasks, workers, policies, hostile, reconnect, token, access, stranger)}
+CASES = {case.__name__: case for case in (size, past, tasks, workers, policies, hostile, reconnect, token, access, stranger)}
 
 
 def main():

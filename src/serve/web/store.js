@@ -6,7 +6,7 @@ const HISTORY_MS = 30 * 60 * 1000, HISTORY_MAX = 900, EVENTS_MAX = 500, SETTLE_M
 
 /** Objects by name. */
 export const world = { workerpools: new Map(), workers: new Map(), resourcepolicies: new Map(), events: new Map(), tasks: [] };
-/** Of each pool: `{time, workers, wanted, backlog}`, oldest first. */
+/** Of each pool: `{time, workers, wanted, backlog}`, oldest first; `told` are those that only the events tell of. */
 export const history = new Map();
 
 const listeners = new Set();
@@ -67,15 +67,18 @@ function remember(pool) {
   history.set(pool.metadata.name, points);
 }
 
-/** The sizes that the events still tell of, so that a page that was just opened is not empty. */
+/** The sizes that the events still tell of from before the page was opened, so that it does not begin empty. */
 function recall() {
-  for (const event of [...world.events.values()].filter((event) => event.reason === "Scaled")) {
+  const sizes = [...world.events.values()].filter((event) => event.reason === "Scaled").map((event) => {
     const [, from, to] = /^(\d+) → (\d+) /.exec(event.note) ?? [];
-    const name = event.regarding?.name ?? String(event.regarding).replace("pool/", "");
-    const time = Date.parse(event.eventTime), points = history.get(name);
-    if (to === undefined || !points || points[0].time <= time || Date.now() - time > HISTORY_MS) continue;
-    points.unshift({ time: time - 1, workers: +from, wanted: +from, backlog: null }, { time, workers: +to, wanted: +to, backlog: null });
-    points.sort((a, b) => a.time - b.time);
+    return { pool: String(event.regarding).replace("pool/", ""), time: Date.parse(event.eventTime), from: +from, to: +to };
+  });
+  for (const [pool, points] of history) {
+    const seen = points.filter((point) => !point.told), first = seen[0]?.time ?? Date.now();
+    const of = sizes.filter((size) => size.pool === pool && Number.isFinite(size.to) && size.time < first && Date.now() - size.time <= HISTORY_MS);
+    const told = (time, workers) => ({ time, workers, wanted: workers, backlog: null, told: true });
+    const before = of.sort((a, b) => a.time - b.time).flatMap((size) => [told(size.time - 1, size.from), told(size.time, size.to)]);
+    history.set(pool, [...before, ...seen]);
   }
 }
 
