@@ -31,6 +31,11 @@ fn tasks_are_submitted_cancelled_and_retried() {
 }
 
 #[test]
+fn what_is_in_no_table_is_told_beside_it() {
+    page("told");
+}
+
+#[test]
 fn a_workers_log_is_followed_and_a_worker_restarted() {
     page("workers");
 }
