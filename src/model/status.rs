@@ -10,7 +10,7 @@ use super::meta;
 pub use super::object::{API_VERSION, Condition, Meta, Source, Truth};
 use super::policy_status::PolicyObject;
 use super::pool::PoolSpec;
-use super::scaling::{Explanation, SignalState};
+use super::scaling::{Clamp, Explanation, SignalState};
 use super::time::Wall;
 use super::worker::Exit;
 
@@ -41,6 +41,15 @@ impl PoolStatus {
     /// No task of the pool is begun, because its memory is short.
     pub fn begins_nothing(&self) -> bool {
         self.conditions.iter().any(|condition| condition.kind == MEMORY_PRESSED && condition.status == Truth::True)
+    }
+
+    /// Workers that there can be now: as many as its scale allows; those that are wanted, where its size is fixed or held, or where
+    /// there is no room for more.
+    pub fn slots(&self) -> u32 {
+        let Some(why) = &self.scaling else { return self.desired_replicas };
+        let full = ["headroom", "poolBudget", "quota"];
+        let held = |clamp: &Clamp| clamp.name == "paused" || (clamp.to < clamp.from && full.contains(&clamp.name.as_str()));
+        if why.clamps.iter().any(held) { self.desired_replicas } else { why.max.max(self.desired_replicas) }
     }
 }
 
@@ -106,7 +115,7 @@ pub struct QueueStatus {
     pub held: u64,
     /// Tasks that a worker has.
     pub running: u64,
-    /// Workers that could take a task now.
+    /// Tasks that could be begun beside those that run: by workers that are idle, and by those that the pool can grow by.
     pub free_slots: u32,
     /// Most tasks queued.
     pub capacity: u32,

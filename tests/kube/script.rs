@@ -326,6 +326,8 @@ fn kubectl_gives_tasks() {
     k.ok("api-resources --api-group=weir.dev -o wide").has(&["tasks", "Task", "create,delete,get,list,watch"]);
     k.ok("explain task.spec.payload").has(&["KIND:       Task", "What it carries"]);
     k.ok("get tasks").has(&["No resources found"]);
+    let room = k.served.ctl(&["queue", "jobs"]);
+    assert!(room.contains("1 of 1 slots free"), "none runs, and one can: {room}");
     let first = k.given(&["create", "-f", "-", "-o", "name"], &task("")).out.trim().to_owned();
     k.ok(&format!("wait {first} --for=jsonpath={{.status.state}}=Succeeded --timeout=60s")).has(&["condition met"]);
     let id = first.rsplit('/').next().unwrap();
