@@ -5,7 +5,7 @@
 
 use std::io;
 
-use super::text::tame;
+use super::text::{complain, tame};
 use crate::serve::wire::Status;
 
 /// Why a command failed.
@@ -33,7 +33,7 @@ impl Failure {
     pub fn report(&self) -> u8 {
         let text = self.text();
         if !text.is_empty() {
-            eprintln!("{}", text.trim_end());
+            complain(text.trim_end());
         }
         match self {
             Failure::No(_) => 1,
