@@ -6,7 +6,7 @@
 use std::io;
 
 use super::text::{complain, tame};
-use crate::serve::wire::Status;
+use crate::serve::wire::{Cause, Status};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -74,7 +74,8 @@ fn server(status: &Status) -> String {
     if causes.len() < 2 {
         return head + &tame(&status.message);
     }
-    let lines: Vec<String> = causes.iter().map(|cause| format!("  * {}", tame(&cause.message))).collect();
+    let place = |cause: &Cause| if cause.message.contains(&cause.field) { String::new() } else { format!("{}: ", cause.field) };
+    let lines: Vec<String> = causes.iter().map(|cause| format!("  * {}", tame(&(place(cause) + &cause.message)))).collect();
     format!("{head}{} problems\n{}", causes.len(), lines.join("\n"))
 }
 

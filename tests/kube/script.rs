@@ -200,7 +200,9 @@ fn kubectl_changes() {
     assert!(k.served.web().contains("replicas: 2 # two"));
     k.no(&["patch", "pool", "web", "--type=strategic", "-p", "{\"spec\":{}}"], "").has(&["--type=merge"]);
     k.no(&["patch", "pool", "web", "--type=merge", "-p", "{\"spec\":{\"replicas\":-1}}"], "").has(&["invalid", "whole number"]);
-    k.no(&["patch", "pool", "web", "--type=merge", "-p", "{\"spec\":{\"replicass\":1}}"], "").has(&["did you mean \"replicas\""]);
+    k.no(&["patch", "pool", "web", "--type=merge", "-p", "{\"spec\":{\"replicass\":1}}"], "")
+        .has(&["spec.replicass: unknown field", "did you mean \"replicas\""])
+        .lacks(&["spec.replicass: spec", ":3:"]);
     k.no(&["patch", "pool", "web", "--type=json", "-p", "[{\"op\":\"test\",\"path\":\"/spec/replicas\",\"value\":9}]"], "")
         .has(&["did not match"]);
     k.ok("patch pool web --subresource=scale --type=merge -p {\"spec\":{\"replicas\":2}}");
@@ -362,7 +364,7 @@ fn kubectl_gives_tasks() {
     watch.wait().unwrap();
     k.no(&["create", "-f", "-"], &task("").replace("generateName: t-", "name: mine")).has(&["metadata.name", "idempotencyKey"]);
     k.no(&["create", "-f", "-"], &task("").replace("pool: jobs", "pool: web")).has(&["web"]);
-    k.no(&["create", "-f", "-"], &task(", colour: red")).has(&["colour"]);
+    k.no(&["create", "-f", "-"], &task(", colour: red")).has(&["colour", "`pool`, `payload`"]);
     k.no(&["patch", "task", id, "--type=merge", "-p", "{}"], "").has(&["cannot be changed"]);
     k.no(&["get", "task", "nosuch"], "").has(&["NotFound"]);
     k.no(&["get", "task", "999999"], "").has(&["NotFound"]);

@@ -265,7 +265,11 @@ fn only_document(kind: meta::Kind, text: &str) -> Result<Document, Refusal> {
     match (all.pop(), all.is_empty()) {
         (Some(Ok(located)), true) if located.document.kind() == kind => Ok(located.document.defaulted()),
         (Some(Ok(located)), true) => Err(bad(format!("expected a {kind}, found a {}", located.document.kind()))),
-        (Some(Err(refused)), true) => Err(crate::engine::handle::Denied::Invalid(refused.violations).into()),
+        (Some(Err(mut refused)), true) => {
+            // Places in a text that was made here, and that nobody has, help nobody.
+            refused.violations.iter_mut().for_each(|violation| (violation.line, violation.column) = (0, 0));
+            Err(crate::engine::handle::Denied::Invalid(refused.violations).into())
+        }
         (_, _) => Err(bad("expected one document")),
     }
 }
