@@ -35,6 +35,7 @@ use crate::model::batch::Stored;
 use crate::model::hook::Delivery;
 use crate::model::queue_work::QueueCounts;
 use crate::model::time::{Moment, Span};
+use crate::output::say;
 use crate::serve;
 
 /// What becomes of the workers when the daemon ends.
@@ -141,19 +142,13 @@ struct Inbox {
 }
 
 fn greet(options: &Options, state: &StateDir, driver: &cgroup::Driver) {
-    println!(
-        "weir {}: specs {}, state {}, cgroups: {driver}",
-        env!("CARGO_PKG_VERSION"),
-        options.specs.display(),
-        state.path.display()
-    );
-    println!(
-        "see `ctl get pools` in another terminal; Ctrl-C {}",
-        match options.on_exit {
-            OnExit::Stop => "stops the workers and ends",
-            OnExit::Leave => "ends and leaves the workers running",
-        }
-    );
+    let (specs, at) = (options.specs.display(), state.path.display());
+    say(&format!("weir {}: specs {specs}, state {at}, cgroups: {driver}", env!("CARGO_PKG_VERSION")));
+    let then = match options.on_exit {
+        OnExit::Stop => "stops the workers and ends",
+        OnExit::Leave => "ends and leaves the workers running",
+    };
+    say(&format!("see `ctl get pools` in another terminal; Ctrl-C {then}"));
 }
 
 /// The engine is told what changes in queues.
@@ -276,7 +271,7 @@ async fn serve_network(options: &Options, state: &Path, handle: &Handle) -> Resu
     let listener = TcpListener::bind(at).await.map_err(|e| failure(format!("--listen {at}: {e}")))?;
     let at = listener.local_addr().unwrap_or(at);
     access.announce(Some(&at.to_string())).map_err(failure)?;
-    println!("kubernetes API at https://{at}: see `ctl kubeconfig`; the token is in {}/token", state.display());
+    say(&format!("kubernetes API at https://{at}: see `ctl kubeconfig`; the token is in {}/token", state.display()));
     let grants = Arc::new(move || {
         access.grants().unwrap_or_else(|why| {
             tracing::warn!("nobody is let in from the network: {why}");
@@ -295,7 +290,7 @@ async fn serve_hooks(at: Option<std::net::SocketAddr>, handle: &Handle) -> Resul
     let (stop, stopped) = oneshot::channel();
     let Some(at) = at else { return Ok(stop) };
     let listener = TcpListener::bind(at).await.map_err(|e| failure(format!("--hooks-listen {at}: {e}")))?;
-    println!("webhooks at http://{}/hooks/POOL/INDEX", listener.local_addr().unwrap_or(at));
+    say(&format!("webhooks at http://{}/hooks/POOL/INDEX", listener.local_addr().unwrap_or(at)));
     let hooks = Hooks::new(Arc::new(handle.clone()));
     let receive = move |delivery: Delivery<_>| -> futures_util::future::BoxFuture<'static, _> {
         let hooks = hooks.clone();
@@ -334,7 +329,7 @@ async fn serve_until_told(
                 Signal::End(_) if ending || on_exit == OnExit::Leave => return Ok(()),
                 Signal::End(from) => {
                     let sender = from.map(|pid| format!(" (from pid {pid})")).unwrap_or_default();
-                    println!("ending{sender}: the workers are stopped first; once more to leave them running");
+                    say(&format!("ending{sender}: the workers are stopped first; once more to leave them running"));
                     ending = true;
                     manager.stopping();
                     engine.drain();

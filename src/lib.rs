@@ -24,7 +24,7 @@ pub mod edge;
 pub mod engine;
 pub mod install;
 pub mod model;
-mod output;
+pub mod output;
 pub mod plan;
 pub mod serve;
 pub mod shim;

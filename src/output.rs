@@ -14,9 +14,24 @@ pub(crate) fn print(text: &str, verdict: ExitCode) -> ExitCode {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            eprintln!("weir: standard output: {error}");
+            complain(&format!("standard output: {error}"));
             ExitCode::from(INTERNAL)
         }
         Ok(()) | Err(_) => verdict,
     }
+}
+
+/// Say what went wrong. Nothing can be done about a reader that is gone: the exit code says it too.
+pub fn complain(text: &str) {
+    note(&format!("weir: {text}"));
+}
+
+/// Say something beside the answer.
+pub fn note(text: &str) {
+    let _gone = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Say what is so, on the standard output, to whoever still reads it.
+pub fn say(text: &str) {
+    let _gone = writeln!(std::io::stdout(), "{text}");
 }

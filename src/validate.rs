@@ -52,13 +52,13 @@ pub fn run(paths: &[PathBuf], output: Output) -> ExitCode {
             }
             if output == Output::Text {
                 let good = files.iter().flat_map(|file| &file.documents).filter(|parsed| parsed.is_ok()).count();
-                eprintln!("{} files, {good} good documents, {} problems", files.len(), problems.len());
+                output::note(&format!("{} files, {good} good documents, {} problems", files.len(), problems.len()));
             }
             let verdict = if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
             output::print(&shown(&problems, output), verdict)
         }
         Err(why) => {
-            eprintln!("weir: {why}");
+            output::complain(&why);
             ExitCode::from(2)
         }
     }
@@ -224,7 +224,7 @@ pub fn schema(kind: Option<&str>) -> ExitCode {
     let value = match found.as_slice() {
         [] => {
             let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
-            eprintln!("weir: no kind \"{}\"; there are: {}", kind.unwrap_or_default(), names.join(", "));
+            output::complain(&format!("no kind \"{}\"; there are: {}", kind.unwrap_or_default(), names.join(", ")));
             return ExitCode::from(2);
         }
         [one] => document::schema::schema(*one).clone(),

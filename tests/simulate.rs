@@ -344,3 +344,19 @@ fn help_has_examples() {
         assert!(ran.code == 0 && ran.out.contains("Examples:\n  weir ") && ran.out.contains("Exit codes:"), "{}", ran.out);
     }
 }
+
+#[test]
+fn a_reader_of_errors_that_is_gone_changes_no_exit_code() {
+    for (program, words, code) in [
+        (env!("CARGO_BIN_EXE_weir"), "validate nosuch.yaml", 2),
+        (env!("CARGO_BIN_EXE_weir"), "plan nosuch.yaml", 2),
+        (env!("CARGO_BIN_EXE_weir"), "run --state /dev/null/nosuch --specs .", 1),
+        (env!("CARGO_BIN_EXE_ctl"), "--state /nosuch get pools", 3),
+        (env!("CARGO_BIN_EXE_ctl"), "submit jobs {}", 2),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ran = Command::new(program).args(words.split(' ')).stderr(writer).status().unwrap();
+        assert_eq!(ran.code(), Some(code), "{words}");
+    }
+}

@@ -10,6 +10,7 @@ use weir::daemon::{self, OnExit, Options};
 use weir::doctor;
 use weir::install;
 use weir::model::time::Span;
+use weir::output;
 use weir::plan;
 use weir::simulate::{self, Work};
 use weir::validate::{self, Output};
@@ -346,7 +347,7 @@ fn run(flags: Run) -> ExitCode {
     let end_log = match begin_log() {
         Ok(end) => end,
         Err(why) => {
-            eprintln!("weir: {why}");
+            output::complain(&why);
             return ExitCode::FAILURE;
         }
     };
@@ -373,7 +374,7 @@ fn run(flags: Run) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("weir: {}", failure.message);
+            output::complain(&failure.message);
             ExitCode::from(failure.code)
         }
     }

@@ -109,6 +109,11 @@ impl Client {
         self.server.is_some()
     }
 
+    /// The address and the token that it was named by.
+    pub fn elsewhere(&self) -> Option<(&str, &str)> {
+        self.server.as_ref().map(|server| (server.authority.as_str(), server.token.as_str()))
+    }
+
     /// The daemon's socket.
     pub fn socket(&self) -> PathBuf {
         self.state.join("weir.sock")

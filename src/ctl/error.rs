@@ -5,8 +5,8 @@
 
 use std::io;
 
-use super::text::tame;
-use crate::serve::wire::Status;
+use super::text::{complain, tame};
+use crate::serve::wire::{Cause, Status};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Failure {
     pub fn report(&self) -> u8 {
         let text = self.text();
         if !text.is_empty() {
-            eprintln!("{}", text.trim_end());
+            complain(text.trim_end());
         }
         match self {
             Failure::No(_) => 1,
@@ -74,7 +74,8 @@ fn server(status: &Status) -> String {
     if causes.len() < 2 {
         return head + &tame(&status.message);
     }
-    let lines: Vec<String> = causes.iter().map(|cause| format!("  * {}", tame(&cause.message))).collect();
+    let place = |cause: &Cause| if cause.message.contains(&cause.field) { String::new() } else { format!("{}: ", cause.field) };
+    let lines: Vec<String> = causes.iter().map(|cause| format!("  * {}", tame(&(place(cause) + &cause.message)))).collect();
     format!("{head}{} problems\n{}", causes.len(), lines.join("\n"))
 }
 

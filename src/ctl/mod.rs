@@ -42,7 +42,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             // Nothing can be done about a terminal that is gone.
             let _ = error.print();
             if let Some(tip) = tip(&error, &words) {
-                eprintln!("{tip}");
+                text::complain(&tip);
             }
             return ExitCode::from(code);
         }

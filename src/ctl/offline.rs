@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::error::Failure;
-use super::text::tame;
+use super::print::note;
 use crate::model::meta::{check_name, quoted};
 use crate::model::selector::Selector;
 use crate::model::status::Kind;
@@ -43,7 +43,7 @@ pub fn list(state: &Path, kind: Kind, selector: &Selector) -> Result<Vec<Value>,
         match read(&file) {
             Ok(object) if selector.matches(&labels(&object)) => objects.push(object),
             Ok(_) => {}
-            Err(error) => eprintln!("warning: {}: {}", tame(&file.display().to_string()), tame(&error)),
+            Err(error) => note(&format!("warning: {}: {error}", file.display())),
         }
     }
     Ok(objects)

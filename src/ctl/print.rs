@@ -12,7 +12,7 @@ use unicode_width::UnicodeWidthStr;
 use super::error::Failure;
 use super::jsonpath::{Template, bare};
 use super::resource::short;
-use super::text::{escaped, tame, tame_block, tamed};
+use super::text::{complain, escaped, tame, tame_block, tamed};
 use crate::model::document::to_yaml;
 use crate::model::meta::quoted;
 use crate::model::status::Kind;
@@ -57,7 +57,7 @@ fn read_by(text: &str, terminal: bool) -> String {
 
 /// A line on stderr that is not an error.
 pub fn note(text: &str) {
-    eprintln!("{}", tame(text));
+    complain(&tame(text));
 }
 
 /// Rows under heads, each column as wide as its widest cell.

@@ -14,7 +14,7 @@ use super::workers::{self, Assignment};
 use crate::model::plan::{Ending, Happening, Observation, Plan, PoolFacts, Record, Slot};
 use crate::model::reading::{counted, times};
 use crate::model::status::{Condition, EventType, Phase, PoolStatus, QueueStatus, Scaled, Truth, WorkerStatus};
-use crate::model::time::{Now, Span};
+use crate::model::time::{Now, Span, Wall};
 use crate::model::worker::{Exit, ExitReason, SlotState};
 
 /// Why a pool that is held is not accepted, in a word.
@@ -94,12 +94,25 @@ fn line(observation: &Observation<'_>, names: &Assignment, status: &mut PoolStat
         blocked: counts.blocked,
         held: counts.held,
         running: counts.leased,
-        free_slots: status.ready_replicas.saturating_sub(status.busy_replicas),
+        free_slots: free(observation, status, now),
         capacity: queue.capacity,
         paused_until: counts.paused_until,
         paused_why: counts.paused_why,
         stats: observation.line.tally.stats(),
     });
+}
+
+/// Tasks that could be begun: what a scaled pool can grow by counts too, and a worker that waits in back-off does not.
+fn free(observation: &Observation<'_>, status: &PoolStatus, now: Now) -> u32 {
+    if observation.pool.ending.is_some() {
+        return 0;
+    }
+    if status.scaling.is_none() {
+        return status.ready_replicas.saturating_sub(status.busy_replicas);
+    }
+    let waits = |slot: &&Slot| slot.seen.state == SlotState::Vacant && slot.record.next_start.is_some_and(|at| at > now.mono);
+    let failing = u32::try_from(observation.slots.values().filter(waits).count()).unwrap_or(u32::MAX);
+    status.slots().saturating_sub(status.busy_replicas).saturating_sub(failing).saturating_sub(status.stuck_replicas)
 }
 
 fn alive(slot: &Slot) -> bool {
@@ -261,6 +274,18 @@ pub fn worker(facts: &PoolFacts, slot: &Slot, now: Now) -> WorkerStatus {
     status
 }
 
+/// The condition of a worker that is ready, or is not, since then.
+pub fn worker_ready(facts: &PoolFacts, status: &WorkerStatus, since: Wall) -> Condition {
+    Condition {
+        kind: "Ready".into(),
+        status: if status.ready { Truth::True } else { Truth::False },
+        reason: format!("{:?}", status.phase),
+        message: status.message.clone(),
+        last_transition_time: since,
+        observed_generation: facts.generation,
+    }
+}
+
 fn phase(facts: &PoolFacts, slot: &Slot, now: Now) -> Phase {
     match &slot.seen.state {
         SlotState::Unknown => Phase::Pending,
@@ -399,7 +424,7 @@ mod tests {
     use crate::model::plan::{Health, ProbeKind, ProbeState};
     use crate::model::queue::Queue;
     use crate::model::template::{Probe, RestartPolicy};
-    use crate::model::time::{Moment, Wall};
+    use crate::model::time::Moment;
     use crate::model::worker::{Run, Seen};
 
     const NOW: Now = Now { mono: Moment(500_000), wall: Wall(1_000_000) };
@@ -422,6 +447,23 @@ mod tests {
         assert_eq!(message(1, false), "readinessProbe fails: refused");
         assert_eq!(message(7, false), message(1, false), "the same until something else is so");
         assert_eq!((message(0, false), message(2, true)), ("starting up".into(), "starting up".into()));
+    }
+
+    #[test]
+    fn what_a_pool_can_grow_by_is_free() {
+        use crate::model::scaling::{Clamp, Explanation};
+        let pool = |current, max, clamps: &[(&str, u32, u32)]| {
+            let clamps =
+                clamps.iter().map(|(name, from, to)| Clamp { name: (*name).into(), from: *from, to: *to, ..Clamp::default() });
+            let scaling = Some(Explanation { current, max, clamps: clamps.collect(), ..Explanation::default() });
+            PoolStatus { desired_replicas: current, scaling, ..PoolStatus::default() }
+        };
+        assert_eq!(pool(0, 3, &[]).slots(), 3, "none runs, and three can");
+        assert_eq!(pool(1, 3, &[("cooldown", 3, 1)]).slots(), 3, "that passes by itself");
+        assert_eq!(pool(1, 3, &[("headroom", 3, 1)]).slots(), 1);
+        assert_eq!(pool(1, 3, &[("headroom", 1, 1)]).slots(), 3);
+        assert_eq!(pool(1, 3, &[("paused", 1, 1)]).slots(), 1);
+        assert_eq!(PoolStatus { desired_replicas: 2, ..PoolStatus::default() }.slots(), 2, "a fixed size");
     }
 
     #[test]

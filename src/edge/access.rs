@@ -47,28 +47,35 @@ impl Access {
     /// A file that cannot be read or trusted, or a line that does not hold.
     pub fn grants(&self) -> Result<Vec<Grant>, String> {
         let own = self.read("token")?.unwrap_or_default();
-        let mut all: Vec<Grant> =
-            Some(own.trim()).filter(|own| !own.is_empty()).map(|own| ("operate".into(), own.into())).into_iter().collect();
+        let mut all = Vec::new();
+        if !own.trim().is_empty() {
+            all.push(("operate".into(), self.long_enough("token", 1, own.trim())?));
+        }
         for (n, line) in self.read("tokens")?.unwrap_or_default().lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
             match line.split_once(char::is_whitespace) {
-                Some((role @ ("view" | "submit" | "operate" | "admin"), token)) => all.push((role.into(), token.trim().into())),
+                Some((role @ ("view" | "submit" | "operate" | "admin"), token)) => {
+                    all.push((role.into(), self.long_enough("tokens", n + 1, token.trim())?));
+                }
                 Some(_) | None => {
-                    return Err(format!(
-                        "{}:{}: expected a role (view, submit, operate, admin) and a token",
-                        self.path("tokens").display(),
-                        n + 1
-                    ));
+                    let at = self.path("tokens");
+                    let what = "expected a role (view, submit, operate, admin) and a token";
+                    return Err(format!("{}:{}: {what}", at.display(), n + 1));
                 }
             }
         }
-        match all.iter().any(|(_, token)| token.len() < TOKEN_BYTES_MIN) {
-            true => Err(format!("{}: a token is shorter than {TOKEN_BYTES_MIN} characters", self.dir.display())),
-            false => Ok(all),
+        Ok(all)
+    }
+
+    fn long_enough(&self, file: &str, line: usize, token: &str) -> Result<String, String> {
+        if token.len() < TOKEN_BYTES_MIN {
+            let why = format!("the token has {} characters, fewer than {TOKEN_BYTES_MIN}", token.len());
+            return Err(format!("{}:{line}: {why}", self.path(file).display()));
         }
+        Ok(token.into())
     }
 
     /// How to speak TLS, with a certificate made on first use.
@@ -173,10 +180,15 @@ mod tests {
         access.make("tokens", "# people\nview aaaaaaaaaaaaaaaaaaaaaaaa\n\nadmin  bbbbbbbbbbbbbbbbbbbbbbbb\n").unwrap();
         let roles: Vec<String> = access.grants().unwrap().into_iter().map(|(role, _)| role).collect();
         assert_eq!(roles, ["operate", "view", "admin"]);
-        for bad in ["root aaaaaaaaaaaaaaaaaaaaaaaa", "view short", "view"] {
+        for (bad, why) in [
+            ("root aaaaaaaaaaaaaaaaaaaaaaaa", "expected a role"),
+            ("view short", "the token has 5 characters"),
+            ("view", "a role"),
+        ] {
             std::fs::remove_file(dir.path().join("tokens")).unwrap();
-            access.make("tokens", bad).unwrap();
-            assert!(access.grants().is_err(), "{bad}");
+            access.make("tokens", &format!("# one\n{bad}")).unwrap();
+            let said = access.grants().unwrap_err();
+            assert!(said.contains("/tokens:2: ") && said.contains(why), "{bad}: {said}");
         }
     }
 

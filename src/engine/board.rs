@@ -13,7 +13,7 @@ use super::meters::Meters;
 use crate::model::catalogue::Stray;
 use crate::model::meta;
 use crate::model::policy_status::ForecastStatus;
-use crate::model::status::{Kind, Object};
+use crate::model::status::{Kind, Object, SUCCEEDED_BY};
 
 /// Changes kept for watchers that lag: about 4 MiB at worst.
 const CHANGES_KEPT: usize = 4096;
@@ -139,12 +139,19 @@ impl Board {
         self.state().expected.contains(pool)
     }
 
-    /// Publish an object if it differs from the one published. Says whether it did.
+    /// Publish an object if it differs from the one published. Says whether it did. One with another uid takes the place of the
+    /// one before it, which is told of as deleted, for whoever waits until that one is gone.
     pub fn put(&self, object: Object) -> bool {
         let mut state = self.state();
         let key = (object.kind(), object.meta().name.clone());
-        let verb = match state.objects.get(&key) {
-            Some(old) if same(old, &object) => return false,
+        let verb = match state.objects.get(&key).cloned() {
+            Some(old) if same(&old, &object) => return false,
+            Some(old) if old.meta().uid != object.meta().uid => {
+                let old = succeeded((*old).clone(), &object.meta().uid);
+                let old = stamped(old, state.version + 1);
+                state.record("DELETED", Arc::new(old));
+                "ADDED"
+            }
             Some(_) => "MODIFIED",
             None => "ADDED",
         };
@@ -277,12 +284,12 @@ fn unstamped(old: &crate::model::status::Meta, new: &crate::model::status::Meta)
 }
 
 fn stamped(mut object: Object, version: u64) -> Object {
-    let meta = match &mut object {
-        Object::Pool(o) => &mut o.metadata,
-        Object::Worker(o) => &mut o.metadata,
-        Object::Policy(o) => &mut o.metadata,
-        Object::Event(o) => &mut o.metadata,
-    };
-    meta.resource_version = version.to_string();
+    object.meta_mut().resource_version = version.to_string();
+    object
+}
+
+/// An object whose place is taken, so that nobody who follows the name takes it for gone.
+fn succeeded(mut object: Object, uid: &str) -> Object {
+    object.meta_mut().annotations.insert(SUCCEEDED_BY.into(), uid.into());
     object
 }

@@ -154,8 +154,10 @@ pub struct Accepted {
 /// What a dispatcher that wants to hold back needs to know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capacity {
-    /// Workers that could take a task at once.
+    /// Tasks that would be begun at once: by workers that are idle, and by those that the pool can grow by.
     pub free_slots: u32,
+    /// Workers that there can be now.
+    pub slots: u32,
     /// Tasks that wait.
     pub queued: u64,
     /// Those of them that wait for their time.

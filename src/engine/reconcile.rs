@@ -258,7 +258,7 @@ impl<H: Host> Engine<H> {
         let stuck = |slot: &Slot| matches!(&slot.seen.state, SlotState::Running(run) if workers::stuck(run, now));
         pool.dirty.extend(pool.slots.iter().filter(|(_, slot)| stuck(slot)).map(|(worker, _)| worker.clone()));
         for worker in std::mem::take(&mut pool.dirty) {
-            let Some(slot) = pool.slots.get(&worker) else { continue };
+            let Some(slot) = pool.slots.get_mut(&worker) else { continue };
             let object = worker_object((&facts, &pool.line), &worker, slot, now);
             self.host.publish(Kind::Worker, &worker, Some(object));
         }
@@ -428,12 +428,13 @@ fn pool_object(facts: &PoolFacts, pool: &Pool) -> Object {
     }))
 }
 
-fn worker_object((facts, line): (&PoolFacts, &Line), worker: &str, slot: &Slot, now: Now) -> Object {
+fn worker_object((facts, line): (&PoolFacts, &Line), worker: &str, slot: &mut Slot, now: Now) -> Object {
     let mut labels = facts.labels.clone();
     labels.insert("weir.dev/pool".into(), facts.name.clone());
     let metadata = Meta {
         name: worker.into(),
-        uid: format!("{worker}.{}", slot.record.created.0),
+        // Each run is a worker of its own: whoever deleted one waits for another uid.
+        uid: format!("{worker}.{}.{}", slot.record.created.0, slot.record.incarnation),
         generation: facts.generation,
         creation_timestamp: slot.record.created,
         labels,
@@ -443,6 +444,9 @@ fn worker_object((facts, line): (&PoolFacts, &Line), worker: &str, slot: &Slot, 
     let mut status = decide::status::worker(facts, slot, now);
     status.tasks = line.held(worker, slot.record.incarnation).map(|task| task.id).collect();
     status.stats = line.workers.get(worker).map(Tally::stats);
+    let same = slot.told_ready.filter(|(ready, _)| *ready == status.ready);
+    let (_, since) = *slot.told_ready.insert(same.unwrap_or((status.ready, now.wall)));
+    status.conditions = vec![decide::status::worker_ready(facts, &status, since)];
     Object::Worker(Box::new(WorkerObject { api_version: API_VERSION.into(), kind: Kind::Worker.name().into(), metadata, status }))
 }
 

@@ -20,7 +20,6 @@ use crate::edge::clock;
 use crate::model::batch::Batch;
 use crate::model::queue::{Delivery, Dispatch, Queue};
 use crate::model::queue_work::{QueueAnswer, QueueRefusal, QueueWork, Submitted};
-use crate::model::scaling::Clamp;
 use crate::model::status::{Kind, Object, Phase, PoolObject};
 use crate::model::task::{NewTask, Task, TaskState};
 use crate::model::time::{Now, Span, Wall};
@@ -67,11 +66,9 @@ fn is_small(work: &QueueWork) -> bool {
 pub(super) struct Waits {
     /// Half of the last tasks took at most so long, in milliseconds.
     each: Option<u64>,
-    /// Workers there can be.
-    most: u32,
-    /// The same, where there is room for them.
+    /// Workers there can be, where there is room for them.
     slots: u32,
-    /// Workers that have nothing to do.
+    /// Of these, how many have nothing to do or are not there yet.
     free: u32,
     /// No task is begun: when one is again nobody knows.
     closed: bool,
@@ -85,16 +82,13 @@ impl Waits {
     fn of(pool: &PoolObject) -> Waits {
         let queue = pool.status.queue.as_ref();
         let most = pool.spec.scale.as_ref().map_or(pool.status.desired_replicas, |scale| scale.max_replicas);
-        // Where there is no room for more of them, those that are wanted now are all.
-        let full = |clamp: &Clamp| clamp.to < clamp.from && ["headroom", "poolBudget", "quota"].contains(&clamp.name.as_str());
-        let held = pool.status.scaling.as_ref().is_some_and(|why| why.clamps.iter().any(full));
-        let slots = if held { pool.status.desired_replicas } else { most };
+        let slots = if pool.status.scaling.is_some() { pool.status.slots() } else { most };
         // When tasks are begun again nobody knows, nor where there are to be no workers.
-        let closed = pool.status.begins_nothing() || most == 0;
+        let closed = pool.status.begins_nothing() || slots == 0;
         let each = queue.and_then(|queue| queue.stats.p50_ms);
         let free = queue.filter(|_| !pool.status.begins_nothing()).map_or(0, |queue| queue.free_slots);
         let divided = pool.spec.queue.as_ref().is_some_and(|queue| queue.dispatch == Dispatch::PerWorker);
-        Waits { each, most, slots, free, closed, divided, starts: None }
+        Waits { each, slots, free, closed, divided, starts: None }
     }
 
     /// Where the numbers come from, in words.
@@ -119,7 +113,7 @@ impl Waits {
             return Some(Span(position.saturating_sub(u64::from(idle)).saturating_mul(each)));
         }
         let ahead = position.saturating_sub(1).saturating_sub(u64::from(self.free));
-        let rounds = if position <= u64::from(self.free) { 0 } else { ahead / u64::from(self.most.max(1)) + 1 };
+        let rounds = if position <= u64::from(self.free) { 0 } else { ahead / u64::from(self.slots.max(1)) + 1 };
         Some(Span(rounds.saturating_mul(each)))
     }
 }
@@ -305,11 +299,14 @@ impl Handle {
     pub async fn capacity(&self, name: &str) -> Result<Capacity, Denied> {
         let Rules { queue, workers, waits, .. } = self.rules(name).await?;
         let counts = self.tasks_door().hub.of(name).borrow().clone();
+        // Of a queue that rests no wait is known, and none of its slots is free.
+        let slots = waits.slots;
         let waits = self.walked(name, waits).await;
         let estimated_wait =
             if waits.divided { self.shortest(name, &workers, &waits).await? } else { waits.at(counts.ready + 1, false) };
         Ok(Capacity {
             free_slots: u32::try_from(u64::from(waits.free).saturating_sub(counts.ready)).unwrap_or(0),
+            slots,
             queued: counts.queued(),
             delayed: counts.delayed,
             running: counts.leased,

@@ -17,6 +17,7 @@ use clap::Command;
 use self::file::{Done, File};
 use self::places::Places;
 use self::unit::Unit;
+use crate::output;
 
 /// What to install.
 #[derive(Clone, Debug)]
@@ -40,7 +41,7 @@ pub fn run(weir: &Command, ctl: &Command, options: &Options) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(why) => {
-            eprintln!("weir: {why}");
+            output::complain(&why);
             ExitCode::FAILURE
         }
     }
@@ -50,7 +51,7 @@ pub fn run(weir: &Command, ctl: &Command, options: &Options) -> ExitCode {
 pub fn man(weir: &Command, ctl: &Command, into: &Path) -> ExitCode {
     for page in pages::man(weir, into).into_iter().chain(pages::man(ctl, into)) {
         if let Err(why) = page.write(true, false) {
-            eprintln!("weir: {why}");
+            output::complain(&why);
             return ExitCode::FAILURE;
         }
     }
@@ -95,7 +96,7 @@ fn write(files: &[File], options: &Options) -> Result<bool, String> {
         }
     }
     for path in &kept {
-        eprintln!("weir: {path}: kept, because it was changed by hand; --force replaces it");
+        output::complain(&format!("{path}: kept, because it was changed by hand; --force replaces it"));
     }
     Ok(kept.is_empty())
 }

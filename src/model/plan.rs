@@ -178,6 +178,8 @@ pub struct Slot {
     pub made_from: Option<Arc<PoolFacts>>,
     /// When it was last asked what has become of its present start.
     pub looked: Option<Moment>,
+    /// Whether it was told to be ready last, and since when it is told so.
+    pub told_ready: Option<(bool, Wall)>,
 }
 
 /// What is remembered of a slot: one row in the store, written before what it announces is done.

@@ -10,7 +10,7 @@ use super::meta;
 pub use super::object::{API_VERSION, Condition, Meta, Source, Truth};
 use super::policy_status::PolicyObject;
 use super::pool::PoolSpec;
-use super::scaling::{Explanation, SignalState};
+use super::scaling::{Clamp, Explanation, SignalState};
 use super::time::Wall;
 use super::worker::Exit;
 
@@ -18,6 +18,10 @@ use super::worker::Exit;
 pub const MEMORY_PRESSED: &str = "MemoryPressed";
 /// The condition of a pool: whether its quotas allow new work.
 pub const QUOTA_AVAILABLE: &str = "QuotaAvailable";
+
+/// An annotation of an object that is told of as deleted because another one of its name has come in its place at once, as the
+/// next run of a worker does: the uid of that one.
+pub const SUCCEEDED_BY: &str = "weir.dev/succeeded-by";
 
 /// A pool with its status, as served and written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -40,6 +44,15 @@ impl PoolStatus {
     pub fn begins_nothing(&self) -> bool {
         let holds = |kind: &str, status: Truth| self.conditions.iter().any(|said| said.kind == kind && said.status == status);
         holds(MEMORY_PRESSED, Truth::True) || holds(QUOTA_AVAILABLE, Truth::False)
+    }
+
+    /// Workers that there can be now: as many as its scale allows; those that are wanted, where its size is fixed or held, or where
+    /// there is no room for more.
+    pub fn slots(&self) -> u32 {
+        let Some(why) = &self.scaling else { return self.desired_replicas };
+        let full = ["headroom", "poolBudget", "quota"];
+        let held = |clamp: &Clamp| clamp.name == "paused" || (clamp.to < clamp.from && full.contains(&clamp.name.as_str()));
+        if why.clamps.iter().any(held) { self.desired_replicas } else { why.max.max(self.desired_replicas) }
     }
 }
 
@@ -105,7 +118,7 @@ pub struct QueueStatus {
     pub held: u64,
     /// Tasks that a worker has.
     pub running: u64,
-    /// Workers that could take a task now.
+    /// Tasks that could be begun beside those that run: by workers that are idle, and by those that the pool can grow by.
     pub free_slots: u32,
     /// Most tasks queued.
     pub capacity: u32,
@@ -227,6 +240,9 @@ pub struct WorkerStatus {
     /// It takes no more tasks, and ends when it is idle.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub draining: bool,
+    /// Conditions: `Ready`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
     /// Times it was started again after an end that was not asked for.
     pub restarts: u32,
     /// When this run started.
@@ -370,6 +386,16 @@ impl Object {
             Object::Worker(_) => Kind::Worker,
             Object::Policy(_) => Kind::Policy,
             Object::Event(_) => Kind::Event,
+        }
+    }
+
+    /// Its metadata, to be changed.
+    pub fn meta_mut(&mut self) -> &mut Meta {
+        match self {
+            Object::Pool(o) => &mut o.metadata,
+            Object::Worker(o) => &mut o.metadata,
+            Object::Policy(o) => &mut o.metadata,
+            Object::Event(o) => &mut o.metadata,
         }
     }
 

@@ -58,7 +58,7 @@ pub fn run(paths: &[PathBuf], state: &State, json: bool) -> ExitCode {
             output::print(&text, if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Err(why) => {
-            eprintln!("weir: {why}");
+            output::complain(&why);
             ExitCode::from(2)
         }
     }

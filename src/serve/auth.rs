@@ -28,7 +28,7 @@ pub enum Role {
     Submit,
     /// Change sizes, labels, tasks and queues; end workers.
     Operate,
-    /// Whatever can be done from there.
+    /// Whatever can be done from there; pools and policies are deleted by nobody else.
     Admin,
 }
 
@@ -128,7 +128,10 @@ pub const TABLE: &[(&str, &str, Role)] = &[
     ("POST", "/apis/weir.dev/v1/{}", Role::Operate),
     ("PUT", "/apis/weir.dev/v1/{}/{}", Role::Operate),
     ("PATCH", "/apis/weir.dev/v1/{}/{}", Role::Operate),
-    ("DELETE", "/apis/weir.dev/v1/{}/{}", Role::Operate),
+    ("DELETE", "/apis/weir.dev/v1/workers/{}", Role::Operate),
+    ("DELETE", "/apis/weir.dev/v1/tasks/{}", Role::Operate),
+    // A document that is gone cannot be brought back over the network.
+    ("DELETE", "/apis/weir.dev/v1/{}/{}", Role::Admin),
     ("PUT", "/apis/weir.dev/v1/{}/{}/scale", Role::Operate),
     ("PATCH", "/apis/weir.dev/v1/{}/{}/scale", Role::Operate),
     ("PUT", "/apis/weir.dev/v1/{}/{}/document", Role::Operate),

@@ -105,8 +105,12 @@ fn about(kind: &str, name: &str) -> Details {
     Details { name: name.into(), group: GROUP.into(), kind: kind.into(), ..Details::default() }
 }
 
+/// With its place in the text, where it is one that the client sent; else the field alone says where it is.
 fn cause(violation: &Violation) -> Cause {
-    let message = format!("{}:{}: {violation}", violation.line, violation.column);
+    let message = match violation.line {
+        0 => Violation { path: String::new(), ..violation.clone() }.to_string(),
+        line => format!("{line}:{}: {violation}", violation.column),
+    };
     Cause { reason: "FieldValueInvalid".into(), message, field: violation.path.clone() }
 }
 
@@ -152,5 +156,13 @@ mod tests {
             assert_eq!((status.code, status.reason.as_str(), status.status.as_str()), (code, reason, "Failure"));
         }
         assert_eq!(Status::from(Gone).code, 410);
+    }
+
+    #[test]
+    fn a_cause_names_its_field_once_and_a_place_where_there_is_one() {
+        let wrong =
+            |line| Violation { line, column: 3, path: "spec.x".into(), message: "is wrong".into(), ..Violation::default() };
+        assert_eq!((cause(&wrong(5)).message.as_str(), cause(&wrong(5)).field.as_str()), ("5:3: spec.x: is wrong", "spec.x"));
+        assert_eq!((cause(&wrong(0)).message.as_str(), cause(&wrong(0)).field.as_str()), ("is wrong", "spec.x"));
     }
 }

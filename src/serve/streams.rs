@@ -4,11 +4,13 @@
 //! elsewhere.
 
 use std::collections::BTreeMap;
+use std::io;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use futures_util::stream::unfold;
 use futures_util::{Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
@@ -17,7 +19,7 @@ use super::app::{App, Params, flag, number, params};
 use super::refusal::{Refusal, bad};
 use super::wire::tasks::WAIT_MAX;
 use crate::engine::handle::{Change, Handle, Until};
-use crate::model::status::{Kind, Object};
+use crate::model::status::{Kind, Meta, SUCCEEDED_BY};
 
 /// The log of a worker.
 ///
@@ -29,14 +31,14 @@ pub fn log(app: &App, worker: &str, query: &BTreeMap<String, String>) -> Result<
             return Err(bad(format!("{name}: logs cannot be shown {what}, because lines are kept as they were written")));
         }
     }
-    let (previous, tail) = (flag(query, "previous")?, number(query, "tailLines")?);
+    let (previous, tail, most) = (flag(query, "previous")?, number(query, "tailLines")?, limit(query)?);
     let place = app.handle.log(worker, previous)?;
     // A run that is over does not grow.
     let follow = flag(query, "follow")? && place.end.is_none();
     let slot = app.stream_slot()?;
     let until = follow.then(|| until_gone(&app.handle, worker, app.ending.clone()));
     let stream = held(app.handle.read_log(place, tail, until), slot);
-    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], Body::from_stream(stream)).into_response())
+    Ok(at_most(stream, most))
 }
 
 /// `GET /v1/tasks/{id}/log`: the output of all attempts of a task.
@@ -46,12 +48,12 @@ pub fn log(app: &App, worker: &str, query: &BTreeMap<String, String>) -> Result<
 pub async fn task_log(State(app): State<App>, Path(id): Path<String>, query: Params) -> Result<Response, Refusal> {
     let query = params(query)?;
     let id: u64 = id.parse().map_err(|_| bad("a task is named by its number"))?;
-    let (tail, follow) = (number(&query, "tailLines")?, flag(&query, "follow")?);
+    let (tail, follow, most) = (number(&query, "tailLines")?, flag(&query, "follow")?, limit(&query)?);
     let place = app.handle.task_log(id).await?;
     let slot = app.stream_slot()?;
     let until = follow.then(|| until_ended(app.handle.clone(), id, app.ending.clone()));
     let stream = held(app.handle.read_log(place, tail, until), slot);
-    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], Body::from_stream(stream)).into_response())
+    Ok(at_most(stream, most))
 }
 
 /// Following a task ends with it, or with the daemon.
@@ -73,7 +75,9 @@ fn until_gone(handle: &Handle, worker: &str, ending: watch::Receiver<bool>) -> U
         let Ok(mut changes) = changes else { return };
         while let Some(Ok(some)) = changes.next().await {
             let is_end = |change: &Change| {
-                change.verb == "DELETED" && matches!(&*change.object, Object::Worker(w) if w.metadata.name == name)
+                // The next run of a worker goes on with its log.
+                let gone = |meta: &Meta| meta.name == name && !meta.annotations.contains_key(SUCCEEDED_BY);
+                change.verb == "DELETED" && gone(change.object.meta())
             };
             if some.iter().any(is_end) {
                 return;
@@ -86,6 +90,31 @@ fn until_gone(handle: &Handle, worker: &str, ending: watch::Receiver<bool>) -> U
             () = until_true(ending) => {}
         }
     })
+}
+
+/// How many bytes are wanted; none: all of them.
+fn limit(query: &BTreeMap<String, String>) -> Result<Option<u64>, Refusal> {
+    match number(query, "limitBytes")? {
+        Some(0) => Err(bad("limitBytes: found 0, expected a number from 1")),
+        most => Ok(most),
+    }
+}
+
+/// The first bytes of a stream; it ends with them, and waits for nothing that would come behind.
+fn at_most(stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static, most: Option<u64>) -> Response {
+    let taken = unfold((Box::pin(stream), most), |(mut stream, left)| async move {
+        if left == Some(0) {
+            return None;
+        }
+        let mut item = stream.next().await?;
+        let left = left.map(|left| {
+            let Ok(bytes) = &mut item else { return left };
+            bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            left - bytes.len() as u64
+        });
+        Some((item, (stream, left)))
+    });
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], Body::from_stream(taken)).into_response()
 }
 
 fn held<S: Stream>(stream: S, slot: OwnedSemaphorePermit) -> impl Stream<Item = S::Item> {

@@ -192,6 +192,7 @@ pub async fn capacity(State(app): State<App>, Path(pool): Path<String>) -> Resul
     Ok(Json(CapacityView {
         pool,
         free_slots: room.free_slots,
+        slots: room.slots,
         queued: room.queued,
         delayed: room.delayed,
         running: room.running,

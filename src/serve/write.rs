@@ -20,7 +20,7 @@ use super::kube::guard::guard;
 use super::refusal::{Refusal, bad, nowhere};
 use super::wire::{Applied, BODY_BYTES_MAX, Drained, Outcome, Prune, Scale, ScaleMeta, ScaleSpec, ScaleStatus, Status};
 use crate::engine::handle::{Denied, DocumentText, Edit, Edited};
-use crate::model::document::parse;
+use crate::model::document::{parse, shown};
 use crate::model::status::{Kind, Object, PoolObject};
 
 /// `POST /v1/workers/{worker}/drain`: it takes no more tasks, and is replaced when it is idle.
@@ -81,9 +81,10 @@ pub(super) fn is_dry(query: &BTreeMap<String, String>) -> Result<bool, Refusal> 
     }
 }
 
-/// `POST /v1/apply`: documents as YAML text.
+/// `POST /v1/apply`: documents as YAML text, also as they are printed.
 pub async fn apply(State(app): State<App>, peer: Peer, (query, sent): (Params, Sent)) -> Result<Json<Applied>, Refusal> {
     let (dry, text) = (is_dry(&params(query)?)?, text(sent)?);
+    let text = shown::documents(&text).into_owned();
     allowed(&app, peer, &text).await?;
     let edited = app.handle.edit(Edit::Apply { text }, dry).await?;
     Ok(Json(Applied { items: edited.into_iter().map(outcome).collect() }))

@@ -85,7 +85,7 @@ pub fn run(options: &Options) -> ExitCode {
     match simulate(options) {
         Ok(printed) => printed,
         Err(trouble) => {
-            eprintln!("weir: {}", trouble.message);
+            output::complain(&trouble.message);
             ExitCode::from(trouble.code)
         }
     }

@@ -104,6 +104,30 @@ impl Served {
     }
 }
 
+#[test]
+fn what_is_printed_is_applied_as_it_is() {
+    let served = Served::start(&[]);
+    let before = served.web();
+    let file = served.dir().join("printed");
+    let apply = ["apply", "-f", file.to_str().unwrap()];
+    for printed in [
+        served.ctl(&["get", "pool/web", "-o", "yaml"]),
+        served.ctl(&["get", "pools", "-o", "json"]),
+        String::from_utf8(served.kubectl().args(["get", "pools", "-o", "yaml"]).output().unwrap().stdout).unwrap(),
+    ] {
+        assert!(printed.contains("uid") && printed.contains("status"), "{printed}");
+        fs::write(&file, printed).unwrap();
+        let said = served.ctl(&apply);
+        assert!(said.contains("pool/web unchanged") && !said.contains("configured"), "{said}");
+        served.ctl(&["diff", "-f", file.to_str().unwrap()]);
+    }
+    assert_eq!(served.web(), before);
+    let more = served.ctl(&["get", "pool/web", "-o", "yaml"]).replace("replicas: 2", "replicas: 3");
+    fs::write(&file, more).unwrap();
+    assert_eq!(served.ctl(&apply), "pool/web configured\n");
+    assert!(served.web().contains("replicas: 3") && !served.web().contains("uid"), "{}", served.web());
+}
+
 /// What pip installs; a change here makes the environment anew.
 const PACKAGES: &[&str] = &["kubernetes>=31,<40"];
 

@@ -1,6 +1,8 @@
 //! A script of real kubectl commands, each with what must come of it: exit code, what is printed, what stands in the file.
 
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::Stdio;
 
 use super::{Served, WEB};
@@ -34,6 +36,9 @@ impl Ran {
     }
 }
 
+/// A token that may do more than the one that `ctl kubeconfig` has.
+const ADMIN: &str = "admin-admin-admin-admin";
+
 /// A daemon, and how many commands it was given.
 struct Script {
     served: Served,
@@ -42,7 +47,16 @@ struct Script {
 
 impl Script {
     fn start() -> Script {
-        Script { served: Served::start(&[]), count: std::cell::Cell::default() }
+        let served = Served::start(&[]);
+        let tokens = served.dir().join("state/tokens");
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(tokens).unwrap();
+        file.write_all(format!("admin {ADMIN}\n").as_bytes()).unwrap();
+        Script { served, count: std::cell::Cell::default() }
+    }
+
+    /// As [`Script::ok`], with the token of an admin.
+    fn admin(&self, words: &str) -> Ran {
+        self.ok(&format!("--token={ADMIN} {words}"))
     }
 
     fn run(&self, words: &[&str], input: &str) -> Ran {
@@ -100,6 +114,7 @@ fn kubectl_looks() {
     k.ok("get pool web").has(&["web", "2/2"]).lacks(&["talk"]);
     k.ok("get workerpool/web workerpool/talk").has(&["web", "talk"]);
     k.ok("get pools,workers").has(&["workerpool.weir.dev/web", "worker.weir.dev/web-1"]);
+    k.ok("get all").has(&["workerpool.weir.dev/web", "worker.weir.dev/web-1"]).lacks(&["event", "pod/"]);
     k.ok("get pools --no-headers").lacks(&["NAME"]);
     k.ok("get pools -o name").is("workerpool.weir.dev/talk\nworkerpool.weir.dev/web");
     k.ok("get pool web -o jsonpath={.status.readyReplicas}").is("2");
@@ -130,6 +145,8 @@ fn kubectl_looks() {
     k.ok("auth can-i get workerpools").has(&["yes"]);
     k.ok("auth can-i delete workers.weir.dev").has(&["yes"]);
     k.no(&["auth", "can-i", "delete", "pods"], "").has(&["no"]);
+    k.no(&["auth", "can-i", "create", "pools"], "").has(&["no", "socket"]);
+    k.ok("auth can-i patch pools").has(&["yes"]);
     k.no(&["auth", "can-i", "post", "/v1/prune"], "").has(&["no"]);
     k.ok("auth can-i --list").has(&["/v1/pools/*/tasks"]).lacks(&["/v1/prune"]);
     k.ok("auth whoami").has(&["weir:operate"]);
@@ -141,10 +158,12 @@ fn kubectl_looks() {
     k.ok("get pods -A -o wide").has(&["NAMESPACE", "default", "NODE", "POOL"]);
     k.ok("get pods -n elsewhere").has(&["No resources found"]);
     k.ok("get pod talk-0 -o jsonpath={.metadata.ownerReferences[0].name}").is("talk");
-    k.ok("describe pod talk-0").has(&["Controlled By:  WorkerPool/talk", "Restart Count:  0"]);
+    k.ok("describe pod talk-0").has(&["Controlled By:  WorkerPool/talk", "Restart Count:  0", "starting talk-0"]);
     k.ok("logs talk-0").is("hello from talk-0");
     k.ok("logs -l weir.dev/pool=talk --prefix").has(&["[pod/talk-0/worker] hello from talk-0"]);
     k.ok("logs talk-0 -c worker --tail=1").is("hello from talk-0");
+    k.ok("logs talk-0 --limit-bytes=5").is("hello");
+    k.ok("logs talk-0 --limit-bytes=5 -f").is("hello");
     k.no(&["logs", "talk-9"], "").has(&["not found"]);
     k.ok("top pod").has(&["CPU(cores)", "MEMORY(bytes)", "web-0", "web-1", "talk-0"]);
     k.ok("top pod -l weir.dev/pool=talk --no-headers").has(&["talk-0"]).lacks(&["web-0"]);
@@ -181,7 +200,9 @@ fn kubectl_changes() {
     assert!(k.served.web().contains("replicas: 2 # two"));
     k.no(&["patch", "pool", "web", "--type=strategic", "-p", "{\"spec\":{}}"], "").has(&["--type=merge"]);
     k.no(&["patch", "pool", "web", "--type=merge", "-p", "{\"spec\":{\"replicas\":-1}}"], "").has(&["invalid", "whole number"]);
-    k.no(&["patch", "pool", "web", "--type=merge", "-p", "{\"spec\":{\"replicass\":1}}"], "").has(&["did you mean \"replicas\""]);
+    k.no(&["patch", "pool", "web", "--type=merge", "-p", "{\"spec\":{\"replicass\":1}}"], "")
+        .has(&["spec.replicass: unknown field", "did you mean \"replicas\""])
+        .lacks(&["spec.replicass: spec", ":3:"]);
     k.no(&["patch", "pool", "web", "--type=json", "-p", "[{\"op\":\"test\",\"path\":\"/spec/replicas\",\"value\":9}]"], "")
         .has(&["did not match"]);
     k.ok("patch pool web --subresource=scale --type=merge -p {\"spec\":{\"replicas\":2}}");
@@ -195,6 +216,13 @@ fn kubectl_changes() {
     k.given(&["apply", "-f", "-"], &wanted).has(&["unchanged"]);
     k.given(&["diff", "-f", "-"], &wanted).is("");
     assert!(k.served.web().contains("# The web workers.") && k.served.web().contains("replicas: 3 # two"), "{}", k.served.web());
+    // A list of what is shown, which kubectl checks by the older OpenAPI, and a kind that is not here.
+    let shown = k.ok("get pools -o yaml").has(&["kind: List"]).out;
+    let before = k.served.web();
+    // What kubectl applied last is another text now, so it says "configured"; it comes to the same.
+    k.given(&["apply", "-f", "-"], &shown).has(&["workerpool.weir.dev/web", "workerpool.weir.dev/talk"]);
+    assert_eq!(k.served.web(), before);
+    k.no(&["apply", "-f", "-"], &wanted.replace("kind: WorkerPool", "kind: Chair")).has(&["no matches for kind \"Chair\""]);
     k.given(&["apply", "-f", "-"], &k.document(", via: x", "")).has(&["configured"]);
     let server_side = k.document("tier: front", "tier: front, via: server");
     k.given(&["apply", "--server-side", "--dry-run=server", "-f", "-"], &server_side).has(&["serverside-applied"]);
@@ -214,13 +242,22 @@ fn kubectl_changes() {
     k.no(&["replace", "-f", "-"], &old).has(&["the object has been modified"]);
 
     k.ok("delete worker web-0 --dry-run=server").has(&["server dry run"]);
-    k.ok("delete worker web-0 --wait=false").has(&["deleted"]);
-    k.ok("wait worker/web-0 --for=jsonpath={.status.phase}=Ready --timeout=20s").has(&["condition met"]);
-    k.ok("delete pool talk --dry-run=server").has(&["server dry run"]);
+    let uid = || k.ok("get worker web-0 -o jsonpath={.metadata.uid}").out;
+    let before = uid();
+    // It waits until that run is gone: another one has another uid.
+    k.ok("delete worker web-0 --timeout=30s").has(&["deleted"]);
+    assert_ne!(uid(), before);
+    k.ok("wait worker/web-0 --for=condition=Ready --timeout=20s").has(&["condition met"]);
+    k.ok("wait pod/web-0 --for=condition=Ready --timeout=20s").has(&["condition met"]);
+    k.admin("delete pool talk --dry-run=server").has(&["server dry run"]);
+    // What nobody could bring back is not taken away first.
+    k.no(&["delete", "pool", "talk"], "").has(&["Forbidden", "admin"]);
+    k.no(&["replace", "--force", "-f", "-"], &old).has(&["Forbidden", "admin"]);
+    k.no(&["auth", "can-i", "delete", "pools"], "").has(&["no", "admin"]);
     assert!(k.served.scratch.spec("talk.yaml").exists());
-    k.ok("delete pool talk --timeout=30s").has(&["deleted"]);
+    k.admin("delete pool talk --timeout=30s").has(&["deleted"]);
     k.ok("get pools -o name").is("workerpool.weir.dev/web");
-    k.no(&["delete", "pool", "talk"], "").has(&["NotFound"]);
+    k.no(&[&format!("--token={ADMIN}"), "delete", "pool", "talk"], "").has(&["NotFound"]);
     // These have their own idea of what can be rolled out.
     k.no(&["rollout", "restart", "workerpool/web"], "");
     assert!(k.count.get() >= 45, "{}", k.count.get());
@@ -267,7 +304,8 @@ fn kubectl_changes_policies() {
         "",
     )
     .has(&["spec.gauges", "socket"]);
-    k.ok("delete policy guard --timeout=30s").has(&["deleted"]);
+    k.no(&["delete", "policy", "guard"], "").has(&["Forbidden", "admin"]);
+    k.admin("delete policy guard --timeout=30s").has(&["deleted"]);
     assert!(!k.served.scratch.spec("guard.yaml").exists());
 }
 
@@ -290,6 +328,8 @@ fn kubectl_gives_tasks() {
     k.ok("api-resources --api-group=weir.dev -o wide").has(&["tasks", "Task", "create,delete,get,list,watch"]);
     k.ok("explain task.spec.payload").has(&["KIND:       Task", "What it carries"]);
     k.ok("get tasks").has(&["No resources found"]);
+    let room = k.served.ctl(&["queue", "jobs"]);
+    assert!(room.contains("1 of 1 slots free"), "none runs, and one can: {room}");
     let first = k.given(&["create", "-f", "-", "-o", "name"], &task("")).out.trim().to_owned();
     k.ok(&format!("wait {first} --for=jsonpath={{.status.state}}=Succeeded --timeout=60s")).has(&["condition met"]);
     let id = first.rsplit('/').next().unwrap();
@@ -324,7 +364,7 @@ fn kubectl_gives_tasks() {
     watch.wait().unwrap();
     k.no(&["create", "-f", "-"], &task("").replace("generateName: t-", "name: mine")).has(&["metadata.name", "idempotencyKey"]);
     k.no(&["create", "-f", "-"], &task("").replace("pool: jobs", "pool: web")).has(&["web"]);
-    k.no(&["create", "-f", "-"], &task(", colour: red")).has(&["colour"]);
+    k.no(&["create", "-f", "-"], &task(", colour: red")).has(&["colour", "`pool`, `payload`"]);
     k.no(&["patch", "task", id, "--type=merge", "-p", "{}"], "").has(&["cannot be changed"]);
     k.no(&["get", "task", "nosuch"], "").has(&["NotFound"]);
     k.no(&["get", "task", "999999"], "").has(&["NotFound"]);

@@ -323,10 +323,38 @@ fn other_addresses_are_refused_and_clients_that_stall_cost_nothing() {
     assert!(!ran.status.success() && said.contains("--listen-beyond-loopback"), "{said}");
     let served = Served::start(&[]);
     let stalled: Vec<_> = (0..100).map(|_| std::net::TcpStream::connect(&served.address).unwrap()).collect();
-    let file = served.dir().join("state/token");
-    let mut ctl = std::process::Command::new(env!("CARGO_BIN_EXE_ctl"));
-    ctl.arg("--server").arg(format!("http://{}", served.address)).arg("--token-file").arg(file);
-    let ran = ctl.args(["get", "pools", "-o", "name"]).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&ran.stdout), "pool/talk\npool/web\n", "{}", String::from_utf8_lossy(&ran.stderr));
+    let (out, said) = afar(&served, "get pools -o name");
+    assert_eq!(out, "pool/talk\npool/web\n", "{said}");
     drop(stalled);
+}
+
+/// What `ctl` prints, and what it says beside it, with the address and the token alone.
+fn afar(served: &Served, words: &str) -> (String, String) {
+    let mut ctl = std::process::Command::new(env!("CARGO_BIN_EXE_ctl"));
+    ctl.arg("--server").arg(format!("http://{}", served.address)).arg("--token-file").arg(served.dir().join("state/token"));
+    let ran = ctl.args(words.split(' ')).output().unwrap();
+    (String::from_utf8_lossy(&ran.stdout).into_owned(), String::from_utf8_lossy(&ran.stderr).into_owned())
+}
+
+#[test]
+fn an_address_and_a_token_are_enough_for_kubectl_and_the_page() {
+    let served = Served::start(&[]);
+    assert_eq!(afar(&served, "dashboard").0, format!("http://{}/#token={}\n", served.address, served.token()));
+    std::fs::write(served.dir().join("kubeconfig"), afar(&served, "kubeconfig").0).unwrap();
+    let ran = served.kubectl().args(["get", "pools", "-o", "name"]).output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert_eq!(String::from_utf8_lossy(&ran.stdout), "workerpool.weir.dev/talk\nworkerpool.weir.dev/web\n", "{said}");
+    let (_, said) = afar(&served, "simulate pool/web --from 1h");
+    assert!(said.contains("--state") && !said.contains("/dev/null"), "{said}");
+    // A daemon that is there and does not listen is not taken for none.
+    let mut scratch = super::Scratch::new();
+    scratch.start();
+    let socket = scratch.dir.join("state/weir.sock");
+    super::wait("socket", || std::os::unix::net::UnixStream::connect(&socket).ok(), || scratch.log());
+    for words in ["dashboard", "kubeconfig"] {
+        let mut ctl = std::process::Command::new(env!("CARGO_BIN_EXE_ctl"));
+        let ran = ctl.arg("--state").arg(scratch.dir.join("state")).arg(words).output().unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(ran.status.code() == Some(1) && said.contains("does not listen"), "{words}: {said}");
+    }
 }

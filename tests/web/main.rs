@@ -21,8 +21,18 @@ fn a_change_of_size_is_seen_live_and_explained() {
 }
 
 #[test]
+fn the_past_of_a_pool_is_drawn_as_far_as_it_is_known() {
+    page("past");
+}
+
+#[test]
 fn tasks_are_submitted_cancelled_and_retried() {
     page("tasks");
+}
+
+#[test]
+fn what_is_in_no_table_is_told_beside_it() {
+    page("told");
 }
 
 #[test]

@@ -120,6 +120,22 @@ def size(browser, daemon):
     assert browser.run("document.body.dataset.same") == "yes", "the page was loaded anew"
 
 
+def past(browser, daemon):
+    """What the events tell of the time before the page was opened: each size, and none that is not known."""
+    browser.go(daemon.url(f"/#token={daemon.token}"))
+    browser.wait("the page to be live", "document.getElementById('link')?.textContent === 'live'")
+    for size in (5, 0, 3, 1):
+        daemon.ctl("scale", "pool/web", "--replicas", str(size))
+        browser.wait(f"size {size}", f"{cells('web')}[3] === '{size}'")
+    browser.ask("Page.reload")
+    sizes = "import('/web/store.js').then(({history}) => (history.get('web') ?? []).filter((point) => point.told).map((point) => point.wanted))"
+    browser.wait("all sizes", f"{sizes}.then((all) => JSON.stringify(all) === '[0,2,2,5,5,0,0,3,3,1]')")
+    drawn = browser.run("""import('/web/charts.js').then(({chart}) => { const now = Date.now(), of = (ago, n) => ({time: now - ago, n});
+        const shape = chart('x', [of(100000, null), of(75000, 4), of(50000, null), of(25000, 2)], 'n').querySelector('.area').getAttribute('d');
+        return shape.match(/[MHZ][0-9.]*/g).map((part) => part[0] + (part === 'Z' ? '' : Math.round(part.slice(1)))).join(' '); })""")
+    assert drawn == "M150 H300 H150 Z M450 H600 H450 Z", drawn
+
+
 def submit(browser, payload):
     browser.click("Submit a task…")
     browser.run(f"document.querySelector('dialog[open] textarea').value = {json.dumps(json.dumps(payload))}")
@@ -149,6 +165,45 @@ def tasks(browser, daemon):
     browser.run(f"document.querySelector('dialog[open] textarea').value = {json.dumps(submit_bad)}")
     browser.click("Submit", "document.querySelector('dialog[open]')")
     browser.wait("what is wrong", "document.getElementById('toast').textContent.includes('not JSON')")
+
+
+    browser.run("location.hash = '#/tasks'")
+    browser.wait("all tasks", f"Boolean({row('task-1')} && {row('task-2')} && {row('task-3')})")
+    browser.run("(() => { const state = document.querySelector('[aria-label=\"State of the tasks\"]'); state.value = 'Cancelled'; state.dispatchEvent(new Event('change')); })()")
+    browser.wait("one of them", f"Boolean({row('task-1')}) && !{row('task-2')} && !{row('task-3')}")
+    cut = browser.run("""import('/web/store.js').then(({chosen, TASKS_MAX}) => { chosen.tasks = Array(TASKS_MAX).fill(chosen.tasks[0]).map((task, n) => ({...task, id: n}));
+        return import('/web/views.js'); }).then(({tasks}) => tasks()[1].querySelector('.soft').textContent)""")
+    assert cut.startswith("200 of more than 500 are shown"), cut
+
+
+BAD = "apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {name: bad}\nspec: {replicass: 1}\n"
+
+
+def told(browser, daemon):
+    """What is beside the tables and in their words: documents that are refused, a queue that rests, whose events and output these are."""
+    daemon.write("api.yaml", POOL.format(name="web-api", size="replicas: 1", command='[sleep, "1000"]'))
+    daemon.write("bad.yaml", BAD)
+    enter(browser, daemon)
+    browser.wait("what is refused", "document.querySelector('[data-key=refused]')?.textContent.includes('(bad)')")
+    daemon.write("bad.yaml", POOL.format(name="bad", size="replicas: 0", command="[sleep]"))
+    browser.wait("that it is mended", "!document.querySelector('[data-key=refused]')")
+    abouts = "[...document.querySelectorAll('table[aria-label=Events] tbody tr')].map((row) => row.cells[3].textContent)"
+    for pool, worker in (("web-api", True), ("web", False)):
+        browser.run(f"location.hash = '#/pool/{pool}'")
+        browser.wait("events", f"document.querySelector('h1').textContent.startsWith('{pool} ') && {abouts}.includes('pool/{pool}')")
+        assert browser.run(f"{abouts}.includes('worker/web-api-0')") is worker, pool
+    browser.run("location.hash = '#/'")
+    daemon.ctl("pause", "queue/jobs")
+    browser.wait("that it rests", f"{cells('jobs')}[6] === 'Paused'")
+    assert "Paused" in daemon.ctl("get", "pool/jobs"), "another word than on the page"
+    daemon.ctl("resume", "queue/jobs")
+    browser.wait("that it goes on", f"{cells('jobs')}[6] !== 'Paused'")
+    daemon.ctl("submit", "jobs", "--wait", "--", json.dumps({"seconds": "0", "title": "x"}))
+    browser.run("location.hash = '#/pool/jobs'")
+    browser.wait("how long the next one waits", "[...document.querySelectorAll('dt')].find((term) => term.textContent === 'Wait for the next').nextSibling.textContent !== '–'")
+    daemon.ctl("submit", "jobs", "--", json.dumps({"seconds": "1000", "title": "x"}))
+    browser.click("Log of jobs-0")
+    browser.wait("where its output is", "document.querySelector('dialog[open]').textContent.includes('its output is with the task')")
 
 
 def workers(browser, daemon):
@@ -203,6 +258,7 @@ def hostile(browser, daemon):
     browser.wait("all of them", f"document.querySelectorAll('tr[data-key^=task-]').length === {len(HOSTILE)}")
     shown = browser.run("[...document.querySelectorAll('tr[data-key^=task-]')].map((row) => row.cells[5].textContent)")
     assert len(shown) == len(HOSTILE) and any("onerror" in text for text in shown), shown
+    assert any("\\u{202e}evil" in text for text in shown) and not any("\u202e" in text for text in shown), shown
     assert browser.run("document.querySelectorAll('main img, main script, main svg[onload]').length") == 0
     assert "owned" not in browser.run("document.title")
     assert browser.run("fetch('https://example.org/').then(() => 'let out', () => 'kept in')") == "kept in"
@@ -317,7 +373,7 @@ def stranger(browser, daemon):
     browser.problems.clear()
 
 
-CASES = {case.__name__: case for case in (size, tasks, workers, policies, hostile, reconnect, token, access, stranger)}
+CASES = {case.__name__: case for case in (size, past, tasks, told, workers, policies, hostile, reconnect, token, access, stranger)}
 
 
 def main():

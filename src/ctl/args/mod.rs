@@ -185,7 +185,9 @@ pub enum Command {
     #[command(after_help = "Examples:\n  ctl prune --confirm 3f9a1c")]
     Prune(Prune),
     /// Print a kubeconfig for kubectl, of a daemon that was started with --listen
-    #[command(after_help = "Examples:\n  ctl kubeconfig > ~/.kube/weir\n  kubectl --kubeconfig ~/.kube/weir get pools")]
+    #[command(
+        after_help = "Examples:\n  mkdir -p ~/.kube && (umask 077; ctl kubeconfig > ~/.kube/weir)\n  kubectl --kubeconfig ~/.kube/weir get pools"
+    )]
     Kubeconfig,
     /// Serve MCP on standard input and output, for a coding agent or another client of language models
     #[command(after_help = "Examples:\n  claude mcp add weir -- ctl --state /srv/weir/.weir mcp\n  ctl mcp --allow-writes")]

@@ -3,6 +3,7 @@
 //! Documents are checked here first, by the same reader as the daemon's, so that every problem is shown with its file, line
 //! and text; the daemon checks again.
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ use crate::ctl::print::emit;
 use crate::ctl::resource::{Target, short, targets};
 use crate::ctl::text::tame;
 use crate::model::document::refusal::with_source;
-use crate::model::document::{Document, SPEC_BYTES_MAX, parse};
+use crate::model::document::{Document, SPEC_BYTES_MAX, parse, shown};
 use crate::model::status::Kind;
 use crate::serve::wire::{Applied, Status};
 
@@ -72,7 +73,11 @@ fn read(file: &str, from: impl Read) -> Result<Text, Failure> {
     let wrong = |error: String| Failure::No(format!("{file}: {error}"));
     // One byte more than is allowed, so that the reader of documents sees that it is too much.
     from.take(SPEC_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(|error| wrong(error.to_string()))?;
-    // Nothing is lost by a lossy reading: such a text is refused by its bytes below.
+    if let Ok(text) = std::str::from_utf8(&bytes)
+        && let Cow::Owned(meant) = shown::documents(text)
+    {
+        bytes = meant.into_bytes();
+    }
     let problems = problems(file, &bytes);
     if problems.is_empty() {
         let text = String::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;

@@ -2,18 +2,15 @@
 //!
 //! Printed, not opened: who sits at another machine forwards the port and uses the same address.
 
-use std::path::Path;
-
+use super::Context;
 use crate::ctl::error::Failure;
 use crate::ctl::print::emit;
-use crate::ctl::state::of_listener;
 
 /// Print it.
 ///
 /// # Errors
 /// No daemon that listens, or files that cannot be read.
-pub fn run(state: &Path) -> Result<(), Failure> {
-    let read = |name: &str| of_listener(state, name);
-    let (address, token) = (read("listen")?, read("token")?);
-    emit(&format!("http://{}/#token={}\n", address, token))
+pub(super) async fn run(context: &Context) -> Result<(), Failure> {
+    let (address, token) = context.listener().await?;
+    emit(&format!("http://{address}/#token={token}\n"))
 }

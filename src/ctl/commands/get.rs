@@ -15,6 +15,7 @@ use crate::ctl::error::Failure;
 use crate::ctl::jsonpath::{Template, bare};
 use crate::ctl::print::{Format, Table, as_json, as_yaml, custom_row, emit, for_programs, list_of, note, reference};
 use crate::ctl::resource::{Target, targets};
+use crate::ctl::text::complain;
 use crate::ctl::time::now;
 use crate::model::selector::Selector;
 use crate::model::status::Kind;
@@ -55,7 +56,7 @@ pub(super) async fn run(context: &Context, args: Get) -> Result<(), Failure> {
     let named = targets.iter().map(|target| target.names.len()).sum::<usize>();
     show(&groups, &look, named == 1 && targets.len() == 1)?;
     let last = failed.pop();
-    failed.iter().for_each(|failure| eprintln!("{}", failure.text()));
+    failed.iter().for_each(|failure| complain(&failure.text()));
     last.map_or(Ok(()), Err)
 }
 
@@ -205,6 +206,7 @@ async fn changes(context: &Context, version: &str, selectors: &str, watched: &mu
                 let status = serde_json::from_value(event.object).map_err(|error| Failure::Internal(error.to_string()))?;
                 return Err(Failure::Server(Box::new(status)));
             }
+            _ if event.is_succeeded() => {}
             "DELETED" => watched.gone(&event.object)?,
             _ => watched.show(&event.object)?,
         }

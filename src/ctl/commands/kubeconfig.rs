@@ -1,15 +1,15 @@
-//! `ctl kubeconfig`: what kubectl needs to find the daemon, from the files that the daemon leaves in its state directory.
+//! `ctl kubeconfig`: what kubectl needs to find the daemon, from the files that the daemon leaves in its state directory, or from
+//! the address and the token that were given.
 //!
 //! The token and the certificate stand in the output, so that it works from anywhere on this machine: keep it as safe as them.
-
-use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
+use super::Context;
 use crate::ctl::error::Failure;
-use crate::ctl::print::emit;
+use crate::ctl::print::{emit, note};
 use crate::ctl::state::of_listener;
 use crate::model::document::to_yaml;
 
@@ -17,14 +17,17 @@ use crate::model::document::to_yaml;
 ///
 /// # Errors
 /// No daemon that listens, or files that cannot be read.
-pub fn run(state: &Path) -> Result<(), Failure> {
-    let read = |name: &str| of_listener(state, name);
-    let (address, token, certificate) = (read("listen")?, read("token")?, read("tls.crt")?);
-    let cluster = json!({
-        "server": format!("https://{}", address),
-        "certificate-authority-data": STANDARD.encode(certificate),
-        "tls-server-name": "localhost",
-    });
+pub(super) async fn run(context: &Context) -> Result<(), Failure> {
+    let (address, token) = context.listener().await?;
+    let server = format!("https://{address}");
+    let cluster = if context.client.is_elsewhere() {
+        // The address is on loopback, where the token goes in the clear as well.
+        note("note: the daemon's certificate is not known here, so kubectl is told not to check it: with --state it is");
+        json!({"server": server, "insecure-skip-tls-verify": true})
+    } else {
+        let certificate = STANDARD.encode(of_listener(&context.state, "tls.crt")?);
+        json!({"server": server, "certificate-authority-data": certificate, "tls-server-name": "localhost"})
+    };
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",

@@ -33,10 +33,11 @@ mod work;
 use std::cell::Cell;
 use std::path::PathBuf;
 
+use hyper::Method;
 use serde_json::Value;
 
 use super::args::{Cli, Command, Get, Policy, Rollout};
-use super::client::Client;
+use super::client::{Client, Sent};
 use super::error::Failure;
 use super::offline;
 use super::print::{Format, emit, note};
@@ -117,9 +118,9 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Policy(Policy::Reset { names }) => policy::reset(&context, &names).await,
         Command::Prune(args) => misc::prune(&context, &args.confirm).await,
         Command::Completion { shell } => misc::completion(&shell),
-        Command::Dashboard => dashboard::run(&context.state),
+        Command::Dashboard => dashboard::run(&context).await,
         Command::Mcp(args) => mcp::run(context.client, args.allow_writes).await,
-        Command::Kubeconfig => kubeconfig::run(&context.state),
+        Command::Kubeconfig => kubeconfig::run(&context).await,
         Command::Version => misc::version(&context).await,
     }
 }
@@ -174,6 +175,22 @@ fn context(cli: &Cli) -> Result<Context, Failure> {
 }
 
 impl Context {
+    /// Where a daemon listens on the network, and a token for it: as they were given, else from its state directory.
+    async fn listener(&self) -> Result<(String, String), Failure> {
+        if let Some((address, token)) = self.client.elsewhere() {
+            return Ok((address.into(), token.into()));
+        }
+        match state::of_listener(&self.state, "listen") {
+            Ok(address) => Ok((address, state::of_listener(&self.state, "token")?)),
+            Err(failure) => {
+                let version: Result<Value, Failure> = self.client.ask(Method::GET, "/version", Sent::nothing()).await;
+                let silent =
+                    "the daemon runs, but does not listen on the network: start it with `weir run --listen 127.0.0.1:8888`";
+                Err(if version.is_ok() { Failure::No(silent.into()) } else { failure })
+            }
+        }
+    }
+
     fn say_offline(&self) {
         if !self.noted.replace(true) {
             note(&format!("note: no daemon at {}; showing what was last written", self.client.socket().display()));

@@ -136,10 +136,9 @@ fn summary(room: &CapacityView, pool: &Value, shown: usize, now: Wall) -> String
     let held = count("held");
     let held_words = if held > 0 { format!(", {held} held") } else { String::new() };
     let left = u64::from(room.capacity).saturating_sub(room.queued + held);
-    let slots = number(pool, "/status/desiredReplicas");
     let mut out = format!(
-        "{} queued{kinds}{held_words}, {} running, {} of {slots} slots free, room for {left} more",
-        room.queued, room.running, room.free_slots
+        "{} queued{kinds}{held_words}, {} running, {} of {} slots free, room for {left} more",
+        room.queued, room.running, room.free_slots, room.slots
     );
     if let Some(wait) = room.estimated_wait {
         let when = if is_now(wait) { "now".into() } else { format!("in about {}", rough(wait)) };
@@ -205,8 +204,8 @@ mod tests {
 
     #[test]
     fn the_sum_of_a_queue() {
-        let room = CapacityView { queued: 5, running: 2, capacity: 100, free_slots: 0, ..CapacityView::default() };
-        let pool = json!({"status": {"desiredReplicas": 2, "queue": {"delayed": 1, "held": 3}}});
+        let room = CapacityView { queued: 5, running: 2, capacity: 100, free_slots: 0, slots: 2, ..CapacityView::default() };
+        let pool = json!({"status": {"queue": {"delayed": 1, "held": 3}}});
         let plain = "5 queued (1 delayed), 3 held, 2 running, 0 of 2 slots free, room for 92 more";
         assert_eq!(summary(&room, &pool, 10, Wall(0)), plain);
         let paused = CapacityView { paused_until: Some(Wall(60_000)), paused_why: "limit".into(), ..room };

@@ -21,6 +21,10 @@ pub(super) fn run(context: &Context, args: &Simulate) -> Result<(), Failure> {
     let named = many(&pool, Kind::Pool)?;
     let [pool] = named.as_slice() else { return Err(Failure::Usage("one pool, as pool/NAME".into())) };
     let program = std::env::current_exe().map_err(|e| Failure::Internal(e.to_string()))?.with_file_name("weir");
+    if context.client.is_elsewhere() && needs_state(&flags) {
+        let why = "--from reads the daemon's state directory, which --server does not reach: name it with --state";
+        return Err(Failure::Usage(why.into()));
+    }
     let words = words(pool, context.state.as_os_str().to_owned(), &flags);
     let shown: Vec<String> = words.iter().map(|word| tame(&word.to_string_lossy())).collect();
     note(&format!("note: this is weir {}", shown.join(" ")));
@@ -45,11 +49,15 @@ fn split(typed: &[OsString]) -> (Vec<String>, Vec<OsString>) {
     (typed[..leading].iter().map(text).collect(), typed[leading..].to_vec())
 }
 
+fn needs_state(flags: &[OsString]) -> bool {
+    let has = |name: &str| flags.iter().any(|flag| flag.to_string_lossy().split('=').next() == Some(name));
+    has("--from") && !has("--state")
+}
+
 /// The state directory means something only with `--from`, and what was typed comes first.
 fn words(pool: &str, state: OsString, flags: &[OsString]) -> Vec<OsString> {
-    let has = |name: &str| flags.iter().any(|flag| flag.to_string_lossy().split('=').next() == Some(name));
     let mut words: Vec<OsString> = vec!["simulate".into(), "--pool".into(), pool.into()];
-    if has("--from") && !has("--state") {
+    if needs_state(flags) {
         words.extend(["--state".into(), state]);
     }
     words.extend(flags.iter().cloned());

@@ -16,6 +16,7 @@ use crate::ctl::client::{Sent, encoded};
 use crate::ctl::error::Failure;
 use crate::ctl::jsonpath::Template;
 use crate::ctl::print::{Format, Table, as_json, as_yaml, custom_row, emit, for_programs, list_of, note};
+use crate::ctl::text::complain;
 use crate::ctl::time::now;
 use crate::model::meta::quoted;
 use crate::model::selector::Selector;
@@ -136,7 +137,7 @@ pub(super) async fn run(context: &Context, args: &Get, ids: &[u64]) -> Result<()
         show(&tasks, &format, !args.no_headers, ids.len() == 1)?;
     }
     let last = failed.pop();
-    failed.iter().for_each(|failure| eprintln!("{}", failure.text()));
+    failed.iter().for_each(|failure| complain(&failure.text()));
     last.map_or(Ok(()), Err)
 }
 

@@ -13,7 +13,7 @@ use crate::ctl::args::{Cancel, Many, TaskIds};
 use crate::ctl::client::Sent;
 use crate::ctl::error::Failure;
 use crate::ctl::print::{Format, emit, note};
-use crate::ctl::text::tame;
+use crate::ctl::text::{complain, tame};
 use crate::model::reading::counted;
 use crate::model::task::{Task, TaskState};
 use crate::serve::wire::tasks::TaskView;
@@ -110,7 +110,7 @@ async fn each(context: &Context, ids: &[u64], verb: &str, words: impl Fn(&Task) 
             Ok(view) => emit(&words(&view.task))?,
             Err(failure @ Failure::Server(_)) => {
                 if let Some(before) = failed.replace(failure) {
-                    eprintln!("{}", before.text());
+                    complain(&before.text());
                 }
             }
             Err(failure) => return Err(failure),

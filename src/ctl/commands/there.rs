@@ -37,6 +37,9 @@ async fn listed_and_followed(context: &Context, kind: Kind, selector: &str, ther
     let selectors = format!("&labelSelector={}", encoded(selector));
     let mut lines = context.client.watch(kind, &list.metadata.resource_version, &selectors).await?;
     while let Some(event) = lines.next::<WatchEvent>().await? {
+        if event.is_succeeded() {
+            continue;
+        }
         let (name, process) = entry(&event.object);
         match event.verb.as_str() {
             "ERROR" => return Ok(()),

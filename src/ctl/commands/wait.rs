@@ -72,6 +72,7 @@ async fn looking(
             let seen = match event.verb.as_str() {
                 // Lagged too far behind: list again.
                 "ERROR" => break,
+                _ if event.is_succeeded() => continue,
                 "DELETED" => Seen::Absent,
                 _ => Seen::Object(&event.object),
             };
@@ -130,11 +131,7 @@ impl Goal {
                 let is_it = |condition: &Value| text(condition, "/status").eq_ignore_ascii_case(status);
                 // kubectl does not look at the case either.
                 let named = |condition: &&Value| text(condition, "/type").eq_ignore_ascii_case(kind);
-                let of_worker = || ready_of_worker(object).filter(|_| kind.eq_ignore_ascii_case("Ready"));
-                match conditions(object).iter().find(named) {
-                    Some(condition) => is_it(condition),
-                    None => of_worker().is_some_and(|ready| status.eq_ignore_ascii_case(if ready { "True" } else { "False" })),
-                }
+                conditions(object).iter().find(named).is_some_and(is_it)
             }
             (Goal::Path { .. }, Seen::Object(object)) => self.is_in(object),
         }
@@ -143,10 +140,7 @@ impl Goal {
     /// What to say of a condition that the object does not have: perhaps it never will.
     fn strange(&self, label: &str, object: &Value) -> Option<String> {
         let Goal::Condition { kind, .. } = self else { return None };
-        let mut there: Vec<&str> = conditions(object).iter().map(|condition| text(condition, "/type")).collect();
-        if ready_of_worker(object).is_some() {
-            there.push("Ready");
-        }
+        let there: Vec<&str> = conditions(object).iter().map(|condition| text(condition, "/type")).collect();
         let known = there.iter().any(|there| there.eq_ignore_ascii_case(kind));
         (!known).then(|| format!("note: {label} has no condition {} now; it has: {}", quoted(kind), there.join(", ")))
     }
@@ -161,11 +155,6 @@ impl Goal {
 
 fn conditions(object: &Value) -> &[Value] {
     object.pointer("/status/conditions").and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-/// Whether a worker is ready; absent: it is no worker. Workers have no list of conditions.
-fn ready_of_worker(object: &Value) -> Option<bool> {
-    object.pointer("/status/ready").and_then(Value::as_bool)
 }
 
 /// `ctl wait`
@@ -227,15 +216,8 @@ mod tests {
         ] {
             assert_eq!(Goal::parse(what).map(|goal| goal.reached(&Seen::Object(&object))).unwrap(), reached, "{what}");
         }
-        let worker = |ready: bool| json!({"status": {"phase": "Running", "ready": ready}});
-        for (what, ready, reached) in
-            [("Ready", true, true), ("ready", false, false), ("Ready=False", false, true), ("CrashLoop", true, false)]
-        {
-            let goal = Goal::parse(&format!("condition={what}")).unwrap();
-            assert_eq!(goal.reached(&Seen::Object(&worker(ready))), reached, "{what} {ready}");
-        }
         let strange = |what: &str, object: &Value| Goal::parse(what).unwrap().strange("pool/a", object);
-        assert_eq!(strange("condition=ready", &object).or(strange("condition=ready", &worker(false))), None);
+        assert_eq!(strange("condition=ready", &object), None);
         assert_eq!(strange("condition=Raedy", &object).unwrap(), "note: pool/a has no condition \"Raedy\" now; it has: Ready");
         for what in ["", "ready", "condition=", "jsonpath=", "jsonpath={"] {
             assert!(Goal::parse(what).is_err(), "{what}");

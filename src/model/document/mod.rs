@@ -8,6 +8,7 @@ pub mod check;
 pub mod refusal;
 pub mod rules;
 pub mod schema;
+pub mod shown;
 mod sources;
 pub mod split;
 pub mod tree;

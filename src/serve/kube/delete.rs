@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use serde_json::Value;
 
 use crate::engine::handle::Edit;
-use crate::model::status::Kind;
+use crate::model::status::{Kind, Object, Phase};
 use crate::serve::app::{App, Params, kind_of, params};
 use crate::serve::refusal::{Refusal, bad, not_allowed};
 use crate::serve::wire::{Details, GROUP, Status};
@@ -36,11 +36,19 @@ pub async fn delete(
         app.handle.edit(Edit::Delete { kind, name: name.clone() }, dry).await?;
     } else if kind != Kind::Worker {
         return Err(not_allowed("this cannot be deleted: only workerpools, resourcepolicies and workers can"));
+    } else if waits_for_a_task(&object) {
+        let message = format!("worker \"{name}\" waits for a task: there is no process to end");
+        return Err(Status::failure(409, "Conflict", message).into());
     } else if !dry {
         app.handle.restart(&name).await?;
     }
     let details = Details { name, group: GROUP.into(), kind: plural, uid: meta.uid.clone(), ..Details::default() };
     Ok(Json(Status { details: Some(details), ..Status::success("") }))
+}
+
+/// Nothing runs there, and nothing would be another one afterwards: whoever deleted it would wait for ever.
+fn waits_for_a_task(object: &Object) -> bool {
+    matches!(object, Object::Worker(worker) if worker.status.pid.is_none() && worker.status.phase == Phase::Ready)
 }
 
 fn is_dry_in(options: &Value) -> Result<bool, Refusal> {

@@ -74,6 +74,12 @@ fn resources() -> Vec<Resource> {
     all
 }
 
+/// What `kubectl get all` is to show: all of ours but events, as with Kubernetes' own; Pods would be the workers once more.
+fn categories(resource: &Resource) -> &'static [&'static str] {
+    let of_all = resource.group == GROUP && !resource.name.contains('/') && resource.kind != Kind::Event.name();
+    if of_all { &["all"] } else { &[] }
+}
+
 fn review(group: &'static str, name: &str, kind: &'static str) -> Resource {
     fixed(group, name, kind, (false, &["create"]))
 }
@@ -133,7 +139,7 @@ fn aggregate(group: &'static str) -> Value {
         listed.push(json!({
             "resource": resource.name, "responseKind": kind_of(resource), "singularResource": resource.singular,
             "scope": if resource.namespaced { "Namespaced" } else { "Cluster" }, "verbs": resource.verbs,
-            "shortNames": resource.short, "subresources": parts,
+            "shortNames": resource.short, "categories": categories(resource), "subresources": parts,
         }));
     }
     json!({"metadata": {"name": group}, "versions": [{"version": version_of(group), "resources": listed, "freshness": "Current"}]})
@@ -214,6 +220,9 @@ fn told(resource: &Resource) -> Value {
     }
     if !resource.short.is_empty() {
         told.insert("shortNames".into(), json!(resource.short));
+    }
+    if !categories(resource).is_empty() {
+        told.insert("categories".into(), json!(categories(resource)));
     }
     Value::Object(told)
 }

@@ -12,6 +12,7 @@ use super::guard::guard;
 use super::splice::{carried, spliced};
 use crate::engine::handle::{DocumentText, Edit};
 use crate::model::document::check::Walk;
+use crate::model::document::shown::LAST_APPLIED;
 use crate::model::document::{Document, parse, schema, to_yaml, tree};
 use crate::model::meta;
 use crate::model::status::Kind;
@@ -22,9 +23,6 @@ use crate::serve::wire::{Details, GROUP, Status};
 
 /// How often a patch is made anew because its file was changed by somebody else meanwhile, as an API server does.
 const TRIES: usize = 5;
-
-/// Where kubectl keeps what was last applied. The file is what was last applied: it is shown here and never written.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// A change that is asked for.
 pub struct Change<'a> {
@@ -267,7 +265,11 @@ fn only_document(kind: meta::Kind, text: &str) -> Result<Document, Refusal> {
     match (all.pop(), all.is_empty()) {
         (Some(Ok(located)), true) if located.document.kind() == kind => Ok(located.document.defaulted()),
         (Some(Ok(located)), true) => Err(bad(format!("expected a {kind}, found a {}", located.document.kind()))),
-        (Some(Err(refused)), true) => Err(crate::engine::handle::Denied::Invalid(refused.violations).into()),
+        (Some(Err(mut refused)), true) => {
+            // Places in a text that was made here, and that nobody has, help nobody.
+            refused.violations.iter_mut().for_each(|violation| (violation.line, violation.column) = (0, 0));
+            Err(crate::engine::handle::Denied::Invalid(refused.violations).into())
+        }
         (_, _) => Err(bad("expected one document")),
     }
 }

@@ -7,10 +7,13 @@ use std::sync::OnceLock;
 
 use axum::Json;
 use axum::extract::Path;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use super::proto::written;
 use crate::model::policy_status::PolicyObject;
 use crate::model::status::{EventObject, PoolObject, WorkerObject};
 use crate::serve::refusal::{Refusal, nowhere};
@@ -65,10 +68,24 @@ pub async fn core() -> Json<Value> {
     Json(json!({"openapi": "3.0.0", "info": info(), "paths": paths, "components": {"schemas": schemas}}))
 }
 
-/// `/openapi/v2`
-pub async fn old() -> Json<&'static Value> {
+/// `/openapi/v2`. As protobuf, which kubectl alone asks for, it describes nothing: kubectl takes what it does not find there for
+/// right, as far as its own check goes, and leaves the rest to the server.
+pub async fn old(headers: HeaderMap) -> Response {
+    // Asked for with a character that cannot stand in a media type, and answered without it.
+    const KIND: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let first = accept.split([',', ';']).next().unwrap_or_default().trim();
+    if first.replace('@', ".") == KIND {
+        let info = [written(1, b"weir"), written(2, env!("CARGO_PKG_VERSION").as_bytes())].concat();
+        let document = [written(1, b"2.0"), written(2, &info)].concat();
+        return ([(header::CONTENT_TYPE, KIND)], document).into_response();
+    }
+    Json(old_json()).into_response()
+}
+
+fn old_json() -> &'static Value {
     static OLD: OnceLock<Value> = OnceLock::new();
-    Json(OLD.get_or_init(|| {
+    OLD.get_or_init(|| {
         let post = |kind: &str| {
             let mut post = operation("post", kind);
             post["parameters"] =
@@ -81,7 +98,7 @@ pub async fn old() -> Json<&'static Value> {
             format!("/apis/{GROUP}/v1/tasks"): post("Task"),
         });
         json!({"swagger": "2.0", "info": info(), "paths": paths, "definitions": schemas("#/definitions/")})
-    }))
+    })
 }
 
 fn info() -> Value {

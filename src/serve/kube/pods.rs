@@ -32,10 +32,6 @@ pub fn pod(worker: &WorkerObject, handle: &Handle) -> Value {
     let command = pool.map(|pool| pool.spec.template.command.clone()).unwrap_or_default();
     let image = command.first().cloned().unwrap_or_default();
     let container = json!({"name": "worker", "image": image, "command": command, "resources": {}});
-    let ready = json!({
-        "type": "Ready", "status": if status.ready { "True" } else { "False" }, "lastTransitionTime": status.started_at,
-        "message": status.message,
-    });
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -43,7 +39,7 @@ pub fn pod(worker: &WorkerObject, handle: &Handle) -> Value {
         "spec": {"containers": [container], "nodeName": NODE, "restartPolicy": "Always"},
         "status": {
             "phase": phase(status.phase),
-            "conditions": [ready],
+            "conditions": status.conditions,
             "startTime": status.started_at,
             "message": status.message,
             "containerStatuses": [container_status(worker, &image)],

@@ -33,6 +33,19 @@ pub fn field(mut message: &[u8], wanted: u64) -> Option<&[u8]> {
     found
 }
 
+/// A field of bytes, to be put behind others. A message of ours is its fields, one behind the other.
+pub fn written(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut out = vec![number << 3 | 2];
+    let mut length = bytes.len();
+    while length > 0x7f {
+        out.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    out.push(length as u8);
+    out.extend_from_slice(bytes);
+    out
+}
+
 fn varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
@@ -56,6 +69,9 @@ mod tests {
         assert_eq!(field(&message, 2), Some(&b"hi"[..]));
         assert_eq!(field(&message, 3), Some(&b""[..]));
         assert_eq!((field(&message, 1), field(&message, 4)), (None, None));
+        for bytes in [&b""[..], b"hi", &[7; 127], &[7; 128], &[7; 70_000]] {
+            assert_eq!(field(&[written(3, b"before"), written(2, bytes), written(4, b"behind")].concat(), 2), Some(bytes));
+        }
         assert_eq!(unwrapped(b"{\"kind\": 1}"), None);
         // Whatever is cut off or made up is read as nothing, in bounded time.
         for end in 0..message.len() {

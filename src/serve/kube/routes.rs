@@ -71,10 +71,22 @@ fn core_view(plural: &str, query: &Query) -> Result<View, Refusal> {
 
 fn event_view(core: bool, query: &Query) -> View {
     let selector = query.get("fieldSelector").map(String::as_str).unwrap_or_default();
-    let of_pods = selector
-        .split(',')
-        .any(|part| ["involvedObject.kind=Pod", "regarding.kind=Pod"].contains(&part.replace("==", "=").as_str()));
-    View::Event { core, of_pods }
+    View::Event { core, of_pods: about_pods(selector) }
+}
+
+/// Whether it is Pods whose events are selected: by kind, or, as `kubectl describe pod` does it, by a namespace without a kind,
+/// which of all that events are about only Pods are in.
+fn about_pods(selector: &str) -> bool {
+    let of = |field: &str| {
+        let terms = selector.split(',').filter_map(|term| term.split_once('='));
+        let mut found = terms
+            .filter(|(name, _)| [format!("involvedObject.{field}"), format!("regarding.{field}")].contains(&(*name).to_owned()));
+        found.next().map(|(_, value)| value.trim_start_matches('=').to_owned())
+    };
+    match of("kind") {
+        Some(kind) => kind == "Pod",
+        None => of("namespace").is_some_and(|namespace| !namespace.is_empty()),
+    }
 }
 
 async fn our_list(State(app): State<App>, Path(plural): Path<String>, headers: HeaderMap, query: Params) -> Answer {
@@ -213,4 +225,25 @@ async fn patch(
     let (dry, patch_kind, patch) = (is_dry(&params(query)?)?, PatchKind::of(&headers)?, yaml_body(sent)?);
     let change = Change { kind, name: &name, peer, dry, kubectl: is_kubectl(&headers) };
     edit::patch(&app, &change, patch_kind, patch).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_of_pods_where_a_selector_can_mean_nothing_else() {
+        for (selector, of_pods) in [
+            ("involvedObject.kind=Pod,involvedObject.name=web-0", true),
+            ("regarding.kind==Pod", true),
+            ("involvedObject.name=web-0,involvedObject.namespace=default,involvedObject.uid=x", true),
+            ("involvedObject.kind=Worker,involvedObject.namespace=default", false),
+            ("involvedObject.name=web-0,involvedObject.uid=x", false),
+            ("involvedObject.namespace=", false),
+            ("involvedObject.kind!=Pod", false),
+            ("", false),
+        ] {
+            assert_eq!(about_pods(selector), of_pods, "{selector}");
+        }
+    }
 }

@@ -111,8 +111,9 @@ fn asked(mut object: Value) -> Result<(String, NewTask), Refusal> {
     let mut spec = object["spec"].take();
     let pool = spec.as_object_mut().and_then(|spec| spec.remove("pool"));
     let Some(Value::String(pool)) = pool else { return Err(bad("spec.pool: say whose queue the task is for")) };
-    let task = typed(spec).map_err(|error| bad(format!("spec: {error}")))?;
-    Ok((pool, task))
+    // The pool is one of the fields here, and is taken out before the rest is read.
+    let told = |error: String| bad(format!("spec: {}", error.replacen("expected one of ", "expected one of `pool`, ", 1)));
+    Ok((pool, typed(spec).map_err(told)?))
 }
 
 /// `DELETE …/tasks/{id}`: take it back.

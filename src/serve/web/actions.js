@@ -1,7 +1,7 @@
 // Everything that a person can do here. Each asks first where something ends, and says what came of it.
 
 import { change, follow, get, merge, of } from "./api.js";
-import { ask, el, show, toast } from "./dom.js";
+import { ask, el, plain, show, toast } from "./dom.js";
 
 async function attempt(words, deed) {
   try {
@@ -73,21 +73,24 @@ export const resetPolicy = (name) => attempt(`${name} is reset`, () => change("P
 const close = () => el("div", { class: "actions" }, el("button", { class: "main" }, "Close"));
 
 /** The end of a log, and what comes. */
-async function log(title, path) {
+async function log(title, path, note) {
   const text = el("pre", { tabindex: 0, "aria-live": "off" }), stop = new AbortController();
-  show(title, [text, close()], "wide", () => stop.abort());
+  show(title, [note && el("p", {}, note), text, close()].filter(Boolean), "wide", () => stop.abort());
   try {
     await follow(`${path}?tailLines=200&follow=true`, stop.signal, (more) => {
       const below = text.scrollHeight - text.scrollTop - text.clientHeight < 30;
-      text.append(more);
+      text.append(plain(more));
       if (below) text.scrollTop = text.scrollHeight;
     });
   } catch (error) {
-    if (!stop.signal.aborted) text.append(`\n${error.message}`);
+    if (!stop.signal.aborted) text.append(plain(`\n${error.message}`));
   }
 }
 
-export const workerLog = (name) => log(`Log of ${name}`, of("workers", name, "/log"));
+const WITH_TASKS = "Each run of this worker is for one task: its output is with the task, under Log on the page of tasks.";
+
+/** `perTask`: the worker is one of a pool that runs a process for each task. */
+export const workerLog = (name, perTask) => log(`Log of ${name}`, of("workers", name, "/log"), perTask && WITH_TASKS);
 export const taskLog = (id) => log(`Log of task ${id}`, v1("tasks", id, "log"));
 
 export async function taskWhole(id) {

@@ -31,6 +31,12 @@ async function send(path, options = {}) {
 /** An object or a list. */
 export const get = async (path) => (await send(path)).json();
 
+/** What the daemon says beside a list: documents that are refused are not in it. */
+export async function warnings(plural) {
+  const answer = await send(`${GROUP}/${plural}?limit=1`);
+  return [...(answer.headers.get("warning") ?? "").matchAll(/299 - "([^"]*)"/g)].map(([, words]) => words);
+}
+
 /** The path of an object of ours. */
 export const of = (plural, name, more = "") => `${GROUP}/${plural}/${encodeURIComponent(name)}${more}`;
 

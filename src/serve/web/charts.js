@@ -10,18 +10,25 @@ function scale(points, keys, from, to = Date.now(), least = 1) {
   return { most, x: (time) => ((Math.max(time, from) - from) / Math.max(1, to - from)) * WIDTH, y: (value) => HEIGHT - 2 - (value / most) * (HEIGHT - 6) };
 }
 
-/** A line that holds each value until the next; a gap where none is known. */
-function steps(points, key, { x, y }) {
-  let path = "", last = null;
+/** Lines that hold each value until the next, `{start, line}`; one ends where none is known, and another begins where one is again. */
+function runs(points, key, { x, y }) {
+  const all = [];
+  let open = false;
   for (const point of points) {
-    const value = point[key];
-    if (!Number.isFinite(value)) { last = null; continue; }
-    const at = x(point.time).toFixed(1), level = y(value).toFixed(1);
-    path += last === null ? `M${at} ${level}` : `H${at}V${level}`;
-    last = value;
+    const at = x(point.time).toFixed(1), known = Number.isFinite(point[key]), level = known && y(point[key]).toFixed(1);
+    if (open) all.at(-1).line += `H${at}`;
+    if (known && open) all.at(-1).line += `V${level}`;
+    if (known && !open) all.push({ start: at, line: `M${at} ${level}` });
+    open = known;
   }
-  return path && last !== null ? `${path}H${WIDTH}` : path;
+  if (open) all.at(-1).line += `H${WIDTH}`;
+  return all;
 }
+
+const steps = (points, key, to) => runs(points, key, to).map(({ line }) => line).join("");
+
+/** What is below the lines, and nothing where there is none. */
+const area = (points, key, to, bottom) => runs(points, key, to).map(({ start, line }) => `${line}V${bottom}H${start}Z`).join("");
 
 function frame(kind, words, ...shapes) {
   return svg("svg", { class: kind, viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": words }, shapes);
@@ -32,7 +39,7 @@ export function spark(points, words) {
   const from = points[0]?.time ?? Date.now();
   const to = scale(points, ["workers", "wanted"], from);
   const line = steps(points, "workers", to);
-  return frame("spark", words, svg("path", { class: "area", d: line && `${line}V${HEIGHT}H${to.x(from)}Z` }), svg("path", { class: "step", d: line }));
+  return frame("spark", words, svg("path", { class: "area", d: area(points, "workers", to, HEIGHT) }), svg("path", { class: "step", d: line }));
 }
 
 /** A chart with its largest value and its times. `wish` is a second, dashed line. */
@@ -47,7 +54,7 @@ export function chart(title, points, key, wish) {
     legend ?? el("p", { class: "legend" }, title),
     frame("chart", words,
       svg("line", { class: "grid", x1: 0, x2: WIDTH, y1: to.y(0), y2: to.y(0) }), svg("line", { class: "grid", x1: 0, x2: WIDTH, y1: to.y(to.most), y2: to.y(to.most) }),
-      svg("path", { class: "area", d: line && `${line}V${HEIGHT - 2}H${to.x(from)}Z` }), svg("path", { class: "step", d: line }),
+      svg("path", { class: "area", d: area(points, key, to, HEIGHT - 2) }), svg("path", { class: "step", d: line }),
       wish && svg("path", { class: "wish", d: steps(points, wish.key, to) })),
     el("span", { class: "top" }, String(+to.most.toFixed(1))), el("span", { class: "bottom" }, "0"),
     el("div", { class: "axis" }, el("time", {}, new Date(from).toLocaleTimeString()), el("time", {}, "now")));

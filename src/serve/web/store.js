@@ -1,12 +1,15 @@
 // What the page knows: the objects by name, a short history of each pool, and who wants to hear of changes.
 
-import { get, keep } from "./api.js";
+import { get, keep, warnings } from "./api.js";
 
 const HISTORY_MS = 30 * 60 * 1000, HISTORY_MAX = 900, EVENTS_MAX = 500, SETTLE_MS = 250, SAMPLES_MS = 6 * 60 * 60 * 1000;
+/** Tasks that are read; more there may be. */
+export const TASKS_MAX = 500;
+const REFUSED_MS = 30 * 1000;
 
 /** Objects by name. */
 export const world = { workerpools: new Map(), workers: new Map(), resourcepolicies: new Map(), events: new Map(), tasks: [] };
-/** Of each pool: `{time, workers, wanted, backlog}`, oldest first. */
+/** Of each pool: `{time, workers, wanted, backlog}`, oldest first; `told` are those that only the events tell of. */
 export const history = new Map();
 
 const listeners = new Set();
@@ -20,13 +23,61 @@ function tell() {
   requestAnimationFrame(() => { due = false; listeners.forEach((listener) => listener()); });
 }
 
-let wait = null;
+/** What is asked for beside the watches is asked for once for all that changes in a moment. */
+function settled(look) {
+  let wait = null;
+  return () => {
+    wait ??= setTimeout(async () => {
+      wait = null;
+      try { await look(); tell(); } catch { /* The watches say that the daemon is away. */ }
+    }, SETTLE_MS);
+  };
+}
+
 /** Tasks have no watch of their own: a pool whose queue changed says when to look again. */
-function lookAtTasks() {
-  wait ??= setTimeout(async () => {
-    wait = null;
-    try { world.tasks = (await get("/v1/tasks?limit=500")).items; tell(); } catch { /* The watches say that the daemon is away. */ }
-  }, SETTLE_MS);
+const lookAtTasks = settled(async () => {
+  const { states } = chosen, [all, some] = await Promise.all([get(`/v1/tasks?limit=${TASKS_MAX}`), states && get(`/v1/tasks?limit=${TASKS_MAX}&state=${states}`)]);
+  world.tasks = all.items;
+  if (states === chosen.states) chosen.tasks = some ? some.items : all.items;
+});
+
+/** Tasks of which states the page of tasks shows; none: of all. As many are read of them as of all. */
+export const chosen = { states: "", tasks: [] };
+
+export function choose(states) {
+  Object.assign(chosen, { states, tasks: [] });
+  lookAtTasks();
+}
+
+/** What is refused of the documents of each kind, in words. */
+export const refused = { workerpools: [], resourcepolicies: [] };
+let refusedAt = -Infinity;
+const lookAtRefused = settled(async () => {
+  refusedAt = Date.now();
+  for (const kind of Object.keys(refused)) refused[kind] = await warnings(kind);
+});
+
+/** Whoever shows it asks for it: what is mended is told of by nothing. */
+export function refusedOf(kind) {
+  if (Date.now() - refusedAt > REFUSED_MS) lookAtRefused();
+  return refused[kind];
+}
+
+/** Of each queue that is looked at, how much room it has. */
+export const rooms = new Map();
+const roomsSeen = new Map();
+
+/** Read it, once for each time that its pool changes, as long as somebody looks at it. */
+export async function lookAtRoom(pool) {
+  const version = world.workerpools.get(pool)?.metadata.resourceVersion;
+  if (roomsSeen.get(pool) === version) return;
+  roomsSeen.set(pool, version);
+  try {
+    rooms.set(pool, await get(`/v1/pools/${encodeURIComponent(pool)}/capacity`));
+    tell();
+  } catch {
+    roomsSeen.delete(pool);
+  }
 }
 
 /** Of each policy that was looked at: `{samples, forecast, changes}`. */
@@ -67,15 +118,18 @@ function remember(pool) {
   history.set(pool.metadata.name, points);
 }
 
-/** The sizes that the events still tell of, so that a page that was just opened is not empty. */
+/** The sizes that the events still tell of from before the page was opened, so that it does not begin empty. */
 function recall() {
-  for (const event of [...world.events.values()].filter((event) => event.reason === "Scaled")) {
+  const sizes = [...world.events.values()].filter((event) => event.reason === "Scaled").map((event) => {
     const [, from, to] = /^(\d+) → (\d+) /.exec(event.note) ?? [];
-    const name = event.regarding?.name ?? String(event.regarding).replace("pool/", "");
-    const time = Date.parse(event.eventTime), points = history.get(name);
-    if (to === undefined || !points || points[0].time <= time || Date.now() - time > HISTORY_MS) continue;
-    points.unshift({ time: time - 1, workers: +from, wanted: +from, backlog: null }, { time, workers: +to, wanted: +to, backlog: null });
-    points.sort((a, b) => a.time - b.time);
+    return { pool: String(event.regarding).replace("pool/", ""), time: Date.parse(event.eventTime), from: +from, to: +to };
+  });
+  for (const [pool, points] of history) {
+    const seen = points.filter((point) => !point.told), first = seen[0]?.time ?? Date.now();
+    const of = sizes.filter((size) => size.pool === pool && Number.isFinite(size.to) && size.time < first && Date.now() - size.time <= HISTORY_MS);
+    const told = (time, workers) => ({ time, workers, wanted: workers, backlog: null, told: true });
+    const before = of.sort((a, b) => a.time - b.time).flatMap((size) => [told(size.time - 1, size.from), told(size.time, size.to)]);
+    history.set(pool, [...before, ...seen]);
   }
 }
 
@@ -102,5 +156,7 @@ export async function begin(state) {
   const watch = (kind, changed) => keep(kind, { state, ...hear(kind, changed) });
   const pools = watch("workerpools", (pool) => { remember(pool); if (pool.status?.queue) lookAtTasks(); });
   lookAtTasks();
-  await Promise.all([pools, watch("workers"), watch("events"), watch("resourcepolicies")]);
+  // A document that is refused, and one that is good again, are told of by an event about the document.
+  const events = watch("events", (event) => { if (!/^(worker|task)\//.test(event.regarding)) lookAtRefused(); });
+  await Promise.all([pools, watch("workers"), events, watch("resourcepolicies")]);
 }

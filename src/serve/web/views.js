@@ -3,19 +3,27 @@
 import * as act from "./actions.js";
 import { bar, chart, spark } from "./charts.js";
 import { ago, ahead, badge, bytes, el, span, table } from "./dom.js";
-import { button, byName, condition, holds, link, name, section, shown } from "./parts.js";
+import { button, byName, condition, holds, link, name, section, select, shown } from "./parts.js";
 import * as one from "./policy.js";
-import { backlog, history, world } from "./store.js";
+import { TASKS_MAX, backlog, choose, chosen, history, lookAtRoom, refusedOf, rooms, world } from "./store.js";
 
-/** In one word, the worst first. */
-function state(pool) {
-  if (holds(pool, "Terminating")) return badge("Terminating", "warn");
-  for (const bad of ["CrashLoop", "PruneBlocked"]) if (holds(pool, bad)) return badge(bad, "bad");
-  if (condition(pool, "Accepted")?.status === "False") return badge("Invalid", "bad");
-  if (condition(pool, "ScalingActive")?.status === "False") return badge(condition(pool, "ScalingActive").reason, "warn");
-  if (holds(pool, "Ready")) return badge("Ready", "good");
-  return badge(holds(pool, "Progressing") ? "Progressing" : "NotReady", "warn");
+/** In one word, the worst first: the word and the order of `ctl get pools`. */
+function word(pool) {
+  const blocked = holds(pool, "PruneBlocked");
+  if (pool.metadata.deletionTimestamp && !blocked) return ["Terminating", "warn"];
+  if (pool.status?.stuckReplicas > 0 && !blocked) return ["Stuck", "bad"];
+  for (const bad of ["PruneBlocked", "CrashLoop"]) if (holds(pool, bad)) return [bad, "bad"];
+  if (holds(pool, "Paused")) return ["Paused", "warn"];
+  if (condition(pool, "Accepted")?.status === "False") return ["Invalid", "bad"];
+  if (pool.status?.queue?.pausedUntil) return ["Paused", "warn"];
+  if (holds(pool, "Progressing")) return ["Progressing", "warn"];
+  return holds(pool, "Ready") ? ["Ready", blind(pool) ? "warn" : "good"] : [condition(pool, "Ready")?.reason ?? "Unknown", "warn"];
 }
+
+const state = (pool) => badge(...word(pool));
+
+/** Why its triggers cannot be read, if they cannot: it may be ready all the same. */
+const blind = (pool) => (condition(pool, "ScalingActive")?.status === "False" ? condition(pool, "ScalingActive").message : "");
 
 const range = (pool) => {
   const { min, max } = pool.status?.scaling ?? {};
@@ -24,7 +32,7 @@ const range = (pool) => {
 
 export function pools() {
   const rows = byName(world.workerpools);
-  return [el("h1", {}, "Pools"), section("All pools", table("Pools", [
+  return [el("h1", {}, "Pools"), warned("workerpools"), section("All pools", table("Pools", [
     ["Name", (pool) => link(name(pool))],
     ["Last 30 minutes", (pool) => spark(history.get(name(pool)) ?? [], `workers of ${name(pool)}, now ${pool.status?.replicas ?? 0}`)],
     ["Ready", (pool) => String(pool.status?.readyReplicas ?? 0), "n"],
@@ -32,9 +40,15 @@ export function pools() {
     ["Range", range, "n"],
     ["Backlog", (pool) => shown(backlog(pool)), "n"],
     ["State", state],
-    ["Why", (pool) => pool.status?.waitingOn?.[0] ?? pool.status?.lastScale?.reason ?? condition(pool, "Ready")?.message ?? "", "words"],
+    ["Why", (pool) => blind(pool) || (pool.status?.waitingOn?.[0] ?? pool.status?.lastScale?.reason ?? condition(pool, "Ready")?.message ?? ""), "words"],
     ["Age", (pool) => ago(pool.metadata.creationTimestamp), "n"],
   ], rows, name))];
+}
+
+/** Documents that are refused are no objects, and in no table. */
+function warned(kind) {
+  const said = refusedOf(kind).map((words) => el("p", {}, badge("Refused", "bad"), ` ${words.replace("see the events", "")}`, el("a", { href: "#/events" }, "see the events")));
+  return said.length > 0 && el("section", { "data-key": "refused", role: "status" }, said);
 }
 
 function why(pool) {
@@ -69,28 +83,40 @@ function poolActions(pool) {
     pool.spec.queue && (queue?.pausedUntil ? button("Resume the queue", () => act.resumeQueue(name(pool))) : button("Pause the queue", () => act.pauseQueue(name(pool)))));
 }
 
+/** How long a task that is submitted now waits; it is not known while none is begun, and as long as none has ended. */
+const wait = (room) => (room?.estimatedWait === undefined ? "–" : /^0m?s$/.test(room.estimatedWait) ? "none" : `about ${room.estimatedWait}`);
+
 export function pool(wanted) {
   const found = world.workerpools.get(wanted);
   if (!found) return [el("h1", {}, wanted), el("p", { class: "empty" }, "There is no pool of this name (any more).")];
   const points = history.get(wanted) ?? [], status = found.status ?? {}, queue = status.queue;
   const figure = (title, value) => el("div", {}, el("dt", {}, title), el("dd", {}, String(value)));
+  if (queue) lookAtRoom(wanted);
   return [
     el("h1", {}, wanted, " ", state(found)),
     el("section", { "data-key": "figures" },
       el("dl", { class: "figures" }, figure("Ready", `${status.readyReplicas ?? 0} of ${status.replicas ?? 0}`), figure("Wanted", status.desiredReplicas ?? 0), figure("Range", range(found)),
-        figure("Busy", status.busyReplicas ?? 0), figure("Backlog", shown(backlog(found))), queue && figure("Wait for the next", queue.estimatedWait ?? "–"),
+        figure("Busy", status.busyReplicas ?? 0), figure("Backlog", shown(backlog(found))), queue && figure("Free slots", rooms.get(wanted)?.freeSlots ?? "–"), queue && figure("Wait for the next", wait(rooms.get(wanted))),
         queue?.stats && figure("Done / failed", `${queue.stats.done} / ${queue.stats.failed}`)),
       chart("Workers", points, "workers", { key: "wanted", name: "Wanted" }),
       points.some((point) => Number.isFinite(point.backlog)) && chart("Backlog", points, "backlog"),
       poolActions(found)),
     section("Why this many", why(found)),
     section("Workers", workerTable([...world.workers.values()].filter((worker) => worker.metadata.owner === wanted))),
-    found.spec.queue && section("Queue", taskTable(world.tasks.filter((task) => task.pool === wanted))),
+    found.spec.queue && section("Queue", taskTable(world.tasks.filter((task) => task.pool === wanted), world.tasks.length)),
     section("Conditions", table("Conditions", [
       ["Type", (row) => row.type], ["Status", (row) => row.status], ["Reason", (row) => row.reason], ["Message", (row) => row.message ?? "", "words"], ["For", (row) => ago(row.lastTransitionTime), "n"],
     ], status.conditions ?? [], (row) => row.type)),
-    section("Events", eventTable([...world.events.values()].filter((event) => about(event) === `pool/${wanted}` || about(event).startsWith(`worker/${wanted}-`)).slice(-50))),
+    section("Events", eventTable([...world.events.values()].filter((event) => about(event) === `pool/${wanted}` || ownerOf(about(event)) === wanted).slice(-50))),
   ];
+}
+
+/** The pool of a worker that an event is about; of one that is gone the longest name that its own begins with. */
+function ownerOf(about) {
+  const [, worker] = /^worker\/(.*)$/.exec(about) ?? [];
+  if (worker === undefined) return undefined;
+  const named = [...world.workerpools.keys()].filter((pool) => worker.startsWith(`${pool}-`)).sort((a, b) => b.length - a.length);
+  return world.workers.get(worker)?.metadata.owner ?? named[0];
 }
 
 const phases = { Ready: "good", Running: "good", Busy: "good", Completed: "quiet", Stopped: "quiet", Failed: "bad", Stuck: "bad", BackOff: "warn", CrashLoop: "bad" };
@@ -104,7 +130,7 @@ function workerTable(rows) {
     ["Since", (worker) => ago(worker.status.startedAt), "n"], ["Tasks", (worker) => (worker.status.tasks ?? []).join(", ") || "–"],
     ["Done / failed", (worker) => (worker.status.stats ? `${worker.status.stats.done} / ${worker.status.stats.failed}` : "–"), "n"],
     ["Message", (worker) => worker.status.message ?? "", "words"],
-    ["", (worker) => el("span", { class: "actions" }, button("Log", () => act.workerLog(name(worker)), `Log of ${name(worker)}`), button("Restart…", () => act.restart(name(worker)), `Restart ${name(worker)}`))],
+    ["", (worker) => el("span", { class: "actions" }, button("Log", () => act.workerLog(name(worker), world.workerpools.get(worker.metadata.owner)?.spec.queue?.delivery === "Process"), `Log of ${name(worker)}`), button("Restart…", () => act.restart(name(worker)), `Restart ${name(worker)}`))],
   ], rows.sort(order), name);
 }
 
@@ -115,10 +141,15 @@ const stateOf = (task) => (task.state === "Leased" ? "Running" : task.state);
 const kinds = { Succeeded: "good", Running: "good", Failed: "bad", Dead: "bad", Expired: "warn", Cancelled: "quiet" };
 const ended = (task) => Boolean(task.finished);
 
-function taskTable(rows) {
+const TASKS_SHOWN = 200;
+
+/** `read`: so many were read before some were left out; as many as can be: there may be more. */
+function taskTable(rows, read = rows.length) {
   const rank = (task) => (stateOf(task) === "Running" ? 0 : ended(task) ? 2 : 1);
   const order = (a, b) => rank(a) - rank(b) || (ended(a) ? b.id - a.id : (a.position ?? 1e9) - (b.position ?? 1e9) || b.priority - a.priority || a.id - b.id);
-  return table("Tasks", [
+  const more = rows.length > TASKS_SHOWN || read >= TASKS_MAX;
+  const shown = rows.sort(order).slice(0, TASKS_SHOWN);
+  return [more && el("p", { class: "soft" }, `${shown.length} of ${read >= TASKS_MAX ? "more than " : ""}${rows.length} are shown: "ctl get tasks --limit" has the rest.`), table("Tasks", [
     ["Task", (task) => el("button", { class: "small", type: "button", onclick: () => act.taskWhole(task.id) }, String(task.id)), "n"],
     ["Pool", (task) => link(task.pool)], ["State", (task) => badge(stateOf(task), kinds[stateOf(task)] ?? "quiet")],
     ["Place", (task) => String(task.position ?? "–"), "n"], ["Priority", (task) => String(task.priority), "n"],
@@ -130,12 +161,19 @@ function taskTable(rows) {
       button("Log", () => act.taskLog(task.id), `Log of task ${task.id}`),
       task.state === "Held" && button("Release", () => act.release(task.id), `Release task ${task.id}`),
       ended(task) ? task.state !== "Succeeded" && button("Retry", () => act.retry(task.id), `Retry task ${task.id}`) : button("Cancel…", () => act.cancel(task.id), `Cancel task ${task.id}`))],
-  ], rows.sort(order).slice(0, 200), (task) => `task-${task.id}`);
+  ], shown, (task) => `task-${task.id}`)];
 }
 
 const short = (text) => (text.length > 140 ? `${text.slice(0, 139)}…` : text);
 
-export const tasks = () => [el("h1", {}, "Tasks"), section("Running, waiting, and ended", taskTable([...world.tasks]))];
+// What is shown of tasks, and the states that the daemon knows it by.
+const STATES = { "All": "", "Running": "Leased", "Waiting": "Queued,Held", "Failed": "Failed,Dead,Expired", "Succeeded": "Succeeded", "Cancelled": "Cancelled" };
+
+export function tasks() {
+  const now = Object.keys(STATES).find((words) => STATES[words] === chosen.states);
+  const choice = el("p", { class: "choice" }, "State ", select("State of the tasks", Object.keys(STATES), now, (words) => choose(STATES[words])));
+  return [el("h1", {}, "Tasks"), section("Running, waiting, and ended", choice, taskTable([...chosen.tasks]))];
+}
 
 export { policy } from "./policy.js";
 
@@ -143,7 +181,7 @@ export function policies() {
   const amount = (used, limit, percent) => el("span", {}, `${used} of ${limit}`, bar(percent));
   const limits = (policy) => policy.status?.limits ?? {}, usage = (policy) => policy.status?.usage ?? {};
   const rows = byName(world.resourcepolicies);
-  return [el("h1", {}, "Policies"), section("All policies", table("Policies", [
+  return [el("h1", {}, "Policies"), warned("resourcepolicies"), section("All policies", table("Policies", [
     ["Name", (policy) => el("a", { href: `#/policy/${encodeURIComponent(name(policy))}` }, name(policy))],
     ["Target", one.target], ["Mode", one.mode], ["Profile", one.profile],
     ["CPU", (policy) => amount(`${shown(usage(policy).cpuCores)} cores`, limits(policy).cpu ?? "no limit", usage(policy).cpuPercent)],

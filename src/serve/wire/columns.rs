@@ -142,20 +142,25 @@ fn holds(object: &Value, kind: &str, status: &str) -> bool {
     condition(object, kind).is_some_and(|condition| text(condition, "/status") == status)
 }
 
+/// Its queue gives no tasks.
+fn rests(object: &Value) -> bool {
+    !text(object, "/status/queue/pausedUntil").is_empty()
+}
+
 /// The condition that says most about a pool, and its word.
 fn foremost(object: &Value) -> (Option<&Value>, String) {
     if let Some((kind, word)) = BAD.iter().find(|(kind, _)| holds(object, kind, "True")) {
         return (condition(object, kind), (*word).into());
     }
-    for (kind, status, word) in [
-        ("Accepted", "False", "Invalid"),
-        ("Valid", "False", "Invalid"),
-        ("Progressing", "True", "Progressing"),
-        ("Ready", "True", "Ready"),
-    ] {
-        if holds(object, kind, status) {
-            return (condition(object, kind), word.into());
-        }
+    if let Some(kind) = ["Accepted", "Valid"].into_iter().find(|kind| holds(object, kind, "False")) {
+        return (condition(object, kind), "Invalid".into());
+    }
+    // Where each run is for a task it has no worker that is ready, and none is to become so.
+    if rests(object) {
+        return (None, "Paused".into());
+    }
+    if let Some(word) = ["Progressing", "Ready"].into_iter().find(|word| holds(object, word, "True")) {
+        return (condition(object, word), word.into());
     }
     let ready = condition(object, "Ready");
     let reason = ready.map(|ready| text(ready, "/reason")).unwrap_or_default();
@@ -287,6 +292,9 @@ mod tests {
         ] {
             assert_eq!(pool_status(&json!({"status": {"conditions": conditions}})), word);
         }
+        let rests = |conditions| json!({"status": {"conditions": conditions, "queue": {"pausedUntil": "9000-01-01T00:00:00Z"}}});
+        assert_eq!(pool_status(&rests(vec![with("Ready", "True"), with("Progressing", "True")])), "Paused");
+        assert_eq!(pool_status(&rests(vec![with("Accepted", "False")])), "Invalid");
         assert_eq!(pool_status(&json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})), "Terminating");
         assert_eq!(pool_status(&json!({"status": {"stuckReplicas": 1}})), "Stuck");
     }

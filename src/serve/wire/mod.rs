@@ -16,7 +16,7 @@ pub mod usage;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::model::status::{API_VERSION, Kind};
+use crate::model::status::{API_VERSION, Kind, SUCCEEDED_BY};
 
 /// The API group.
 pub const GROUP: &str = "weir.dev";
@@ -181,6 +181,13 @@ pub struct WatchEvent {
     pub verb: String,
     /// The object, or a [`Status`].
     pub object: Value,
+}
+
+impl WatchEvent {
+    /// Another one of its name is there already, as after each run of a worker: who goes by names has seen nothing go.
+    pub fn is_succeeded(&self) -> bool {
+        self.verb == "DELETED" && self.object["metadata"]["annotations"].get(SUCCEEDED_BY).is_some()
+    }
 }
 
 /// What came of an apply.

@@ -324,8 +324,10 @@ pub struct Ended {
 pub struct CapacityView {
     /// The pool.
     pub pool: String,
-    /// Workers that could take a task at once.
+    /// Tasks that would be begun at once: by workers that are idle, and by those that the pool can grow by.
     pub free_slots: u32,
+    /// Workers that there can be now.
+    pub slots: u32,
     /// Tasks that wait.
     pub queued: u64,
     /// Those of them that wait for their time.
