@@ -214,5 +214,5 @@ weir_up
 if part cut; then fails "$losses" "the bus goes before the call" cuts is_back; fi
 if part deaf; then fails "$losses" "the bus goes before the answer" deafens is_back; fi
 if part hang; then fails "$losses" "the bus hangs" hangs is_back; fi
-echo "measured: $went failures, as many rolled back and kept in the history"
+echo "measured: $went failures, each in the history with what was put back"
 weir_down
