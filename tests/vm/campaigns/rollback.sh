@@ -116,6 +116,7 @@ in_between() {
 }
 not_in_between() {
   local code=$?
+  set +e
   [ -z "$between" ] || { kill $between; mv /run/dbus/real /run/dbus/system_bus_socket; }
   (exit $code)
   ended
@@ -137,7 +138,7 @@ deafens() { lose deaf; if [ $((n % 5)) = 1 ]; then expected+=("Rollback Applied 
 is_back() { wait $returns || fail "the bus was never lost"; }
 
 # It ends by itself as soon as it has another limit, and systemd forgets it: it is gone when the change is read back.
-brief() {
+brief() { # brief NAME
   cat >"$home/brief.py" <<'PY'
 import os
 path = '/sys/fs/cgroup' + open('/proc/self/cgroup').read().strip()[3:] + '/pids.max'
@@ -146,23 +147,23 @@ first = os.pread(fd, 20, 0)
 while os.pread(fd, 20, 0) == first:
     pass
 PY
-  systemctl stop case-brief 2>/dev/null || true
-  systemd-run --quiet --collect --unit=case-brief -p TasksMax=40 python3 "$home/brief.py"
+  systemd-run --quiet --collect --unit="case-$1" -p TasksMax=40 python3 "$home/brief.py"
 }
 vanishes() { # The same with a unit that is gone in the middle. Some of its changes are made before it is.
   local went_before=0 n=0 round=0 began=$SECONDS name
+  policy 40 Live # Theirs are made of its text.
   rm "$specs/again.yaml"
   while [ $n -lt "$times" ]; do
     round=$((round + 1))
-    # A policy of its own each time: one that goes on would put back what it had set before the unit was gone.
+    # A unit and a policy of its own each time: the one before goes on for a while without its document, and would set this one.
     name=brief-$round
-    brief
-    sed "s/case-rollback/case-brief/; s/name: again/name: $name/; s/apply: .*/apply: Live/" "$home/last.yaml" >"$home/brief.yaml"
+    brief "$name"
+    sed "s/case-rollback/case-$name/; s/name: again/name: $name/; s/apply: .*/apply: Live/" "$home/last.yaml" >"$home/brief.yaml"
     sed "s/manual: .*/manual: {tasks: 40}/" "$home/brief.yaml" >"$specs/brief.yaml.new" && mv "$specs/brief.yaml.new" "$specs/brief.yaml"
     begun() { is "policy/$name" .status.limits.tasks 40 && is "policy/$name" '.status.conditions[?(@.type=="Failed")].status' False; }
     wait_for 100 begun
     sed "s/manual: .*/manual: {tasks: $((200 + round))}/" "$home/brief.yaml" >"$specs/brief.yaml.new" && mv "$specs/brief.yaml.new" "$specs/brief.yaml"
-    over() { ! systemctl is-active --quiet case-brief && ctl policy history "$name" --limit 1 | grep -qE "$((200 + round))|Rollback"; }
+    over() { ! systemctl is-active --quiet "case-$name" && ctl policy history "$name" --limit 1 | grep -qE "$((200 + round))|Rollback"; }
     wait_for 60 over
     if is "policy/$name" '.status.conditions[?(@.type=="Failed")].status' True; then
       n=$((n + 1))
