@@ -15,6 +15,8 @@ daemon="" service=""
 patience=$(cat /payload/patience)
 # How often a campaign does its thing; none: as often as it says itself.
 rounds=$(cat /payload/rounds)
+# Which parts of a campaign that has some are run; none: all.
+parts=$(cat /payload/parts)
 
 fail() { echo "FAILED: $*"; exit 1; }
 

@@ -152,14 +152,23 @@ impl Manager {
 
     /// The connection: the one there is, or a new one.
     pub(super) async fn connection(&self) -> Result<Connection, Refused> {
+        self.connected(CALL_MAX).await
+    }
+
+    /// The same within a time, of which waiting for whoever connects already is a part: of many who wait for a bus that does not
+    /// answer, each waits as long as one alone.
+    async fn connected(&self, most: Duration) -> Result<Connection, Refused> {
+        let connection = tokio::time::timeout(most, self.kept_or_new()).await;
+        let connection = connection.unwrap_or_else(|_| Err("nobody answers".into()));
+        connection.map_err(|why| Refused { name: String::new(), words: format!("no connection to systemd: {why}") })
+    }
+
+    async fn kept_or_new(&self) -> Result<Connection, String> {
         let mut kept = self.connection.lock().await;
         if let Some(connection) = kept.as_ref().filter(|connection| !connection.is_closed()) {
             return Ok(connection.clone());
         }
-        let connection = tokio::time::timeout(CALL_MAX, self.subscribed()).await;
-        let connection = connection.unwrap_or_else(|_| Err("nobody answers".into()));
-        let connection =
-            connection.map_err(|why| Refused { name: String::new(), words: format!("no connection to systemd: {why}") })?;
+        let connection = self.subscribed().await?;
         *kept = Some(connection.clone());
         Ok(connection)
     }
@@ -296,6 +305,15 @@ mod tests {
         // A call that itself takes long is not made again behind the end; the one that is under way then is waited for.
         let (last, times, took) = asked(true, CALL_MAX, &[Err(lost)]).await;
         assert!(last.is_err() && times < 8 && (AGAIN_MAX..=AGAIN_MAX + CALL_MAX).contains(&took), "{times} in {took:?}");
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_another_to_connect_waits_no_longer_than_for_a_connection() {
+        let manager = Manager::closed(Which::User);
+        let _connecting = manager.connection.lock().await;
+        let (most, ever) = (Duration::from_millis(10), Duration::from_secs(5));
+        let waited = tokio::time::timeout(ever, manager.connected(most)).await.expect("it ends");
+        assert_eq!(waited.map(drop), Err(said("", "no connection to systemd: nobody answers")));
     }
 
     /// Which of zbus's errors are nobody's answer: with these a call is made again.
