@@ -195,8 +195,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     something_to_keep(&options.specs, &stored)?;
     hub.start_at(stored.version);
     stored.counts.iter().for_each(|(pool, counts)| hub.put(pool, counts.clone()));
-    let status =
-        StatusDir::open(&state.path.join("status")).map_err(|e| failure(format!("{}/status: {e}", state.path.display())))?;
+    let status = status_dir(state)?;
     let driver = cgroup::detect(&options.cgroup_driver, &state.path, &usual_state()).await.map_err(failure)?;
     let (controllers, units) = (driver.controllers(), driver.units());
     greet(options, state, &driver);
@@ -255,6 +254,11 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let _ended = tokio::time::timeout(Duration::from_millis(200), server).await;
     let _removed = ["weir.sock", "listen"].map(|name| std::fs::remove_file(state.path.join(name)));
     ended
+}
+
+fn status_dir(state: &StateDir) -> Result<StatusDir, Failure> {
+    let path = state.path.join("status");
+    StatusDir::open(&path).map_err(|e| failure(format!("{}: {e}", path.display())))
 }
 
 /// Serve HTTP and the Kubernetes API where it was asked for, until the sender is dropped.

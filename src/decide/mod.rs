@@ -25,6 +25,7 @@ pub mod share;
 pub mod status;
 pub mod takers;
 mod victims;
+pub mod worker_status;
 pub mod workers;
 pub mod workload;
 

@@ -441,12 +441,12 @@ fn worker_object((facts, line): (&PoolFacts, &Line), worker: &str, slot: &mut Sl
         owner: Some(facts.name.clone()),
         ..Meta::default()
     };
-    let mut status = decide::status::worker(facts, slot, now);
+    let mut status = decide::worker_status::worker(facts, slot, now);
     status.tasks = line.held(worker, slot.record.incarnation).map(|task| task.id).collect();
     status.stats = line.workers.get(worker).map(Tally::stats);
     let same = slot.told_ready.filter(|(ready, _)| *ready == status.ready);
     let (_, since) = *slot.told_ready.insert(same.unwrap_or((status.ready, now.wall)));
-    status.conditions = vec![decide::status::worker_ready(facts, &status, since)];
+    status.conditions = vec![decide::worker_status::ready(facts, &status, since)];
     Object::Worker(Box::new(WorkerObject { api_version: API_VERSION.into(), kind: Kind::Worker.name().into(), metadata, status }))
 }
 

@@ -1,4 +1,6 @@
 //! What a daemon begins with: the specs that were accepted before it, as far as they were kept and read here.
+//!
+//! A newer weir may have kept fields that this one does not know. What does not read is held, and never taken for deleted.
 
 use crate::decide::admit::Admission;
 use crate::model::batch::Stored;

@@ -174,6 +174,27 @@ fn kubectl_looks() {
     assert!(k.changed().is_empty());
 }
 
+/// A worker gets another run, and a pool goes only for an admin. `old` is the document of one.
+fn deletes(k: &Script, old: &str) {
+    k.ok("delete worker web-0 --dry-run=server").has(&["server dry run"]);
+    let uid = || k.ok("get worker web-0 -o jsonpath={.metadata.uid}").out;
+    let before = uid();
+    // It waits until that run is gone: another one has another uid.
+    k.ok("delete worker web-0 --timeout=30s").has(&["deleted"]);
+    assert_ne!(uid(), before);
+    k.ok("wait worker/web-0 --for=condition=Ready --timeout=20s").has(&["condition met"]);
+    k.ok("wait pod/web-0 --for=condition=Ready --timeout=20s").has(&["condition met"]);
+    k.admin("delete pool talk --dry-run=server").has(&["server dry run"]);
+    // What nobody could bring back is not taken away first.
+    k.no(&["delete", "pool", "talk"], "").has(&["Forbidden", "admin"]);
+    k.no(&["replace", "--force", "-f", "-"], old).has(&["Forbidden", "admin"]);
+    k.no(&["auth", "can-i", "delete", "pools"], "").has(&["no", "admin"]);
+    assert!(k.served.scratch.spec("talk.yaml").exists());
+    k.admin("delete pool talk --timeout=30s").has(&["deleted"]);
+    k.ok("get pools -o name").is("workerpool.weir.dev/web");
+    k.no(&[&format!("--token={ADMIN}"), "delete", "pool", "talk"], "").has(&["NotFound"]);
+}
+
 #[test]
 fn kubectl_changes() {
     let k = Script::start();
@@ -241,23 +262,7 @@ fn kubectl_changes() {
     k.ok("wait pool/talk --for=jsonpath={.status.replicas}=0 --timeout=20s");
     k.no(&["replace", "-f", "-"], &old).has(&["the object has been modified"]);
 
-    k.ok("delete worker web-0 --dry-run=server").has(&["server dry run"]);
-    let uid = || k.ok("get worker web-0 -o jsonpath={.metadata.uid}").out;
-    let before = uid();
-    // It waits until that run is gone: another one has another uid.
-    k.ok("delete worker web-0 --timeout=30s").has(&["deleted"]);
-    assert_ne!(uid(), before);
-    k.ok("wait worker/web-0 --for=condition=Ready --timeout=20s").has(&["condition met"]);
-    k.ok("wait pod/web-0 --for=condition=Ready --timeout=20s").has(&["condition met"]);
-    k.admin("delete pool talk --dry-run=server").has(&["server dry run"]);
-    // What nobody could bring back is not taken away first.
-    k.no(&["delete", "pool", "talk"], "").has(&["Forbidden", "admin"]);
-    k.no(&["replace", "--force", "-f", "-"], &old).has(&["Forbidden", "admin"]);
-    k.no(&["auth", "can-i", "delete", "pools"], "").has(&["no", "admin"]);
-    assert!(k.served.scratch.spec("talk.yaml").exists());
-    k.admin("delete pool talk --timeout=30s").has(&["deleted"]);
-    k.ok("get pools -o name").is("workerpool.weir.dev/web");
-    k.no(&[&format!("--token={ADMIN}"), "delete", "pool", "talk"], "").has(&["NotFound"]);
+    deletes(&k, &old);
     // These have their own idea of what can be rolled out.
     k.no(&["rollout", "restart", "workerpool/web"], "");
     assert!(k.count.get() >= 45, "{}", k.count.get());
