@@ -428,7 +428,7 @@ const KEEP_KNOWN: &str = "UPDATE task_keys SET (finished, body) = (SELECT finish
 
 /// The times that something of a pool is due at: of those that wait, of the queue, and of those that ended.
 const TIMES: &str = "SELECT (SELECT min(not_before) FROM tasks WHERE phase = 2 AND pool = ?1), \
-    (SELECT min(expires) FROM tasks WHERE phase < 4 AND pool = ?1), \
+    (SELECT min(expires) FROM tasks WHERE phase < 4 AND expires IS NOT NULL AND pool = ?1), \
     (SELECT paused_until FROM queues WHERE pool = ?1), (SELECT paused_why FROM queues WHERE pool = ?1), \
     (SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = 5 AND pool = ?1), \
     (SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = 6 AND pool = ?1), \

@@ -369,6 +369,7 @@ fn nothing_that_is_asked_often_looks_at_every_row() {
         ("phase = 2 AND pool = 'p' AND not_before <= 5 ORDER BY not_before LIMIT 9", "tasks_delayed"),
         ("phase = 2 AND body ->> '$.epoch' > 0 AND pool = 'p' AND not_before > 5 ORDER BY not_before LIMIT 9", "tasks_again"),
         ("phase < 4 AND pool = 'p' AND expires <= 5 ORDER BY expires LIMIT 9", "tasks_expiry"),
+        ("phase < 4 AND expires IS NOT NULL AND pool = 'p' ORDER BY expires LIMIT 1", "tasks_expiry"),
         ("phase > 4 AND phase = 5 AND pool = 'p' AND finished <= 5 ORDER BY finished LIMIT 9", "tasks_ended"),
         ("phase < 4 AND worker > '' AND pool = 'p' LIMIT 9", "tasks_dealt"),
         ("phase = 1 AND pool = 'p' AND worker > 'w' ORDER BY worker LIMIT 1", "tasks_ready"),
