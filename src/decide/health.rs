@@ -93,8 +93,9 @@ pub fn ready(run: &Run, health: &Health, template: &Template) -> bool {
 }
 
 /// What the signs of a running worker say now.
-pub fn check(worker: &str, run: &Run, health: &Health, template: &Template, now: Now) -> Check {
+pub fn check(pool: &PoolFacts, worker: &str, (slot, run): (&Slot, &Run), now: Now) -> Check {
     let mut check = Check::default();
+    let (health, template) = (&slot.health, template(pool, slot));
     let kinds: &[ProbeKind] =
         if started(run, health, template) { &[ProbeKind::Readiness, ProbeKind::Liveness] } else { &[ProbeKind::Startup] };
     for kind in kinds {
@@ -102,7 +103,10 @@ pub fn check(worker: &str, run: &Run, health: &Health, template: &Template, now:
             one(&mut check, worker, run, (*kind, probe, &state(run, health, *kind)), now);
         }
     }
-    stall(&mut check, worker, run, template, now);
+    // Whoever waits to be given a task gives no sign of life, and is well.
+    if slot.tasks > 0 || !pool.takes_tasks() {
+        stall(&mut check, worker, run, template, now);
+    }
     grown(&mut check, worker, run, template, now);
     check
 }

@@ -70,7 +70,7 @@ pub fn pool(observation: &Observation<'_>, now: Now) -> Plan {
     replaced.wakes.iter().for_each(|at| plan.wake(*at));
     plan.waiting_on.extend(replaced.waiting_on);
     plan.retiring = replaced.retiring;
-    if workers::takes_tasks(facts) {
+    if facts.takes_tasks() {
         plan.retiring.extend(workers::too_busy(facts, slots, &names));
     }
     let too_many = workers::Why::too_many(facts.ending);
@@ -147,12 +147,11 @@ fn tend(observation: &Observation<'_>, plan: &mut Plan, (worker, slot): (&str, &
     plan.actions.extend(step.action);
     step.wake.into_iter().for_each(|at| plan.wake(at));
     let SlotState::Running(run) = &slot.seen.state else { return };
-    let template = health::template(observation.pool, slot);
     let (actions, wake) = if run.stop.is_some() || run.clearing {
         let step = workers::ending(worker, run, &health::ended_by(observation.pool, slot).spec.template, now);
         (step.action.into_iter().collect(), step.wake)
     } else {
-        let check = health::check(worker, run, &slot.health, template, now);
+        let check = health::check(observation.pool, worker, (slot, run), now);
         plan.waiting_on.extend(check.report.map(|report| format!("{worker} to go on: {report}")));
         (check.actions, check.wake)
     };
@@ -166,7 +165,7 @@ fn stop(observation: &Observation<'_>, plan: &mut Plan, worker: &str, why: worke
     let SlotState::Running(run) = &slot.seen.state else { return };
     let template = &health::ended_by(observation.pool, slot).spec.template;
     if let (workers::Why::Condemned, None) = (why, &slot.record.condemned)
-        && let Some(reason) = health::check(worker, run, &slot.health, health::template(observation.pool, slot), now).condemned
+        && let Some(reason) = health::check(observation.pool, worker, (slot, run), now).condemned
     {
         plan.happenings.push(status::tell(
             "Unhealthy",

@@ -18,7 +18,6 @@ use super::roster::{busy, live, ordinal, settled, slot_name};
 use super::victims::{self, Victims};
 use crate::model::plan::{Action, Ending, PoolFacts, PreStopState, ProbeKind, Record, Slot};
 use crate::model::pool::UpdateType;
-use crate::model::queue::Delivery;
 use crate::model::reading::counted;
 use crate::model::scaling::Victim;
 use crate::model::template::Template;
@@ -222,9 +221,7 @@ pub fn replacements(pool: &PoolFacts, slots: &BTreeMap<String, Slot>, names: &As
         let SlotState::Running(run) = &slot.seen.state else { continue };
         if slot.record.restart_asked.is_some_and(|asked| asked >= run.incarnation) {
             out.stop.push((name.clone(), Why::Asked));
-        } else if slot.record.condemned.is_some()
-            || health::check(name, run, &slot.health, health::template(pool, slot), now).condemned.is_some()
-        {
+        } else if slot.record.condemned.is_some() || health::check(pool, name, (slot, run), now).condemned.is_some() {
             out.stop.push((name.clone(), Why::Condemned));
         } else if drained(&slot.record, run) || pool.per_task() && !for_task(pool, &slot.record) {
             // One that was not started for a task is from before each had a process, and would keep its place from them for ever.
@@ -275,7 +272,7 @@ fn gently(
             continue;
         }
         // A worker that takes its tasks itself is given no more of them, and goes when it has none.
-        let drains = slot.tasks > 0 && takes_tasks(pool);
+        let drains = slot.tasks > 0 && pool.takes_tasks();
         if (waits_for_idle || drains) && busy(slot) {
             busy_held += 1;
             if (worn || drains) && spare > 0 {
@@ -300,11 +297,6 @@ fn gently(
     if busy_held > 0 {
         out.waiting_on.push(format!("{busy_held} workers to be replaced when they are idle"));
     }
-}
-
-/// Its workers live on and take one task after the other.
-pub fn takes_tasks(pool: &PoolFacts) -> bool {
-    pool.spec.queue.as_ref().is_some_and(|queue| queue.delivery == Delivery::Lease)
 }
 
 /// Those of the busy ones that are too many, and stay for what they have: the last of them.

@@ -116,6 +116,11 @@ impl PoolFacts {
         self.spec.queue.as_ref().is_some_and(|queue| queue.delivery == Delivery::Process)
     }
 
+    /// Workers live on between tasks, and ask for them.
+    pub fn takes_tasks(&self) -> bool {
+        self.spec.queue.as_ref().is_some_and(|queue| queue.delivery == Delivery::Lease)
+    }
+
     /// A pool of which only workers are left: nobody knows its document any more.
     pub fn orphan(name: &str) -> PoolFacts {
         PoolFacts {

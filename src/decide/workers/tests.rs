@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::model::plan::{Health, ProbeState};
-use crate::model::queue::Queue;
-use crate::model::template::{Exec, NotifyProbe, Probe};
+use crate::model::queue::{Delivery, Queue};
+use crate::model::template::{Exec, NotifyProbe, Probe, Stall, StallAction};
 use crate::model::time::Moment;
 use crate::model::worker::{Exit, Seen};
 
@@ -214,4 +214,26 @@ fn a_start_that_nothing_is_heard_of_is_asked_after_again_and_again() {
         assert_eq!(beginning("p-0", &slot, NOW), Step { action, wake, begins: false }, "{since} {looked:?}");
     }
     assert_eq!(beginning("p-0", &running("new", None), NOW), Step::default());
+}
+
+#[test]
+fn whoever_waits_to_be_given_a_task_is_not_stalled() {
+    let stall = |facts: &mut PoolFacts| {
+        facts.spec.template.stall = Some(Stall { after: Span::secs(60), action: StallAction::Restart });
+    };
+    let lease = facts("same", |facts| {
+        stall(facts);
+        facts.spec.queue = Some(Queue { delivery: Delivery::Lease, ..Queue::default() });
+    });
+    // Nothing was heard of it since it was started, and just now it was looked at.
+    let silent = |tasks, pool: &PoolFacts| {
+        let mut slot = Slot { tasks, ..running("same", Some(pool)) };
+        let SlotState::Running(run) = &mut slot.seen.state else { panic!() };
+        run.refreshed = Some(NOW.mono);
+        slot
+    };
+    let ends = |tasks, pool: &PoolFacts| stopped(pool, vec![silent(tasks, pool)]);
+    assert_eq!(ends(0, &lease), [], "it waits");
+    assert_eq!(ends(1, &lease), [Why::Condemned], "it has a task, and does nothing");
+    assert_eq!(ends(0, &facts("same", stall)), [Why::Condemned], "nobody gives it tasks");
 }
