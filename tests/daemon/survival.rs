@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -29,6 +31,33 @@ fn tasks_outlive_the_daemon_and_run_once() {
     let (began, most) = runs(&scratch, |_| true);
     assert_eq!(began, ids.iter().map(|id| (*id, 1)).collect::<BTreeMap<_, _>>());
     assert!(most <= 3, "{most} at once");
+}
+
+#[test]
+fn whoever_waits_for_a_task_outlasts_the_daemon() {
+    let mut scratch = daemon(1, "");
+    let mut ctl = Command::new(env!("CARGO_BIN_EXE_ctl"));
+    ctl.arg("--state").arg(scratch.dir.join("state")).args([
+        "submit",
+        "work",
+        "--wait=60s",
+        "--",
+        r#"{"do": "hold", "with": ""}"#,
+    ]);
+    let mut waits = ctl.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("ctl runs");
+    let (mut said, mut complained) = (BufReader::new(waits.stdout.take().unwrap()), BufReader::new(waits.stderr.take().unwrap()));
+    let line = |reader: &mut dyn BufRead| {
+        let mut line = String::new();
+        reader.read_line(&mut line).expect("read");
+        line
+    };
+    assert!(line(&mut said).starts_with("task/1 "));
+    scratch.kill();
+    assert_eq!(line(&mut complained), "the daemon is gone; for 60 s the next one is waited for\n");
+    start(&mut scratch);
+    fs::write(scratch.dir.join("enough"), "").expect("written");
+    assert!(line(&mut said).starts_with("task/1 succeeded"));
+    assert!(waits.wait().expect("ended").success());
 }
 
 /// How long a task waits is told by the classes of those that ended before the daemon was killed.

@@ -20,6 +20,7 @@ if [ "$2" = give ]; then
 fi
 [ "$2" = once ] && [ "$WEIR_TASK_ATTEMPT" = 1 ] && { echo "end $WEIR_TASK_ID" >> "$1/notes"; exit "$3"; }
 [ "$2" = sleep ] && sleep "$3"
+while [ "$2" = hold ] && [ ! -e "$1/enough" ]; do sleep 0.1; done
 echo "end $WEIR_TASK_ID" >> "$1/notes"
 [ "$2" = exit ] && exit "$3"
 exit 0

@@ -3,6 +3,7 @@
 //! What reads can do without a daemon; what changes something cannot, and says how to start one.
 
 mod apply;
+mod away;
 mod capacity_test;
 mod dashboard;
 mod describe;

@@ -10,6 +10,7 @@ use hyper::Method;
 use serde_json::Value;
 
 use super::Context;
+use super::away::outlasting;
 use super::task_get::show;
 use super::task_wait::go_on;
 use crate::ctl::args::Submit;
@@ -135,7 +136,8 @@ pub(super) async fn ended(context: &Context, id: u64, longest: Span) -> Result<T
         let spent = u64::try_from(now().0.saturating_sub(began.0)).unwrap_or(0);
         let left = if longest.0 == 0 { ROUND } else { Span(longest.0.saturating_sub(spent)).min(ROUND) };
         let path = format!("/v1/tasks/{id}?wait={left}");
-        let view: TaskView = context.client.ask(Method::GET, &path, Sent::nothing()).await?;
+        let look = async || context.client.ask::<TaskView>(Method::GET, &path, Sent::nothing()).await;
+        let view = outlasting(context, look).await?;
         if view.task.state.is_final() || left.0 == 0 {
             return Ok(view);
         }

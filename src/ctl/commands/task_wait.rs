@@ -6,6 +6,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::Context;
+use super::away::{is_there, outlasting};
 use super::task_get::read;
 use super::wait::{Goal, within};
 use crate::ctl::args::Wait;
@@ -30,10 +31,14 @@ pub(super) async fn run(context: &Context, args: &Wait, ids: &[u64]) -> Result<(
         return Err(Failure::Usage("say which task: task/ID".into()));
     }
     let goal = args.what.as_deref().map(goal).transpose()?;
+    is_there(context).await?;
     let mut bad = false;
     for id in ids {
         let mut last = None;
-        let looked = within(Some(args.timeout), looking(context, *id, goal.as_ref(), &mut last)).await?;
+        let looked = {
+            let look = outlasting(context, async || looking(context, *id, goal.as_ref(), &mut last).await);
+            within(Some(args.timeout), look).await?
+        };
         let last = last.unwrap_or_default();
         let standing = tame(&standing(&last, now()));
         match &goal {
