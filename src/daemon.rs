@@ -3,28 +3,30 @@
 //! The only place that knows all of them. Nothing is decided here but the order of beginning and ending: the state lock
 //! first, then the store, then the workers that are found, and only then the specs.
 
+mod doors;
+mod turns;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot};
 
+use self::doors::{listen, serve_hooks, serve_network};
+use self::turns::{Inbox, finish, serve_until_told};
 use crate::decide::admit;
-use crate::edge::access::Access;
 use crate::edge::revisions::Revisions;
 use crate::edge::sdnotify::ServiceManager;
-use crate::edge::signals::{self, Signal};
-use crate::edge::slots::{SlotEvent, Slots, SlotsConfig, cgroup};
+use crate::edge::signals;
+use crate::edge::slots::{Slots, SlotsConfig, cgroup};
 use crate::edge::statedir::{self, StateDir, StateError};
 use crate::edge::statusdir::StatusDir;
-use crate::edge::store::{self, Store};
+use crate::edge::store::Store;
 use crate::edge::taskfiles::TaskFiles;
 use crate::edge::{clock, command};
 use crate::engine::board::Board;
 use crate::engine::controller::{Engine, Settings};
-use crate::engine::handle::{Ask, Handle};
-use crate::engine::hooks::Hooks;
+use crate::engine::handle::Handle;
 use crate::engine::host::Fact;
 use crate::engine::leftovers;
 use crate::engine::queue_door::{self, Hub, TaskDoor};
@@ -32,9 +34,8 @@ use crate::engine::real::RealHost;
 use crate::engine::revisions::Recorder;
 use crate::engine::specs_door::SpecsDoor;
 use crate::model::batch::Stored;
-use crate::model::hook::Delivery;
 use crate::model::queue_work::QueueCounts;
-use crate::model::time::{Moment, Span};
+use crate::model::time::Span;
 use crate::output::say;
 use crate::serve;
 
@@ -85,11 +86,6 @@ fn failure(message: impl Into<String>) -> Failure {
     Failure { code: 1, message: message.into() }
 }
 
-/// Facts taken in before turns are taken: many ends at once become one turn.
-const FACTS_PER_TURN: usize = 4096;
-/// How long an ending daemon waits for its last rows.
-const LAST_ROWS: Duration = Duration::from_secs(3);
-
 /// Run until told to end.
 ///
 /// # Errors
@@ -131,14 +127,6 @@ fn something_to_keep(specs: &Path, stored: &Stored) -> Result<(), Failure> {
     Err(failure(format!(
         "the specs directory {at} {what}: make it (mkdir -p {at}) and put documents there, or name another with --specs"
     )))
-}
-
-struct Inbox {
-    facts: mpsc::UnboundedReceiver<Fact>,
-    slots: mpsc::UnboundedReceiver<SlotEvent>,
-    asks: mpsc::Receiver<Ask>,
-    signals: mpsc::UnboundedReceiver<Signal>,
-    store: Store,
 }
 
 fn greet(options: &Options, state: &StateDir, driver: &cgroup::Driver) {
@@ -261,144 +249,9 @@ fn status_dir(state: &StateDir) -> Result<StatusDir, Failure> {
     StatusDir::open(&path).map_err(|e| failure(format!("{}: {e}", path.display())))
 }
 
-/// Serve HTTP and the Kubernetes API where it was asked for, until the sender is dropped.
-async fn serve_network(options: &Options, state: &Path, handle: &Handle) -> Result<oneshot::Sender<()>, Failure> {
-    let (stop, stopped) = oneshot::channel();
-    let _stale = std::fs::remove_file(state.join("listen"));
-    let Some(at) = options.listen else { return Ok(stop) };
-    if !at.ip().is_loopback() && !options.listen_beyond_loopback {
-        let why = "other machines can reach this address: use 127.0.0.1, or say --listen-beyond-loopback";
-        return Err(failure(format!("--listen {at}: {why}")));
-    }
-    let access = Access::open(state).map_err(failure)?;
-    let tls = access.tls().map_err(failure)?;
-    let listener = TcpListener::bind(at).await.map_err(|e| failure(format!("--listen {at}: {e}")))?;
-    let at = listener.local_addr().unwrap_or(at);
-    access.announce(Some(&at.to_string())).map_err(failure)?;
-    say(&format!("kubernetes API at https://{at}: see `ctl kubeconfig`; the token is in {}/token", state.display()));
-    let grants = Arc::new(move || {
-        access.grants().unwrap_or_else(|why| {
-            tracing::warn!("nobody is let in from the network: {why}");
-            Vec::new()
-        })
-    });
-    tokio::spawn(serve::serve_tcp(serve::Listen { listener, tls, grants }, handle.clone(), async {
-        // A dropped sender is the same wish.
-        let _told = stopped.await;
-    }));
-    Ok(stop)
-}
-
-/// Serve webhooks at this address until the sender is dropped.
-async fn serve_hooks(at: Option<std::net::SocketAddr>, handle: &Handle) -> Result<oneshot::Sender<()>, Failure> {
-    let (stop, stopped) = oneshot::channel();
-    let Some(at) = at else { return Ok(stop) };
-    let listener = TcpListener::bind(at).await.map_err(|e| failure(format!("--hooks-listen {at}: {e}")))?;
-    say(&format!("webhooks at http://{}/hooks/POOL/INDEX", listener.local_addr().unwrap_or(at)));
-    let hooks = Hooks::new(Arc::new(handle.clone()));
-    let receive = move |delivery: Delivery<_>| -> futures_util::future::BoxFuture<'static, _> {
-        let hooks = hooks.clone();
-        Box::pin(async move { hooks.receive(delivery).await })
-    };
-    tokio::spawn(serve::serve_hooks(listener, Arc::new(receive), async {
-        // A dropped sender is the same wish.
-        let _told = stopped.await;
-    }));
-    Ok(stop)
-}
-
-/// The loop: facts first, then the turns that are due, then wait for whichever comes next.
-async fn serve_until_told(
-    engine: &mut Engine<RealHost>,
-    inbox: &mut Inbox,
-    manager: &mut ServiceManager,
-    on_exit: OnExit,
-) -> Result<(), Failure> {
-    let mut ending = false;
-    loop {
-        let beat = manager.beat(clock::now().mono);
-        let begun = clock::seconds();
-        let wake = engine.turn();
-        engine.host().board.meters.turned(clock::seconds() - begun);
-        if ending && engine.is_drained() {
-            return Ok(());
-        }
-        tokio::select! {
-            biased;
-            Some(signal) = inbox.signals.recv() => match signal {
-                Signal::Reload => {
-                    manager.reloading();
-                    engine.on(Fact::Hint);
-                }
-                Signal::End(_) if ending || on_exit == OnExit::Leave => return Ok(()),
-                Signal::End(from) => {
-                    let sender = from.map(|pid| format!(" (from pid {pid})")).unwrap_or_default();
-                    say(&format!("ending{sender}: the workers are stopped first; once more to leave them running"));
-                    ending = true;
-                    manager.stopping();
-                    engine.drain();
-                }
-            },
-            () = inbox.store.ended() => return Err(Failure { code: 70, message: store::ENDED.into() }),
-            Some(event) = inbox.slots.recv() => engine.on(fact_of(event)),
-            Some(fact) = inbox.facts.recv() => take(engine, manager, fact),
-            Some(ask) = inbox.asks.recv() => engine.on(Fact::Asked(ask)),
-            () = sleep_until(wake.into_iter().chain(beat).min()) => {}
-        }
-        for _ in 0..FACTS_PER_TURN {
-            match inbox.slots.try_recv().map(fact_of).or_else(|_| inbox.facts.try_recv()) {
-                Ok(fact) => take(engine, manager, fact),
-                Err(_) => break,
-            }
-        }
-    }
-}
-
-/// A reload that the service manager waits for ends with the next listing, whatever was found.
-fn take(engine: &mut Engine<RealHost>, manager: &mut ServiceManager, fact: Fact) {
-    if matches!(fact, Fact::Listed(_)) {
-        manager.reloaded();
-    }
-    engine.on(fact);
-}
-
 /// Where other users find the files of their tasks: they cannot enter the state directory.
 fn others(state: &Path) -> PathBuf {
     Path::new("/run/weir").join(crate::edge::slots::state_id(state)).join("tasks")
-}
-
-/// Wait for the answers of what was given to the store, if it gives any.
-async fn finish(engine: &mut Engine<RealHost>, inbox: &mut Inbox, ended: &Result<(), Failure>) {
-    if ended.is_err() {
-        return;
-    }
-    let answers = async {
-        while engine.commits_pending() {
-            match inbox.facts.recv().await {
-                Some(fact @ Fact::Committed { .. }) => engine.on(fact),
-                Some(_) => {}
-                None => return,
-            }
-        }
-    };
-    if tokio::time::timeout(LAST_ROWS, answers).await.is_err() {
-        tracing::warn!("the store did not answer in time; the next start looks at the workers themselves");
-    }
-}
-
-async fn sleep_until(wake: Option<Moment>) {
-    match wake {
-        Some(at) => tokio::time::sleep(at.since(clock::now().mono).duration()).await,
-        None => std::future::pending().await,
-    }
-}
-
-fn fact_of(event: SlotEvent) -> Fact {
-    match event {
-        SlotEvent::Seen(slot, seen) => Fact::Seen(slot, seen),
-        SlotEvent::StartFailed { slot, incarnation, message } => Fact::StartFailed { slot, incarnation, code: None, message },
-        SlotEvent::Recovered => Fact::Recovered,
-    }
 }
 
 fn slots_config(state: &StateDir, driver: cgroup::Driver) -> Result<SlotsConfig, Failure> {
@@ -458,20 +311,6 @@ fn usual_state() -> PathBuf {
         Some(dir) if !nix::unistd::geteuid().is_root() => dir.join("weir"),
         Some(_) | None => PathBuf::from("/var/lib/weir"),
     }
-}
-
-fn listen(state: &Path) -> Result<UnixListener, Failure> {
-    use std::os::unix::fs::PermissionsExt;
-    let path = state.join("weir.sock");
-    // The state lock is ours, so whoever listened here before is gone.
-    let _stale = std::fs::remove_file(&path);
-    let said = |e: std::io::Error| failure(format!("{}: {e}", path.display()));
-    let dir = std::fs::File::open(state).map_err(said)?;
-    // By way of the directory's descriptor: a socket's path may have 107 bytes, a state directory's more.
-    let short = format!("/proc/self/fd/{}/weir.sock", std::os::fd::AsRawFd::as_raw_fd(&dir));
-    let listener = UnixListener::bind(short).map_err(said)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660)).map_err(said)?;
-    Ok(listener)
 }
 
 #[cfg(test)]

@@ -134,7 +134,7 @@ type Rule = fn(&[File]) -> Vec<String>;
 
 #[rustfmt::skip]
 const FREE: &[&str] = &[
-    "src/bin/", "src/lib.rs", "src/build.rs", "src/daemon.rs", "src/validate.rs", "src/crds.rs", "src/doctor/", "src/install/",
+    "src/bin/", "src/lib.rs", "src/build.rs", "src/daemon.rs", "src/daemon/", "src/validate.rs", "src/crds.rs", "src/doctor/", "src/install/",
     "src/chart/", "src/plan/", "src/simulate/", "src/output.rs",
 ];
 

@@ -1,0 +1,78 @@
+//! What the daemon listens at: its own socket, the network, and the webhooks of forges.
+//!
+//! Each door is served until its sender is dropped; who may do what behind each is for `serve` to say.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::oneshot;
+
+use super::{Failure, Options, failure};
+use crate::edge::access::Access;
+use crate::engine::handle::Handle;
+use crate::engine::hooks::Hooks;
+use crate::model::hook::Delivery;
+use crate::output::say;
+use crate::serve;
+
+/// Serve HTTP and the Kubernetes API where it was asked for, until the sender is dropped.
+pub(super) async fn serve_network(options: &Options, state: &Path, handle: &Handle) -> Result<oneshot::Sender<()>, Failure> {
+    let (stop, stopped) = oneshot::channel();
+    let _stale = std::fs::remove_file(state.join("listen"));
+    let Some(at) = options.listen else { return Ok(stop) };
+    if !at.ip().is_loopback() && !options.listen_beyond_loopback {
+        let why = "other machines can reach this address: use 127.0.0.1, or say --listen-beyond-loopback";
+        return Err(failure(format!("--listen {at}: {why}")));
+    }
+    let access = Access::open(state).map_err(failure)?;
+    let tls = access.tls().map_err(failure)?;
+    let listener = TcpListener::bind(at).await.map_err(|e| failure(format!("--listen {at}: {e}")))?;
+    let at = listener.local_addr().unwrap_or(at);
+    access.announce(Some(&at.to_string())).map_err(failure)?;
+    say(&format!("kubernetes API at https://{at}: see `ctl kubeconfig`; the token is in {}/token", state.display()));
+    let grants = Arc::new(move || {
+        access.grants().unwrap_or_else(|why| {
+            tracing::warn!("nobody is let in from the network: {why}");
+            Vec::new()
+        })
+    });
+    tokio::spawn(serve::serve_tcp(serve::Listen { listener, tls, grants }, handle.clone(), async {
+        // A dropped sender is the same wish.
+        let _told = stopped.await;
+    }));
+    Ok(stop)
+}
+
+/// Serve webhooks at this address until the sender is dropped.
+pub(super) async fn serve_hooks(at: Option<std::net::SocketAddr>, handle: &Handle) -> Result<oneshot::Sender<()>, Failure> {
+    let (stop, stopped) = oneshot::channel();
+    let Some(at) = at else { return Ok(stop) };
+    let listener = TcpListener::bind(at).await.map_err(|e| failure(format!("--hooks-listen {at}: {e}")))?;
+    say(&format!("webhooks at http://{}/hooks/POOL/INDEX", listener.local_addr().unwrap_or(at)));
+    let hooks = Hooks::new(Arc::new(handle.clone()));
+    let receive = move |delivery: Delivery<_>| -> futures_util::future::BoxFuture<'static, _> {
+        let hooks = hooks.clone();
+        Box::pin(async move { hooks.receive(delivery).await })
+    };
+    tokio::spawn(serve::serve_hooks(listener, Arc::new(receive), async {
+        // A dropped sender is the same wish.
+        let _told = stopped.await;
+    }));
+    Ok(stop)
+}
+
+/// The socket in the state directory.
+pub(super) fn listen(state: &Path) -> Result<UnixListener, Failure> {
+    use std::os::unix::fs::PermissionsExt;
+    let path = state.join("weir.sock");
+    // The state lock is ours, so whoever listened here before is gone.
+    let _stale = std::fs::remove_file(&path);
+    let said = |e: std::io::Error| failure(format!("{}: {e}", path.display()));
+    let dir = std::fs::File::open(state).map_err(said)?;
+    // By way of the directory's descriptor: a socket's path may have 107 bytes, a state directory's more.
+    let short = format!("/proc/self/fd/{}/weir.sock", std::os::fd::AsRawFd::as_raw_fd(&dir));
+    let listener = UnixListener::bind(short).map_err(said)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660)).map_err(said)?;
+    Ok(listener)
+}
