@@ -99,24 +99,13 @@ fn replace(
 type Texts = BTreeMap<PathBuf, (String, String)>;
 
 fn apply_all(specs: &SpecsDoor, listing: &Listing, text: &str, dry_run: bool) -> Result<Vec<Edited>, Denied> {
-    let mut wanted = Vec::new();
-    let mut from = 0;
-    for part in document::split::documents(text) {
-        let end = part.byte + part.text.len();
-        match document::parse(part.text.as_bytes()).pop() {
-            // With the comments between the document before it and its own mark.
-            Some(Ok(located)) => wanted.push((located.document, &text[from..end])),
-            Some(Err(refused)) => return Err(Denied::Invalid(shifted(refused.violations, part.line))),
-            None => {}
-        }
-        from = end;
-    }
+    let wanted = document::pieces(text).map_err(Denied::Invalid)?;
     if wanted.is_empty() {
         return Err(Denied::Refused("there is no document in it".into()));
     }
     // All are read and placed before any is written: a refusal leaves everything as it was.
     let (mut texts, mut edited) = (Texts::new(), Vec::new());
-    for (document, text) in wanted {
+    for document::Piece { document, text } in wanted {
         edited.push(placed(specs, listing, (&document, text), &mut texts)?);
     }
     for (path, (before, after)) in &texts {
@@ -166,11 +155,6 @@ fn not_found(specs: &SpecsDoor, kind: Kind, name: &str) -> Denied {
         Kind::ResourcePolicy => "resourcepolicies",
     };
     Denied::NotFound { kind, name: name.into(), hint: format!(" in {}", specs.dir.display()) }
-}
-
-fn shifted(mut violations: Vec<document::Violation>, line: u32) -> Vec<document::Violation> {
-    violations.iter_mut().for_each(|violation| violation.line += line.saturating_sub(1));
-    violations
 }
 
 /// The file that has the object's document, good or not.

@@ -20,7 +20,7 @@ use super::kube::guard::guard;
 use super::refusal::{Refusal, bad, nowhere};
 use super::wire::{Applied, BODY_BYTES_MAX, Drained, Outcome, Prune, Scale, ScaleMeta, ScaleSpec, ScaleStatus, Status};
 use crate::engine::handle::{Denied, DocumentText, Edit, Edited};
-use crate::model::document::{parse, shown};
+use crate::model::document::{parse, pieces, shown};
 use crate::model::status::{Kind, Object, PoolObject};
 
 /// `POST /v1/workers/{worker}/drain`: it takes no more tasks, and is replaced when it is idle.
@@ -96,8 +96,8 @@ pub(super) async fn allowed(app: &App, peer: Peer, text: &str) -> Result<(), Ref
     if peer.may_change_commands() {
         return Ok(());
     }
-    for located in parse(text.as_bytes()).into_iter().flatten() {
-        let document = located.document.defaulted();
+    for piece in pieces(text).map_err(Denied::Invalid)? {
+        let document = piece.document.defaulted();
         let old = app.handle.get(document.kind().into(), document.name()).ok();
         let old = old.map(|object| value(&object)["spec"].take());
         guard(peer, old.as_ref(), &document)?;

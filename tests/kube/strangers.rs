@@ -295,13 +295,31 @@ fn commands_never_arrive_over_the_network() {
         (format!("POST {root}"), fresh.clone()),
         (format!("POST {root}?dryRun=All"), fresh.clone()),
         ("POST /v1/apply".to_owned(), evil.clone()),
-        ("POST /v1/apply".to_owned(), fresh),
+        ("POST /v1/apply".to_owned(), fresh.clone()),
         ("POST /v1/apply".to_owned(), policy.to_owned()),
         (format!("PUT {root}/web/document"), document.to_string()),
         (format!("PUT {root}/web/docu%6Dent"), document.to_string()),
     ] {
         let (code, said) = ask(&served, &head, admin, &body);
         assert!(code == 403 && said.contains("socket"), "{head}: {code} {said}");
+    }
+    // Nor in a text that could be read in two ways.
+    let padding = format!("# {}\n", "x".repeat(200_000));
+    for text in [
+        format!("{fresh}\n---\n# \0\n"),
+        format!("# \0\n---\n{fresh}"),
+        format!("{padding}---\n{padding}{fresh}"),
+        format!("{padding}{padding}---\n{fresh}"),
+        format!("# x\n---\n\u{feff}{fresh}"),
+        format!("\u{feff}---\n{fresh}"),
+        format!("{fresh}...\n%YAML 1.2\n"),
+        format!("kind: List\nitems: [{}]\n", fresh.trim()),
+        format!("kind: List\nitems:\n- status: {{}}\n  {}\n", fresh.trim().replace('\n', "\n  ")),
+    ] {
+        for head in ["POST /v1/apply", "POST /v1/apply?dryRun=All"] {
+            let (code, said) = ask(&served, head, admin, &text);
+            assert!([400, 403, 413, 422].contains(&code), "{head}: {code} {said}");
+        }
     }
     assert_eq!(served.web(), super::WEB.replace("@@", &served.scratch.mark));
     assert!(!served.scratch.spec("fresh.yaml").exists());

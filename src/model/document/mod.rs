@@ -32,6 +32,8 @@ use super::pool::WorkerPool;
 
 /// Largest file of documents, in bytes.
 pub const SPEC_BYTES_MAX: usize = 256 * 1024;
+/// Largest text of documents that are applied at once, in bytes; each of them is as large as a file at most.
+pub const APPLIED_BYTES_MAX: usize = 1 << 20;
 
 /// A document that was read, of either kind.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -115,6 +117,42 @@ pub fn parse(bytes: &[u8]) -> Vec<Parsed> {
         Ok(text) => split::documents(text).into_iter().filter_map(|part| document(part.text, part.line)).collect(),
         Err(violation) => vec![Err(Refused { line: violation.line, violations: vec![violation], ..Refused::default() })],
     }
+}
+
+/// One document of a text that is to be applied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Piece<'a> {
+    /// What it says.
+    pub document: Document,
+    /// It, with the comments between the document before it and its own mark.
+    pub text: &'a str,
+}
+
+/// The documents of a text that is to be applied: all, or none. Whoever judges them and whoever writes them both go by this, so
+/// that nothing is written that was not judged.
+///
+/// # Errors
+/// What is wrong with the first that is none, or with the text as a whole.
+pub fn pieces(text: &str) -> Result<Vec<Piece<'_>>, Vec<Violation>> {
+    let text = split::text_within(text.as_bytes(), APPLIED_BYTES_MAX).map_err(|violation| vec![violation])?;
+    let (mut pieces, mut from) = (Vec::new(), 0);
+    for part in split::documents(text) {
+        let end = part.byte + part.text.len();
+        let whole = &text[from..end];
+        from = end;
+        let Some(parsed) = document(part.text, part.line) else { continue };
+        let document = parsed.map_err(|refused| refused.violations)?.document;
+        // Written is the text, and not what was read of it.
+        match parse(whole.as_bytes()).as_slice() {
+            [Ok(located)] if located.document == document => pieces.push(Piece { document, text: whole }),
+            [Err(refused)] if refused.kind.is_none() => return Err(refused.violations.clone()),
+            _ => {
+                let message = "this document reads as something else with what stands before it: apply it alone".into();
+                return Err(vec![Violation { line: part.line, column: 1, message, ..Violation::default() }]);
+            }
+        }
+    }
+    Ok(pieces)
 }
 
 /// What is found wrong with a good document only beside others: a violation at a path of it, like `spec.scale.triggers.0`.

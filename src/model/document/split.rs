@@ -19,9 +19,14 @@ pub struct Part<'a> {
 
 /// The bytes as text, without a byte order mark.
 pub fn text_of(bytes: &[u8]) -> Result<&str, Violation> {
+    text_within(bytes, SPEC_BYTES_MAX)
+}
+
+/// The same, of so many bytes at most.
+pub fn text_within(bytes: &[u8], most: usize) -> Result<&str, Violation> {
     let refuse = |line: u32, column: u32, message: String| Err(Violation { line, column, message, ..Violation::default() });
-    if bytes.len() > SPEC_BYTES_MAX {
-        return refuse(1, 1, format!("the file has {} bytes, at most {SPEC_BYTES_MAX} are read", bytes.len()));
+    if bytes.len() > most {
+        return refuse(1, 1, format!("the file has {} bytes, at most {most} are read", bytes.len()));
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if let Some(nul) = bytes.iter().position(|b| *b == 0) {
