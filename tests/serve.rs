@@ -212,12 +212,15 @@ fn a_document_is_shown_and_replaced_as_text() {
     let path = "/apis/weir.dev/v1/workerpools/web/document";
     let (code, document) = get(&world, path);
     assert_eq!((code, &document), (200, &json!({"file": "web.yaml", "line": 1, "text": WEB, "version": "one"})));
-    let text = "# mine\r\n\tx";
+    let text = format!("# mine\r\n#\tx\n{WEB}");
     let (code, answer) =
         world.request(&format!("PUT {path}?dryRun=All"), json!({"text": text, "version": "one"}).to_string().as_bytes());
     assert_eq!(code, 200, "{answer}");
     let asked = world.asked().pop().unwrap();
     assert!(asked.starts_with("dry Replace") && asked.contains(&format!("{text:?}")), "{asked}");
+    let wrong = json!({"text": WEB.replace("replicas", "replicaz"), "version": "one"}).to_string();
+    let (code, answer) = world.request(&format!("PUT {path}"), wrong.as_bytes());
+    assert!(code == 422 && answer.contains("\"causes\":[{") && answer.contains("replicaz"), "{answer}");
 }
 
 #[test]

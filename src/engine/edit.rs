@@ -133,7 +133,7 @@ fn placed(
     let same = document::parse(now.as_bytes()).iter().flatten().any(|located| located.document == *document);
     let after = documents::put_document(now, text).map_err(|why| refused(&path, why))?;
     // What says the same and brings no comments must not cost those that are there.
-    let unchanged = after == *now || (same && !text.contains('#'));
+    let unchanged = after == *now || (same && !document::tree::has_comments(text));
     if !unchanged {
         *now = after;
     }

@@ -12,7 +12,8 @@ use super::refusal::{Refusal, bad};
 use super::wire::DocumentText;
 use super::wire::revisions::{RevisionList, RevisionView};
 use super::write::{self, Sent};
-use crate::engine::handle::Edit;
+use crate::engine::handle::{Denied, Edit};
+use crate::model::document::pieces;
 use crate::model::meta;
 use crate::model::revision::Revision;
 
@@ -51,7 +52,7 @@ pub async fn put(
     let dry = write::is_dry(&params(query)?)?;
     let new: DocumentText = serde_json::from_value(write::json_body(sent)?)
         .map_err(|error| bad(format!("{{\"text\": …, \"version\": …}}: {error}")))?;
-    write::allowed(&app, peer, &new.text).await?;
+    write::allowed(&app, peer, &pieces(&new.text).map_err(Denied::Invalid)?).await?;
     app.handle.edit(Edit::Replace { kind, name: name.clone(), text: new.text.clone(), version: new.version }, dry).await?;
     if dry {
         return Ok(Json(DocumentText { text: new.text, ..DocumentText::default() }).into_response());

@@ -20,7 +20,7 @@ use super::kube::guard::guard;
 use super::refusal::{Refusal, bad, nowhere};
 use super::wire::{Applied, BODY_BYTES_MAX, Drained, Outcome, Prune, Scale, ScaleMeta, ScaleSpec, ScaleStatus, Status};
 use crate::engine::handle::{Denied, DocumentText, Edit, Edited};
-use crate::model::document::{parse, pieces, shown};
+use crate::model::document::{Piece, Violation, parse, pieces, shown};
 use crate::model::status::{Kind, Object, PoolObject};
 
 /// `POST /v1/workers/{worker}/drain`: it takes no more tasks, and is replaced when it is idle.
@@ -84,20 +84,24 @@ pub(super) fn is_dry(query: &BTreeMap<String, String>) -> Result<bool, Refusal> 
 /// `POST /v1/apply`: documents as YAML text, also as they are printed.
 pub async fn apply(State(app): State<App>, peer: Peer, (query, sent): (Params, Sent)) -> Result<Json<Applied>, Refusal> {
     let (dry, text) = (is_dry(&params(query)?)?, text(sent)?);
-    let text = shown::documents(&text).into_owned();
-    allowed(&app, peer, &text).await?;
-    let edited = app.handle.edit(Edit::Apply { text }, dry).await?;
+    let meant = shown::documents(&text);
+    let placed = |mut violations: Vec<Violation>| {
+        violations.iter_mut().for_each(|violation| meant.place(violation));
+        Denied::Invalid(violations)
+    };
+    allowed(&app, peer, &pieces(&meant.text).map_err(placed)?).await?;
+    let edited = app.handle.edit(Edit::Apply { text: meant.text.to_string() }, dry).await?;
     Ok(Json(Applied { items: edited.into_iter().map(outcome).collect() }))
 }
 
 /// What is run and what is given away is not changed by everybody: neither what is in force, nor what stands in the file and is
 /// not in force yet.
-pub(super) async fn allowed(app: &App, peer: Peer, text: &str) -> Result<(), Refusal> {
+pub(super) async fn allowed(app: &App, peer: Peer, pieces: &[Piece<'_>]) -> Result<(), Refusal> {
     if peer.may_change_commands() {
         return Ok(());
     }
-    for piece in pieces(text).map_err(Denied::Invalid)? {
-        let document = piece.document.defaulted();
+    for piece in pieces {
+        let document = piece.document.clone().defaulted();
         let old = app.handle.get(document.kind().into(), document.name()).ok();
         let old = old.map(|object| value(&object)["spec"].take());
         guard(peer, old.as_ref(), &document)?;

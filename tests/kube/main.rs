@@ -128,6 +128,56 @@ fn what_is_printed_is_applied_as_it_is() {
     assert!(served.web().contains("replicas: 3") && !served.web().contains("uid"), "{}", served.web());
 }
 
+#[test]
+fn nothing_of_what_is_printed_is_lost_or_read_anew() {
+    let served = Served::start(&[]);
+    let file = served.dir().join("printed");
+    let apply = |text: &str, more: &[&str]| {
+        fs::write(&file, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ctl"));
+        command.arg("--state").arg(served.dir().join("state")).args(["apply", "-f"]).arg(&file).args(more);
+        let ran = command.stdin(Stdio::null()).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (ran.status.code().unwrap(), text(ran.stdout), text(ran.stderr))
+    };
+    // A value with a "#" is no comment.
+    let hash = served
+        .web()
+        .replace("name: web", "name: hash")
+        .replace("100000\"]", "100000\", \"# x\"] # mine")
+        .replace("replicas: 2", "replicas: 0");
+    assert_eq!(apply(&hash, &[]), (0, "pool/hash created\n".into(), String::new()));
+    served.ctl(&["wait", "pool/hash", "--for=condition=Ready", "--timeout=20s"]);
+    let printed = served.ctl(&["get", "pool/hash", "-o", "yaml"]);
+    assert_eq!(apply(&printed, &[]).1, "pool/hash unchanged\n");
+    assert!(served.scratch.spec("hash.yaml").exists());
+    assert!(fs::read_to_string(served.scratch.spec("hash.yaml")).unwrap().contains("# mine"));
+    // A text stays the text that it is.
+    let with_value = printed.replace(
+        "    env:\n",
+        "    env:\n    - {name: A, value: 0777}\n    - {name: B, value: on}\n    - {name: C, value: 1.10}\n",
+    );
+    let (code, said, why) = apply(&with_value, &[]);
+    assert_eq!((code, said.as_str()), (0, "pool/hash configured\n"), "{why}");
+    let stands = fs::read_to_string(served.scratch.spec("hash.yaml")).unwrap();
+    assert!(["value: 0777", "value: on", "value: 1.10"].iter().all(|value| stands.contains(value)), "{stands}");
+    // More than a file may hold, and more than can be applied at once.
+    let item = |n: usize| {
+        format!("- {}", printed.replace("name: hash", &format!("name: hash-{n}")).replace('\n', "\n  ").trim_end()) + "\n"
+    };
+    let list = |count: usize| format!("apiVersion: v1\nitems:\n{}kind: List\n", (0..count).map(item).collect::<String>());
+    let many = (1..).find(|n| list(*n).len() > 300_000).unwrap();
+    let (code, said, why) = apply(&list(many), &["--dry-run"]);
+    assert_eq!((code, said.lines().count()), (0, many), "{why}");
+    let (code, said, why) = apply(&list(4 * many), &["--dry-run"]);
+    assert!(code == 1 && said.is_empty() && why.contains("apply it in parts"), "{code} {said} {why}");
+    // A mistake is where it stands.
+    let wrong = format!("{printed}---\n{}", served.web().replace("replicas: 2", "replicaz: 2"));
+    let line = wrong.lines().position(|line| line.contains("replicaz")).unwrap() + 1;
+    let (code, said, why) = apply(&wrong, &[]);
+    assert!(code == 1 && said.is_empty() && why.contains(&format!("printed:{line}:3")), "{why}");
+}
+
 /// What pip installs; a change here makes the environment anew.
 const PACKAGES: &[&str] = &["kubernetes>=31,<40"];
 

@@ -17,7 +17,7 @@ use crate::ctl::print::emit;
 use crate::ctl::resource::{Target, short, targets};
 use crate::ctl::text::tame;
 use crate::model::document::refusal::with_source;
-use crate::model::document::{Document, SPEC_BYTES_MAX, parse, shown};
+use crate::model::document::{APPLIED_BYTES_MAX, Document, SPEC_BYTES_MAX, Violation, parse_within, shown};
 use crate::model::status::Kind;
 use crate::serve::wire::{Applied, Status};
 
@@ -71,31 +71,46 @@ fn open(file: &Path) -> Result<Text, Failure> {
 fn read(file: &str, from: impl Read) -> Result<Text, Failure> {
     let mut bytes = Vec::new();
     let wrong = |error: String| Failure::No(format!("{file}: {error}"));
-    // One byte more than is allowed, so that the reader of documents sees that it is too much.
-    from.take(SPEC_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(|error| wrong(error.to_string()))?;
-    if let Ok(text) = std::str::from_utf8(&bytes)
-        && let Cow::Owned(meant) = shown::documents(text)
-    {
-        bytes = meant.into_bytes();
+    // One byte more than is allowed, so that it is seen that it is too much.
+    from.take(APPLIED_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(|error| wrong(error.to_string()))?;
+    if bytes.len() > APPLIED_BYTES_MAX {
+        return Err(wrong(format!("it has more than {APPLIED_BYTES_MAX} bytes: apply it in parts")));
     }
-    let problems = problems(file, &bytes);
+    let (meant, problems) = match std::str::from_utf8(&bytes).map(shown::documents) {
+        Ok(meant) if matches!(meant.text, Cow::Owned(_)) => {
+            let placed = |mut violation| {
+                meant.place(&mut violation);
+                violation
+            };
+            let problems = sourced(file, &bytes, violations(meant.text.as_bytes(), APPLIED_BYTES_MAX).map(placed));
+            (Some(meant.text.into_owned()), problems)
+        }
+        Ok(_) | Err(_) => (None, problems(file, &bytes)),
+    };
     if problems.is_empty() {
-        let text = String::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;
+        let text = meant.map_or_else(|| String::from_utf8(bytes), Ok).map_err(|error| wrong(error.to_string()))?;
         return Ok(Text { file: tame(file), text });
     }
     Err(Failure::No(format!("{file}: nothing was done\n{}", problems.concat().trim_end())))
 }
 
+fn violations(bytes: &[u8], most: usize) -> impl Iterator<Item = Violation> {
+    parse_within(bytes, most).into_iter().filter_map(Result::err).flat_map(|refused| refused.violations)
+}
+
+fn sourced(file: &str, bytes: &[u8], violations: impl Iterator<Item = Violation>) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    violations.map(|violation| with_source(&tame(file), &text, &violation)).collect()
+}
+
 /// What is wrong with a file's documents, each with its place in the text.
 pub(super) fn problems(file: &str, bytes: &[u8]) -> Vec<String> {
-    let text = String::from_utf8_lossy(bytes);
-    let refused = parse(bytes).into_iter().filter_map(Result::err);
-    refused.flat_map(|refused| refused.violations).map(|violation| with_source(&tame(file), &text, &violation)).collect()
+    sourced(file, bytes, violations(bytes, SPEC_BYTES_MAX))
 }
 
 /// The documents of a text that was checked.
 pub(super) fn documents(text: &Text) -> Vec<Document> {
-    parse(text.text.as_bytes()).into_iter().flatten().map(|located| located.document).collect()
+    parse_within(text.text.as_bytes(), APPLIED_BYTES_MAX).into_iter().flatten().map(|located| located.document).collect()
 }
 
 fn dry(dry_run: bool) -> (&'static str, &'static str) {
@@ -107,7 +122,7 @@ pub(super) async fn apply(context: &Context, files: &[PathBuf], dry_run: bool) -
     let texts = texts(files)?;
     let (query, mark) = dry(dry_run);
     for text in &texts {
-        if parse(text.text.as_bytes()).is_empty() {
+        if documents(text).is_empty() {
             return Err(Failure::No(format!("{}: there is no document in it", text.file)));
         }
     }
@@ -145,7 +160,7 @@ fn named(words: &[String]) -> Result<Vec<Target>, Failure> {
 
 fn of_files(files: &[PathBuf]) -> Result<Vec<Target>, Failure> {
     let texts = texts(files)?;
-    let documents = texts.iter().flat_map(|text| parse(text.text.as_bytes())).filter_map(Result::ok);
+    let documents = texts.iter().flat_map(documents);
     let target = |document: Document| {
         let kind = match &document {
             Document::WorkerPool(_) => Kind::Pool,
@@ -153,5 +168,5 @@ fn of_files(files: &[PathBuf]) -> Result<Vec<Target>, Failure> {
         };
         Target { kind, names: vec![document.name().to_owned()] }
     };
-    Ok(documents.map(|located| target(located.document)).collect())
+    Ok(documents.map(target).collect())
 }

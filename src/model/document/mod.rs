@@ -113,7 +113,12 @@ pub type Parsed = Result<Located, Refused>;
 
 /// Read all documents of a file. Empty documents (nothing, or only comments) are none.
 pub fn parse(bytes: &[u8]) -> Vec<Parsed> {
-    match split::text_of(bytes) {
+    parse_within(bytes, SPEC_BYTES_MAX)
+}
+
+/// The same, of so many bytes at most.
+pub fn parse_within(bytes: &[u8], most: usize) -> Vec<Parsed> {
+    match split::text_within(bytes, most) {
         Ok(text) => split::documents(text).into_iter().filter_map(|part| document(part.text, part.line)).collect(),
         Err(violation) => vec![Err(Refused { line: violation.line, violations: vec![violation], ..Refused::default() })],
     }

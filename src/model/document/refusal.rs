@@ -71,6 +71,11 @@ pub fn one_line(file: &str, violation: &Violation) -> String {
 pub fn with_source(file: &str, text: &str, violation: &Violation) -> String {
     let (line, column) = (violation.line, violation.column);
     let mut out = format!("error: {violation}\n");
+    if line == 0 {
+        // It stands in no line of it.
+        writeln!(out, " --> {file}").expect("writing to a string cannot fail");
+        return out;
+    }
     let width = line.to_string().len();
     let pad = " ".repeat(width);
     let mut row = |text: String| writeln!(out, "{text}").expect("writing to a string cannot fail");

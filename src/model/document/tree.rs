@@ -219,6 +219,13 @@ fn plain_words(message: &str) -> String {
     message.lines().next().unwrap_or("cannot be read").to_owned()
 }
 
+/// It has comments, or nobody knows.
+pub fn has_comments(text: &str) -> bool {
+    let mut options = granit_parser::options! { flow_nesting_limit: DEPTH_MAX + 1, block_nesting_limit: DEPTH_MAX + 1 };
+    options.set_emit_comments(true);
+    Parser::new_from_str_with_options(text, options).any(|next| matches!(next, Err(_) | Ok((Event::Comment(..), _))))
+}
+
 impl Builder {
     fn place(&self, mark: Marker) -> Place {
         let line = u32::try_from(mark.line()).unwrap_or(u32::MAX).max(1);
