@@ -160,7 +160,7 @@ impl Test<'_> {
             let fresh = left.min(parallelism - u32::try_from(waits.len()).unwrap_or(parallelism));
             for task in self.submit(fresh).await? {
                 began.get_or_insert(task.created);
-                waits.push(ended(context, task.id, Span(0)));
+                waits.push(ended(context, TaskView { task, ..TaskView::default() }, Span(0)));
             }
             left -= fresh;
             let view = tokio::select! {

@@ -13,6 +13,7 @@ use super::Context;
 use super::away::outlasting;
 use super::task_get::show;
 use super::task_wait::go_on;
+use super::wait::within;
 use crate::ctl::args::Submit;
 use crate::ctl::client::{Sent, encoded};
 use crate::ctl::error::Failure;
@@ -27,6 +28,8 @@ use crate::serve::wire::tasks::{TaskList, TaskView};
 
 /// One request of a wait.
 const ROUND: Span = Span::secs(600);
+/// How much later than the end of a wait its answer may come.
+const ANSWER: Span = Span::secs(2);
 
 /// `ctl submit`
 pub(super) async fn run(context: &Context, args: &Submit) -> Result<(), Failure> {
@@ -54,7 +57,7 @@ pub(super) async fn run(context: &Context, args: &Submit) -> Result<(), Failure>
     if let Some(longest) = args.wait {
         // One that had ended may be gone, and is known by its idempotency key alone.
         for view in tasks.items.iter_mut().filter(|view| !view.task.state.is_final()) {
-            *view = ended(context, view.task.id, longest).await?;
+            *view = ended(context, view.clone(), longest).await?;
         }
     }
     let late: Vec<u64> = tasks.items.iter().filter(|view| !view.task.state.is_final()).map(|view| view.task.id).collect();
@@ -129,19 +132,23 @@ fn said(tasks: &[TaskView]) -> String {
     }
 }
 
-/// The task when it has ended, or as it is after so long; 0: however long it takes.
-pub(super) async fn ended(context: &Context, id: u64, longest: Span) -> Result<TaskView, Failure> {
-    let began = now();
-    loop {
+/// The task when it has ended, or as it was last seen after so long; 0: however long it takes.
+pub(super) async fn ended(context: &Context, known: TaskView, longest: Span) -> Result<TaskView, Failure> {
+    let (began, id) = (now(), known.task.id);
+    let mut last = known;
+    let look = async || loop {
         let spent = u64::try_from(now().0.saturating_sub(began.0)).unwrap_or(0);
         let left = if longest.0 == 0 { ROUND } else { Span(longest.0.saturating_sub(spent)).min(ROUND) };
         let path = format!("/v1/tasks/{id}?wait={left}");
-        let look = async || context.client.ask::<TaskView>(Method::GET, &path, Sent::nothing()).await;
-        let view = outlasting(context, look).await?;
-        if view.task.state.is_final() || left.0 == 0 {
-            return Ok(view);
+        last = context.client.ask(Method::GET, &path, Sent::nothing()).await?;
+        if last.task.state.is_final() || left.0 == 0 {
+            return Ok(());
         }
-    }
+    };
+    // Its answer comes when the time is over; a daemon that does not come back answers nothing.
+    let patience = (longest.0 > 0).then(|| Span(longest.0.saturating_add(ANSWER.0)));
+    within(patience, outlasting(context, look)).await?;
+    Ok(last)
 }
 
 fn results(tasks: &[TaskView]) -> Result<(), Failure> {
