@@ -182,6 +182,10 @@ fn deletes(k: &Script, old: &str) {
     // It waits until that run is gone: another one has another uid.
     k.ok("delete worker web-0 --timeout=30s").has(&["deleted"]);
     assert_ne!(uid(), before);
+    // However soon the next run has its name.
+    for _ in 0..6 {
+        k.ok("delete worker web-1 --timeout=10s").has(&["deleted"]);
+    }
     k.ok("wait worker/web-0 --for=condition=Ready --timeout=20s").has(&["condition met"]);
     k.ok("wait pod/web-0 --for=condition=Ready --timeout=20s").has(&["condition met"]);
     k.admin("delete pool talk --dry-run=server").has(&["server dry run"]);

@@ -2,16 +2,21 @@
 //!
 //! What the client asks for beside it (a dry run, a uid that must hold) comes in the query or in the body; neither is ignored.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use serde_json::Value;
 
-use crate::engine::handle::Edit;
+use crate::engine::handle::{Edit, Handle};
 use crate::model::status::{Kind, Object, Phase};
 use crate::serve::app::{App, Params, kind_of, params};
 use crate::serve::refusal::{Refusal, bad, not_allowed};
 use crate::serve::wire::{Details, GROUP, Status};
 use crate::serve::write::{Sent, is_dry, yaml_body};
+
+/// How long an answer waits for the next run of a worker: most end within it.
+const REPLACED: Duration = Duration::from_secs(3);
 
 /// `DELETE …/{name}`
 ///
@@ -41,9 +46,18 @@ pub async fn delete(
         return Err(Status::failure(409, "Conflict", message).into());
     } else if !dry {
         app.handle.restart(&name).await?;
+        let gone = replaced(&app.handle, &name, &meta.uid);
+        let _late = tokio::time::timeout(REPLACED, gone).await;
     }
     let details = Details { name, group: GROUP.into(), kind: plural, uid: meta.uid.clone(), ..Details::default() };
     Ok(Json(Status { details: Some(details), ..Status::success("") }))
+}
+
+/// Wait until another one has its name. kubectl looks whether it has, and only then begins to listen: whoever is replaced between
+/// the two would be waited for until the end of its time.
+async fn replaced(handle: &Handle, name: &str, uid: &str) {
+    let Ok(mut changes) = handle.watch(Kind::Worker, 0) else { return };
+    while handle.get(Kind::Worker, name).is_ok_and(|object| object.meta().uid == uid) && changes.next().await.is_some() {}
 }
 
 /// Nothing runs there, and nothing would be another one afterwards: whoever deleted it would wait for ever.

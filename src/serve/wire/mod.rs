@@ -186,7 +186,9 @@ pub struct WatchEvent {
 impl WatchEvent {
     /// Another one of its name is there already, as after each run of a worker: who goes by names has seen nothing go.
     pub fn is_succeeded(&self) -> bool {
-        self.verb == "DELETED" && self.object["metadata"]["annotations"].get(SUCCEEDED_BY).is_some()
+        // Of others anybody may have said so.
+        let of_runs = self.object["kind"] == "Worker" || self.object["kind"] == "Pod";
+        self.verb == "DELETED" && of_runs && self.object["metadata"]["annotations"].get(SUCCEEDED_BY).is_some()
     }
 }
 
