@@ -105,7 +105,7 @@ pub fn check(pool: &PoolFacts, worker: &str, (slot, run): (&Slot, &Run), now: No
     }
     // Whoever waits to be given a task gives no sign of life, and is well.
     if slot.tasks > 0 || !pool.takes_tasks() {
-        stall(&mut check, worker, run, template, now);
+        stall(&mut check, worker, (slot, run), template, now);
     }
     grown(&mut check, worker, run, template, now);
     check
@@ -155,9 +155,11 @@ fn notify(check: &mut Check, run: &Run, (kind, probe): (ProbeKind, &Probe), now:
     check.condemned = Some(format!("{}: no {what} for {patience}", kind.words()));
 }
 
-fn stall(check: &mut Check, worker: &str, run: &Run, template: &Template, now: Now) {
+fn stall(check: &mut Check, worker: &str, (slot, run): (&Slot, &Run), template: &Template, now: Now) {
     let Some(stall) = &template.stall else { return };
-    let output = run.output.unwrap_or(run.started).max(run.started);
+    // Whoever was just given a task has not been silent over it.
+    let begun = run.started.max(slot.given.unwrap_or_default());
+    let output = run.output.unwrap_or(begun).max(begun);
     let heartbeat = run.watchdog.unwrap_or_default();
     let quiet_at = output.max(heartbeat).max(run.cpu_at.unwrap_or(run.started)).after(stall.after);
     if quiet_at > now.mono {

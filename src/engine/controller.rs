@@ -353,7 +353,7 @@ impl<H: Host> Engine<H> {
         if !change(slot) {
             return;
         }
-        slot.tasks = pool.line.count(&id.worker, slot.record.incarnation);
+        (slot.tasks, slot.given) = pool.line.count(&id.worker, slot.record.incarnation);
         slots::mark_idle(slot, now.mono);
         pool.dirty.insert(id.worker.clone());
         if !slots::starting(slot) {

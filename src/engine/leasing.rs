@@ -53,9 +53,10 @@ impl Handle {
                     () = self.has_room(name) => continue,
                 }
             }
-            let mut waiter = waiters.wait();
             let queue = self.leased_from(name).await?;
             let divided = queue.dispatch == Dispatch::PerWorker;
+            // Of a divided queue each looks at its own line.
+            let mut waiter = (!divided).then(|| waiters.wait());
             let task = self.claim((name, queue), worker, run).await?;
             turn.take().into_iter().for_each(Turn::tried);
             if task.is_some() {
@@ -63,7 +64,7 @@ impl Handle {
             }
             tokio::select! {
                 () = &mut end => return Ok(None),
-                woken = waiter.woken() => turn = woken,
+                woken = async { waiter.as_mut()?.woken().await }, if !divided => turn = woken,
                 changed = own_ready(&mut changes, worker), if divided => changed.map_err(|_| Denied::Ending)?,
             }
         }
@@ -103,13 +104,28 @@ impl Handle {
             }
         });
         let QueueAnswer::Leased(task) = told.await.map_err(|_| Denied::Ending)?? else { return unexpected() };
-        Ok(task.map(|task| *task))
+        let Some(task) = task else { return Ok(None) };
+        self.still_may(&task, worker, run).await?;
+        Ok(Some(*task))
+    }
+
+    /// That its worker is to be stopped may have been decided while the task was taken for it: then the next one has it.
+    async fn still_may(&self, task: &Task, worker: &str, run: u64) -> Result<(), Denied> {
+        if let May::No(why) = self.may_take(&task.pool, worker, run) {
+            self.give_back(task).await;
+            return Err(why);
+        }
+        Ok(())
     }
 
     async fn give_back(&self, task: &Task) {
         let Ok(Rules { queue, .. }) = self.rules(&task.pool).await else { return };
         let token = Token { pool: task.pool.clone(), id: task.id, epoch: task.epoch, nonce: task.nonce };
-        let end = End { reason: EndReason::Returned, message: "whoever asked for it hung up".into(), ..End::default() };
+        let end = End {
+            reason: EndReason::Returned,
+            message: "whoever asked for it hung up, or is being stopped".into(),
+            ..End::default()
+        };
         let work = QueueWork::End { token, end, result: None, output: String::new(), queue, next: None };
         // Where it fails, the end of its lease returns it.
         let _returned = self.work(work).await;
@@ -180,11 +196,15 @@ impl Handle {
         // The end of a task counts also when its worker is to take no more.
         let may = |worker: &str, run| matches!(self.may_take(&token.pool, worker, run), May::Yes);
         let next = next.filter(|(worker, run)| may(worker, *run) && !self.begins_nothing(&token.pool));
-        let next = next.map(|(worker, run)| Taker { worker, run, nonce: order::random_number() });
+        let (taker, next) = (next.clone(), next.map(|(worker, run)| Taker { worker, run, nonce: order::random_number() }));
         let output = end.message.clone();
         let work = QueueWork::End { token, end, result, output, queue, next };
         let QueueAnswer::Ended { task, next, .. } = self.work(work).await? else { return unexpected() };
-        Ok((*task, next.map(|task| *task)))
+        let next = match (next, taker) {
+            (Some(next), Some((worker, run))) => self.still_may(&next, &worker, run).await.ok().map(|()| *next),
+            (next, _) => next.map(|next| *next),
+        };
+        Ok((*task, next))
     }
 
     /// The rules for a lease that there is: whoever holds one is heard also when its pool has no queue any more.

@@ -314,7 +314,8 @@ fn is_stranded(pool: &super::controller::Pool, task: &Task) -> bool {
 /// Count the tasks that a worker has.
 fn hold(pool: &mut super::controller::Pool, worker: &str, now: Now) {
     let Some(slot) = pool.slots.get_mut(worker) else { return };
-    let tasks = pool.line.count(worker, slot.record.incarnation);
+    let (tasks, given) = pool.line.count(worker, slot.record.incarnation);
+    slot.given = given;
     if slot.tasks != tasks {
         slot.tasks = tasks;
         slots::mark_idle(slot, now.mono);

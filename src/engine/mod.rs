@@ -11,6 +11,7 @@ mod commits;
 pub mod controller;
 mod edit;
 mod event_object;
+mod expected;
 pub mod handle;
 mod hook_queue;
 pub mod hooks;

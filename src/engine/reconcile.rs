@@ -8,11 +8,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::controller::{Engine, Key, Pool, Ticket};
+use super::expected::{expected, growing};
 use super::host::Host;
 use super::line::GATHER;
 use crate::decide;
-use crate::decide::allot::{EXPECTED, RESIDENT_AFTER};
-use crate::decide::{workers, workload};
+use crate::decide::allot::EXPECTED;
+use crate::decide::workers;
 use crate::model::batch::Batch;
 use crate::model::host::{Expected, Look};
 use crate::model::line::{Line, Tally};
@@ -25,7 +26,7 @@ use crate::model::source::WorkerCount;
 use crate::model::status::{API_VERSION, EventObject, Kind, Meta, Object, PoolObject, PoolStatus, WorkerObject};
 use crate::model::task::Task;
 use crate::model::time::{Moment, Now, Span};
-use crate::model::worker::{ExitReason, Run, Seen, SlotId, SlotState, Stopping};
+use crate::model::worker::{Run, Seen, SlotId, SlotState, Stopping};
 
 /// A pool whose turn panicked is looked at again after this long.
 const PANIC_RETRY: Span = Span::secs(10);
@@ -58,6 +59,7 @@ impl<H: Host> Engine<H> {
             self.perform(ticket, &BTreeMap::new(), now);
         } else {
             self.reserve(&ticket);
+            self.hold_back(&ticket, now);
             if let Some(pool) = self.pools.get_mut(name) {
                 pool.in_flight = true;
             }
@@ -149,6 +151,19 @@ impl<H: Host> Engine<H> {
         Number::new(counts as f64, &counts.to_string())
     }
 
+    /// Who is to be stopped takes no task from now on. What it has taken before is known when the rows are on disk.
+    fn hold_back(&mut self, ticket: &Ticket, now: Now) {
+        let Some(pool) = self.pools.get_mut(&ticket.pool).filter(|_| ticket.facts.takes_tasks()) else { return };
+        for action in &ticket.plan.actions {
+            let (Action::Signal { worker, .. } | Action::PreStop { worker, .. }) = action else { continue };
+            if let Some(slot) = pool.slots.get_mut(worker).filter(|slot| !slot.retiring) {
+                slot.retiring = true;
+                let object = worker_object((&ticket.facts, &pool.line), worker, slot, now);
+                self.host.publish(Kind::Worker, worker, Some(object));
+            }
+        }
+    }
+
     /// Starts count as in flight from the moment they are planned, or two pools could use the same allowance.
     fn reserve(&mut self, ticket: &Ticket) {
         self.starting.extend(ticket.plan.actions.iter().filter_map(|action| start_of(&ticket.pool, action)));
@@ -210,7 +225,7 @@ impl<H: Host> Engine<H> {
                 let tasks = if slot.record.incarnation == record.incarnation { slot.record.tasks } else { 0 };
                 slot.record = Record { tasks: record.tasks.max(tasks), ..record.clone() };
             }
-            slot.tasks = pool.line.count(worker, slot.record.incarnation);
+            (slot.tasks, slot.given) = pool.line.count(worker, slot.record.incarnation);
             pool.dirty.insert(worker.clone());
         }
         for (worker, slot) in &mut pool.slots {
@@ -274,38 +289,6 @@ impl<H: Host> Engine<H> {
     }
 }
 
-/// What a worker of this pool is expected to use: the most that one used of those that ended, those that ended for using too
-/// much not counted; where none is known any more what its tasks needed; and no more than it may use.
-fn expected(pool: &Pool) -> Expected {
-    let template = pool.facts.as_ref().map(|facts| &facts.spec.template);
-    let limit = template.and_then(|template| template.resources?.limits.memory);
-    let worn = template.and_then(|template| template.recycle?.max_memory);
-    let exits = pool.slots.values().filter_map(|slot| slot.record.last_exit.as_ref());
-    let exits = exits.filter(|exit| exit.reason != ExitReason::OOMKilled);
-    let used = exits.map(|exit| Memory(exit.max_rss_kib.saturating_mul(1024)));
-    let most = used.filter(|used| worn.is_none_or(|worn| *used <= worn)).max().filter(|most| most.0 > 0);
-    let most = most.map(|memory| Expected { memory, how: "the most that one that ended used" });
-    let tasks = || {
-        let memory = workload::expected_of_any(&pool.line.needs)?;
-        Some(Expected { memory, how: "95 of 100 tasks took no more" })
-    };
-    let known = most.or_else(tasks).unwrap_or(EXPECTED);
-    match limit.filter(|limit| *limit < known.memory) {
-        Some(memory) => Expected { memory, how: "its limit" },
-        None => known,
-    }
-}
-
-/// Workers that are starting or have just been started.
-fn growing(pool: &Pool, now: Now) -> u64 {
-    let growing = pool.slots.values().filter(|slot| match &slot.seen.state {
-        SlotState::Starting { .. } => true,
-        SlotState::Running(run) => now.mono.since(run.started) < RESIDENT_AFTER,
-        SlotState::Unknown | SlotState::Vacant | SlotState::Lost { .. } => false,
-    });
-    growing.count() as u64
-}
-
 /// The status says something that is worth a row. The numbers of a queue change with every task, and are in its own tables.
 fn differs(before: &PoolStatus, after: &PoolStatus) -> bool {
     let still = |status: &PoolStatus| {
@@ -348,7 +331,9 @@ pub(super) fn called_off(ticket: &Ticket, pool: &Pool, event: &EventObject) -> b
             return false;
         };
         let Some(slot) = pool.slots.get(worker) else { return false };
-        let over = ticket.plan.overdue.contains_key(worker);
+        // That it is condemned may be in its row, and not on its slot yet.
+        let condemned = ticket.plan.records.get(worker).is_some_and(|record| record.condemned.is_some());
+        let over = condemned || ticket.plan.overdue.contains_key(worker);
         event.regarding.strip_prefix("worker/") == Some(worker)
             && matches!(&slot.seen.state, SlotState::Running(run) if run.incarnation == *incarnation)
             && may_end((&ticket.facts, ticket.decided), slot, over)
@@ -448,50 +433,4 @@ fn worker_object((facts, line): (&PoolFacts, &Line), worker: &str, slot: &mut Sl
     let (_, since) = *slot.told_ready.insert(same.unwrap_or((status.ready, now.wall)));
     status.conditions = vec![decide::worker_status::ready(facts, &status, since)];
     Object::Worker(Box::new(WorkerObject { api_version: API_VERSION.into(), kind: Kind::Worker.name().into(), metadata, status }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::template::{Limits, Recycle, Resources};
-    use crate::model::worker::Exit;
-    use crate::model::workload::Needed;
-
-    #[test]
-    fn who_used_too_much_is_no_measure_of_the_others() {
-        let mib = |n: u64| Memory(n << 20);
-        let mut facts = PoolFacts::orphan("p");
-        let mut of = |exits: &[(u64, ExitReason)], limit: Option<u64>, worn: Option<u64>| {
-            let limits = Limits { memory: limit.map(mib), ..Limits::default() };
-            facts.spec.template.resources = Some(Resources { limits });
-            let jitter = crate::model::quantity::Percent(0);
-            facts.spec.template.recycle =
-                worn.map(|worn| Recycle { max_lifetime: None, max_tasks: None, max_memory: Some(mib(worn)), jitter });
-            let slot = |(n, (used, reason)): (usize, &(u64, ExitReason))| {
-                let last_exit = Some(Exit { max_rss_kib: used << 10, reason: *reason, ..Exit::default() });
-                (n.to_string(), Slot { record: Record { last_exit, ..Record::default() }, ..Slot::default() })
-            };
-            let slots = exits.iter().enumerate().map(slot).collect();
-            expected(&Pool { facts: Some(Arc::new(facts.clone())), slots, ..Pool::default() }).memory
-        };
-        let (error, oom) = (ExitReason::Error, ExitReason::OOMKilled);
-        assert_eq!(of(&[], None, None), EXPECTED.memory);
-        assert_eq!(of(&[(100, error), (300, error), (900, oom)], None, None), mib(300));
-        assert_eq!(of(&[(300, error)], Some(200), None), mib(200), "it cannot use more");
-        assert_eq!(of(&[(100, error), (300, error)], None, Some(250)), mib(100), "that one was recycled");
-        assert_eq!(of(&[(900, oom)], None, None), EXPECTED.memory);
-        assert_eq!(of(&[], Some(1), None), mib(1));
-    }
-
-    #[test]
-    fn what_tasks_needed_counts_where_no_worker_that_ended_is_known() {
-        let mib = |n: u64| Memory(n << 20);
-        let mut pool = Pool::default();
-        (1..=20).for_each(|n| pool.line.needs.add(Needed { ran_ms: 1, memory: Some(mib(n * 10)) }));
-        assert_eq!(expected(&pool), Expected { memory: mib(190), how: "95 of 100 tasks took no more" });
-        let last_exit = Some(Exit { max_rss_kib: 30 << 10, reason: ExitReason::Completed, ..Exit::default() });
-        let slot = Slot { record: Record { last_exit, ..Record::default() }, ..Slot::default() };
-        pool.slots.insert("p-0".into(), slot);
-        assert_eq!(expected(&pool), Expected { memory: mib(30), how: "the most that one that ended used" });
-    }
 }

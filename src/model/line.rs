@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::status::TaskStats;
 use super::task::Task;
-use super::time::Wall;
+use super::time::{Moment, Wall};
 use super::workload::Recent;
 
 /// Durations that a tally remembers.
@@ -44,9 +44,9 @@ pub struct Line {
 }
 
 impl Line {
-    /// How many tasks this run of a worker has.
-    pub fn count(&self, worker: &str, run: u64) -> u32 {
-        u32::try_from(self.held(worker, run).count()).unwrap_or(u32::MAX)
+    /// How many tasks this run of a worker has, and when it was given the last of them.
+    pub fn count(&self, worker: &str, run: u64) -> (u32, Option<Moment>) {
+        self.held(worker, run).fold((0, None), |(tasks, given): (u32, _), task| (tasks.saturating_add(1), given.max(task.begun)))
     }
 
     /// The tasks that this run of a worker has.

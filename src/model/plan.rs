@@ -177,6 +177,8 @@ pub struct Slot {
     pub idle_since: Option<Moment>,
     /// Tasks that its present run has.
     pub tasks: u32,
+    /// When it was given the last of them.
+    pub given: Option<Moment>,
     /// It is on its way out, and takes no more tasks: it is replaced as soon as it is idle, or its preStop runs.
     pub retiring: bool,
     /// What its present run was started from, as far as this daemon knows: its probes are asked as long as it lives.

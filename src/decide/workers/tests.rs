@@ -236,4 +236,6 @@ fn whoever_waits_to_be_given_a_task_is_not_stalled() {
     assert_eq!(ends(0, &lease), [], "it waits");
     assert_eq!(ends(1, &lease), [Why::Condemned], "it has a task, and does nothing");
     assert_eq!(ends(0, &facts("same", stall)), [Why::Condemned], "nobody gives it tasks");
+    let given = Some(Moment(NOW.mono.0 - 59_000));
+    assert_eq!(stopped(&lease, vec![Slot { given, ..silent(1, &lease) }]), [], "it has it for too short a time");
 }
