@@ -382,8 +382,11 @@ impl<'t> Tasks<'t> {
         // Nearly always there are none: to look at all that wait for them would take long.
         let dealt = self.turn.prepare_cached(ALL_DEALT)?.query_row([pool], |row| row.get::<_, i64>(0))?;
         if left(&found) > 0 && self.in_phases(pool, 0..LEASED as usize)? > dealt {
-            let sql = format!("SELECT {COLUMNS} FROM tasks WHERE phase < 4 AND pool = ?1 AND worker = '' LIMIT ?2");
-            found.extend(self.all(&sql, params![pool, left(&found)])?);
+            // Each phase has an index of its own.
+            for phase in 0..LEASED {
+                let sql = format!("SELECT {COLUMNS} FROM tasks WHERE phase = {phase} AND pool = ?1 AND worker = '' LIMIT ?2");
+                found.extend(self.all(&sql, params![pool, left(&found)])?);
+            }
         }
         Ok(found)
     }

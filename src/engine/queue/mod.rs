@@ -27,7 +27,7 @@ type Answer = rusqlite::Result<QueueAnswer>;
 /// Do one piece of work.
 ///
 /// # Errors
-/// Any of SQLite's: then nothing of the transaction is done.
+/// Any of SQLite's: then nothing of its batch is done.
 pub fn work(tables: &Tasks<'_>, work: &QueueWork, now: Now) -> Answer {
     match work {
         QueueWork::Submit { pool, queue, tasks, workers } => submit(tables, (pool, queue), tasks, workers, now.wall),
@@ -259,7 +259,7 @@ fn kept_since(retention: Retention, wall: Wall) -> (Wall, Wall) {
     (ago(retention.succeeded), ago(retention.failed))
 }
 
-/// The queue of a pool that is no more: what has ended goes as if it were still there, and with the last of its tasks its counts.
+/// The queue of a pool that is no more: what has ended goes after the usual retention, and with the last of its tasks its counts.
 fn sweep(tables: &Tasks<'_>, pool: &str, retention: Retention, wall: Wall) -> Answer {
     let gone = tables.sweep(pool, kept_since(retention, wall), TICK_MAX)?;
     let more = gone.len() >= TICK_MAX as usize;

@@ -372,6 +372,10 @@ fn nothing_that_is_asked_often_looks_at_every_row() {
         ("phase < 4 AND expires IS NOT NULL AND pool = 'p' ORDER BY expires LIMIT 1", "tasks_expiry"),
         ("phase > 4 AND phase = 5 AND pool = 'p' AND finished <= 5 ORDER BY finished LIMIT 9", "tasks_ended"),
         ("phase < 4 AND worker > '' AND pool = 'p' LIMIT 9", "tasks_dealt"),
+        ("phase = 0 AND pool = 'p' AND worker = '' LIMIT 9", "tasks_held"),
+        ("phase = 1 AND pool = 'p' AND worker = '' LIMIT 9", "tasks_ready"),
+        ("phase = 2 AND pool = 'p' AND worker = '' LIMIT 9", "tasks_delayed"),
+        ("phase = 3 AND pool = 'p' AND worker = '' LIMIT 9", "tasks_blocked"),
         ("phase = 1 AND pool = 'p' AND worker > 'w' ORDER BY worker LIMIT 1", "tasks_ready"),
         ("phase = 4 AND pool = 'p' AND worker = 'w'", "tasks_leased"),
     ] {
