@@ -12,7 +12,7 @@
 //!        v                                                    v
 //!      ends                                          listens for the next daemon
 //! ```
-//! It imports std, nix and libc only, polls without a timeout, and knows nothing of documents or pools.
+//! It imports std, nix and libc only, polls without a timeout but where a record is to be written or somebody does not read, and knows nothing of documents or pools.
 
 mod beside;
 mod child;

@@ -1,4 +1,5 @@
-//! The shim's loop: one `poll` over everything that can happen, and no timeout unless a record still has to be written.
+//! The shim's loop: one `poll` over everything that can happen, and no timeout unless a record still has
+//! to be written, or somebody who does not read is to be let go of.
 //!
 //! At most one message goes to the daemon per round: the whole state, if it changed. A daemon that does not read is let go of;
 //! the worker never waits for it.

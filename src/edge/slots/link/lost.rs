@@ -2,7 +2,8 @@
 //!
 //! A slot that another daemon's shim holds is lost to us too, and left alone: it is looked at ever more slowly, and hunted
 //! only when told to. A shim whose other daemon has ended is met again. So is one of which it could not be told whether it is
-//! there: only who does not listen is not there, and only then is anything killed.
+//! there: only who does not listen is not there, and only then is anything killed, but for a shim that was told to kill and does
+//! not say that it has.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;

@@ -55,6 +55,8 @@ impl Link {
         (self.cpu_ms, self.cpu_at, self.refreshed, self.asked_at, self.memory) = (0, None, None, None, None);
         self.seen.state = SlotState::Starting { incarnation, since: clock::now().mono };
         self.begun = incarnation;
+        // What the run before it owed is over with that one.
+        self.owed = None;
         if !self.send_bytes(&command).await {
             self.cut_off().await;
         }
