@@ -100,7 +100,7 @@ impl Handle {
         tokio::spawn(async move {
             let answer = handle.work(QueueWork::Lease { pool, queue, taker }).await;
             if let Err(Ok(QueueAnswer::Leased(Some(task)))) = tell.send(answer) {
-                handle.give_back(&task).await;
+                handle.give_back(&task, "whoever asked for it hung up").await;
             }
         });
         let QueueAnswer::Leased(task) = told.await.map_err(|_| Denied::Ending)?? else { return unexpected() };
@@ -112,20 +112,16 @@ impl Handle {
     /// That its worker is to be stopped may have been decided while the task was taken for it: then the next one has it.
     async fn still_may(&self, task: &Task, worker: &str, run: u64) -> Result<(), Denied> {
         if let May::No(why) = self.may_take(&task.pool, worker, run) {
-            self.give_back(task).await;
+            self.give_back(task, "its worker is being stopped").await;
             return Err(why);
         }
         Ok(())
     }
 
-    async fn give_back(&self, task: &Task) {
+    async fn give_back(&self, task: &Task, why: &str) {
         let Ok(Rules { queue, .. }) = self.rules(&task.pool).await else { return };
         let token = Token { pool: task.pool.clone(), id: task.id, epoch: task.epoch, nonce: task.nonce };
-        let end = End {
-            reason: EndReason::Returned,
-            message: "whoever asked for it hung up, or is being stopped".into(),
-            ..End::default()
-        };
+        let end = End { reason: EndReason::Returned, message: why.into(), ..End::default() };
         let work = QueueWork::End { token, end, result: None, output: String::new(), queue, next: None };
         // Where it fails, the end of its lease returns it.
         let _returned = self.work(work).await;

@@ -40,6 +40,7 @@ fn a_daemon_that_is_short_of_descriptors_kills_nobody() {
     scratch.daemon = Some(short.spawn().expect("bash runs"));
     let told = || scratch.log().contains("cannot be reached for now").then_some(());
     wait("one that cannot be reached", told, || scratch.log());
+    // Whoever was killed for it would be gone by then.
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(scratch.workers(), workers, "{}", scratch.log());
     scratch.kill();
