@@ -384,12 +384,11 @@ impl<H: Host> Engine<H> {
         match ask {
             Ask::Edit { .. } | Ask::Text { .. } | Ask::Revisions { .. } => self.host.edit(ask),
             Ask::Prune { token, reply } => {
-                let current = self.admission.catalogue.prune.as_ref().map(|prune| prune.token.clone());
-                let answer = if current.as_deref() == Some(&token) {
-                    self.settings.admission.confirm = Some(token);
+                let answer = if self.admission.confirm(&token) {
                     self.host.list();
                     Ok(())
                 } else {
+                    let current = self.admission.catalogue.prune.as_ref().map(|prune| &prune.token);
                     let hint = current.map_or("no removal is blocked now".to_owned(), |token| format!("the token is {token}"));
                     Err(Denied::Refused(format!("\"{token}\" confirms nothing: {hint}")))
                 };

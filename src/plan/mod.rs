@@ -161,7 +161,7 @@ fn documents(whole: &Whole) -> impl Iterator<Item = (&str, &Parsed)> {
 
 /// The catalogue when these files have been the specs for a while.
 fn admitted(catalogue: &Catalogue, whole: Whole) -> Catalogue {
-    let settings = admit::Settings { prune_grace: PRUNE_GRACE, confirm: None };
+    let settings = admit::Settings { prune_grace: PRUNE_GRACE };
     let listing = Listing::Files(whole);
     let first = Now { mono: BEGIN, ..Now::default() };
     let later = Now { mono: BEGIN.after(Span(PRUNE_GRACE.0 * 2)), ..Now::default() };

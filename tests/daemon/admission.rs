@@ -219,6 +219,35 @@ fn many_pools_that_vanish_at_once_wait_for_a_confirmation() {
 }
 
 #[test]
+fn a_confirmed_removal_is_asked_for_again_the_next_time() {
+    let mut scratch = Scratch::new().with(&["--prune-grace", "300ms"]);
+    let names = ["p0", "p1", "p2"];
+    let write = |scratch: &Scratch| names.map(|name| scratch.put(&format!("{name}.yaml"), &scratch.pool(name, 1, "", "")));
+    let remove = |scratch: &Scratch| names.map(|name| fs::remove_file(scratch.spec(&format!("{name}.yaml"))).expect("removed"));
+    write(&scratch);
+    scratch.put("stays.yaml", &scratch.pool("stays", 1, "", ""));
+    scratch.start();
+    scratch.wait_workers(4);
+    // Told again as more of them are found to be gone: the last line is about all.
+    let blocked = |scratch: &Scratch, from: usize| -> String {
+        let all = |line: &&str| names.iter().all(|name| line.contains(&format!("pool/{name}")));
+        let token = |line: &str| Some(line.split("--confirm ").nth(1)?.split('`').next()?.to_owned());
+        wait("a block", || scratch.log().get(from..)?.lines().filter(all).find_map(token), || scratch.log())
+    };
+    remove(&scratch);
+    let token = blocked(&scratch, 0);
+    assert!(super::tasks::ctl(&scratch, &["prune", "--confirm", &token]).status.success());
+    scratch.wait_workers(1);
+    write(&scratch);
+    let before = scratch.wait_workers(4);
+    let told = scratch.log().len();
+    remove(&scratch);
+    assert_eq!(blocked(&scratch, told), token, "the same set, and asked for again");
+    std::thread::sleep(Duration::from_millis(800));
+    assert_eq!(scratch.workers(), before);
+}
+
+#[test]
 fn editors_droppings_and_a_state_that_others_may_write_are_left_alone() {
     let mut scratch = Scratch::new();
     scratch.put("web.yaml", &scratch.pool("web", 1, "", ""));

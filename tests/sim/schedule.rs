@@ -153,7 +153,7 @@ impl Sim {
         self.world().note(|| "a daemon starts".into());
         let settings = Settings {
             starts_in_flight_max: 4,
-            admission: admit::Settings { prune_grace: Span::secs(10), confirm: None },
+            admission: admit::Settings { prune_grace: Span::secs(10) },
             controllers: Default::default(),
         };
         let mut engine = Engine::new(SimHost { world: self.world.clone() }, settings, stored);

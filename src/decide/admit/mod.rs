@@ -28,13 +28,11 @@ use self::settle::FileState;
 pub struct Settings {
     /// How long an object runs on after its document is gone; default 10s.
     pub prune_grace: Span,
-    /// The token that was confirmed, if one was.
-    pub confirm: Option<String>,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { prune_grace: Span::secs(10), confirm: None }
+        Settings { prune_grace: Span::secs(10) }
     }
 }
 
@@ -149,6 +147,14 @@ impl Admission {
     /// The document of this object was removed because somebody asked for it by name.
     pub fn removed(&mut self, key: ObjectKey, now: Moment) {
         self.asked.insert(key, now);
+    }
+
+    /// The blocked removal of this token is confirmed: of the objects that it names now, and for as long as they stay gone. Says
+    /// whether there is one.
+    pub fn confirm(&mut self, token: &str) -> bool {
+        let Some(blocked) = self.catalogue.prune.as_ref().filter(|blocked| blocked.token == token) else { return false };
+        self.confirmed.extend(blocked.keys.iter().cloned());
+        true
     }
 
     /// The last worker of a terminating object is gone: forget it.

@@ -30,7 +30,6 @@ pub fn prune(next: &mut Admitted, (whole, fresh): (&Whole, &[ObjectKey]), now: M
         |key: &ObjectKey| vanished.iter().any(|(gone, _)| gone == key) || objects.get(key).is_some_and(Object::is_terminating);
     next.admission.confirmed.retain(leaves);
     guard(next, whole, &vanished, grace);
-    confirm(next, settings);
     for (key, since) in vanished {
         let blocked = next.admission.catalogue.prune.as_ref().is_some_and(|prune| prune.keys.contains(&key));
         let until = since.after(grace);
@@ -107,19 +106,10 @@ fn allowance(next: &Admitted) -> usize {
     ((kept + pruned) * SHARE_MAX / 100).max(1)
 }
 
+/// Names exactly the set that is shown: a set that has grown since needs another.
 fn token(keys: &[ObjectKey]) -> String {
     let text: Vec<String> = keys.iter().map(ToString::to_string).collect();
     let mut hex: String = Sha256::digest(text.join("\n")).iter().map(|byte| format!("{byte:02x}")).collect();
     hex.truncate(TOKEN_CHARS);
     hex
-}
-
-/// The token names exactly the set that was shown: a set that has grown since needs another.
-fn confirm(next: &mut Admitted, settings: &Settings) {
-    let Some(blocked) = &next.admission.catalogue.prune else { return };
-    if settings.confirm.as_ref() == Some(&blocked.token) {
-        next.admission.confirmed.extend(blocked.keys.iter().cloned());
-        next.admission.catalogue.prune = None;
-        next.changes.push(Change::PruneUnblocked);
-    }
 }

@@ -390,12 +390,13 @@ fn blocked() -> World {
 #[test]
 fn a_blocked_prune_is_ended_by_its_token_or_by_the_files() {
     let mut world = blocked();
-    world.settings.confirm = Some("00000000".into());
+    assert!(!world.admission.confirm("00000000"));
     world.look();
     assert_eq!(world.taken(), []);
-    world.settings.confirm = Some(world.admission.catalogue.prune.as_ref().unwrap().token.clone());
+    let token = world.admission.catalogue.prune.as_ref().unwrap().token.clone();
+    assert!(world.admission.confirm(&token));
     world.look();
-    world.settings.confirm = None;
+    assert_eq!(world.taken()[0], Change::PruneUnblocked);
     assert!(world.object("a").is_terminating() && world.object("b").is_terminating());
     world.pass(60_000);
     assert!(world.admission.catalogue.prune.is_none());
@@ -408,6 +409,32 @@ fn a_blocked_prune_is_ended_by_its_token_or_by_the_files() {
     world.rename("b.yaml", &spec("b", 1));
     assert!(world.admission.catalogue.prune.is_none());
     assert!(world.taken().contains(&Change::PruneUnblocked));
+}
+
+#[test]
+fn a_confirmation_counts_once() {
+    for returns_first in [false, true] {
+        let mut world = blocked();
+        let token = world.admission.catalogue.prune.as_ref().unwrap().token.clone();
+        assert!(world.admission.confirm(&token));
+        if !returns_first {
+            world.look();
+            assert!(world.object("a").is_terminating());
+        }
+        for name in ["a", "b"] {
+            world.rename(&format!("{name}.yaml"), &spec(name, 1));
+        }
+        world.pass(60_000);
+        assert!(world.admission.catalogue.prune.is_none() && !world.object("a").is_terminating());
+        for name in ["a", "b"] {
+            world.files.remove(&format!("{name}.yaml"));
+        }
+        world.look();
+        world.pass(60_000);
+        let again = world.admission.catalogue.prune.as_ref().map(|prune| prune.token.clone());
+        assert_eq!(again, Some(token), "it is asked for again");
+        assert!(!world.object("a").is_terminating() && !world.object("b").is_terminating());
+    }
 }
 
 #[test]
