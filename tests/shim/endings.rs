@@ -3,7 +3,7 @@
 use std::fs;
 
 use nix::sys::signal::Signal;
-use weir::model::worker::ExitReason;
+use weir::model::worker::{ExitReason, SlotState};
 
 use super::room::{Room, order, signal, slot, wait};
 
@@ -178,6 +178,21 @@ fn a_second_daemon_takes_over_and_the_first_leaves_the_worker_alone() {
     // Free again: the first sees it by itself.
     assert_eq!(room.ended("shared", 1).signal, Some(9));
     fs::remove_file(second.dir.path()).expect("the link");
+}
+
+#[test]
+fn a_slot_whose_holder_does_not_die_holds_up_nobody_when_a_daemon_starts() {
+    let dir = tempfile::Builder::new().prefix("weir-shim-").tempdir().expect("a directory");
+    fs::create_dir_all(dir.path().join("run/pool/undead")).expect("made");
+    let lock = fs::File::create(dir.path().join("run/pool/undead/lock")).expect("made");
+    // Nobody listens, and whoever has the lock cannot be killed: a process in an uninterruptible sleep, here the test itself.
+    let lock = nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockExclusive).expect("locked");
+    let mut room = Room::at(dir, "none");
+    room.is_lost("undead");
+    room.start(order("other", 1, "exit 3"));
+    assert_eq!(room.ended("other", 1).code, Some(3));
+    drop(lock);
+    room.until(|room| (room.seen["undead"].state == SlotState::Vacant).then_some(()));
 }
 
 #[test]

@@ -48,6 +48,9 @@ pub(super) enum Wish {
 struct Link {
     shared: Arc<Shared>,
     slot: SlotId,
+    /// Dropped with the first word of what was found on disk: also when it is that nobody can be spoken to and the hunt, for
+    /// one that does not die, goes on. Nothing is decided anywhere before.
+    told: Option<mpsc::Sender<()>>,
     shim: Option<Shim>,
     /// The shim's process, if it is our child: to be reaped.
     child: Option<Child>,
@@ -79,9 +82,10 @@ pub(super) async fn run(
 ) {
     let mut link = Link::new(shared, slot);
     if told.is_some() {
+        link.told = told;
         link.find().await;
+        link.told = None;
     }
-    drop(told);
     loop {
         let owed = link.owed;
         let wish = match &mut link.shim {
@@ -128,14 +132,15 @@ pub(super) async fn run(
 impl Link {
     fn new(shared: Arc<Shared>, slot: SlotId) -> Link {
         let (seen, cpu_at, refreshed, asked_at, memory) = (Seen::default(), None, None, None, None);
-        let (shim, child, aside, clean) = (None, None, None, None);
+        let (told, shim, child, aside, clean) = (None, None, None, None, None);
         let (cpu_ms, begun, owed, walked) = (0, 0, None, None);
-        Link { shared, slot, shim, child, aside, clean, begun, owed, seen, cpu_ms, cpu_at, refreshed, asked_at, memory, walked }
+        Link { shared, slot, told, shim, child, aside, clean, begun, owed, seen, cpu_ms, cpu_at, refreshed, asked_at, memory, walked }
     }
 
     fn tell(&mut self, seen: Seen) {
         self.seen = seen;
         self.shared.tell(SlotEvent::Seen(self.slot.clone(), self.seen.clone()));
+        self.told = None;
     }
 
     fn tell_lost(&mut self) {
