@@ -17,7 +17,7 @@ use crate::decide::workers;
 use crate::model::batch::Batch;
 use crate::model::host::{Expected, Look};
 use crate::model::line::{Line, Tally};
-use crate::model::plan::{Action, Observation, Plan, PoolFacts, PreStopState, Record, Slot};
+use crate::model::plan::{Action, Ending, Observation, Plan, PoolFacts, PreStopState, Record, Slot};
 use crate::model::quantity::Memory;
 use crate::model::reading::{Failure, Number};
 use crate::model::reason::Reason;
@@ -202,7 +202,7 @@ impl<H: Host> Engine<H> {
             }
         }
         batch.events.extend(events);
-        if differs(&pool.stored.status, &plan.status) || pool.stored.runs != before || plan.finished {
+        if differs(&pool.stored.status, &plan.status) || pool.stored.runs != before || plan.finished || !batch.pools.is_empty() {
             pool.stored.status = plan.status.clone();
             let row = (!plan.finished).then(|| pool.stored.clone());
             batch.pools = vec![(name.to_owned(), row)];
@@ -277,7 +277,12 @@ impl<H: Host> Engine<H> {
             let object = worker_object((&facts, &pool.line), &worker, slot, now);
             self.host.publish(Kind::Worker, &worker, Some(object));
         }
-        if plan.finished {
+        let removed = facts.ending == Some(Ending::Removed);
+        if plan.finished && !removed {
+            // Its document came back while its row was being removed: it goes on, and has a row again.
+            pool.pending.pools = vec![(name.to_owned(), Some(pool.stored.clone()))];
+        }
+        if plan.finished && removed {
             self.pools.remove(name);
             self.queue.forget(&Key::Pool(name.to_owned()));
             self.host.publish(Kind::Pool, name, None);

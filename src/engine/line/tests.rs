@@ -469,3 +469,30 @@ fn what_ends_with_its_worker_has_nothing_dealt_anew() {
         assert_eq!(world.engine.host().deals, 1, "that of the beginning");
     }
 }
+
+#[test]
+fn a_pool_that_comes_back_while_its_last_rows_are_written_goes_on() {
+    let text = "apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {name: p}\nspec: {replicas: 0, template: {command: [x]}}\n";
+    let mut world = World::empty();
+    world.texts(&[text]);
+    world.settle();
+    // Not there, gone, and gone for long enough.
+    for _ in 0..2 {
+        world.texts(&[]);
+        world.pass(60_000);
+    }
+    world.engine.host().held = Some(Vec::new());
+    world.texts(&[]);
+    world.settle();
+    let held = world.engine.host().held.take().unwrap();
+    assert!(held.iter().any(|(_, batch)| batch.pools == [("p".to_owned(), None)]), "{held:?}");
+    world.texts(&[text]);
+    held.into_iter().for_each(|(ticket, batch)| world.engine.host().commit(ticket, batch));
+    world.settle();
+    assert!(world.engine.pools.contains_key("p"));
+    let World { dir, engine } = world;
+    drop(engine);
+    let queues = Queues { work: queue::work, changed: Box::new(|_, _| {}) };
+    let (_, stored) = Store::open(&dir.path().join("weir.db"), "boot", queues).unwrap();
+    assert_eq!(stored.pools.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["p"]);
+}
