@@ -40,14 +40,15 @@ pub fn choose(pool: &PoolFacts, rules: &ScaleDown, live: &[(&String, &Slot)], ex
             Idle::Busy => chosen.busy += 1,
         }
     }
-    // One whose preStop command runs already goes first: it was chosen before.
+    // One whose preStop command runs already goes first: it was chosen before. Then those that are of no use yet.
     idle.sort_by_key(|(name, slot, run, since)| {
         let order = match rules.select {
             Select::LongestIdle => since.0,
             Select::Oldest => run.started.0,
             Select::Newest => u64::MAX - run.started.0,
         };
-        (slot.pre_stop.is_none(), order, usize::MAX - roster::ordinal(pool, name))
+        let ready = health::ready(run, &slot.health, health::template(pool, slot));
+        (slot.pre_stop.is_none(), ready, order, usize::MAX - roster::ordinal(pool, name))
     });
     let words = |since: Moment| format!("idle since {}, {}", now.wall_of(since), order_words(rules.select));
     let going = idle.iter().take(excess).map(|(name, _, _, since)| Victim { worker: (*name).clone(), why: words(*since) });

@@ -54,7 +54,7 @@ impl Assignment {
     }
 }
 
-/// Divide the slots: live ones are kept first, the idle ones of the highest ordinals go first.
+/// Divide the slots: live ones are kept first; those that are not ready go first, then the idle ones of the highest ordinals.
 pub fn assign(pool: &PoolFacts, slots: &BTreeMap<String, Slot>, wanted: u32, now: Now) -> Assignment {
     let wanted = wanted as usize;
     let mut live: Vec<(&String, &Slot)> = slots.iter().filter(|(_, slot)| live(slot)).collect();
@@ -64,8 +64,9 @@ pub fn assign(pool: &PoolFacts, slots: &BTreeMap<String, Slot>, wanted: u32, now
     } else {
         0
     };
-    // The first to keep first: busy, then what runs the present template, then what is ready, then low ordinals.
-    live.sort_by_key(|(name, slot)| (!busy(slot), is_outdated(pool, slot), !settled(slot), ordinal(pool, name)));
+    // The first to keep first: busy, then what is ready, then what runs the present template, then low ordinals.
+    let serves = |slot: &Slot| is_ready(pool, slot) || unproved(pool, slot);
+    live.sort_by_key(|(name, slot)| (!busy(slot), !serves(slot), is_outdated(pool, slot), !settled(slot), ordinal(pool, name)));
     let target = wanted + surge;
     let mut assignment = Assignment { wanted, ceiling: target, ..Assignment::default() };
     let excess = live.len().saturating_sub(target);

@@ -239,3 +239,30 @@ fn whoever_waits_to_be_given_a_task_is_not_stalled() {
     let given = Some(Moment(NOW.mono.0 - 59_000));
     assert_eq!(stopped(&lease, vec![Slot { given, ..silent(1, &lease) }]), [], "it has it for too short a time");
 }
+
+#[test]
+fn who_is_ready_stays_when_there_are_too_many() {
+    let probed = |facts: &mut PoolFacts| facts.spec.template.readiness_probe = Some(exec());
+    let (old, new) = (facts("old", probed), facts("new", probed));
+    let slot = |template: &str, from: &PoolFacts, ready: bool| {
+        let mut slot = running(template, Some(from));
+        slot.idle_since = Some(Moment(0));
+        let state = ProbeState { answered: Some(NOW.mono), passing: ready, ..ProbeState::default() };
+        slot.health.probes.insert(ProbeKind::Readiness, state);
+        assert_eq!(is_ready(from, &slot), ready);
+        slot
+    };
+    let going = |pool: &PoolFacts, slots: Vec<Slot>, wanted: u32| {
+        let slots: BTreeMap<String, Slot> = slots.into_iter().enumerate().map(|(n, slot)| (format!("p-{n}"), slot)).collect();
+        assign(pool, &slots, wanted, NOW).surplus
+    };
+    let half = |ready: [bool; 4]| ready.map(|ready| slot("new", &new, ready)).to_vec();
+    assert_eq!(going(&new, half([false, false, true, true]), 2), ["p-0", "p-1"], "of a fixed pool");
+    let scaled = facts("new", |facts| {
+        probed(facts);
+        facts.spec.scale = Some(Default::default());
+    });
+    assert_eq!(going(&scaled, half([true, true, false, false]), 2), ["p-3", "p-2"], "of one that scales");
+    let rolling = [slot("old", &old, true), slot("old", &old, true), slot("new", &new, false), slot("new", &new, false)];
+    assert_eq!(going(&new, rolling.to_vec(), 2), ["p-2", "p-3"], "in a roll whose new ones do not become ready");
+}

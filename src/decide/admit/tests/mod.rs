@@ -1,6 +1,7 @@
 //! Admission, played over time, one promise of the design at a time.
 
 mod promises;
+mod prune;
 mod world;
 
 use self::world::{World, spec};
@@ -245,102 +246,6 @@ fn a_renamed_file_changes_nothing() {
 }
 
 #[test]
-fn a_vanished_object_is_stopped_after_the_grace() {
-    let mut world = World::new();
-    for name in ["a", "b", "c", "d"] {
-        world.rename(&format!("{name}.yaml"), &spec(name, 1));
-    }
-    world.taken();
-    world.remove("a.yaml");
-    world.pass(199);
-    assert_eq!(world.taken(), []);
-    world.pass(1);
-    assert!(matches!(world.taken().as_slice(), [Change::Vanished { .. }]));
-    world.pass(9_999);
-    assert!(!world.object("a").is_terminating());
-    world.pass(1);
-    assert!(world.object("a").is_terminating());
-    assert_eq!(world.taken(), [Change::Terminating { key: ObjectKey::pool("a") }]);
-    world.rename("a.yaml", &spec("a", 1));
-    assert_eq!((world.object("a").generation, &world.object("a").standing), (1, &Standing::Good));
-    world.remove("a.yaml");
-    world.pass(11_000);
-    world.admission.forget(&ObjectKey::pool("a"));
-    assert!(!world.has("a"));
-    world.admission.forget(&ObjectKey::pool("b"));
-    assert!(world.has("b"), "only what is terminating is forgotten");
-}
-
-#[test]
-fn what_vanished_is_told_once_however_often_it_is_looked() {
-    let mut world = World::new();
-    for name in ["a", "b", "c", "d"] {
-        world.rename(&format!("{name}.yaml"), &spec(name, 1));
-    }
-    world.taken();
-    world.remove("a.yaml");
-    world.pass(200);
-    // The listing is told again in the same millisecond when git says another revision.
-    world.look();
-    world.look();
-    assert!(matches!(world.taken().as_slice(), [Change::Vanished { .. }]));
-    // What is held back is told as one thing.
-    world.files.clear();
-    world.look();
-    world.pass(200);
-    world.look();
-    let told = world.taken();
-    assert!(matches!(told.as_slice(), [Change::PruneBlocked { keys, .. }] if keys.len() == 4), "{told:?}");
-}
-
-#[test]
-fn what_is_removed_by_name_needs_no_confirmation() {
-    let named = |asked: &[&str]| {
-        let mut world = World::new();
-        for name in ["a", "b", "c", "d", "e", "f"] {
-            world.rename(&format!("{name}.yaml"), &spec(name, 1));
-        }
-        world.taken();
-        for name in ["a", "b", "c"] {
-            if asked.contains(&name) {
-                world.admission.removed(ObjectKey::pool(name), Moment(world.now));
-            }
-            world.remove(&format!("{name}.yaml"));
-        }
-        world
-    };
-    let mut world = named(&["a", "b", "c"]);
-    world.pass(30_000);
-    for name in ["a", "b", "c"] {
-        assert!(world.object(name).is_terminating(), "{name}");
-    }
-    assert!(!world.taken().iter().any(|change| matches!(change, Change::PruneBlocked { .. })));
-    // What went beside it is guarded as ever.
-    let mut world = named(&["a"]);
-    world.pass(30_000);
-    let keys = world.admission.catalogue.prune.as_ref().map(|prune| prune.keys.clone());
-    assert_eq!(keys, Some(vec![ObjectKey::pool("b"), ObjectKey::pool("c")]));
-    assert!(world.object("a").is_terminating());
-    // And what was removed by name counts for no crowd, when it is being stopped and when it is forgotten.
-    let mut world = named(&["a", "b", "c"]);
-    world.admission.removed(ObjectKey::pool("d"), Moment(world.now));
-    world.remove("d.yaml");
-    world.pass(10_500);
-    ["a", "b"].iter().for_each(|name| world.admission.forget(&ObjectKey::pool(name)));
-    world.remove("e.yaml");
-    world.pass(30_000);
-    assert!(world.object("e").is_terminating() && world.object("d").is_terminating());
-    // A wish that came to nothing does not hold for ever.
-    let mut world = named(&[]);
-    world.admission.removed(ObjectKey::pool("d"), Moment(world.now));
-    world.pass(61_000);
-    world.look();
-    world.remove("d.yaml");
-    world.pass(30_000);
-    assert!(!world.object("d").is_terminating());
-}
-
-#[test]
 fn what_changes_beside_the_spec_is_told_as_what_it_is() {
     let mut world = World::new();
     let with = |labels: &str| spec("a", 1).replace("{name: a}", &format!("{{name: a{labels}}}"));
@@ -353,107 +258,6 @@ fn what_changes_beside_the_spec_is_told_as_what_it_is() {
     assert_eq!(world.object("a").generation, 1);
     world.rename("a.yaml", &spec("a", 2));
     assert!(matches!(world.taken().as_slice(), [Change::Updated { generation: 2, .. }]));
-}
-
-#[test]
-fn many_at_once_are_not_believed() {
-    for (total, gone, blocked) in [(1, 1, false), (2, 1, false), (2, 2, true), (3, 2, true), (10, 3, false), (10, 4, true)] {
-        let mut world = World::new();
-        for n in 0..total {
-            world.rename(&format!("p{n}.yaml"), &spec(&format!("p{n}"), 1));
-        }
-        world.taken();
-        for n in 0..gone {
-            world.files.remove(&format!("p{n}.yaml"));
-        }
-        world.look();
-        world.pass(60_000);
-        assert_eq!(world.admission.catalogue.prune.is_some(), blocked, "{gone} of {total}");
-        assert_eq!(world.object("p0").is_terminating(), !blocked, "{gone} of {total}");
-    }
-}
-
-fn blocked() -> World {
-    let mut world = World::new();
-    for name in ["a", "b", "c"] {
-        world.rename(&format!("{name}.yaml"), &spec(name, 1));
-    }
-    world.remove("a.yaml");
-    world.pass(3000);
-    world.remove("b.yaml");
-    world.pass(60_000);
-    assert_eq!(world.admission.catalogue.prune.as_ref().unwrap().keys.len(), 2);
-    world.taken();
-    world
-}
-
-#[test]
-fn a_blocked_prune_is_ended_by_its_token_or_by_the_files() {
-    let mut world = blocked();
-    assert!(!world.admission.confirm("00000000"));
-    world.look();
-    assert_eq!(world.taken(), []);
-    let token = world.admission.catalogue.prune.as_ref().unwrap().token.clone();
-    assert!(world.admission.confirm(&token));
-    world.look();
-    assert_eq!(world.taken()[0], Change::PruneUnblocked);
-    assert!(world.object("a").is_terminating() && world.object("b").is_terminating());
-    world.pass(60_000);
-    assert!(world.admission.catalogue.prune.is_none());
-
-    let mut world = blocked();
-    world.rename("a.yaml", &spec("a", 1));
-    assert_eq!(world.admission.catalogue.prune.as_ref().unwrap().keys, [ObjectKey::pool("b")]);
-    world.pass(60_000);
-    assert!(!world.object("b").is_terminating());
-    world.rename("b.yaml", &spec("b", 1));
-    assert!(world.admission.catalogue.prune.is_none());
-    assert!(world.taken().contains(&Change::PruneUnblocked));
-}
-
-#[test]
-fn a_confirmation_counts_once() {
-    for returns_first in [false, true] {
-        let mut world = blocked();
-        let token = world.admission.catalogue.prune.as_ref().unwrap().token.clone();
-        assert!(world.admission.confirm(&token));
-        if !returns_first {
-            world.look();
-            assert!(world.object("a").is_terminating());
-        }
-        for name in ["a", "b"] {
-            world.rename(&format!("{name}.yaml"), &spec(name, 1));
-        }
-        world.pass(60_000);
-        assert!(world.admission.catalogue.prune.is_none() && !world.object("a").is_terminating());
-        for name in ["a", "b"] {
-            world.files.remove(&format!("{name}.yaml"));
-        }
-        world.look();
-        world.pass(60_000);
-        let again = world.admission.catalogue.prune.as_ref().map(|prune| prune.token.clone());
-        assert_eq!(again, Some(token), "it is asked for again");
-        assert!(!world.object("a").is_terminating() && !world.object("b").is_terminating());
-    }
-}
-
-#[test]
-fn another_empty_directory_in_its_place_stops_nobody() {
-    let mut world = World::new();
-    world.rename("a.yaml", &spec("a", 2));
-    world.root.inode = 77;
-    world.files.clear();
-    world.look();
-    world.pass(60_000);
-    assert!(world.admission.catalogue.prune.is_some() && !world.object("a").is_terminating());
-
-    let kept = world.admission.catalogue.to_json();
-    let mut world = World::new();
-    world.root.inode = 78;
-    world.admission = Admission::restored(Catalogue::from_json(kept, Moment(5)).unwrap());
-    world.look();
-    world.pass(60_000);
-    assert!(!world.object("a").is_terminating(), "swapped while no daemon ran");
 }
 
 #[test]
