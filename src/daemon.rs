@@ -23,7 +23,7 @@ use crate::edge::statedir::{self, StateDir, StateError};
 use crate::edge::statusdir::StatusDir;
 use crate::edge::store::Store;
 use crate::edge::taskfiles::TaskFiles;
-use crate::edge::{clock, command};
+use crate::edge::{clock, command, lines};
 use crate::engine::board::Board;
 use crate::engine::controller::{Engine, Settings};
 use crate::engine::handle::Handle;
@@ -36,7 +36,6 @@ use crate::engine::specs_door::SpecsDoor;
 use crate::model::batch::Stored;
 use crate::model::queue_work::QueueCounts;
 use crate::model::time::Span;
-use crate::output::say;
 use crate::serve;
 
 /// What becomes of the workers when the daemon ends.
@@ -131,12 +130,12 @@ fn something_to_keep(specs: &Path, stored: &Stored) -> Result<(), Failure> {
 
 fn greet(options: &Options, state: &StateDir, driver: &cgroup::Driver) {
     let (specs, at) = (options.specs.display(), state.path.display());
-    say(&format!("weir {}: specs {specs}, state {at}, cgroups: {driver}", env!("CARGO_PKG_VERSION")));
+    lines::say(&format!("weir {}: specs {specs}, state {at}, cgroups: {driver}", env!("CARGO_PKG_VERSION")));
     let then = match options.on_exit {
         OnExit::Stop => "stops the workers and ends",
         OnExit::Leave => "ends and leaves the workers running",
     };
-    say(&format!("see `ctl get pools` in another terminal; Ctrl-C {then}"));
+    lines::say(&format!("see `ctl get pools` in another terminal; Ctrl-C {then}"));
 }
 
 /// The engine is told what changes in queues.

@@ -30,8 +30,3 @@ pub fn complain(text: &str) {
 pub fn note(text: &str) {
     let _gone = writeln!(std::io::stderr(), "{text}");
 }
-
-/// Say what is so, on the standard output, to whoever still reads it.
-pub fn say(text: &str) {
-    let _gone = writeln!(std::io::stdout(), "{text}");
-}

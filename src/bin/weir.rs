@@ -8,6 +8,7 @@ use weir::crds;
 use weir::ctl;
 use weir::daemon::{self, OnExit, Options};
 use weir::doctor;
+use weir::edge::lines;
 use weir::install;
 use weir::model::time::Span;
 use weir::output;
@@ -371,6 +372,7 @@ fn run(flags: Run) -> ExitCode {
     };
     let ended = daemon::run(&options);
     end_log();
+    lines::end();
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -384,7 +386,7 @@ fn run(flags: Run) -> ExitCode {
 #[cfg(not(feature = "otel"))]
 fn begin_log() -> Result<impl FnOnce(), String> {
     tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(|| lines::Log)
         .with_target(false)
         .without_time()
         .with_max_level(tracing::Level::INFO)
@@ -396,7 +398,7 @@ fn begin_log() -> Result<impl FnOnce(), String> {
 #[cfg(feature = "otel")]
 fn begin_log() -> Result<impl FnOnce(), String> {
     use tracing_subscriber::prelude::*;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).without_time();
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| lines::Log).with_target(false).without_time();
     let traces = weir::edge::traces::Traces::of_environment()?;
     let spans = traces.as_ref().map(weir::edge::traces::Traces::layer);
     let lines = lines.with_filter(tracing_subscriber::filter::LevelFilter::INFO);

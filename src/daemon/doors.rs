@@ -10,10 +10,10 @@ use tokio::sync::oneshot;
 
 use super::{Failure, Options, failure};
 use crate::edge::access::Access;
+use crate::edge::lines;
 use crate::engine::handle::Handle;
 use crate::engine::hooks::Hooks;
 use crate::model::hook::Delivery;
-use crate::output::say;
 use crate::serve;
 
 /// Serve HTTP and the Kubernetes API where it was asked for, until the sender is dropped.
@@ -30,7 +30,7 @@ pub(super) async fn serve_network(options: &Options, state: &Path, handle: &Hand
     let listener = TcpListener::bind(at).await.map_err(|e| failure(format!("--listen {at}: {e}")))?;
     let at = listener.local_addr().unwrap_or(at);
     access.announce(Some(&at.to_string())).map_err(failure)?;
-    say(&format!("kubernetes API at https://{at}: see `ctl kubeconfig`; the token is in {}/token", state.display()));
+    lines::say(&format!("kubernetes API at https://{at}: see `ctl kubeconfig`; the token is in {}/token", state.display()));
     let grants = Arc::new(move || {
         access.grants().unwrap_or_else(|why| {
             tracing::warn!("nobody is let in from the network: {why}");
@@ -49,7 +49,7 @@ pub(super) async fn serve_hooks(at: Option<std::net::SocketAddr>, handle: &Handl
     let (stop, stopped) = oneshot::channel();
     let Some(at) = at else { return Ok(stop) };
     let listener = TcpListener::bind(at).await.map_err(|e| failure(format!("--hooks-listen {at}: {e}")))?;
-    say(&format!("webhooks at http://{}/hooks/POOL/INDEX", listener.local_addr().unwrap_or(at)));
+    lines::say(&format!("webhooks at http://{}/hooks/POOL/INDEX", listener.local_addr().unwrap_or(at)));
     let hooks = Hooks::new(Arc::new(handle.clone()));
     let receive = move |delivery: Delivery<_>| -> futures_util::future::BoxFuture<'static, _> {
         let hooks = hooks.clone();

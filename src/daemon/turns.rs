@@ -7,17 +7,16 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::{Failure, OnExit};
-use crate::edge::clock;
 use crate::edge::sdnotify::ServiceManager;
 use crate::edge::signals::Signal;
 use crate::edge::slots::SlotEvent;
 use crate::edge::store::{self, Store};
+use crate::edge::{clock, lines};
 use crate::engine::controller::Engine;
 use crate::engine::handle::Ask;
 use crate::engine::host::Fact;
 use crate::engine::real::RealHost;
 use crate::model::time::Moment;
-use crate::output::say;
 
 /// Facts taken in before turns are taken: many ends at once become one turn.
 const FACTS_PER_TURN: usize = 4096;
@@ -59,7 +58,7 @@ pub(super) async fn serve_until_told(
                 Signal::End(_) if ending || on_exit == OnExit::Leave => return Ok(()),
                 Signal::End(from) => {
                     let sender = from.map(|pid| format!(" (from pid {pid})")).unwrap_or_default();
-                    say(&format!("ending{sender}: the workers are stopped first; once more to leave them running"));
+                    lines::say(&format!("ending{sender}: the workers are stopped first; once more to leave them running"));
                     ending = true;
                     manager.stopping();
                     engine.drain();

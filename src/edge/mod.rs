@@ -8,6 +8,7 @@ pub mod backlog;
 pub mod clock;
 pub mod command;
 pub mod host;
+pub mod lines;
 pub mod logs;
 pub mod notify_out;
 pub mod probe;

@@ -3,7 +3,6 @@
 //! One `match` over the action and nothing else to decide. What a worker starts with is put together in [`super::order`].
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,7 +23,7 @@ use crate::edge::slots::Slots;
 use crate::edge::statusdir::StatusDir;
 use crate::edge::store::Store;
 use crate::edge::taskfiles::TaskFiles;
-use crate::edge::{clock, probe};
+use crate::edge::{clock, lines, probe};
 use crate::model::batch::Batch;
 use crate::model::catalogue::Stray;
 use crate::model::host::{Known, Sample};
@@ -375,6 +374,5 @@ fn line(event: &EventObject) {
     };
     // What it is about may be a file, and a folder can have any name.
     let (about, note) = (text::marked(&event.regarding), text::marked(&event.note));
-    // A closed terminal must not stop the loop: the same is in the history.
-    let _shown = writeln!(std::io::stdout().lock(), "{clock} {mark} {about:<18} {note}");
+    lines::say(&format!("{clock} {mark} {about:<18} {note}"));
 }

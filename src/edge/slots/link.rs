@@ -134,7 +134,24 @@ impl Link {
         let (seen, cpu_at, refreshed, asked_at, memory) = (Seen::default(), None, None, None, None);
         let (told, shim, child, aside, clean) = (None, None, None, None, None);
         let (cpu_ms, begun, owed, walked) = (0, 0, None, None);
-        Link { shared, slot, told, shim, child, aside, clean, begun, owed, seen, cpu_ms, cpu_at, refreshed, asked_at, memory, walked }
+        Link {
+            shared,
+            slot,
+            told,
+            shim,
+            child,
+            aside,
+            clean,
+            begun,
+            owed,
+            seen,
+            cpu_ms,
+            cpu_at,
+            refreshed,
+            asked_at,
+            memory,
+            walked,
+        }
     }
 
     fn tell(&mut self, seen: Seen) {
