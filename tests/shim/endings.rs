@@ -122,6 +122,7 @@ fn a_worker_whose_shim_is_killed_is_hunted_and_its_end_is_unknown() {
             signal(room.seen["orphan"].shim.expect("a shim"), Signal::SIGKILL);
             let exit = room.ended("orphan", n);
             assert_eq!((exit.code, exit.signal, exit.reason), (None, None, ExitReason::Unknown));
+            assert!(exit.ran_ms > 0 && exit.started.is_some_and(|at| at < exit.finished), "it was with us: {exit:?}");
             assert_eq!(room.alive("orphan"), Vec::<i32>::new(), "run {n}, {driver}");
         }
         assert!(room.lost >= 10, "{}", room.lost);

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::model::time::Wall;
+use crate::model::time::{Moment, Wall};
 use crate::model::worker::{Exit, ExitReason};
 use crate::shim::wire;
 
@@ -32,6 +32,7 @@ struct Record {
 #[serde(rename_all = "camelCase")]
 struct Running {
     incarnation: u64,
+    started_boot_ms: u64,
     log_start: (u64, u64),
 }
 
@@ -55,9 +56,9 @@ pub(super) fn read(dir: &Path) -> Option<Exit> {
     }))
 }
 
-/// The run that `shim.json` tells of: the last one that was started, though its shim may be gone.
-pub(super) fn last_started(dir: &Path) -> Option<u64> {
-    read_json::<Running>(&dir.join("shim.json")).map(|running| running.incarnation)
+/// The run that `shim.json` tells of, and since when: the last one that was started, though its shim may be gone.
+pub(super) fn last_started(dir: &Path) -> Option<(u64, Moment)> {
+    read_json::<Running>(&dir.join("shim.json")).map(|running| (running.incarnation, Moment(running.started_boot_ms)))
 }
 
 /// Two files change places at this name: whoever is slow enough reads from one that is being written for the next time, and

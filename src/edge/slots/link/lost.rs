@@ -17,6 +17,7 @@ use super::Link;
 use crate::edge::clock;
 use crate::edge::slots::talk::Shim;
 use crate::edge::slots::{exits, hunt, spawn};
+use crate::model::time::Wall;
 use crate::model::worker::{Exit, ExitReason, Seen, SlotState};
 use crate::shim::wire::{Command, Phase, State};
 
@@ -288,7 +289,7 @@ impl Link {
 
     /// The run that was started and left no record of its end.
     fn unrecorded(&self, dir: &std::path::Path) -> Option<u64> {
-        let started = exits::last_started(dir).unwrap_or(0).max(self.begun);
+        let started = exits::last_started(dir).map_or(0, |(incarnation, _)| incarnation).max(self.begun);
         let known = exits::read(dir).map_or(0, |exit| exit.incarnation);
         (started > known.max(self.seen.exit.as_ref().map_or(0, |exit| exit.incarnation))).then_some(started)
     }
@@ -296,12 +297,19 @@ impl Link {
     /// How the last run ended: its record, or Unknown when it left none.
     fn last_end(&self, dir: &std::path::Path) -> Option<Exit> {
         let incarnation = self.unrecorded(dir);
-        incarnation
-            .map(|incarnation| Exit { incarnation, reason: ExitReason::Unknown, finished: clock::now().wall, ..Exit::default() })
-            .or_else(|| {
-                let (recorded, told) = (exits::read(dir), self.seen.exit.clone());
-                recorded.into_iter().chain(told).max_by_key(|exit| exit.incarnation)
-            })
+        incarnation.map(|incarnation| self.unknown_end(dir, incarnation)).or_else(|| {
+            let (recorded, told) = (exits::read(dir), self.seen.exit.clone());
+            recorded.into_iter().chain(told).max_by_key(|exit| exit.incarnation)
+        })
+    }
+
+    /// How long it ran is known of a run that was with us to its end.
+    fn unknown_end(&self, dir: &std::path::Path, incarnation: u64) -> Exit {
+        let now = clock::now();
+        let began = exits::last_started(dir).filter(|(started, _)| [self.begun, incarnation] == [*started; 2]);
+        let ran_ms = began.map_or(0, |(_, since)| now.mono.since(since).0);
+        let started = (ran_ms > 0).then(|| Wall(now.wall.0.saturating_sub_unsigned(ran_ms)));
+        Exit { incarnation, reason: ExitReason::Unknown, started, finished: now.wall, ran_ms, ..Exit::default() }
     }
 
     /// Let the shim go; it has nothing to do, and ends. One that does not is stopped, and is put down.
