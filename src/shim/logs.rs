@@ -136,7 +136,12 @@ impl Log {
         }
     }
 
-    /// The run is over: what was dropped last is told too.
+    /// The log does not say yet what was dropped.
+    pub(super) fn owes(&self) -> bool {
+        self.untold > 0
+    }
+
+    /// The run is over or says no more: what was dropped last is told too.
     pub(super) fn end(&mut self) {
         self.tell_dropped();
     }

@@ -28,6 +28,8 @@ use super::{beside, record, sys, tree};
 const NOTIFY_BURST: u64 = 32;
 /// See [`NOTIFY_BURST`], in ms.
 const NOTIFY_PAUSE_MS: u16 = 20;
+/// How many bytes were dropped is told at once when that begins, then this often while there are more, in ms.
+const DROPS_MS: u16 = 1000;
 /// How soon a record that could not be written is tried again, in ms.
 const RECORD_RETRY_MS: u16 = 1000;
 /// The start of a run for a task is told after this, in ms: of one that is over by then, the end alone.
@@ -72,6 +74,8 @@ struct Shim {
     notified: u64,
     /// A notification waits for its turn to be told.
     later: bool,
+    /// When the number of dropped bytes was told last, boot clock in ms.
+    drops_told: u64,
     /// Until when the start of the run is not worth telling, boot clock in ms.
     brief: u64,
     dirty: bool,
@@ -133,6 +137,7 @@ impl Shim {
                 self.keep_record();
             }
             self.dirty |= self.later && self.may_tell();
+            self.count_drops();
             self.tell();
             let idle = self.state.phase == Phase::Waiting && matches!(self.record, Record::Kept);
             if idle && (bye || (met && self.daemon.is_none())) {
@@ -163,6 +168,7 @@ impl Shim {
             (true, _) => PollTimeout::from(NOTIFY_PAUSE_MS),
             (false, Record::Unsynced(_)) => PollTimeout::from(RECORD_SYNC_MS),
             (false, Record::Unwritten) => PollTimeout::from(RECORD_RETRY_MS),
+            (false, Record::Kept) if self.drops() || self.log.owes() => PollTimeout::from(DROPS_MS),
             (false, Record::Kept) if self.deaf > 0 => PollTimeout::from(DEAF_MS),
             (false, Record::Kept) => PollTimeout::NONE,
         };
@@ -175,12 +181,26 @@ impl Shim {
 
     fn pump(&mut self) {
         let Some(output) = &mut self.output else { return };
-        let dropped = self.log.dropped;
         if self.log.pump(output) {
             self.output = None;
         }
-        // When drops begin it is told at once; how many, when asked.
-        self.dirty |= dropped == 0 && self.log.dropped > 0;
+    }
+
+    /// More was dropped than was told.
+    fn drops(&self) -> bool {
+        self.log.dropped != self.state.dropped
+    }
+
+    /// Have it told how much was dropped, now and then; in the log itself when there is no more for as long.
+    fn count_drops(&mut self) {
+        let now = sys::boot_ms();
+        if self.drops() && (self.state.dropped == 0 || self.drops_told + u64::from(DROPS_MS) <= now) {
+            self.drops_told = now;
+            self.dirty = true;
+        }
+        if self.log.owes() && self.log.last + u64::from(DROPS_MS) <= now {
+            self.log.end();
+        }
     }
 
     fn read_news(&mut self) {

@@ -63,6 +63,18 @@ fn what_exceeds_the_rate_is_counted_and_told_and_the_rest_is_kept() {
 }
 
 #[test]
+fn what_was_dropped_last_is_told_while_the_worker_lives() {
+    let mut room = Room::new("none");
+    let mut order = order("bursts", 1, "head -c 1000000 /dev/zero | tr '\\0' 'x'; exec sleep 1000");
+    order.logs.max_rate = 4000;
+    room.start(order);
+    let dropped = room.running_when("bursts", |run| run.dropped > 900_000).dropped;
+    let told = || room.output("bursts").ends_with(": over 4000 bytes a second\n");
+    super::room::wait("the words about it", told);
+    assert!(room.output("bursts").contains(&format!("weir: dropped {dropped} bytes")));
+}
+
+#[test]
 fn a_log_that_cannot_be_written_never_stops_the_worker() {
     let mut room = Room::new("none");
     fs::create_dir_all(room.log("mute")).expect("a directory in the log's place");

@@ -97,6 +97,7 @@ impl Shim {
             record: Record::Kept,
             notified: 0,
             later: false,
+            drops_told: 0,
             brief: 0,
             dirty: false,
             deaf: 0,
