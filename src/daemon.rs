@@ -239,6 +239,9 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     drop((stop_serving, stop_hooks, stop_network));
     finish(&mut engine, &mut inbox, &ended).await;
     let _ended = tokio::time::timeout(Duration::from_millis(200), server).await;
+    if ended.is_ok() {
+        engine.host().slots.leave();
+    }
     let _removed = ["weir.sock", "listen"].map(|name| std::fs::remove_file(state.path.join(name)));
     ended
 }

@@ -154,10 +154,9 @@ impl Drop for Scratch {
         if std::thread::panicking() {
             eprintln!("--- daemon's lines ---\n{}", self.log());
         }
-        // The daemon keeps its own cgroup for the next one: here there is none. What is still populated cannot be removed.
+        // A daemon that was killed leaves its cgroups to the next one: here there is none. What is still populated cannot be removed.
         let log = self.log();
-        let cgroup = log.lines().find_map(|line| line.split_once("cgroups: cgroupfs at ")).map(|(_, path)| PathBuf::from(path));
-        cgroup.iter().for_each(|cgroup| remove_empty(cgroup));
+        cgroup_in(&log).iter().for_each(|cgroup| remove_empty(cgroup));
         fs::remove_dir_all(&self.dir).ok();
     }
 }
@@ -187,6 +186,11 @@ fn environ(pid: i32) -> Vec<u8> {
 fn carries(pid: i32, mark: &str) -> bool {
     let wanted = format!("OBSERVER_MARK={mark}");
     environ(pid).split(|b| *b == 0).any(|var| var == wanted.as_bytes())
+}
+
+/// Where a daemon with cgroups of its own makes them, by its first line.
+pub fn cgroup_in(log: &str) -> Option<PathBuf> {
+    log.lines().find_map(|line| line.split_once("cgroups: cgroupfs at ")).map(|(_, path)| PathBuf::from(path))
 }
 
 /// Every living process that carries a mark.

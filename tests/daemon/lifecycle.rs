@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use super::harness::{Scratch, alive, signal, wait};
+use super::harness::{Scratch, alive, cgroup_in, signal, wait};
 use super::socket;
 
 #[test]
@@ -297,4 +297,16 @@ fn a_stop_that_is_called_off_leaves_the_next_one_its_pre_stop_and_a_restart_outl
     fs::write(&go, "").expect("written");
     scratch.start();
     wait("another run", || scratch.workers().get("web-0").filter(|pid| **pid != before["web-0"]).map(drop), || scratch.log());
+}
+
+#[test]
+fn a_daemon_that_ended_leaves_no_cgroup() {
+    let mut scratch = Scratch::new();
+    scratch.put("web.yaml", &scratch.pool("web", 2, "", ""));
+    scratch.start();
+    scratch.wait_workers(2);
+    let cgroup = cgroup_in(&scratch.log());
+    assert!(cgroup.as_ref().is_none_or(|dir| dir.join("web/web-0").is_dir()), "{cgroup:?}");
+    assert_eq!(scratch.end(), Some(0));
+    assert!(cgroup.as_ref().is_none_or(|dir| !dir.exists()), "{cgroup:?}");
 }

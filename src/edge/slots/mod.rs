@@ -154,6 +154,11 @@ impl Slots {
         self.wish(slot, link::Wish::Forget);
     }
 
+    /// The daemon ends: leave nothing behind but what lives.
+    pub fn leave(&self) {
+        self.shared.config.driver.leave();
+    }
+
     /// Look at all workers of a pool together. The kernel answers at once.
     ///
     /// # Errors

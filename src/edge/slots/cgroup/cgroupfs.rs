@@ -90,6 +90,12 @@ fn tidy(root: &Path) {
     }
 }
 
+/// Remove what is empty, and with the last of it the subtree.
+pub(super) fn leave(root: &Path) {
+    tidy(root);
+    let _in_use = std::fs::remove_dir(root);
+}
+
 /// The cgroup of a slot.
 pub(super) fn dir(root: &Path, slot: &SlotId) -> PathBuf {
     root.join(&slot.pool).join(&slot.worker)
@@ -114,4 +120,26 @@ pub(super) fn remove(root: &Path, slot: &SlotId) {
     // One that is still populated is removed when it is next dismissed, or tidied at the next start.
     subtree::remove(&dir(root, slot));
     let _in_use = std::fs::remove_dir(root.join(&slot.pool));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_empty_goes_with_the_daemon_and_what_is_not_stays() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let root = dir.path().join("weir-0");
+        for worker in ["a/a-0", "a/a-1/made-by-it", "b/b-0"] {
+            std::fs::create_dir_all(root.join(worker)).expect("made");
+        }
+        // In a cgroup it is a process that keeps it.
+        let process = root.join("b/b-0/process");
+        std::fs::write(&process, "").expect("written");
+        leave(&root);
+        assert!(!root.join("a").exists() && process.exists());
+        std::fs::remove_file(process).expect("removed");
+        leave(&root);
+        assert!(!root.exists());
+    }
 }

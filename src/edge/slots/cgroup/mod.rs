@@ -160,6 +160,14 @@ impl Driver {
         events.is_some_and(|events| events.lines().any(|line| line == "populated 1"))
     }
 
+    /// The daemon ends: what is empty goes with it. A service manager looks after its own units.
+    pub(super) fn leave(&self) {
+        match self {
+            Driver::Cgroupfs(root) => cgroupfs::leave(root),
+            Driver::Systemd(_) | Driver::None => {}
+        }
+    }
+
     /// Remove the slot's cgroup, and the pool's with its last slot.
     pub(super) async fn remove(&self, slot: &SlotId) {
         match self {
