@@ -44,7 +44,7 @@ pub struct Listed {
     pub cut: bool,
 }
 
-/// What a task is sorted by, and its number; that is negative where the last of those that are equal comes first.
+/// What a task is sorted by, and its number; negative where the last of those that are equal comes first.
 type Key = (i64, i64);
 
 /// A task with its rank.
@@ -58,7 +58,7 @@ struct Found {
 pub(super) fn tasks(db: &Connection, filter: &TaskFilter) -> rusqlite::Result<Listed> {
     let keys = match filter.id {
         Some(id) => {
-            let sql = "SELECT id, 0 FROM tasks WHERE id = ?1 AND (?2 IS NULL OR pool = ?2)";
+            let sql = "SELECT 0, id FROM tasks WHERE id = ?1 AND (?2 IS NULL OR pool = ?2)";
             keys(db, sql, params![id.cast_signed(), filter.pool])?
         }
         None => first(db, filter)?,
@@ -96,15 +96,15 @@ fn pools(db: &Connection) -> rusqlite::Result<Vec<String>> {
     db.prepare_cached("SELECT DISTINCT pool FROM task_counts")?.query_map([], |row| row.get(0))?.collect()
 }
 
-/// The question for the first tasks of a phase of a pool. Those that are ready are asked for worker by worker.
+/// The question for the keys of the first tasks of a phase of a pool. Those that are ready are asked for worker by worker.
 fn sql(phase: i64) -> String {
     let (own, key, order) = match phase {
-        READY => ("phase = 1 AND worker = ?3".to_owned(), "rank", "rank, id"),
-        DELAYED => ("phase = 2".to_owned(), "not_before", "not_before, id"),
-        phase if ENDED.contains(&phase) => (format!("phase > 4 AND phase = {phase}"), "-finished", "finished DESC, id DESC"),
-        phase => (format!("phase = {phase}"), "rank", "rank, id"),
+        READY => ("phase = 1 AND worker = ?3".to_owned(), "rank, id", "rank, id"),
+        DELAYED => ("phase = 2".to_owned(), "not_before, id", "not_before, id"),
+        phase if ENDED.contains(&phase) => (format!("phase > 4 AND phase = {phase}"), "-finished, -id", "finished DESC, id DESC"),
+        phase => (format!("phase = {phase}"), "rank, id", "rank, id"),
     };
-    format!("SELECT id, {key} FROM tasks WHERE {own} AND pool = ?1 ORDER BY {order} LIMIT ?2")
+    format!("SELECT {key} FROM tasks WHERE {own} AND pool = ?1 ORDER BY {order} LIMIT ?2")
 }
 
 /// The question for the tasks of a phase of a pool that ended before a time, the last first.
@@ -144,13 +144,7 @@ fn of_phase(db: &Connection, pool: &str, phase: i64, most: usize) -> rusqlite::R
 }
 
 fn keys(db: &Connection, sql: &str, values: impl rusqlite::Params) -> rusqlite::Result<Vec<Key>> {
-    let mut query = db.prepare_cached(sql)?;
-    let found = query.query_map(values, |row| {
-        let (id, key): (i64, i64) = (row.get(0)?, row.get(1)?);
-        // The last of those that ended at once comes first, as their index has them.
-        Ok((key, if key < 0 { -id } else { id }))
-    })?;
-    found.collect()
+    db.prepare_cached(sql)?.query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
 /// These tasks, as far as they are not too much; and whether they were.
@@ -242,26 +236,42 @@ mod tests {
         assert!(!plan.contains("TEMP B-TREE"), "{plan}");
     }
 
-    #[test]
-    fn a_list_ends_before_it_is_too_much_to_carry_and_says_so() {
+    /// A list of tasks that were put in with these ranks.
+    fn listed(tasks: impl IntoIterator<Item = (Task, i64)>, most: &[u32]) -> Vec<Listed> {
         let dir = tempfile::tempdir().unwrap();
         let mut db = Connection::open(dir.path().join("db")).unwrap();
         super::super::schema::migrate(&mut db).unwrap();
         let turn = db.transaction().unwrap();
         let queues = Tasks::new(&turn);
-        let payload = serde_json::Value::from("x".repeat(256 * 1024));
-        for n in 0..80 {
-            let pool = format!("p{}", n % 2);
-            let ended =
-                Task { state: TaskState::Succeeded, finished: Some(Wall(n)), result: Some(payload.clone()), ..Task::default() };
-            queues.insert(&mut Task { pool, payload: payload.clone(), ..ended }, 0).unwrap();
-        }
+        tasks.into_iter().for_each(|(mut task, rank)| queues.insert(&mut task, rank).unwrap());
         queues.finish().unwrap();
         turn.commit().unwrap();
-        let list = |most: u32| tasks(&db, &TaskFilter { most, ..TaskFilter::default() }).unwrap();
-        let of = |listed: &Listed| listed.tasks.iter().map(|(task, _)| task.finished.unwrap().0).collect::<Vec<_>>();
-        let (few, all) = (list(7), list(0));
-        assert_eq!((of(&few), few.cut), ((73..80).rev().collect(), false));
-        assert_eq!((of(&all), all.cut), ((49..80).rev().collect(), true), "31 tasks of a little more than half a MiB");
+        most.iter().map(|most| super::tasks(&db, &TaskFilter { most: *most, ..TaskFilter::default() }).unwrap()).collect()
+    }
+
+    fn ids(listed: &Listed) -> Vec<u64> {
+        listed.tasks.iter().map(|(task, _)| task.id).collect()
+    }
+
+    #[test]
+    fn a_list_ends_before_it_is_too_much_to_carry_and_says_so() {
+        let payload = serde_json::Value::from("x".repeat(256 * 1024));
+        let ended = |n: i64| {
+            let (pool, result) = (format!("p{}", n % 2), Some(payload.clone()));
+            let (state, finished, payload) = (TaskState::Succeeded, Some(Wall(n)), payload.clone());
+            (Task { pool, state, finished, payload, result, ..Task::default() }, 0)
+        };
+        let lists = listed((1..=80).map(ended), &[7, 0]);
+        assert_eq!((ids(&lists[0]), lists[0].cut), ((74..=80).rev().collect(), false));
+        assert_eq!((ids(&lists[1]), lists[1].cut), ((50..=80).rev().collect(), true), "each is a little more than half a MiB");
+    }
+
+    #[test]
+    fn tasks_of_one_rank_stand_in_their_order_also_where_priority_lifts_them_above_all_time() {
+        let task = |n: usize| (Task { pool: format!("p{}", n % 2), ..Task::default() }, -7);
+        let lists = listed((0..4).map(task), &[0, 3]);
+        assert_eq!((ids(&lists[0]), ids(&lists[1])), (vec![1, 2, 3, 4], vec![1, 2, 3]));
+        let places: Vec<_> = lists[0].tasks.iter().map(|(_, place)| *place).collect();
+        assert_eq!(places, [Some(1), Some(1), Some(2), Some(2)]);
     }
 }
