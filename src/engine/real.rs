@@ -32,6 +32,7 @@ use crate::model::metered::Metered;
 use crate::model::plan::{Action, PoolFacts};
 use crate::model::policy::{Amounts, Target};
 use crate::model::policy_status::ForecastStatus;
+use crate::model::pool::PoolSpec;
 use crate::model::quantity::Memory;
 use crate::model::reading::{Failure, Number};
 use crate::model::scaling::{Asker, Question};
@@ -82,6 +83,11 @@ pub struct RealHost {
 
 /// Who asks, by pool and asker, with the source that it is for.
 pub type Readers = BTreeMap<(String, Asker), (Source, Arc<tokio::sync::Mutex<Reader>>)>;
+
+/// Let those go that a pool no longer asks: each may hold a connection.
+fn keep(readers: &mut Readers, pool: &str, spec: &PoolSpec) {
+    readers.retain(|(who, asker), (source, _)| who != pool || spec.asks(asker, source));
+}
 
 impl RealHost {
     fn send(facts: &UnboundedSender<Fact>, fact: Fact) {
@@ -269,6 +275,7 @@ impl Host for RealHost {
             Some(object) => {
                 if let Object::Pool(pool) = &object {
                     self.board.meters.published(pool);
+                    keep(&mut self.readers, name, &pool.spec);
                 }
                 self.revisions.published(&object);
                 self.board.put(object)
@@ -375,4 +382,48 @@ fn line(event: &EventObject) {
     // What it is about may be a file, and a folder can have any name.
     let (about, note) = (text::marked(&event.regarding), text::marked(&event.note));
     lines::say(&format!("{clock} {mark} {about:<18} {note}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A pool with these triggers, by name and list, and one quota.
+    fn pool(triggers: &[(&str, &str)]) -> PoolSpec {
+        let redis = |list: &str| json!({"address": "127.0.0.1:6379", "list": list});
+        let trigger = |(name, list): &(&str, &str)| json!({"name": name, "redis": redis(list), "targetPerWorker": 1});
+        let triggers: Vec<Value> = triggers.iter().map(trigger).collect();
+        let quota = json!({"name": "a", "source": {"redis": redis("left")}, "pauseBelow": 1, "resumeAbove": 2});
+        let scale = json!({"triggers": triggers, "quota": [quota]});
+        serde_json::from_value(json!({"template": {"command": ["run"]}, "scale": scale})).unwrap()
+    }
+
+    fn asked(readers: &mut Readers, pool: &str, spec: &PoolSpec) {
+        let scale = spec.scale.as_ref().unwrap();
+        let triggers = scale.triggers.iter().map(|one| (Asker::Trigger(one.name().to_owned()), &one.source));
+        let quotas = scale.quota.iter().map(|one| (Asker::Quota(one.name.clone()), &one.source));
+        for (asker, source) in triggers.chain(quotas) {
+            let reader = Arc::new(tokio::sync::Mutex::new(Reader::new(source.clone())));
+            readers.insert((pool.to_owned(), asker), (source.clone(), reader));
+        }
+    }
+
+    #[test]
+    fn who_asks_for_a_pool_is_let_go_when_its_spec_does_not_name_it_any_more() {
+        let (mut readers, before) = (Readers::new(), pool(&[("a", "one"), ("b", "two"), ("c", "three")]));
+        asked(&mut readers, "p", &before);
+        asked(&mut readers, "q", &before);
+        let mut left = |spec: &PoolSpec| -> Vec<String> {
+            keep(&mut readers, "p", spec);
+            readers.keys().map(|(pool, asker)| format!("{pool}/{}", asker.name())).collect()
+        };
+        let others = ["q/a", "q/b", "q/c", "q/a"];
+        assert_eq!(left(&before), [&["p/a", "p/b", "p/c", "p/a"], &others[..]].concat());
+        // One is renamed, one has another source.
+        let after = pool(&[("a", "one"), ("d", "two"), ("c", "four")]);
+        assert_eq!(left(&after), [&["p/a", "p/a"], &others[..]].concat());
+        assert_eq!(left(&PoolSpec { scale: None, ..after }), others);
+    }
 }

@@ -17,6 +17,7 @@ use super::queue_door::{Accepted, Capacity, TaskFilter};
 use crate::decide::workload::{self, Behind};
 use crate::decide::{dispatch, payload, roster};
 use crate::edge::clock;
+use crate::edge::store::read::Listed;
 use crate::model::batch::Batch;
 use crate::model::queue::{Delivery, Dispatch, Queue};
 use crate::model::queue_work::{QueueAnswer, QueueRefusal, QueueWork, Submitted};
@@ -356,16 +357,17 @@ impl Handle {
     /// [`Denied::NotFound`].
     pub async fn task(&self, id: u64) -> Result<Accepted, Denied> {
         let filter = TaskFilter { id: Some(id), ..TaskFilter::default() };
-        let found = self.tasks(filter).await?.pop();
+        let found = self.tasks(filter).await?.0.pop();
         found.ok_or_else(|| refused(QueueRefusal::NoTask(id)))
     }
 
-    /// Tasks: those that run, then those that wait in their order, then those that ended, the last first.
+    /// Tasks: those that run, then those that wait in their order, then those that ended, the last first. And whether there are
+    /// fewer than were asked for because the next ones would be too much to carry at once.
     ///
     /// # Errors
     /// [`Denied::Internal`] when the file cannot be read.
-    pub async fn tasks(&self, filter: TaskFilter) -> Result<Vec<Accepted>, Denied> {
-        let listed = self.read_store(move |reader| reader.tasks(&filter)).await?;
+    pub async fn tasks(&self, filter: TaskFilter) -> Result<(Vec<Accepted>, bool), Denied> {
+        let Listed { tasks: listed, cut } = self.read_store(move |reader| reader.tasks(&filter)).await?;
         let mut waits: BTreeMap<String, Waits> = BTreeMap::new();
         for (task, _) in listed.iter().filter(|(_, position)| position.is_some()) {
             if !waits.contains_key(&task.pool)
@@ -378,7 +380,7 @@ impl Handle {
             let estimated_wait = position.and_then(|position| self.wait_at(waits.get(&task.pool)?, &task, position));
             Accepted { task, known: false, position, estimated_wait }
         };
-        Ok(listed.into_iter().map(shown).collect())
+        Ok((listed.into_iter().map(shown).collect(), cut))
     }
 
     /// Where the log of a task is: the output of all its attempts.

@@ -11,7 +11,8 @@ use super::meta::{Kind, ObjectMeta};
 use super::queue::Queue;
 use super::reason::Reason;
 use super::scale::{Scale, Trigger};
-use super::source::SecretSource;
+use super::scaling::Asker;
+use super::source::{SecretSource, Source};
 use super::template::{Exec, Template};
 
 /// Most workers that one pool may have.
@@ -88,6 +89,16 @@ impl PoolSpec {
         match (&self.scale, self.replicas) {
             (Some(_), _) => None,
             (None, replicas) => Some(replicas.unwrap_or(1)),
+        }
+    }
+
+    /// Whether this is asked of this source for the pool: a trigger or a quota of this name has it.
+    pub fn asks(&self, asker: &Asker, source: &Source) -> bool {
+        let Some(scale) = &self.scale else { return false };
+        match asker {
+            Asker::Trigger(name) => scale.triggers.iter().any(|trigger| trigger.name() == name && trigger.source == *source),
+            Asker::Quota(name) => scale.quota.iter().any(|quota| quota.name == *name && quota.source == *source),
+            Asker::Gauge(_) => false,
         }
     }
 

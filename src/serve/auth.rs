@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use tracing::Instrument;
 
 use super::refusal::{Refusal, not_allowed, nowhere};
+use super::stall::Known;
 use super::wire::Status;
 
 /// What somebody may do; each may do all that the ones before it may.
@@ -261,7 +262,11 @@ pub struct Network {
 pub async fn network(State(network): State<Network>, mut request: Request, next: Next) -> Result<Response, Response> {
     network.is_addressed(&request).map_err(|why| forbidden(why).into_response())?;
     let open = matches!(needed(request.method(), request.uri().path()), Ok(Role::Nobody));
-    let role = network.role(request.headers()).or(open.then_some(Role::Nobody)).ok_or_else(stranger)?;
+    let shown = network.role(request.headers());
+    if let Some(known) = request.extensions().get::<Known>().filter(|_| shown.is_some()) {
+        known.set();
+    }
+    let role = shown.or(open.then_some(Role::Nobody)).ok_or_else(stranger)?;
     no_form(request.headers()).map_err(IntoResponse::into_response)?;
     request.extensions_mut().insert(Peer { role, transport: Transport::Network });
     Ok(next.run(request).await)

@@ -17,6 +17,7 @@ mod policies;
 mod refusal;
 mod routes;
 mod sockets;
+mod stall;
 mod streams;
 mod tasks;
 mod tcp;
@@ -39,6 +40,7 @@ use tokio::task::JoinSet;
 
 use self::app::{App, until_true};
 use self::refusal::{Refusal, nowhere};
+use self::stall::{Impatient, Known, STALL_TIMEOUT};
 pub use self::tcp::{Listen, serve_tcp};
 use self::wire::Status;
 use crate::engine::handle::Handle;
@@ -109,7 +111,10 @@ async fn drained(mut connections: JoinSet<()>, streams_ended: impl Future<Output
 pub async fn serve_hooks(listener: TcpListener, receive: hooks::Receive, shutdown: impl Future<Output = ()>) {
     let ending = watch::Sender::new(false);
     let router = hooks::router(receive).fallback(|| async { nowhere(": only /hooks/{pool}/{index} is served here") });
-    let greet = |stream, slot| connection(stream, router.clone(), slot, ending.subscribe());
+    let greet = |stream, slot| {
+        let stream = Impatient::new(stream, STALL_TIMEOUT, Known::default());
+        connection(stream, router.clone(), slot, ending.subscribe())
+    };
     let open = tcp::accept(listener, HOOK_CONNECTIONS_MAX, shutdown, greet).await;
     ending.send_replace(true);
     drained(open, std::future::ready(())).await;

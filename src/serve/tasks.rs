@@ -143,12 +143,12 @@ pub async fn list(State(app): State<App>, query: Params) -> Result<Json<TaskList
     let limit = number(&query, "limit")?.map_or(LIST_DEFAULT, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
     let states = text("state").map_or_else(|| Ok(Vec::new()), |states| states.split(',').map(state).collect())?;
     let pool = text("pool").cloned();
-    let found = app.handle.tasks(TaskFilter { pool: pool.clone(), id: None, states, most: limit }).await?;
+    let (found, cut) = app.handle.tasks(TaskFilter { pool: pool.clone(), id: None, states, most: limit }).await?;
     if let Some(pool) = pool.filter(|_| found.is_empty()) {
         // Tasks of a pool that is gone are still listed; a pool that never was is an error in the question.
         app.handle.capacity(&pool).await?;
     }
-    Ok(Json(TaskList::new(found.into_iter().map(TaskView::from).collect())))
+    Ok(Json(TaskList { cut, ..TaskList::new(found.into_iter().map(TaskView::from).collect()) }))
 }
 
 fn state(word: &str) -> Result<TaskState, Refusal> {

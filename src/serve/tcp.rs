@@ -1,7 +1,7 @@
 //! The listener on the network: TLS for kubectl, plain HTTP on loopback for the rest, told apart by the first byte.
 //!
-//! The same bounds as on the socket: so many connections, so long for a handshake and for a head. Beyond loopback nothing is
-//! said in the clear. Who may ask what is not known here.
+//! The same bounds as on the socket: so many connections, so long for a handshake and for a head; and so long for strangers to
+//! take their answers. Beyond loopback nothing is said in the clear. Who may ask what is not known here.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::app::App;
 use super::auth::{self, Grants, Network};
+use super::stall::{Impatient, Known, STALL_TIMEOUT};
 use super::{ACCEPT_PAUSE, CONNECTIONS_MAX, HEAD_TIMEOUT, STREAMS_MAX, connection, drained, routes};
 use crate::engine::handle::Handle;
 
@@ -96,11 +97,15 @@ async fn greet(
         return;
     }
     let _quick = stream.set_nodelay(true);
+    let is_near = stream.local_addr().is_ok_and(|at| at.ip().is_loopback());
+    let known = Known::default();
+    let stream = Impatient::new(stream, STALL_TIMEOUT, known.clone());
+    let router = Router::new().fallback_service(router).layer(Extension(known));
     if first[0] == HANDSHAKE {
         if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await {
             connection(stream, router, slot, ending).await;
         }
-    } else if stream.local_addr().is_ok_and(|at| at.ip().is_loopback()) {
+    } else if is_near {
         connection(stream, router, slot, ending).await;
     }
 }

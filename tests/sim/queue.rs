@@ -68,12 +68,12 @@ impl Line {
     }
 
     fn tasks(&self) -> Vec<Task> {
-        let all = self.reader.tasks(&TaskFilter::default()).expect("the rows can be read");
+        let all = self.reader.tasks(&TaskFilter::default()).expect("the rows can be read").tasks;
         all.into_iter().map(|(task, _)| task).collect()
     }
 
     fn task(&self, id: u64) -> Option<Task> {
-        let found = self.reader.tasks(&TaskFilter { id: Some(id), ..TaskFilter::default() }).expect("the rows can be read");
+        let found = self.reader.tasks(&TaskFilter { id: Some(id), ..TaskFilter::default() }).expect("the rows can be read").tasks;
         found.into_iter().next().map(|(task, _)| task)
     }
 

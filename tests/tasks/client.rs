@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::served::{Ran, Running, World};
-use super::{lease, on_lease, submit, task, wish, world};
+use super::{NewTask, ask, lease, on_lease, submit, task, wish, world};
 
 /// The first two cells and the state.
 fn row(of: &mut Running) -> String {
@@ -186,4 +186,17 @@ fn the_log_of_a_worker_that_takes_tasks_is_pointed_to() {
     assert!(ran.code == 0 && ran.err.contains("ctl logs worker/takes-0"), "{ran:?}");
     submit(&world, "runs", &json!({}));
     assert_eq!(world.ctl("logs task/2").err, "", "one with a log of its own");
+}
+
+#[test]
+fn a_list_that_would_be_too_much_to_carry_ends_before_and_says_so() {
+    let world = world();
+    let task = NewTask { payload: "x".repeat(250 * 1024).into(), ..NewTask::default() };
+    world.block_on(world.handle.submit("takes", vec![task; 70])).unwrap();
+    let (code, list) = ask(&world, "GET /v1/tasks", &Value::Null);
+    let listed = list["items"].as_array().unwrap().len();
+    assert!(code == 200 && list["cut"] == true && (60..70).contains(&listed), "{code}: {listed}");
+    let ran = world.ctl("get tasks -o name");
+    assert!(ran.out.lines().count() == listed && ran.err.contains("more tasks than can be carried at once"), "{}", ran.err);
+    assert_eq!(ask(&world, "GET /v1/tasks?limit=60", &Value::Null).1["cut"], Value::Null, "so many can be");
 }

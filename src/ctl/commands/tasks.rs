@@ -10,7 +10,7 @@ use super::Context;
 use super::describe::Sheet;
 use crate::ctl::client::Sent;
 use crate::ctl::error::Failure;
-use crate::ctl::print::{emit, shown_yaml};
+use crate::ctl::print::{emit, note, shown_yaml};
 use crate::ctl::resource::TASKS;
 use crate::ctl::time::{age, now};
 use crate::model::meta::quoted;
@@ -63,6 +63,9 @@ pub(super) async fn fetch(context: &Context, id: u64) -> Result<TaskView, Failur
 /// Tasks of a query.
 pub(super) async fn listed(context: &Context, query: &str) -> Result<Vec<TaskView>, Failure> {
     let list: TaskList = context.client.ask(Method::GET, &format!("/v1/tasks?{query}"), Sent::nothing()).await?;
+    if list.cut {
+        note("there are more tasks than can be carried at once: these are the first ones; ask for one pool, or for some states");
+    }
     Ok(list.items)
 }
 

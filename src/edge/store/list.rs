@@ -1,14 +1,14 @@
 //! Lists of tasks, and the place of one among those that wait: as dear as what is shown, however many tasks there are.
 //!
-//! Each phase has an index in the order that it is shown in, so a list is put together from the heads of a few of them. Only
-//! reading, beside the writer or inside its transaction.
+//! Each phase has an index in the order that it is shown in, so a list is put together from the heads of a few of them; what the
+//! tasks carry is read of those that are shown alone. Only reading, beside the writer or inside its transaction.
 
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, params};
 
 use super::place::{lines, position};
-use super::row::{BLOCKED, COLUMNS, DELAYED, ENDED, HELD, LEASED, RAN, READY, phases, read};
+use super::row::{BLOCKED, COLUMNS, DELAYED, ENDED, HELD, LEASED, RAN, READY, bytes, phases, read};
 use super::tasks::written;
 use crate::model::task::{Task, TaskState};
 use crate::model::time::Wall;
@@ -32,56 +32,79 @@ pub struct TaskFilter {
 /// Phases in the order in which they are shown; those of one group are shown together.
 const GROUPS: [&[i64]; 6] = [&[LEASED], &[HELD], &[READY], &[DELAYED], &[BLOCKED], &[5, 6, 7, 8, 9]];
 
-/// A task with what it is sorted by, and its rank.
+/// What a list carries at most, in bytes as they are kept.
+const LISTED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Tasks of a list.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Listed {
+    /// With their places.
+    pub tasks: Vec<(Task, Option<u64>)>,
+    /// Not all that were asked for: the next ones would be too much to carry at once.
+    pub cut: bool,
+}
+
+/// What a task is sorted by, and its number; negative where the last of those that are equal comes first.
+type Key = (i64, i64);
+
+/// A task with its rank.
 struct Found {
-    key: (i64, i64),
     rank: i64,
     task: Task,
     ready: bool,
 }
 
 /// Tasks with their places: those that run, those that wait in their order, those that ended, the last first.
-pub(super) fn tasks(db: &Connection, filter: &TaskFilter) -> rusqlite::Result<Vec<(Task, Option<u64>)>> {
-    let most = if filter.most == 0 { LISTED_MAX } else { filter.most.min(LISTED_MAX) };
+pub(super) fn tasks(db: &Connection, filter: &TaskFilter) -> rusqlite::Result<Listed> {
+    let keys = match filter.id {
+        Some(id) => {
+            let sql = "SELECT 0, id FROM tasks WHERE id = ?1 AND (?2 IS NULL OR pool = ?2)";
+            keys(db, sql, params![id.cast_signed(), filter.pool])?
+        }
+        None => first(db, filter)?,
+    };
+    let (found, cut) = found(db, &keys)?;
+    Ok(Listed { tasks: placed(db, found)?, cut })
+}
+
+/// The first ones that are wanted, by what they are sorted by alone: what is not shown is not read.
+fn first(db: &Connection, filter: &TaskFilter) -> rusqlite::Result<Vec<Key>> {
+    let most = if filter.most == 0 { LISTED_MAX } else { filter.most.min(LISTED_MAX) } as usize;
     let wanted: Vec<i64> = filter.states.iter().flat_map(|state| phases(*state)).copied().collect();
     let is_wanted = |phase: i64| wanted.is_empty() || wanted.contains(&phase);
-    if let Some(id) = filter.id {
-        let sql = format!("SELECT {COLUMNS}, rank, 0, phase = 1 FROM tasks WHERE id = ?1 AND (?2 IS NULL OR pool = ?2)");
-        return placed(db, rows(db, &sql, params![id.cast_signed(), filter.pool])?);
-    }
     let pools = match &filter.pool {
         Some(pool) => vec![pool.clone()],
         None => pools(db)?,
     };
     let mut all = Vec::new();
     for group in GROUPS {
-        let left = most.saturating_sub(u32::try_from(all.len()).unwrap_or(u32::MAX));
-        let mut found = Vec::new();
+        let (left, mut found) = (most - all.len(), Vec::new());
         for phase in group.iter().filter(|phase| left > 0 && is_wanted(**phase)) {
             for pool in &pools {
                 found.extend(of_phase(db, pool, *phase, left)?);
+                // At once, so that no more of them are held than are shown, however many pools there are.
+                found.sort();
+                found.truncate(left);
             }
         }
-        found.sort_by_key(|found| found.key);
-        found.truncate(left as usize);
         all.extend(found);
     }
-    placed(db, all)
+    Ok(all)
 }
 
 fn pools(db: &Connection) -> rusqlite::Result<Vec<String>> {
     db.prepare_cached("SELECT DISTINCT pool FROM task_counts")?.query_map([], |row| row.get(0))?.collect()
 }
 
-/// The question for the first tasks of a phase of a pool. Those that are ready are asked for worker by worker.
+/// The question for the keys of the first tasks of a phase of a pool. Those that are ready are asked for worker by worker.
 fn sql(phase: i64) -> String {
     let (own, key, order) = match phase {
-        READY => ("phase = 1 AND worker = ?3".to_owned(), "rank", "rank, id"),
-        DELAYED => ("phase = 2".to_owned(), "not_before", "not_before, id"),
-        phase if ENDED.contains(&phase) => (format!("phase > 4 AND phase = {phase}"), "-finished", "finished DESC, id DESC"),
-        phase => (format!("phase = {phase}"), "rank", "rank, id"),
+        READY => ("phase = 1 AND worker = ?3".to_owned(), "rank, id", "rank, id"),
+        DELAYED => ("phase = 2".to_owned(), "not_before, id", "not_before, id"),
+        phase if ENDED.contains(&phase) => (format!("phase > 4 AND phase = {phase}"), "-finished, -id", "finished DESC, id DESC"),
+        phase => (format!("phase = {phase}"), "rank, id", "rank, id"),
     };
-    format!("SELECT {COLUMNS}, rank, {key}, phase = 1 FROM tasks WHERE {own} AND pool = ?1 ORDER BY {order} LIMIT ?2")
+    format!("SELECT {key} FROM tasks WHERE {own} AND pool = ?1 ORDER BY {order} LIMIT ?2")
 }
 
 /// The question for the tasks of a phase of a pool that ended before a time, the last first.
@@ -108,27 +131,36 @@ pub(super) fn ended(db: &Connection, pool: &str, before: Wall, most: u32) -> rus
     Ok(all.into_iter().map(|(_, task)| task).collect())
 }
 
-fn of_phase(db: &Connection, pool: &str, phase: i64, most: u32) -> rusqlite::Result<Vec<Found>> {
-    let sql = sql(phase);
+fn of_phase(db: &Connection, pool: &str, phase: i64, most: usize) -> rusqlite::Result<Vec<Key>> {
+    let (sql, most) = (sql(phase), i64::try_from(most).unwrap_or(i64::MAX));
     if phase != READY {
-        return rows(db, &sql, params![pool, most]);
+        return keys(db, &sql, params![pool, most]);
     }
-    let mut found = rows(db, &sql, params![pool, most, ""])?;
+    let mut found = keys(db, &sql, params![pool, most, ""])?;
     for worker in lines(db, pool)? {
-        found.extend(rows(db, &sql, params![pool, most, worker])?);
+        found.extend(keys(db, &sql, params![pool, most, worker])?);
     }
     Ok(found)
 }
 
-fn rows(db: &Connection, sql: &str, values: impl rusqlite::Params) -> rusqlite::Result<Vec<Found>> {
-    let mut query = db.prepare_cached(sql)?;
-    let found = query.query_map(values, |row| {
-        let (id, key): (i64, i64) = (row.get(0)?, row.get(12)?);
-        // The last of those that ended at once comes first, as their index has them.
-        let id = if key < 0 { -id } else { id };
-        Ok(Found { key: (key, id), rank: row.get(11)?, task: read(row)?, ready: row.get(13)? })
-    })?;
-    found.collect()
+fn keys(db: &Connection, sql: &str, values: impl rusqlite::Params) -> rusqlite::Result<Vec<Key>> {
+    db.prepare_cached(sql)?.query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
+/// These tasks, as far as they are not too much; and whether they were.
+fn found(db: &Connection, keys: &[Key]) -> rusqlite::Result<(Vec<Found>, bool)> {
+    let mut query = db.prepare_cached(&format!("SELECT {COLUMNS}, rank, phase = 1 FROM tasks WHERE id = ?1"))?;
+    let (mut all, mut left) = (Vec::with_capacity(keys.len()), LISTED_BYTES_MAX);
+    for (_, id) in keys {
+        let next = query.query_row([id.abs()], |row| {
+            let Some(rest) = left.checked_sub(bytes(row)?) else { return Ok(None) };
+            left = rest;
+            Ok(Some(Found { rank: row.get(11)?, task: read(row)?, ready: row.get(12)? }))
+        })?;
+        let Some(next) = next else { return Ok((all, true)) };
+        all.push(next);
+    }
+    Ok((all, false))
 }
 
 /// With their places. Those that are next to each other in a list are next to each other in their line.
@@ -155,6 +187,7 @@ fn placed(db: &Connection, all: Vec<Found>) -> rusqlite::Result<Vec<(Task, Optio
 #[cfg(test)]
 mod tests {
     use super::super::place::{AHEAD, ALL_DEALT, BEHIND, DEALT, NEXT_DEALT, NEXT_WORKER};
+    use super::super::tasks::Tasks;
     use super::*;
 
     #[test]
@@ -184,6 +217,8 @@ mod tests {
             assert!(plan.contains(index), "{phase}: {plan}");
             // Those that run are as few as workers: they may be sorted.
             assert!(*phase == LEASED || !plan.contains("TEMP B-TREE"), "{phase}: {plan}");
+            // What is not shown is not read: the indexes tell which tasks are first.
+            assert!(*phase == LEASED || plan.contains("COVERING INDEX"), "{phase}: {plan}");
         }
         for phase in RAN {
             let plan = plan(&sql_ended(phase));
@@ -199,5 +234,44 @@ mod tests {
         }
         let plan = plan("SELECT DISTINCT pool FROM task_counts");
         assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    }
+
+    /// A list of tasks that were put in with these ranks.
+    fn listed(tasks: impl IntoIterator<Item = (Task, i64)>, most: &[u32]) -> Vec<Listed> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut db = Connection::open(dir.path().join("db")).unwrap();
+        super::super::schema::migrate(&mut db).unwrap();
+        let turn = db.transaction().unwrap();
+        let queues = Tasks::new(&turn);
+        tasks.into_iter().for_each(|(mut task, rank)| queues.insert(&mut task, rank).unwrap());
+        queues.finish().unwrap();
+        turn.commit().unwrap();
+        most.iter().map(|most| super::tasks(&db, &TaskFilter { most: *most, ..TaskFilter::default() }).unwrap()).collect()
+    }
+
+    fn ids(listed: &Listed) -> Vec<u64> {
+        listed.tasks.iter().map(|(task, _)| task.id).collect()
+    }
+
+    #[test]
+    fn a_list_ends_before_it_is_too_much_to_carry_and_says_so() {
+        let payload = serde_json::Value::from("x".repeat(256 * 1024));
+        let ended = |n: i64| {
+            let (pool, result) = (format!("p{}", n % 2), Some(payload.clone()));
+            let (state, finished, payload) = (TaskState::Succeeded, Some(Wall(n)), payload.clone());
+            (Task { pool, state, finished, payload, result, ..Task::default() }, 0)
+        };
+        let lists = listed((1..=80).map(ended), &[7, 0]);
+        assert_eq!((ids(&lists[0]), lists[0].cut), ((74..=80).rev().collect(), false));
+        assert_eq!((ids(&lists[1]), lists[1].cut), ((50..=80).rev().collect(), true), "each is a little more than half a MiB");
+    }
+
+    #[test]
+    fn tasks_of_one_rank_stand_in_their_order_also_where_priority_lifts_them_above_all_time() {
+        let task = |n: usize| (Task { pool: format!("p{}", n % 2), ..Task::default() }, -7);
+        let lists = listed((0..4).map(task), &[0, 3]);
+        assert_eq!((ids(&lists[0]), ids(&lists[1])), (vec![1, 2, 3, 4], vec![1, 2, 3]));
+        let places: Vec<_> = lists[0].tasks.iter().map(|(_, place)| *place).collect();
+        assert_eq!(places, [Some(1), Some(1), Some(2), Some(2)]);
     }
 }

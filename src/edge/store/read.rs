@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
-pub use super::list::{LISTED_MAX, TaskFilter};
+pub use super::list::{LISTED_MAX, Listed, TaskFilter};
 use crate::model::batch::{Reading, StoredPool};
 use crate::model::plan::Record;
 use crate::model::task::Task;
@@ -103,7 +103,7 @@ impl Reader {
     ///
     /// # Errors
     /// A text with the path.
-    pub fn tasks(&self, filter: &TaskFilter) -> Result<Vec<(Task, Option<u64>)>, String> {
+    pub fn tasks(&self, filter: &TaskFilter) -> Result<Listed, String> {
         self.found(filter).map_err(|e| self.said(&e))
     }
 
@@ -138,7 +138,7 @@ impl Reader {
         super::list::ended(&self.db, pool, before, most).map_err(|e| self.said(&e))
     }
 
-    fn found(&self, filter: &TaskFilter) -> rusqlite::Result<Vec<(Task, Option<u64>)>> {
+    fn found(&self, filter: &TaskFilter) -> rusqlite::Result<Listed> {
         // One snapshot for all questions: the tasks, and how many stand before the first of them.
         let _turn = self.db.unchecked_transaction()?;
         super::list::tasks(&self.db, filter)

@@ -60,6 +60,11 @@ pub(super) fn phases(state: TaskState) -> &'static [i64] {
     }
 }
 
+/// What a row of [`COLUMNS`] carries, in bytes.
+pub(super) fn bytes(row: &Row<'_>) -> rusqlite::Result<usize> {
+    [8, 9, 10].into_iter().map(|at| Ok(row.get_ref(at)?.as_bytes_or_null()?.map_or(0, <[u8]>::len))).sum()
+}
+
 /// The task of a row of [`COLUMNS`].
 pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Task> {
     let wall = |at: usize| row.get::<_, Option<i64>>(at).map(|ms| ms.map(Wall));

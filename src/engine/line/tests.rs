@@ -202,7 +202,7 @@ impl World {
 
     fn tasks(&mut self) -> usize {
         let reader = crate::edge::store::read::Reader::open(&self.dir.path().join("weir.db")).unwrap();
-        reader.tasks(&Default::default()).unwrap().len()
+        reader.tasks(&Default::default()).unwrap().tasks.len()
     }
 
     fn work(&mut self, work: QueueWork) -> QueueAnswer {
@@ -220,7 +220,7 @@ impl World {
 
     fn task(&mut self, id: u64) -> Task {
         let reader = crate::edge::store::read::Reader::open(&self.dir.path().join("weir.db")).unwrap();
-        let all = reader.tasks(&Default::default()).unwrap();
+        let all = reader.tasks(&Default::default()).unwrap().tasks;
         all.into_iter().map(|(task, _)| task).find(|task| task.id == id).expect("it is there")
     }
 

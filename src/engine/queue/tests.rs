@@ -90,7 +90,7 @@ impl World {
     }
 
     fn listed(&self) -> Vec<(Task, Option<u64>)> {
-        Reader::open(&self.path).unwrap().tasks(&TaskFilter::default()).unwrap()
+        Reader::open(&self.path).unwrap().tasks(&TaskFilter::default()).unwrap().tasks
     }
 
     /// The counts that were told are those of the rows, and one of a key at most can be taken or is taken.

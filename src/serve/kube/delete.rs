@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde_json::Value;
 
-use crate::engine::handle::{Edit, Handle};
+use crate::engine::handle::{Edit, Handle, Subscription};
 use crate::model::status::{Kind, Object, Phase};
 use crate::serve::app::{App, Params, kind_of, params};
 use crate::serve::refusal::{Refusal, bad, not_allowed};
@@ -56,8 +56,13 @@ pub async fn delete(
 /// Wait until another one has its name. kubectl looks whether it has, and only then begins to listen: whoever is replaced between
 /// the two would be waited for until the end of its time.
 async fn replaced(handle: &Handle, name: &str, uid: &str) {
-    let Ok(mut changes) = handle.watch(Kind::Worker, 0) else { return };
-    while handle.get(Kind::Worker, name).is_ok_and(|object| object.meta().uid == uid) && changes.next().await.is_some() {}
+    let Ok(changes) = handle.watch(Kind::Worker, 0) else { return };
+    while_there(|| handle.get(Kind::Worker, name).is_ok_and(|object| object.meta().uid == uid), changes).await;
+}
+
+/// Wait from change to change. Who has fallen too far behind is told so at once, every time: there is nothing left to wait with.
+async fn while_there(is_there: impl Fn() -> bool, mut changes: Subscription) {
+    while is_there() && matches!(changes.next().await, Some(Ok(_))) {}
 }
 
 /// Nothing runs there, and nothing would be another one afterwards: whoever deleted it would wait for ever.
@@ -71,5 +76,32 @@ fn is_dry_in(options: &Value) -> Result<bool, Refusal> {
         Some(Value::Array(all)) if all.is_empty() => Ok(false),
         Some(Value::Array(all)) if all.iter().all(|one| one == "All") => Ok(true),
         Some(_) => Err(bad("dryRun must be [\"All\"]")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, mpsc};
+
+    use super::*;
+    use crate::engine::handle::Board;
+    use crate::model::status::EventObject;
+
+    #[test]
+    fn who_waits_and_falls_behind_all_that_is_kept_gives_up() {
+        let board = Arc::new(Board::default());
+        let changes = board.subscribe(Kind::Event, 0).unwrap();
+        for n in 0..5000 {
+            let mut event = EventObject::default();
+            event.metadata.name = n.to_string();
+            board.put(Object::Event(Box::new(event)));
+        }
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(while_there(|| true, changes));
+            tell.send(()).unwrap();
+        });
+        told.recv_timeout(Duration::from_secs(10)).expect("it does not ask for ever");
     }
 }

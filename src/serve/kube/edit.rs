@@ -9,6 +9,7 @@ use axum::{Json, http::StatusCode};
 use serde_json::{Value, json};
 
 use super::guard::guard;
+use super::operations;
 use super::splice::{carried, spliced};
 use crate::engine::handle::{DocumentText, Edit};
 use crate::model::document::check::Walk;
@@ -72,21 +73,14 @@ impl PatchKind {
 /// The object as it is wanted, after a patch.
 ///
 /// # Errors
-/// 400 and 422 for a patch that cannot be used.
+/// 400, 413 and 422 for a patch that cannot be used.
 fn patched(shown: &Value, kind: PatchKind, patch: &Value) -> Result<Value, Refusal> {
     let mut wanted = shown.clone();
     match kind {
         PatchKind::Merge | PatchKind::Apply if !patch.is_object() => return Err(bad("the patch must be an object")),
         PatchKind::Merge => json_patch::merge(&mut wanted, patch),
         PatchKind::Apply => json_patch::merge(&mut wanted, &without_null(patch)),
-        PatchKind::Json => {
-            let patch: json_patch::Patch =
-                serde_json::from_value(patch.clone()).map_err(|error| bad(format!("the JSON patch does not hold: {error}")))?;
-            let refused = |error: json_patch::PatchError| {
-                Status::failure(422, "Invalid", format!("the JSON patch cannot be applied: {error}"))
-            };
-            json_patch::patch(&mut wanted, &patch).map_err(refused)?;
-        }
+        PatchKind::Json => operations::apply(&mut wanted, patch)?,
     }
     Ok(wanted)
 }

@@ -9,6 +9,7 @@ pub mod edit;
 mod events;
 pub mod guard;
 mod openapi;
+mod operations;
 mod pods;
 mod proto;
 pub mod read;

@@ -85,8 +85,8 @@ impl Wanted {
     /// # Errors
     /// 500 when the queue cannot be read.
     pub async fn look(&self, app: &App, number: u64) -> Result<(Vec<Shown>, bool), Refusal> {
-        let found = app.handle.tasks(self.narrow.clone()).await?;
-        let more = found.len() >= self.narrow.most as usize;
+        let (found, cut) = app.handle.tasks(self.narrow.clone()).await?;
+        let more = cut || found.len() >= self.narrow.most as usize;
         let mut shown: Vec<Shown> = found.into_iter().map(|task| Shown::new(task.into(), number)).collect();
         shown.retain(|shown| self.filter.wants(&shown.object));
         Ok((shown, more))

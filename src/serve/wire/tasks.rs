@@ -45,12 +45,15 @@ pub struct TaskList {
     pub kind: String,
     /// Those that run, those that wait in their order, those that ended with the last first; or in the order of a submit.
     pub items: Vec<TaskView>,
+    /// Fewer than were asked for: the next ones would be too much to carry at once.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
 }
 
 impl TaskList {
     /// A list.
     pub fn new(items: Vec<TaskView>) -> TaskList {
-        TaskList { kind: "TaskList".into(), items }
+        TaskList { kind: "TaskList".into(), items, cut: false }
     }
 }
 
