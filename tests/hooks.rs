@@ -30,6 +30,7 @@ struct Queue {
     tasks: Mutex<Vec<Submission>>,
     woken: Mutex<Vec<(String, Wake)>>,
     full: Mutex<Option<NotTaken>>,
+    refused: Mutex<Vec<String>>,
 }
 
 impl Taking for Queue {
@@ -54,6 +55,10 @@ impl Taking for Queue {
 
     fn wake(&self, pool: &str, wake: &Wake) {
         self.woken.lock().unwrap().push((pool.to_owned(), wake.clone()));
+    }
+
+    fn refused(&self, pool: &str, index: usize, why: String) {
+        self.refused.lock().unwrap().push(format!("{pool}/{index}: {why}"));
     }
 }
 
@@ -240,6 +245,22 @@ fn without_a_secret_the_webhook_is_off_and_a_new_one_takes_over_from_the_old() {
     std::fs::remove_file(&secret).unwrap();
     let (_, answer) = world.deliver("x", NEXT, &assigned(1, "x"));
     assert!(!answer.contains(&world.dir.path().display().to_string()), "a stranger reads a path: {answer}");
+}
+
+#[test]
+fn what_cannot_become_a_task_is_told_once_it_is_believed() {
+    let world = World::new();
+    let body = assigned(1, "x");
+    let body = String::from_utf8(body).unwrap().replace("\"title\"", "\"name\"").into_bytes();
+    assert_eq!(world.deliver("a", "a secret of some stranger, long enough", &body).0, 401);
+    assert!(world.queue.refused.lock().unwrap().is_empty(), "a stranger is not told of");
+    assert_eq!(world.deliver("a", SECRET, &body).0, 422);
+    *world.queue.full.lock().unwrap() = Some(NotTaken { status: 422, message: "unfit".into(), retry_after: None });
+    assert_eq!(world.deliver("b", SECRET, &assigned(2, "x")).0, 422);
+    *world.queue.full.lock().unwrap() = Some(NotTaken { status: 429, message: "full".into(), retry_after: None });
+    assert_eq!(world.deliver("c", SECRET, &assigned(3, "x")).0, 429);
+    let lacking = "dev/0: issues.assigned has no issue.title, which the webhook's key or payload needs";
+    assert_eq!(*world.queue.refused.lock().unwrap(), [lacking, "dev/0: unfit"]);
 }
 
 #[test]

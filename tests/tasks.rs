@@ -10,6 +10,8 @@ mod client;
 #[path = "tasks/pressed.rs"]
 mod pressed;
 mod served;
+#[path = "tasks/told.rs"]
+mod told;
 #[path = "tasks/waits.rs"]
 mod waits;
 #[path = "tasks/watches.rs"]

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::demand::Demand;
+use super::dispatch::line::upcoming;
 use super::restart;
 use super::roster;
 use super::scaling_status::{self, Said};
@@ -49,7 +50,7 @@ pub fn pool(observation: &Observation<'_>, plan: &Plan, (demand, names): (&Deman
         queue: None,
         scaling: if ends { previous.scaling.clone() } else { scaling_status::explanation(demand, names, previous) },
     };
-    line(observation, names, &mut status, now);
+    line(observation, plan, (names, &mut status), now);
     if scaled {
         status.last_scale = Some(Scaled { from: previous.desired_replicas, to: wanted, reason: demand.reason.clone() });
     }
@@ -73,7 +74,7 @@ pub fn held(observation: &Observation<'_>, plan: &Plan, now: Now) -> PoolStatus 
 }
 
 /// What stands in the queue. Where each run is for one task, a slot that waits for one is a worker that is ready.
-fn line(observation: &Observation<'_>, names: &Assignment, status: &mut PoolStatus, now: Now) {
+fn line(observation: &Observation<'_>, plan: &Plan, (names, status): (&Assignment, &mut PoolStatus), now: Now) {
     let facts = observation.pool;
     let Some(queue) = &facts.spec.queue else { return };
     if facts.per_task() {
@@ -97,13 +98,15 @@ fn line(observation: &Observation<'_>, names: &Assignment, status: &mut PoolStat
         capacity: queue.capacity,
         paused_until: counts.paused_until,
         paused_why: counts.paused_why,
+        schedules: upcoming(observation, queue, plan),
         stats: observation.line.tally.stats(),
     });
 }
 
-/// Tasks that could be begun: what a scaled pool can grow by counts too, and a worker that waits in back-off does not.
+/// Tasks that could be begun, none while the queue rests: what a scaled pool can grow by counts too, and a worker that waits in back-off does not.
 fn free(observation: &Observation<'_>, status: &PoolStatus, now: Now) -> u32 {
-    if observation.pool.ending.is_some() {
+    let counts = observation.queues.get(&observation.pool.name);
+    if observation.pool.ending.is_some() || counts.is_some_and(|counts| counts.paused(now.wall)) {
         return 0;
     }
     if status.scaling.is_none() {
@@ -346,6 +349,7 @@ fn was_limited(before: &PoolStatus) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::status::ScheduleStatus;
     use crate::model::template::RestartPolicy;
     use crate::model::time::{Moment, Wall};
     use crate::model::worker::Seen;
@@ -407,6 +411,39 @@ mod tests {
         let looping = said("CrashLoop");
         assert_eq!(looping.status, Truth::True, "it will not come by itself");
         assert_eq!(looping.message, "1 worker in a crash loop; a-0 failed once, last: could not start: exec \"slep\": none");
+    }
+
+    #[test]
+    fn a_queue_that_rests_has_no_free_slot_and_tells_when_its_schedules_come() {
+        use crate::model::line::{Fired, Line};
+        use crate::model::queue_work::QueueCounts;
+        let mut facts = facts();
+        facts.spec.replicas = Some(2);
+        let schedules = serde_json::json!([{"name": "a", "every": "1m"}, {"name": "b", "every": "1h", "count": 2}]);
+        facts.spec.queue = serde_json::from_value(serde_json::json!({"schedules": schedules})).expect("a queue");
+        let fired = |count| Fired { last: NOW.wall, count, beat: String::new() };
+        let line = Line { fired: [("a".into(), fired(1)), ("b".into(), fired(2))].into(), ..Line::default() };
+        let (slots, previous, scaling) = Default::default();
+        let seen = |paused_until| {
+            let queues = BTreeMap::from([("a".to_owned(), QueueCounts { paused_until, ..QueueCounts::default() })]);
+            let observation = Observation {
+                pool: &facts,
+                slots: &slots,
+                allowance: 1,
+                previous: &previous,
+                runs: 0,
+                scaling: &scaling,
+                line: &line,
+                queues: &queues,
+                machine: None,
+                squeeze: None,
+            };
+            crate::decide::pool(&observation, NOW).status.queue.expect("a queue")
+        };
+        let free = [None, Some(NOW.wall), Some(Wall(NOW.wall.0 + 1))].map(|until| seen(until).free_slots);
+        assert_eq!(free, [2, 2, 0]);
+        let of = |name: &str, next, count| ScheduleStatus { name: name.into(), next, count };
+        assert_eq!(seen(None).schedules, [of("a", Some(Wall(NOW.wall.0 + 60_000)), 1), of("b", None, 2)]);
     }
 
     #[test]

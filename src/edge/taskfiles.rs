@@ -57,8 +57,7 @@ impl TaskFiles {
     pub fn open(state: &Path, others: PathBuf) -> Result<TaskFiles, String> {
         let files = TaskFiles { state: state.to_owned(), tasks: state.join("tasks"), others, logs: state.join(LOGS) };
         for dir in [&files.tasks, &files.logs] {
-            let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-            made.map_err(|e| format!("{}: {e}", dir.display()))?;
+            own(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
         }
         Ok(files)
     }
@@ -97,7 +96,12 @@ impl TaskFiles {
             enterable(&self.others).map_err(|e| format!("{}: {e}", self.others.display()))?;
             written(&self.result(slot, run, other), "", other)?;
         }
-        written(&self.task(slot, other), text, other)
+        let path = self.task(slot, other);
+        written(&path, text, other).or_else(|why| match other {
+            // Somebody removed the directory.
+            None if !self.tasks.exists() && own(&self.tasks).is_ok() => written(&path, text, other),
+            None | Some(_) => Err(why),
+        })
     }
 
     /// Read the result of a run, if it wrote one. What is no JSON is taken as text. It stays: whoever reads it may not get to commit it.
@@ -214,7 +218,7 @@ impl TaskFiles {
 
     /// What a run is given of a task.
     pub fn text(task: &Task) -> String {
-        serde_json::json!({
+        let mut text = serde_json::json!({
             "id": task.id,
             "pool": task.pool,
             "attempt": task.attempt,
@@ -222,9 +226,13 @@ impl TaskFiles {
             "key": task.key,
             "priority": task.priority,
             "created": task.created,
+            "source": task.source,
             "payload": task.payload,
-        })
-        .to_string()
+        });
+        if !task.untrusted_fields.is_empty() {
+            text["untrustedFields"] = task.untrusted_fields.as_slice().into();
+        }
+        text.to_string()
     }
 }
 
@@ -234,6 +242,11 @@ fn task_name(slot: &SlotId) -> String {
 
 fn result_name(slot: &SlotId, run: u64) -> String {
     format!("{}.{}.{run}{RESULT}", slot.pool, slot.worker)
+}
+
+/// Make a directory that nobody else enters.
+fn own(dir: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 /// Make a directory that everybody enters who knows a name in it, and nobody lists, whatever the mask for new files is.
@@ -359,6 +372,15 @@ mod tests {
     }
 
     #[test]
+    fn a_run_is_told_what_of_its_task_others_wrote() {
+        let given = |task: Task| serde_json::from_str::<Value>(&TaskFiles::text(&task)).unwrap();
+        let own = given(Task { source: "submit".into(), ..Task::default() });
+        assert_eq!((&own["source"], own.get("untrustedFields")), (&Value::from("submit"), None));
+        let theirs = given(Task { untrusted_fields: vec!["title".into()], ..Task::default() });
+        assert_eq!(theirs["untrustedFields"], serde_json::json!(["title"]));
+    }
+
+    #[test]
     fn a_task_is_written_over_the_one_before_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let files = TaskFiles::open(dir.path(), dir.path().join("others")).unwrap();
@@ -378,6 +400,16 @@ mod tests {
             assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}");
         }
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_directory_that_somebody_removed_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = TaskFiles::open(dir.path(), dir.path().join("others")).unwrap();
+        std::fs::remove_dir_all(dir.path().join("tasks")).unwrap();
+        files.put((&of("p"), 1), "{}", None).unwrap();
+        assert_eq!(std::fs::read_to_string(files.task(&of("p"), None)).unwrap(), "{}");
+        assert_eq!(std::fs::metadata(dir.path().join("tasks")).unwrap().mode() & 0o777, 0o700);
     }
 
     #[test]

@@ -84,6 +84,8 @@ pub(super) struct Pool {
     pub(super) line: Line,
     /// The workers among which its queue was last divided; absent: not yet by this daemon.
     pub(super) dealt: Option<Vec<String>>,
+    /// When a refused delivery to each of its webhooks was last told of.
+    pub(super) hooks_told: BTreeMap<usize, Moment>,
 }
 
 /// A turn that waits for its transaction.
@@ -396,6 +398,7 @@ impl<H: Host> Engine<H> {
                 let _heard = reply.send(answer);
             }
             Ask::Wake { pool, triggers } => self.wake(&pool, &triggers, now),
+            Ask::HookRefused { pool, index, why } => self.hook_refused(&pool, index, &why, now),
             Ask::ResetPolicy { policy, reply } => {
                 let _heard = reply.send(self.reset_policy(&policy, now));
             }

@@ -136,6 +136,15 @@ pub enum Ask {
         /// Their names.
         triggers: Vec<String>,
     },
+    /// Tell that no task could be made of a good delivery to a webhook.
+    HookRefused {
+        /// The pool.
+        pool: String,
+        /// Which of its webhooks.
+        index: usize,
+        /// Why.
+        why: String,
+    },
     /// End this worker and start it again, whatever its state.
     Restart {
         /// The worker's name.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::handle::{Ask, Denied, Handle};
 use super::hooks::Taking;
 use crate::decide::hooks::woken;
-use crate::model::hook::{NotTaken, Submission, Submitted, Wake};
+use crate::model::hook::{Accepted, NotTaken, Submission, Submitted, Wake};
 use crate::model::pool::PoolSpec;
 use crate::model::status::{Kind, Object};
 use crate::model::task::NewTask;
@@ -21,16 +21,8 @@ impl Taking for Handle {
     }
 
     async fn submit(&self, submission: Submission) -> Result<Submitted, NotTaken> {
-        let Submission { pool, accepted, idempotency: [id, signature], .. } = submission;
-        let new = NewTask {
-            payload: serde_json::Value::Object(accepted.payload),
-            key: accepted.key,
-            idempotency_key: Some(id),
-            also: vec![signature],
-            source: format!("webhook/{}", accepted.event.name()),
-            ..NewTask::default()
-        };
-        let mut taken = Handle::submit(self, &pool, vec![new]).await.map_err(not_taken)?;
+        let Submission { pool, accepted, idempotency, .. } = submission;
+        let mut taken = Handle::submit(self, &pool, vec![task(accepted, idempotency)]).await.map_err(not_taken)?;
         let first = taken.pop().ok_or_else(|| not_taken(Denied::Internal("no task was made".into())))?;
         Ok(Submitted { task: first.task.id.to_string(), duplicate: first.known })
     }
@@ -41,6 +33,23 @@ impl Taking for Handle {
         if !triggers.is_empty() {
             self.hint(Ask::Wake { pool: pool.to_owned(), triggers });
         }
+    }
+
+    fn refused(&self, pool: &str, index: usize, why: String) {
+        self.hint(Ask::HookRefused { pool: pool.to_owned(), index, why });
+    }
+}
+
+/// The task that an event becomes.
+fn task(accepted: Accepted, [id, signature]: [String; 2]) -> NewTask {
+    NewTask {
+        payload: serde_json::Value::Object(accepted.payload),
+        key: accepted.key,
+        idempotency_key: Some(id),
+        also: vec![signature],
+        source: format!("webhook/{}", accepted.event.name()),
+        untrusted_fields: accepted.untrusted.into_iter().collect(),
+        ..NewTask::default()
     }
 }
 

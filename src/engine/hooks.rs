@@ -15,6 +15,9 @@ use crate::model::pool::PoolSpec;
 use crate::model::queue::ForgeHook;
 use crate::model::source::SecretSource;
 
+/// The status of what is genuine, and no task of this pool.
+const UNFIT: u16 = 422;
+
 /// What takes tasks, and what is told of events.
 pub trait Taking: Send + Sync {
     /// The spec of a pool, as it is in force; none if there is no such pool.
@@ -23,6 +26,8 @@ pub trait Taking: Send + Sync {
     fn submit(&self, submission: Submission) -> impl Future<Output = Result<Submitted, NotTaken>> + Send;
     /// Ask the triggers of the pool now that ask this forge.
     fn wake(&self, pool: &str, wake: &Wake);
+    /// Tell whoever looks after the pool that no task could be made of a good delivery to one of its webhooks.
+    fn refused(&self, pool: &str, index: usize, why: String);
 }
 
 /// The way in for deliveries.
@@ -67,15 +72,29 @@ impl<T: Taking> Hooks<T> {
         match verdict.outcome {
             Outcome::Accepted(accepted) => {
                 let idempotency = keys(&pool, index, [&accepted.delivery, &accepted.signature]);
-                let submission = Submission { pool, accepted: *accepted, idempotency, remember: REMEMBERED };
-                self.queue.submit(submission).await.map_or_else(Answer::NotTaken, Answer::Task)
+                let submission = Submission { pool: pool.clone(), accepted: *accepted, idempotency, remember: REMEMBERED };
+                self.queue.submit(submission).await.map_or_else(|not| self.not_taken(&pool, index, not), Answer::Task)
             }
             Outcome::Ignored(why) => Answer::Ignored(why),
             Outcome::Refused(refusal) => {
                 told(&pool, index, &refusal);
+                // It was signed, and whoever caused it may: the document asks for what such an event does not have.
+                if refusal.status() == UNFIT {
+                    self.queue.refused(&pool, index, refusal.to_string());
+                }
                 Answer::Refused(refusal)
             }
         }
+    }
+}
+
+impl<T: Taking> Hooks<T> {
+    /// The answer when the queue took nothing. Of a full one others tell.
+    fn not_taken(&self, pool: &str, index: usize, not: NotTaken) -> Answer {
+        if not.status == UNFIT {
+            self.queue.refused(pool, index, not.message.clone());
+        }
+        Answer::NotTaken(not)
     }
 }
 
@@ -116,6 +135,6 @@ fn told(pool: &str, index: usize, refusal: &Refusal) {
         | Refusal::NoDelivery
         | Refusal::Unreadable(_)
         | Refusal::Shape
-        | Refusal::MissingField(_) => tracing::debug!(pool, index, %refusal, "a webhook refused a delivery"),
+        | Refusal::MissingField(..) => tracing::debug!(pool, index, %refusal, "a webhook refused a delivery"),
     }
 }

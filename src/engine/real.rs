@@ -349,6 +349,7 @@ impl Host for RealHost {
             | Ask::Drain { .. }
             | Ask::Prune { .. }
             | Ask::Wake { .. }
+            | Ask::HookRefused { .. }
             | Ask::ResetPolicy { .. } => {}
         });
     }

@@ -8,8 +8,14 @@ use super::event_object::event_object;
 use super::host::Host;
 use crate::decide;
 use crate::model::plan::Happening;
-use crate::model::status::{EventObject, Kind, Object};
-use crate::model::time::Now;
+use crate::model::status::{EventObject, EventType, Kind, Object};
+use crate::model::text;
+use crate::model::time::{Now, Span};
+
+/// Of the refused deliveries to one webhook this much time goes by from one that is told to the next.
+const HOOK_AGAIN: Span = Span::secs(600);
+/// Characters of the words why one was refused.
+const HOOK_WORDS_MAX: usize = 300;
 
 impl<H: Host> Engine<H> {
     /// Tell of something that has happened, and keep it with the rows of the pool's next turn.
@@ -27,6 +33,21 @@ impl<H: Host> Engine<H> {
             Some(pool) => pool.behind.push(event),
             None => self.tell(pool, event),
         }
+    }
+
+    /// Tell that no task could be made of a delivery to a webhook. Whoever causes them could cause many: now and then one is told.
+    pub(super) fn hook_refused(&mut self, name: &str, index: usize, why: &str, now: Now) {
+        let Some(pool) = self.pools.get_mut(name) else { return };
+        if pool.hooks_told.get(&index).is_some_and(|at| now.mono.since(*at) < HOOK_AGAIN) {
+            return;
+        }
+        pool.hooks_told.insert(index, now.mono);
+        // Of what the event says there may be words in it.
+        let why: String = text::marked(why).chars().take(HOOK_WORDS_MAX).collect();
+        let note = format!("webhook {index} refused a delivery of its forge: {why}");
+        let happening =
+            Happening { severity: EventType::Warning, reason: "WebhookRefused", worker: None, incarnation: None, note };
+        self.note(name, &happening, now);
     }
 
     /// Tell people of an event of this pool, whoever it is to be told to, and show it to readers.

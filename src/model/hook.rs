@@ -205,7 +205,7 @@ pub enum Refusal {
     /// The body is not what the header says that it is.
     Shape,
     /// A text of the document names a field that the event does not have.
-    MissingField(String),
+    MissingField(ForgeEvent, String),
 }
 
 impl Refusal {
@@ -217,7 +217,7 @@ impl Refusal {
             Refusal::Unsigned(_) | Refusal::BadSignature => 401,
             Refusal::Encoded | Refusal::NotJson => 415,
             Refusal::NoDelivery | Refusal::Unreadable(_) | Refusal::Shape => 400,
-            Refusal::MissingField(_) => 422,
+            Refusal::MissingField(..) => 422,
         }
     }
 }
@@ -240,7 +240,9 @@ impl std::fmt::Display for Refusal {
             Refusal::NoDelivery => f.write_str("no delivery id"),
             Refusal::Unreadable(why) => write!(f, "the body cannot be read: {why}"),
             Refusal::Shape => f.write_str("the body is not of the event that the header names"),
-            Refusal::MissingField(field) => write!(f, "the event has no {field}, which the webhook's key or payload needs"),
+            Refusal::MissingField(event, field) => {
+                write!(f, "{} has no {field}, which the webhook's key or payload needs", event.name())
+            }
         }
     }
 }

@@ -83,11 +83,13 @@ pub enum Reason {
     TaskRefused,
     /// A queue rests for a while.
     QueuePaused,
+    /// A forge's delivery was good, and no task could be made of it. Told of only now and then.
+    WebhookRefused,
 }
 
 impl Reason {
     /// All of them but [`Reason::All`].
-    pub const EACH: [Reason; 36] = [
+    pub const EACH: [Reason; 37] = [
         Reason::Accepted,
         Reason::Updated,
         Reason::Refused,
@@ -124,6 +126,7 @@ impl Reason {
         Reason::TaskCancelled,
         Reason::TaskRefused,
         Reason::QueuePaused,
+        Reason::WebhookRefused,
     ];
 
     /// The word of an event.
@@ -166,6 +169,7 @@ impl Reason {
             Reason::TaskCancelled => "TaskCancelled",
             Reason::TaskRefused => "TaskRefused",
             Reason::QueuePaused => "QueuePaused",
+            Reason::WebhookRefused => "WebhookRefused",
         }
     }
 

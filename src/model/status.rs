@@ -128,8 +128,24 @@ pub struct QueueStatus {
     /// Why it rests.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub paused_why: String,
+    /// When its recurring tasks come next.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<ScheduleStatus>,
     /// What came of its tasks since the daemon started.
     pub stats: TaskStats,
+}
+
+/// A recurring task.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ScheduleStatus {
+    /// Its name in the spec.
+    pub name: String,
+    /// When it comes next. Absent: it came as often as it may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<Wall>,
+    /// How often it came.
+    pub count: u32,
 }
 
 /// What came of tasks, since the daemon started. Times are of the last 100.

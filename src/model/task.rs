@@ -211,8 +211,11 @@ pub struct Task {
     /// What it gave back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
-    /// Where it came from: a submit, `schedule/<name>`, `webhook/<index>`.
+    /// Where it came from: `submit`, `schedule/<name>`, `webhook/<event>`.
     pub source: String,
+    /// The names in `payload` whose values have text of a forge's event in them, which anybody may have written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub untrusted_fields: Vec<String>,
 }
 
 fn is_zero(n: &u64) -> bool {
@@ -290,6 +293,9 @@ pub struct NewTask {
     /// Where it came from.
     #[serde(skip)]
     pub source: String,
+    /// The names in `payload` whose values have text of a forge's event in them.
+    #[serde(skip)]
+    pub untrusted_fields: Vec<String>,
     /// Further keys that make it the same task as an earlier one.
     #[serde(skip)]
     pub also: Vec<String>,

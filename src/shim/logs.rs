@@ -3,9 +3,10 @@
 //! It never blocks the worker. What cannot be written (the disk is full, the rate is exceeded) is dropped, counted, and told
 //! in one line when writing goes on. Files are cut at line ends; a line longer than the pipe's buffer may be cut.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
 
 use super::sys;
 
@@ -269,5 +270,22 @@ impl Log {
 fn made(path: &str, make: bool) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.create(make).append(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
-    options.open(path)
+    match options.open(path) {
+        // Somebody removed the directory.
+        Err(error) if make && error.kind() == std::io::ErrorKind::NotFound => {
+            let dir = Path::new(path).parent().ok_or(error)?;
+            own(dir.parent().unwrap_or(dir))?;
+            own(dir)?;
+            options.open(path)
+        }
+        opened => opened,
+    }
+}
+
+/// Make a directory that nobody else enters, unless it is there. Where the one above it is gone too, nobody wants it.
+fn own(dir: &Path) -> std::io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }

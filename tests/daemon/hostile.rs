@@ -232,26 +232,64 @@ fn a_title_from_a_forge_is_one_argument_and_nothing_else() {
     let titles: Vec<String> = titles(&canary.display().to_string()).into_iter().filter(|title| title.len() < 60_000).collect();
     assert!(titles.len() >= 200, "{}", titles.len());
     for (n, title) in titles.iter().enumerate() {
-        let issue = json!({"number": n, "title": title, "assignees": [{"login": "dev"}]});
-        let repository = json!({"full_name": "acme/web", "owner": {"login": "acme"}, "permissions": {"push": true}});
-        let event = json!({"action": "assigned", "issue": issue, "repository": repository, "sender": {"login": "alice"}});
-        let body = event.to_string();
-        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).expect("any length");
-        mac.update(body.as_bytes());
-        let signature: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        let id = format!("delivery-{n}");
-        let headers = [
-            ("content-type", "application/json"),
-            ("x-gitea-event", "issues"),
-            ("x-gitea-delivery", id.as_str()),
-            ("x-gitea-signature", &signature),
-        ];
-        let (code, answer) = deliver(&scratch, &headers, body.as_bytes());
+        let (code, answer) = assigned(&scratch, n, &json!({"number": n, "title": title, "assignees": [{"login": "dev"}]}));
         assert_eq!(code, 202, "{title:?}: {answer}");
     }
     settled(&scratch);
     for (id, title) in (1u64..).zip(&titles) {
         assert_eq!(arguments(&scratch, id), ["--", title], "task {id}");
     }
+    marked(&scratch);
     looked_at(&scratch, &canary);
+}
+
+/// Whoever is given such a task, or looks at it, is told which of it others wrote.
+fn marked(scratch: &Scratch) {
+    let files = fs::read_dir(scratch.dir.join("state/tasks")).expect("there").flatten().map(|file| file.path());
+    let given: Vec<Value> = files
+        .filter(|path| path.extension().is_some_and(|end| end == "json"))
+        .map(|path| serde_json::from_slice(&fs::read(path).expect("read")).expect("JSON"))
+        .collect();
+    assert!(!given.is_empty());
+    for task in given {
+        let told = (&task["source"], &task["untrustedFields"]);
+        assert_eq!(told, (&json!("webhook/issues.assigned"), &json!(["title"])), "{task}");
+    }
+    let shown = said(scratch, &["get", "task/1", "-o", "jsonpath={.source} {.untrustedFields}"]);
+    assert_eq!(shown.trim(), r#"webhook/issues.assigned ["title"]"#);
+    let sheet = said(scratch, &["describe", "task/1"]);
+    assert!(sheet.contains("Untrusted fields: title"), "{sheet}");
+}
+
+/// Deliver that this issue was assigned, by somebody who may.
+fn assigned(scratch: &Scratch, n: usize, issue: &Value) -> (u16, Value) {
+    let repository = json!({"full_name": "acme/web", "owner": {"login": "acme"}, "permissions": {"push": true}});
+    let event = json!({"action": "assigned", "issue": issue, "repository": repository, "sender": {"login": "alice"}});
+    let body = event.to_string();
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).expect("any length");
+    mac.update(body.as_bytes());
+    let signature: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let id = format!("delivery-{n}");
+    let headers = [
+        ("content-type", "application/json"),
+        ("x-gitea-event", "issues"),
+        ("x-gitea-delivery", id.as_str()),
+        ("x-gitea-signature", &signature),
+    ];
+    deliver(scratch, &headers, body.as_bytes())
+}
+
+#[test]
+fn a_delivery_that_cannot_become_a_task_is_told_once_however_many_come() {
+    let scratch = daemon();
+    for n in 0..20 {
+        let (code, answer) = assigned(&scratch, n, &json!({"number": n, "assignees": [{"login": "dev"}]}));
+        assert_eq!(code, 422, "{answer}");
+    }
+    let told = || said(&scratch, &["get", "events", "-o", "jsonpath={range .items[*]}{.reason} {.type} {.note}{\"\\n\"}{end}"]);
+    let refused = || Some(told()).filter(|told| told.contains("WebhookRefused"));
+    let told = wait("the event", refused, || scratch.log());
+    let lines: Vec<&str> = told.lines().filter(|line| line.starts_with("WebhookRefused")).collect();
+    let words = "issues.assigned has no issue.title, which the webhook's key or payload needs";
+    assert_eq!(lines, [format!("WebhookRefused Warning webhook 0 refused a delivery of its forge: {words}")], "{told}");
 }

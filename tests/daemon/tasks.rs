@@ -318,3 +318,19 @@ fn what_waits_for_a_worker_that_is_gone_goes_to_another() {
     let (began, _) = runs(&scratch, |_| true);
     assert_eq!((began[&lost], short.map(|id| began[&id])), (2, [1; 4]));
 }
+
+#[test]
+fn directories_of_tasks_that_somebody_removed_are_made_again() {
+    let scratch = daemon(1, "");
+    until_state(&scratch, submit(&scratch, ("give", json!(1)), &[]), "Succeeded");
+    for dir in ["state/tasks", "state/logs/tasks"] {
+        fs::remove_dir_all(scratch.dir.join(dir)).expect("removed");
+    }
+    let id = submit(&scratch, ("give", json!(2)), &[]);
+    assert_eq!(until_state(&scratch, id, "Succeeded")["result"]["key"], "", "its result was found");
+    assert!(said(&scratch, &["logs", &format!("task/{id}")]).contains("output of attempt 1: 2"));
+    for dir in ["state/tasks", "state/logs/tasks"] {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(scratch.dir.join(dir)).expect("there").permissions());
+        assert_eq!(mode & 0o777, 0o700, "{dir}");
+    }
+}

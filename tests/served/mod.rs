@@ -250,7 +250,7 @@ pub fn until(what: &str, mut so: impl FnMut() -> bool) {
 async fn stub(mut asking: mpsc::Receiver<Ask>, board: Arc<Board>, asked: Arc<Mutex<Vec<String>>>) {
     while let Some(ask) = asking.recv().await {
         match ask {
-            Ask::Wake { .. } => {}
+            Ask::Wake { .. } | Ask::HookRefused { .. } => {}
             Ask::ResetPolicy { policy, reply } => {
                 asked.lock().unwrap().push(format!("reset {policy}"));
                 drop(reply.send(Ok(())));

@@ -46,9 +46,9 @@ pub struct Submit {
     /// So many tasks alike
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000), conflicts_with = "idempotency_key")]
     pub count: u32,
-    /// Wait until it has ended, as --wait=10m at most so long; exit code 1 when it did not succeed
-    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "0s")]
-    pub wait: Option<Span>,
+    /// Wait until it has ended, or all of them; as --wait=10m at most so long; exit code 1 when it did not succeed
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
+    pub wait: Option<Option<Span>>,
     /// yaml, json, name, jsonpath=…, custom-columns=…
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<String>,

@@ -14,6 +14,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 
 use super::Context;
+use super::interrupt::interruptible;
 use super::submit::{ended, payload};
 use super::tasks::fetch;
 use crate::ctl::args::CapacityTest;
@@ -28,8 +29,7 @@ use crate::ctl::time::now;
 use crate::model::quantity::Memory;
 use crate::model::status::Kind;
 use crate::model::task::{NewTask, Task, TaskState};
-use crate::model::time::{Span, Wall};
-use crate::serve::wire::columns::text;
+use crate::model::time::Wall;
 use crate::serve::wire::task_columns::pause_end;
 use crate::serve::wire::tasks::{CapacityView, TaskList, TaskView};
 
@@ -74,7 +74,7 @@ pub(super) async fn run(context: &Context, args: &CapacityTest) -> Result<(), Fa
     let task = NewTask { payload, max_attempts: Some(1), ..NewTask::default() };
     let task = serde_json::to_value(&task).expect("a task is plain data with string keys");
     let progress = std::io::stderr().is_terminal();
-    let (open, interrupt) = (BTreeSet::new(), interruptible()?);
+    let (open, interrupt) = (BTreeSet::new(), interruptible(&[SIGINT, SIGTERM])?);
     let mut test = Test { context, pool: name, task, interrupt, open, mixed: false, progress };
     let mut steps = Vec::new();
     let stopped = test.rise(args, &mut steps).await.err();
@@ -109,25 +109,14 @@ fn fits(object: &Value, pool: &str, to: u32) -> Result<(), Failure> {
             tame(pool)
         ));
     }
-    let paused = text(object, "/status/queue/pausedUntil");
-    if paused.is_empty() {
-        return Ok(());
-    }
-    let end = paused.parse().map_or_else(|_| format!("until {paused}"), |until: Wall| pause_end(until, now()));
-    no(format!("its queue is paused {end}: ctl resume queue/{}", tame(pool)))
+    Ok(())
 }
 
-/// A stream that can be read from when the first SIGINT or SIGTERM comes; the second one ends the program.
-fn interruptible() -> Result<UnixStream, Failure> {
-    let (told, tell) = std::os::unix::net::UnixStream::pair()?;
-    let once = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 1, once.clone())?;
-        signal_hook::flag::register(signal, once.clone())?;
-        signal_hook::low_level::pipe::register(signal, tell.try_clone()?)?;
-    }
-    told.set_nonblocking(true)?;
-    Ok(UnixStream::from_std(told)?)
+/// The queue gives tasks out.
+fn gives_out(room: &CapacityView, pool: &str, now: Wall) -> Result<(), Failure> {
+    let Some(until) = room.paused_until.filter(|until| *until > now) else { return Ok(()) };
+    let (pool, end) = (tame(pool), pause_end(until, now));
+    Err(Failure::No(format!("pool {pool}: its queue is paused {end}: ctl resume queue/{pool}")))
 }
 
 impl Test<'_> {
@@ -160,7 +149,7 @@ impl Test<'_> {
             let fresh = left.min(parallelism - u32::try_from(waits.len()).unwrap_or(parallelism));
             for task in self.submit(fresh).await? {
                 began.get_or_insert(task.created);
-                waits.push(ended(context, TaskView { task, ..TaskView::default() }, Span(0)));
+                waits.push(ended(context, TaskView { task, ..TaskView::default() }, None));
             }
             left -= fresh;
             let view = tokio::select! {
@@ -193,10 +182,11 @@ impl Test<'_> {
         Ok(list.items.into_iter().map(|view| view.task).collect())
     }
 
-    /// Whether the pool has more than our own to do; told once.
+    /// Whether the pool has more than our own to do; told once. A queue that rests ends the test: nobody knows for how long.
     async fn look_around(&mut self, own: usize) -> Result<(), Failure> {
         let path = format!("/v1/pools/{}/capacity", encoded(self.pool));
         let room: CapacityView = self.context.client.ask(Method::GET, &path, Sent::nothing()).await?;
+        gives_out(&room, self.pool, now())?;
         // Those that wait for their time take nobody's.
         if (room.queued + room.running).saturating_sub(room.delayed) > own as u64 && !std::mem::replace(&mut self.mixed, true) {
             self.tell("the pool has other tasks too: the figures are of both", true);
@@ -281,8 +271,9 @@ mod tests {
         assert!(words(&scaled, 6).contains("(spec.scale.maxReplicas): test with --to 5"));
         assert!(words(&pool(json!({"queue": {}})), 2).contains("runs 1 tasks at once"));
         assert!(words(&pool(json!({"replicas": 9})), 2).contains("it has no queue"));
-        let mut paused = fixed;
-        paused["status"]["queue"] = json!({"pausedUntil": "9000-01-01T00:00:00Z"});
-        assert!(words(&paused, 2).contains("is paused until it is resumed: ctl resume queue/web"));
+        let paused = |at| CapacityView { paused_until: Some(Wall(at)), ..CapacityView::default() };
+        assert!(gives_out(&paused(1), "web", Wall(1)).is_ok() && gives_out(&CapacityView::default(), "web", Wall(1)).is_ok());
+        let refused = gives_out(&paused(221_845_392_000_000), "web", Wall(1)).unwrap_err().text();
+        assert!(refused.contains("is paused until it is resumed: ctl resume queue/web"), "{refused}");
     }
 }

@@ -13,7 +13,8 @@ use crate::ctl::jsonpath::bare;
 use crate::ctl::print::{Table, emit, shown_yaml};
 use crate::ctl::resource::{short, targets};
 use crate::ctl::text::tame;
-use crate::ctl::time::{age_of, now};
+use crate::ctl::time::{age, age_of, now};
+use crate::model::reading::times;
 use crate::model::status::Kind;
 use crate::model::time::{Span, Wall};
 use crate::serve::wire::columns::{bounds, last_exit, number, pool_status, restarts, row, tasks, text, worker_status};
@@ -140,7 +141,7 @@ fn pool(object: &Value, now: Wall) -> String {
     if let Some(template) = object.pointer("/spec/template") {
         sheet.block("Template", &shown_yaml(template));
     }
-    sheet.0 + &queue(object, now) + &conditions(object, now) + &waiting(object)
+    sheet.0 + &queue(object, now) + &schedules(object, now) + &conditions(object, now) + &waiting(object)
 }
 
 fn worker(object: &Value, now: Wall) -> String {
@@ -216,6 +217,30 @@ fn queue(object: &Value, now: Wall) -> String {
         sheet.line("Queue paused", &format!("until {until}: {}", text(queue, "/pausedWhy")));
     }
     statistics(&mut sheet, queue.get("stats"));
+    sheet.0
+}
+
+/// What comes to a pool's queue by itself, and when.
+fn schedules(object: &Value, now: Wall) -> String {
+    let of = |pointer: &str| object.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let (spec, status) = (of("/spec/queue/schedules"), of("/status/queue/schedules"));
+    let line = |schedule: &Value| {
+        let name = text(schedule, "/name");
+        let (cron, zone, every) = (text(schedule, "/cron"), text(schedule, "/timeZone"), text(schedule, "/every"));
+        let zone = if zone.is_empty() { "UTC" } else { zone };
+        let beat = if cron.is_empty() { format!("every {every}") } else { format!("{cron} ({zone})") };
+        let Some(seen) = status.iter().find(|seen| text(seen, "/name") == name) else { return format!("{name}: {beat}") };
+        let count = number(seen, "/count");
+        match text(seen, "/next").parse::<Wall>() {
+            Ok(next) => format!("{name}: {beat} | next {next} (in {}) | came {}", age(now, next), times(count)),
+            Err(_) => format!("{name}: {beat} | comes no more: came {}", times(count)),
+        }
+    };
+    let lines: Vec<String> = spec.iter().map(|schedule| tame(&line(schedule))).collect();
+    let mut sheet = Sheet::default();
+    if !lines.is_empty() {
+        sheet.block("Schedules", &lines.join("\n"));
+    }
     sheet.0
 }
 

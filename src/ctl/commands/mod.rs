@@ -12,6 +12,7 @@ mod drain;
 mod edit;
 mod get;
 mod history;
+mod interrupt;
 mod kubeconfig;
 mod logs;
 mod mcp;

@@ -8,9 +8,12 @@ use std::path::Path;
 
 use hyper::Method;
 use serde_json::Value;
+use signal_hook::consts::SIGINT;
+use tokio::io::AsyncReadExt;
 
 use super::Context;
 use super::away::outlasting;
+use super::interrupt::interruptible;
 use super::task_get::show;
 use super::task_wait::go_on;
 use super::wait::within;
@@ -22,7 +25,7 @@ use crate::ctl::resource::pool;
 use crate::ctl::text::tame;
 use crate::ctl::time::now;
 use crate::model::task::{NewTask, PAYLOAD_BYTES_MAX, TaskState};
-use crate::model::time::Span;
+use crate::model::time::{Span, Wall};
 use crate::serve::wire::task_columns::standing;
 use crate::serve::wire::tasks::{TaskList, TaskView};
 
@@ -51,16 +54,21 @@ pub(super) async fn run(context: &Context, args: &Submit) -> Result<(), Failure>
     let path = format!("/v1/pools/{}/tasks", encoded(pool(&args.pool)?));
     let many = vec![task; usize::try_from(args.count).unwrap_or(1)];
     let mut tasks: TaskList = context.client.ask(Method::POST, &path, Sent::json(&Value::Array(many))).await?;
-    if format.is_none() {
+    // What had ended before is said with how it ended.
+    if format.is_none() && !(args.wait.is_some() && late(&tasks.items).is_empty()) {
         emit(&said(&tasks.items))?;
     }
     if let Some(longest) = args.wait {
-        // One that had ended may be gone, and is known by its idempotency key alone.
-        for view in tasks.items.iter_mut().filter(|view| !view.task.state.is_final()) {
-            *view = ended(context, view.clone(), longest).await?;
+        let mut interrupt = interruptible(&[SIGINT])?;
+        let interrupted = tokio::select! {
+            all = all_ended(context, &mut tasks.items, longest) => { all?; false }
+            _ = interrupt.read_u8() => true,
+        };
+        if interrupted {
+            return Err(stopped(&tasks.items));
         }
     }
-    let late: Vec<u64> = tasks.items.iter().filter(|view| !view.task.state.is_final()).map(|view| view.task.id).collect();
+    let late = late(&tasks.items);
     match &format {
         Some(format) => show(&tasks.items, format, true, args.count == 1)?,
         None if args.wait.is_some() => results(&tasks.items)?,
@@ -69,13 +77,41 @@ pub(super) async fn run(context: &Context, args: &Submit) -> Result<(), Failure>
     match (args.wait, late.as_slice()) {
         (None, _) => Ok(()),
         (Some(_), []) => judge(&tasks.items, format.is_none()),
-        (Some(longest), [first, ..]) => {
+        (Some(longest), late) => {
             ended_badly(&tasks.items, format.is_none());
-            let (many, go_on) = (late.len(), go_on(*first));
-            let whom = if many == 1 { format!("task/{first}") } else { format!("{many} tasks, task/{first} the first") };
-            Err(Failure::No(format!("timed out after {longest} waiting for {whom}; {go_on}")))
+            Err(Failure::No(format!("timed out after {} waiting for {}", longest.unwrap_or_default(), goes_on(late))))
         }
     }
+}
+
+/// The numbers of those that have not ended.
+fn late(tasks: &[TaskView]) -> Vec<u64> {
+    tasks.iter().filter(|view| !view.task.state.is_final()).map(|view| view.task.id).collect()
+}
+
+/// Which have not ended, and what to do about it.
+fn goes_on(late: &[u64]) -> String {
+    let first = late.first().copied().unwrap_or_default();
+    let whom = if late.len() == 1 { format!("task/{first}") } else { format!("{} tasks, task/{first} the first", late.len()) };
+    format!("{whom}; {}", go_on(first))
+}
+
+/// Say what goes on, and end as whoever does not hear of interrupts.
+fn stopped(tasks: &[TaskView]) -> Failure {
+    note(&format!("interrupted waiting for {}", goes_on(&late(tasks))));
+    // It comes back only where the signal cannot be sent.
+    let _failed = signal_hook::low_level::emulate_default_handler(SIGINT);
+    Failure::No(String::new())
+}
+
+/// Wait for each of them that has not ended, for so long in all.
+async fn all_ended(context: &Context, tasks: &mut [TaskView], longest: Option<Span>) -> Result<(), Failure> {
+    let until = longest.map(|longest| Wall(now().0.saturating_add(i64::try_from(longest.0).unwrap_or(i64::MAX))));
+    // One that had ended may be gone, and is known by its idempotency key alone.
+    for view in tasks.iter_mut().filter(|view| !view.task.state.is_final()) {
+        *view = ended(context, view.clone(), until).await?;
+    }
+    Ok(())
 }
 
 /// What a task carries: of a file, else the words.
@@ -104,8 +140,52 @@ pub(super) fn payload(file: Option<&Path>, words: &[String]) -> Result<Value, Fa
             None if text.trim_start().starts_with(['{', '[']) => note(&format!("warning: {words}: it is sent as a text")),
             None => {}
         }
+    } else if let Some(number) = inexact(&text) {
+        return Err(Failure::Usage(format!(
+            "the number {} cannot be carried as it is: no 64-bit integer or float has this value. Send it as a string: \"{0}\"",
+            number.chars().take(60).collect::<String>()
+        )));
     }
     Ok(json_or_text(&text, nothing))
+}
+
+/// The first number of a JSON text that would be another one when it is read: a whole number with more digits than fit, or one that is
+/// too large or too small.
+fn inexact(json: &str) -> Option<&str> {
+    let part = |c: char| c.is_ascii_digit() || "+-.eE".contains(c);
+    // Whatever is between quotes is no number: an escaped quote does not end a text.
+    let quoted = |rest: &str| {
+        let mut escaped = false;
+        let end = |c: char| (c == '"' && !escaped, escaped = c == '\\' && !escaped).0;
+        rest.find(end).map_or(rest.len(), |at| at + 1)
+    };
+    let mut rest = json;
+    while let Some(at) = rest.find(|c: char| c == '"' || c == '-' || c.is_ascii_digit()) {
+        rest = &rest[at..];
+        let length = match rest.strip_prefix('"') {
+            Some(text) => 1 + quoted(text),
+            None => rest.find(|c: char| !part(c)).unwrap_or(rest.len()),
+        };
+        let (token, after) = rest.split_at(length);
+        if !token.starts_with('"') && changes(token) {
+            return Some(token);
+        }
+        rest = after;
+    }
+    None
+}
+
+fn changes(number: &str) -> bool {
+    if number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok() {
+        return false;
+    }
+    let float: f64 = number.parse().unwrap_or(f64::INFINITY);
+    let mantissa = number.split(['e', 'E']).next().unwrap_or_default();
+    if number == mantissa && !number.contains('.') {
+        return format!("{float:.0}") != number;
+    }
+    // Parts of a number are rounded by everybody.
+    float.is_infinite() || (float == 0.0 && mantissa.contains(|c: char| ('1'..='9').contains(&c)))
 }
 
 /// Why a text is no JSON.
@@ -132,13 +212,13 @@ fn said(tasks: &[TaskView]) -> String {
     }
 }
 
-/// The task when it has ended, or as it was last seen after so long; 0: however long it takes.
-pub(super) async fn ended(context: &Context, known: TaskView, longest: Span) -> Result<TaskView, Failure> {
-    let (began, id) = (now(), known.task.id);
+/// The task when it has ended, or as it is then; never: however long it takes. It is looked at once even if that is over.
+pub(super) async fn ended(context: &Context, known: TaskView, until: Option<Wall>) -> Result<TaskView, Failure> {
+    let id = known.task.id;
+    let left = || until.map(|until| Span(u64::try_from(until.0.saturating_sub(now().0)).unwrap_or(0)));
     let mut last = known;
     let look = async || loop {
-        let spent = u64::try_from(now().0.saturating_sub(began.0)).unwrap_or(0);
-        let left = if longest.0 == 0 { ROUND } else { Span(longest.0.saturating_sub(spent)).min(ROUND) };
+        let left = left().map_or(ROUND, |left| left.min(ROUND));
         let path = format!("/v1/tasks/{id}?wait={left}");
         last = context.client.ask(Method::GET, &path, Sent::nothing()).await?;
         if last.task.state.is_final() || left.0 == 0 {
@@ -146,7 +226,7 @@ pub(super) async fn ended(context: &Context, known: TaskView, longest: Span) -> 
         }
     };
     // Its answer comes when the time is over; a daemon that does not come back answers nothing.
-    let patience = (longest.0 > 0).then(|| Span(longest.0.saturating_add(ANSWER.0)));
+    let patience = left().map(|left| Span(left.0.saturating_add(ANSWER.0)));
     within(patience, outlasting(context, look)).await?;
     Ok(last)
 }
@@ -186,5 +266,21 @@ mod tests {
             assert_eq!(json_or_text(text, false), value);
         }
         assert_eq!(json_or_text("", true), Value::Null);
+    }
+
+    #[test]
+    fn a_number_that_would_be_another_one_is_found() {
+        for (text, found) in [
+            ("12345678901234567890123", Some("12345678901234567890123")),
+            (r#"{"a": [1, -12345678901234567890123], "b": 1}"#, Some("-12345678901234567890123")),
+            ("[1e400]", Some("1e400")),
+            ("-2E-400", Some("-2E-400")),
+            (r#"{"a\"12345678901234567890123": "12345678901234567890123", "\\": 2}"#, None),
+            ("[18446744073709551615, -9223372036854775808, 0, -0, 0.1, 3.14159265358979323846, 1.5e-3, 0e5, 1E+22]", None),
+            ("10000000000000000000000", None),
+            ("1180591620717411303424", None),
+        ] {
+            assert_eq!(inexact(text), found, "{text}");
+        }
     }
 }

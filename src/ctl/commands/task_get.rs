@@ -80,6 +80,14 @@ impl Which {
         self.labels != Selector::default() || self.words.iter().zip(&self.states).any(|(word, state)| word != state.name())
     }
 
+    /// The tasks there are of them, so many at most, and whether there may be more.
+    async fn first(&self, context: &Context, most: u32) -> Result<(Vec<TaskView>, bool), Failure> {
+        let mut tasks = self.list(context, Some(most.saturating_add(1).min(ALL))).await?;
+        let more = tasks.len() >= ALL as usize || tasks.len() > most as usize;
+        tasks.truncate(most as usize);
+        Ok((tasks, more))
+    }
+
     /// The tasks there are of them, so many at most.
     pub(super) async fn list(&self, context: &Context, limit: Option<u32>) -> Result<Vec<TaskView>, Failure> {
         let states: Vec<&str> = self.states.iter().map(|state| state.name()).collect();
@@ -116,13 +124,22 @@ pub(super) async fn run(context: &Context, args: &Get, ids: &[u64]) -> Result<()
     if !ids.is_empty() && !args.selector.is_empty() {
         return Err(Failure::Usage("a selector and a name cannot be given together".into()));
     }
+    if !ids.is_empty() && (args.pool.is_some() || (args.status.is_some() && !args.watch)) {
+        return Err(Failure::Usage("--pool and --status say which tasks, and so does a number: give one of them".into()));
+    }
     if args.watch {
         return watch(context, args, (ids, &which), format).await;
     }
     if ids.is_empty() {
-        let mut tasks = which.list(context, args.limit).await?;
+        // Whoever gives a number knows that there may be more, unless it is more than can be had.
+        let most = args.limit.filter(|most| *most > 0).map_or_else(|| usual(&format), |most| most.min(ALL));
+        let (mut tasks, more) = which.first(context, most).await?;
         arrange(&mut tasks, sort.as_ref());
-        return show(&tasks, &format, !args.no_headers, false);
+        show(&tasks, &format, !args.no_headers, false)?;
+        if more && args.limit.is_none_or(|limit| limit == 0 || limit > ALL) {
+            note(&cut(most));
+        }
+        return Ok(());
     }
     let (mut tasks, mut failed) = (Vec::new(), Vec::new());
     for id in ids {
@@ -139,6 +156,19 @@ pub(super) async fn run(context: &Context, args: &Get, ids: &[u64]) -> Result<()
     let last = failed.pop();
     failed.iter().for_each(|failure| complain(&failure.text()));
     last.map_or(Ok(()), Err)
+}
+
+/// As many as are shown when nobody says how many: a person does not read thousands, and a program wants all.
+fn usual(format: &Format) -> u32 {
+    match format {
+        Format::Table { .. } | Format::Columns(_) => LIST_DEFAULT,
+        Format::Name | Format::Yaml | Format::Json | Format::JsonPath(_) => ALL,
+    }
+}
+
+fn cut(shown: u32) -> String {
+    let more = if shown < ALL { format!("--limit N shows up to {ALL}, ") } else { "more are not listed at once: ".to_owned() };
+    format!("only the first {shown} tasks are shown; {more}--pool and --status narrow it")
 }
 
 fn arrange(tasks: &mut Vec<TaskView>, sort: Option<&Template>) {

@@ -108,7 +108,8 @@ fn sheet(view: &TaskView, now: Wall) -> String {
     sheet.maybe("Finished", &stamp(task.finished));
     sheet.maybe("Progress", &task.progress);
     sheet.maybe("Last end", &ended(task));
-    sheet.maybe("Message", &message(task, now));
+    sheet.maybe("Message", &message(task));
+    sheet.maybe("Untrusted fields", &task.untrusted_fields.join(", "));
     sheet.block("Payload", &shown_yaml(&task.payload));
     if let Some(result) = &task.result {
         sheet.block("Result", &shown_yaml(result));

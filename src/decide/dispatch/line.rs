@@ -5,8 +5,9 @@
 
 use super::{later, overdue, recurring};
 use crate::model::plan::{Ending, Observation, Plan, Slot};
-use crate::model::queue::Queue;
+use crate::model::queue::{Queue, TaskSchedule};
 use crate::model::queue_work::QueueCounts;
+use crate::model::status::ScheduleStatus;
 use crate::model::task::{End, EndReason, Task, UNFIT_CODE};
 use crate::model::time::{Moment, Now, Span, Wall};
 use crate::model::worker::{Exit, ExitReason, SlotState};
@@ -97,6 +98,17 @@ fn recur(observation: &Observation<'_>, queue: &Queue, plan: &mut Plan, now: Now
             plan.recur.push((schedule.name.clone(), Some(fired), None));
         }
     }
+}
+
+/// When each recurring task comes next, as this plan leaves it. Of one that is not remembered yet nothing is said.
+pub fn upcoming(observation: &Observation<'_>, queue: &Queue, plan: &Plan) -> Vec<ScheduleStatus> {
+    let of = |schedule: &TaskSchedule| {
+        let planned = plan.recur.iter().find(|(name, ..)| *name == schedule.name).and_then(|(_, fired, _)| fired.as_ref());
+        let known = || observation.line.fired.get(&schedule.name).filter(|fired| recurring::is_of(schedule, fired));
+        let fired = planned.or_else(known)?;
+        Some(ScheduleStatus { name: schedule.name.clone(), next: recurring::next(schedule, fired), count: fired.count })
+    };
+    queue.schedules.iter().filter_map(of).collect()
 }
 
 /// When a time of the clock comes; now for one that is over.

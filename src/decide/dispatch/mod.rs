@@ -75,6 +75,7 @@ pub fn submit(pool: &str, queue: &Queue, new: &NewTask, wall: Wall) -> Step {
         // What is to come later does not get old before.
         expires: Some(later(later(wall, delay), ttl)),
         source: new.source.clone(),
+        untrusted_fields: new.untrusted_fields.clone(),
         ..Task::default()
     })
 }

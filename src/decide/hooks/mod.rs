@@ -113,8 +113,9 @@ fn wanted(hook: &ForgeHook, delivery: &Delivery<&[u8]>, signature: String, body:
         return ignored(Ignored::Actor(actor.to_owned()));
     }
     let id = naming::id(hook.provider, delivery).ok_or(Refusal::NoDelivery)?;
-    let key = fields.key(hook).map_err(Refusal::MissingField)?;
-    let (payload, untrusted) = fields.payload(hook).map_err(Refusal::MissingField)?;
+    let lacks = |field| Refusal::MissingField(event, field);
+    let key = fields.key(hook).map_err(lacks)?;
+    let (payload, untrusted) = fields.payload(hook).map_err(lacks)?;
     let accepted = Accepted { event, delivery: id, signature, key, payload, untrusted, actor: actor.to_owned() };
     Ok(Outcome::Accepted(Box::new(accepted)))
 }

@@ -127,6 +127,8 @@ struct Rest<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     end: &'a Option<End>,
     source: &'a str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    untrusted_fields: &'a [String],
 }
 
 /// What of a task has no column of its own, as JSON.
@@ -151,6 +153,7 @@ pub(super) fn body(task: &Task) -> String {
         progress: &task.progress,
         end: &task.end,
         source: &task.source,
+        untrusted_fields: &task.untrusted_fields,
     };
     serde_json::to_string(&rest).expect("a task is plain data with string keys")
 }

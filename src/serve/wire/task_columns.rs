@@ -59,7 +59,7 @@ fn standing_cells(view: &TaskView, now: Wall) -> [String; 7] {
         task.worker.clone().unwrap_or_else(|| "-".into()),
         age(task.created, now),
         duration(view, now),
-        message(task, now),
+        message(task),
     ]
 }
 
@@ -99,7 +99,12 @@ fn duration(view: &TaskView, now: Wall) -> String {
             (_, None) => "-".into(),
         },
         TaskState::Leased => task.started.map_or_else(|| "-".into(), |at| age(at, now)),
-        TaskState::Held | TaskState::Cancelled | TaskState::Expired => "-".into(),
+        TaskState::Held | TaskState::Expired => "-".into(),
+        // One that nobody had begun did not run.
+        TaskState::Cancelled => {
+            let ran = task.end.as_ref().map(|end| Span(end.ran_ms)).filter(|ran| ran.0 > 0);
+            ran.map_or_else(|| "-".into(), |ran| ran.to_string())
+        }
         TaskState::Succeeded | TaskState::Failed | TaskState::Dead => {
             task.end.as_ref().map_or_else(|| "-".into(), |end| Span(end.ran_ms).to_string())
         }
@@ -140,16 +145,15 @@ pub fn pause_end(until: Wall, now: Wall) -> String {
 }
 
 /// What there is to say of it in a line; empty when nothing.
-pub fn message(task: &Task, now: Wall) -> String {
+pub fn message(task: &Task) -> String {
     let end = task.end.as_ref().map(|end| if end.message.is_empty() { format!("{:?}", end.reason) } else { end.message.clone() });
     match task.state {
         TaskState::Held => "waits for a release".into(),
         TaskState::Queued if task.blocked => "waits for another task of its key".into(),
         TaskState::Queued => end.map_or_else(String::new, |end| format!("tried before: {end}")),
         TaskState::Leased => task.progress.clone(),
-        TaskState::Succeeded => task.end.as_ref().map_or_else(String::new, |end| end.message.clone()),
+        TaskState::Succeeded | TaskState::Cancelled => task.end.as_ref().map_or_else(String::new, |end| end.message.clone()),
         TaskState::Expired => format!("nobody took it within {}", task.ttl),
-        TaskState::Cancelled => task.finished.map_or_else(String::new, |at| format!("{} ago", age(at, now))),
         TaskState::Failed | TaskState::Dead => end.unwrap_or_default(),
     }
 }
@@ -171,7 +175,7 @@ pub fn standing(view: &TaskView, now: Wall) -> String {
         TaskState::Leased => format!("runs on {}", task.worker.as_deref().unwrap_or("nobody")),
         TaskState::Succeeded => "succeeded".into(),
         TaskState::Failed | TaskState::Dead | TaskState::Cancelled | TaskState::Expired => {
-            let why = message(task, now);
+            let why = message(task);
             let why = if why.is_empty() { why } else { format!(": {why}") };
             format!("{}{why}", task.state.name().to_lowercase())
         }

@@ -133,8 +133,11 @@ pub struct TaskStatus {
     /// What it gave back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
-    /// Where it came from: a submit, `schedule/<name>`, `webhook/<index>`.
+    /// Where it came from: `submit`, `schedule/<name>`, `webhook/<event>`.
     pub source: String,
+    /// The names in `payload` whose values have text of a forge's event in them, which anybody may have written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub untrusted_fields: Vec<String>,
 }
 
 impl From<TaskView> for TaskObject {
@@ -184,6 +187,7 @@ impl From<TaskView> for TaskObject {
             end: task.end,
             result: task.result,
             source: task.source,
+            untrusted_fields: task.untrusted_fields,
         };
         TaskObject { api_version: API_VERSION.into(), kind: "Task".into(), metadata, spec, status }
     }
@@ -218,6 +222,7 @@ impl From<TaskObject> for TaskView {
             end: status.end,
             result: status.result,
             source: status.source,
+            untrusted_fields: status.untrusted_fields,
             // What only the daemon knows.
             nonce: 0,
             begun: None,

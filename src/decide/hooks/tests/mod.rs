@@ -4,6 +4,7 @@
 //! of go-gitea/gitea, which Forgejo shares (the others). Headers: GitHub's documentation and services/webhook/deliver.go.
 
 mod payloads;
+mod shipped;
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -161,7 +162,10 @@ fn fields_are_asked_for_and_make_the_task() {
         let other = hook(provider, &json!({"match": {"assignee.login": "alice"}}));
         assert_eq!(told(&other, header, &body), Outcome::Ignored(Ignored::NoMatch("assignee.login".into())));
         let lacking = hook(provider, &json!({"key": "$(issue.nothing)"}));
-        assert_eq!(told(&lacking, header, &body), Outcome::Refused(Refusal::MissingField("issue.nothing".into())));
+        assert_eq!(
+            told(&lacking, header, &body),
+            Outcome::Refused(Refusal::MissingField(ForgeEvent::IssuesAssigned, "issue.nothing".into()))
+        );
     }
 }
 
