@@ -213,7 +213,12 @@ fn home(specs: &SpecsDoor, listing: &Listing, kind: Kind, name: &str) -> Result<
 }
 
 fn read(path: &Path) -> Result<String, Denied> {
-    std::fs::read_to_string(path).map_err(|e| Denied::Internal(format!("{}: {e}", path.display())))
+    let said = |e: std::io::Error| Denied::Internal(format!("{}: {e}", path.display()));
+    // A FIFO would be waited for without end.
+    if !std::fs::metadata(path).map_err(said)?.is_file() {
+        return Err(refused(path, "is no regular file".into()));
+    }
+    std::fs::read_to_string(path).map_err(said)
 }
 
 fn put(path: &Path, before: &str, after: Option<&str>) -> Result<(), Denied> {

@@ -169,6 +169,19 @@ mod tests {
     }
 
     #[test]
+    fn no_document_is_put_into_what_is_no_file() {
+        block_on(async {
+            let (dir, door) = door();
+            let fifo = dir.path().join("p.yaml");
+            rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).expect("made");
+            let (reply, answer) = oneshot::channel();
+            tokio::spawn(edit::make(door, (pool("p"), false), reply, |_| {}));
+            let answer = tokio::time::timeout(LONG, answer).await.expect("nobody writes into it").expect("an answer");
+            assert!(matches!(&answer, Err(Denied::Refused(why)) if why.ends_with("p.yaml: is no regular file")), "{answer:?}");
+        });
+    }
+
+    #[test]
     fn a_first_listing_that_takes_long_is_told_as_unreadable_until_it_comes() {
         block_on(async {
             let (_dir, door) = door();
