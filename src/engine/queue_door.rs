@@ -133,7 +133,7 @@ pub struct TaskDoor {
     /// Told of each task that was leased or ended past the controller, on the store's thread.
     pub tell: Arc<dyn Fn(Task) + Send + Sync>,
     /// The connection that lists are read by, once there is one.
-    pub reader: Arc<Mutex<Option<Reader>>>,
+    pub reader: Arc<tokio::sync::Mutex<Option<Reader>>>,
     /// The same for the walks through lines that an answer to a submit waits for, one at a time: no long list is before them.
     pub walker: Arc<tokio::sync::Mutex<Option<Reader>>>,
 }

@@ -10,12 +10,12 @@ use std::sync::atomic::Ordering;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::board::Board;
-use super::handle::Ask;
+use super::handle::{Ask, Denied};
 use super::host::{Fact, Host};
 use super::order::{self, Unstarted};
 use super::revisions::Recorder;
 use super::shares::Looks;
-use super::specs_door::SpecsDoor;
+use super::specs_door::{FIRST_WITHIN, SpecsDoor};
 use crate::edge::backlog::Reader;
 use crate::edge::host::{self, Machine};
 use crate::edge::notify_out::Notifier;
@@ -267,7 +267,7 @@ impl Host for RealHost {
             return;
         }
         let (facts, specs) = (self.facts.clone(), self.specs.clone());
-        tokio::task::spawn_blocking(move || specs.list(|listing| Self::send(&facts, Fact::Listed(Box::new(listing)))));
+        tokio::spawn(specs.list(FIRST_WITHIN, move |listing| Self::send(&facts, Fact::Listed(Box::new(listing)))));
     }
 
     fn publish(&mut self, kind: Kind, name: &str, object: Option<Object>) {
@@ -329,28 +329,24 @@ impl Host for RealHost {
     }
 
     fn edit(&mut self, ask: Ask) {
-        let (facts, specs, read_only) = (self.facts.clone(), self.specs.clone(), self.read_only);
-        if let Ask::Revisions { kind, name, reply } = ask {
-            return self.revisions.list(kind, name, reply);
-        }
-        tokio::task::spawn_blocking(move || match ask {
-            Ask::Edit { edit, dry_run, reply } => {
-                let removed = |key| Self::send(&facts, Fact::Removed(key));
-                let answer = super::edit::apply(&specs, &edit, (dry_run, read_only), removed);
+        let specs = self.specs.clone();
+        match ask {
+            Ask::Edit { dry_run: false, reply, .. } if self.read_only => {
                 // Whoever asked may have hung up.
-                let _heard = reply.send(answer);
-                Self::send(&facts, Fact::Hint);
+                let _heard = reply.send(Err(Denied::ReadOnly));
             }
-            Ask::Text { kind, name, reply } => {
-                let _heard = reply.send(super::edit::text(&specs, kind, &name));
+            Ask::Edit { edit, dry_run, reply } => {
+                let (facts, told) = (self.facts.clone(), self.facts.clone());
+                let removed = move |key| Self::send(&told, Fact::Removed(key));
+                tokio::spawn(async move {
+                    super::edit::make(specs, (edit, dry_run), reply, removed).await;
+                    Self::send(&facts, Fact::Hint);
+                });
             }
-            Ask::Revisions { .. }
-            | Ask::Restart { .. }
-            | Ask::Drain { .. }
-            | Ask::Prune { .. }
-            | Ask::Wake { .. }
-            | Ask::ResetPolicy { .. } => {}
-        });
+            Ask::Text { kind, name, reply } => drop(tokio::spawn(super::edit::show(specs, (kind, name), reply))),
+            Ask::Revisions { kind, name, reply } => self.revisions.list(kind, name, reply),
+            Ask::Restart { .. } | Ask::Drain { .. } | Ask::Prune { .. } | Ask::Wake { .. } | Ask::ResetPolicy { .. } => {}
+        }
     }
 
     fn refused(&mut self, strays: Vec<Stray>) {

@@ -1,7 +1,7 @@
 //! The state directory's file system is full for a while: nothing is lost that can be kept, and nothing is made up.
 //!
-//! A tiny tmpfs of the daemon's own, in a mount namespace that ends with it; seen from here through `/proc/PID/root`. Only root
-//! can make one; for everyone else this holds nothing.
+//! A tiny tmpfs of the daemon's own, in a mount namespace that ends with it; seen from here through `/proc/PID/root`. Who is not root
+//! makes one in a user namespace; where there is none either this holds nothing.
 
 use std::fs;
 use std::io::Write;
@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::harness::{Scratch, signal, wait};
+use crate::skipped;
 
 /// Mounts, then becomes the program: the pid stays.
 const SCRIPT: &str = "set -e\nmount -t tmpfs -o size=$1,mode=0700 weir-test \"$2\"\nshift 2\nexec \"$@\"\n";
@@ -19,15 +20,15 @@ fn start(scratch: &mut Scratch, size: &str) -> Option<PathBuf> {
     fs::create_dir_all(&state).expect("a mount point");
     let script = scratch.dir.join("mount");
     fs::write(&script, SCRIPT).expect("written");
-    let private = Command::new("unshare").args(["-m", "true"]).stderr(Stdio::null()).status();
-    if !nix::unistd::geteuid().is_root() || !private.is_ok_and(|status| status.success()) {
-        println!("skipped: no mount namespace is to be had");
+    let how = if nix::unistd::geteuid().is_root() { "-m" } else { "-rm" };
+    let private = Command::new("unshare").args([how, "true"]).stderr(Stdio::null()).status();
+    if skipped::without(private.is_ok_and(|status| status.success()), "a mount namespace") {
         return None;
     }
     let weir = scratch.weir();
     let log = fs::File::options().create(true).append(true).open(scratch.dir.join("log")).expect("a log");
     let mut command = Command::new("unshare");
-    command.args(["-m", "sh"]).arg(script).arg(size).arg(&state).arg(weir.get_program()).args(weir.get_args());
+    command.args([how, "sh"]).arg(script).arg(size).arg(&state).arg(weir.get_program()).args(weir.get_args());
     command.current_dir(&scratch.dir).stdin(Stdio::null()).stdout(log.try_clone().expect("a copy")).stderr(log);
     let child = command.spawn().expect("unshare runs");
     let seen = PathBuf::from(format!("/proc/{}/root{}", child.id(), state.display()));

@@ -188,11 +188,19 @@ fn a_swapped_link_is_heard() {
 
 #[test]
 fn a_watch_ends_in_the_middle_of_a_burst() {
-    for _ in 0..20 {
-        let scene = scene(|specs| create_dir(specs).unwrap());
-        for n in 0..50 {
-            write(scene.at(&format!("f{n}.yaml")), "a: 1").unwrap();
+    let (tell, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for _ in 0..20 {
+            let scene = scene(|specs| create_dir(specs).unwrap());
+            for n in 0..50 {
+                write(scene.at(&format!("f{n}.yaml")), "a: 1").unwrap();
+            }
+            drop(scene);
+            tell.send(()).unwrap();
         }
+    });
+    for n in 0..20 {
+        assert_eq!(ended.recv_timeout(Duration::from_secs(20)), Ok(()), "watch {n} has not ended");
     }
 }
 
