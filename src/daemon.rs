@@ -226,7 +226,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
         // A dropped sender is the same wish.
         let _told = served.await;
     }));
-    let admission = admit::Settings { prune_grace: options.prune_grace, ..admit::Settings::default() };
+    let admission = admit::Settings { prune_grace: options.prune_grace };
     let settings = Settings { starts_in_flight_max: options.starts_in_flight_max, admission, controllers };
     let mut engine = Engine::new(host, settings, stored);
     let mut inbox =
@@ -239,9 +239,6 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     drop((stop_serving, stop_hooks, stop_network));
     finish(&mut engine, &mut inbox, &ended).await;
     let _ended = tokio::time::timeout(Duration::from_millis(200), server).await;
-    if ended.is_ok() {
-        engine.host().slots.leave();
-    }
     let _removed = ["weir.sock", "listen"].map(|name| std::fs::remove_file(state.path.join(name)));
     ended
 }

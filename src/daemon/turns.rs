@@ -87,7 +87,7 @@ fn take(engine: &mut Engine<RealHost>, manager: &mut ServiceManager, fact: Fact)
     engine.on(fact);
 }
 
-/// Wait for the answers of what was given to the store, if it gives any.
+/// Wait for the answers of what was given to the store, if it gives any, and leave nothing behind but what lives.
 pub(super) async fn finish(engine: &mut Engine<RealHost>, inbox: &mut Inbox, ended: &Result<(), Failure>) {
     if ended.is_err() {
         return;
@@ -104,6 +104,7 @@ pub(super) async fn finish(engine: &mut Engine<RealHost>, inbox: &mut Inbox, end
     if tokio::time::timeout(LAST_ROWS, answers).await.is_err() {
         tracing::warn!("the store did not answer in time; the next start looks at the workers themselves");
     }
+    engine.host().slots.leave();
 }
 
 async fn sleep_until(wake: Option<Moment>) {
