@@ -95,18 +95,24 @@ impl Handle {
     /// Take the next task, if there is one. Whoever hangs up meanwhile has none.
     async fn claim(&self, (name, queue): (&str, Arc<Queue>), worker: &str, run: u64) -> Result<Option<Task>, Denied> {
         let taker = Taker { worker: worker.into(), run, nonce: order::random_number() };
-        let (tell, told) = oneshot::channel();
-        let (handle, pool) = (self.clone(), name.to_owned());
-        tokio::spawn(async move {
-            let answer = handle.work(QueueWork::Lease { pool, queue, taker }).await;
-            if let Err(Ok(QueueAnswer::Leased(Some(task)))) = tell.send(answer) {
-                handle.give_back(&task, "whoever asked for it hung up").await;
-            }
-        });
-        let QueueAnswer::Leased(task) = told.await.map_err(|_| Denied::Ending)?? else { return unexpected() };
+        let work = QueueWork::Lease { pool: name.to_owned(), queue, taker };
+        let QueueAnswer::Leased(task) = self.work_or_give_back(work).await? else { return unexpected() };
         let Some(task) = task else { return Ok(None) };
         self.still_may(&task, worker, run).await?;
         Ok(Some(*task))
+    }
+
+    /// Do this work. A task that it gives is given back where whoever asked for it hung up meanwhile.
+    async fn work_or_give_back(&self, work: QueueWork) -> Result<QueueAnswer, Denied> {
+        let (tell, told) = oneshot::channel();
+        let handle = self.clone();
+        tokio::spawn(async move {
+            let answer = handle.work(work).await;
+            if let Err(Ok(QueueAnswer::Leased(Some(task)) | QueueAnswer::Ended { next: Some(task), .. })) = tell.send(answer) {
+                handle.give_back(&task, "whoever asked for it hung up").await;
+            }
+        });
+        told.await.map_err(|_| Denied::Ending)?
     }
 
     /// That its worker is to be stopped may have been decided while the task was taken for it: then the next one has it.
@@ -195,7 +201,7 @@ impl Handle {
         let (taker, next) = (next.clone(), next.map(|(worker, run)| Taker { worker, run, nonce: order::random_number() }));
         let output = end.message.clone();
         let work = QueueWork::End { token, end, result, output, queue, next };
-        let QueueAnswer::Ended { task, next, .. } = self.work(work).await? else { return unexpected() };
+        let QueueAnswer::Ended { task, next, .. } = self.work_or_give_back(work).await? else { return unexpected() };
         let next = match (next, taker) {
             (Some(next), Some((worker, run))) => self.still_may(&next, &worker, run).await.ok().map(|()| *next),
             (next, _) => next.map(|next| *next),
