@@ -224,7 +224,7 @@ impl Handle {
     /// [`Denied::Conflict`] when the lease is over.
     pub async fn heartbeat(&self, token: Token, extend: Option<Span>, progress: Option<String>) -> Result<Task, Denied> {
         let queue = self.last_rules(&token.pool).await?;
-        let since = self.began();
+        let since = self.hearing().since();
         self.one(QueueWork::Heartbeat { token, extend, progress, queue, since }).await
     }
 }
