@@ -7,6 +7,8 @@
 
 #[path = "tasks/client.rs"]
 mod client;
+#[path = "tasks/places.rs"]
+mod places;
 #[path = "tasks/pressed.rs"]
 mod pressed;
 mod served;
@@ -299,7 +301,7 @@ fn hang_up<T>(world: &World, asked: impl Future<Output = T>) {
 fn whoever_hangs_up_leaves_the_task_to_the_next() {
     let world = world();
     let id = submit(&world, "takes", &json!({}));
-    hang_up(&world, world.handle.lease("takes", "takes-0", 4, PATIENCE));
+    hang_up(&world, world.handle.lease("takes", "takes-0", 4, (PATIENCE, || Ok(()))));
     until("it was given and came back", || task(&world, id)["end"]["reason"] == "Returned");
     let leased = lease(&world);
     assert_eq!((&leased["id"], &leased["attempt"], &leased["epoch"]), (&json!(id), &json!(1), &json!(2)), "it did not count");

@@ -30,12 +30,18 @@ enum May {
 }
 
 impl Handle {
-    /// Give a worker its next task; waits for one for so long at most.
+    /// Give a worker its next task; waits for one for so long at most, in a place that it takes when it comes to that.
     ///
     /// # Errors
     /// [`Denied::NotFound`], [`Denied::Conflict`] when this run of the worker is over or is to take nothing more, or when the
-    /// pool's tasks are not for workers to take.
-    pub async fn lease(&self, name: &str, worker: &str, run: u64, wait: Duration) -> Result<Option<Task>, Denied> {
+    /// pool's tasks are not for workers to take; and whatever there is instead of a place.
+    pub async fn lease<P>(
+        &self,
+        name: &str,
+        worker: &str,
+        run: u64,
+        (wait, place): (Duration, impl Fn() -> Result<P, Denied>),
+    ) -> Result<Option<Task>, Denied> {
         self.leased_from(name).await?;
         self.shown_running(name, worker, run).await?;
         let (mut changes, waiters) = (self.tasks_door().hub.of(name).subscribe(), self.tasks_door().hub.waiters(name));
@@ -43,11 +49,19 @@ impl Handle {
         tokio::pin!(end);
         // Held while it tries; where it does not come to that the next one is woken.
         let mut turn: Option<Turn> = None;
+        let mut held = None;
+        let mut settle = || -> Result<(), Denied> {
+            if held.is_none() && !wait.is_zero() {
+                held = Some(place()?);
+            }
+            Ok(())
+        };
         loop {
             changes.mark_unchanged();
             self.may_take(name, worker, run).yes()?;
             if self.begins_nothing(name) {
                 drop(turn.take());
+                settle()?;
                 tokio::select! {
                     () = &mut end => return Ok(None),
                     () = self.has_room(name) => continue,
@@ -62,6 +76,7 @@ impl Handle {
             if task.is_some() {
                 return Ok(task);
             }
+            settle()?;
             tokio::select! {
                 () = &mut end => return Ok(None),
                 woken = async { waiter.as_mut()?.woken().await }, if !divided => turn = woken,
