@@ -7,6 +7,8 @@
 
 #[path = "tasks/client.rs"]
 mod client;
+#[path = "tasks/places.rs"]
+mod places;
 #[path = "tasks/pressed.rs"]
 mod pressed;
 mod served;
@@ -24,7 +26,7 @@ use serde_json::{Value, json};
 use served::{PATIENCE, World, pool, until, worker};
 use weir::model::document::{Document, parse};
 use weir::model::status::{Kind, Object, Phase, QueueStatus, TaskStats};
-use weir::model::task::NewTask;
+use weir::model::task::{End, EndReason, NewTask};
 
 /// A pool with a queue of these rules, as a YAML flow mapping, and its worker 0.
 fn queued(world: &World, name: &str, queue: &str) {
@@ -282,23 +284,39 @@ fn waiting_ends_with_the_daemon() {
     assert!(answers[1].starts_with("HTTP/1.1 202"), "{answers:?}");
 }
 
-#[test]
-fn whoever_hangs_up_leaves_the_task_to_the_next() {
-    let world = world();
-    let id = submit(&world, "takes", &json!({}));
-    // Asked, and gone before the answer: what the server does when a connection closes. The store has much to do before, so
-    // that the answer cannot be there at once.
+/// Ask, and be gone before the answer: what the server does when a connection closes. The store has much to do before, so that
+/// the answer cannot be there at once.
+fn hang_up<T>(world: &World, asked: impl Future<Output = T>) {
     let many = vec![NewTask { payload: "x".repeat(50_000).into(), ..NewTask::default() }; 500];
     world.block_on(async {
         let mut before = Box::pin(world.handle.submit("runs", many));
         assert!(before.as_mut().now_or_never().is_none());
-        assert!(Box::pin(world.handle.lease("takes", "takes-0", 4, PATIENCE)).now_or_never().is_none());
+        assert!(Box::pin(asked).now_or_never().is_none());
         // Too many for that queue, which it finds out only after having looked at each.
         assert!(before.await.is_err());
     });
+}
+
+#[test]
+fn whoever_hangs_up_leaves_the_task_to_the_next() {
+    let world = world();
+    let id = submit(&world, "takes", &json!({}));
+    hang_up(&world, world.handle.lease("takes", "takes-0", 4, (PATIENCE, || Ok(()))));
     until("it was given and came back", || task(&world, id)["end"]["reason"] == "Returned");
     let leased = lease(&world);
     assert_eq!((&leased["id"], &leased["attempt"], &leased["epoch"]), (&json!(id), &json!(1), &json!(2)), "it did not count");
+}
+
+#[test]
+fn whoever_hangs_up_with_an_end_leaves_the_next_task_to_the_next() {
+    let world = world();
+    let ids = [1, 2].map(|n| submit(&world, "takes", &json!({"payload": n})));
+    let token = lease(&world)["token"].as_str().unwrap().parse().unwrap();
+    let end = End { reason: EndReason::Done, ..End::default() };
+    hang_up(&world, world.handle.end_task(token, (end, None), Some(("takes-0".into(), 4))));
+    until("the next one was given and came back", || task(&world, ids[1])["end"]["reason"] == "Returned");
+    assert_eq!(task(&world, ids[0])["state"], "Succeeded", "its end was said");
+    assert_eq!((&lease(&world)["id"], &task(&world, ids[1])["attempt"]), (&json!(ids[1]), &json!(1)), "it did not count");
 }
 
 #[test]

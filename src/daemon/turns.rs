@@ -48,6 +48,8 @@ pub(super) async fn serve_until_told(
         if ending && engine.is_drained() {
             return Ok(());
         }
+        let wake = wake.into_iter().chain(beat).min();
+        engine.host().hearing.wait_until(wake);
         tokio::select! {
             biased;
             Some(signal) = inbox.signals.recv() => match signal {
@@ -68,7 +70,7 @@ pub(super) async fn serve_until_told(
             Some(event) = inbox.slots.recv() => engine.on(fact_of(event)),
             Some(fact) = inbox.facts.recv() => take(engine, manager, fact),
             Some(ask) = inbox.asks.recv() => engine.on(Fact::Asked(ask)),
-            () = sleep_until(wake.into_iter().chain(beat).min()) => {}
+            () = sleep_until(wake) => {}
         }
         for _ in 0..FACTS_PER_TURN {
             match inbox.slots.try_recv().map(fact_of).or_else(|_| inbox.facts.try_recv()) {

@@ -136,6 +136,8 @@ pub struct Engine<H> {
     pub(super) counts: BTreeMap<String, QueueCounts>,
     pub(super) recovered: bool,
     pub(super) listed: bool,
+    /// Since when workers can be heard, as far as the slots and the leases know.
+    pub(super) heard_since: Moment,
     draining: bool,
 }
 
@@ -170,6 +172,7 @@ impl<H: Host> Engine<H> {
             counts: stored.counts.into_iter().collect(),
             recovered: false,
             listed: false,
+            heard_since: Moment::default(),
             draining: false,
         };
         engine.restore_policies(stored.policies, stored.used);
@@ -233,6 +236,7 @@ impl<H: Host> Engine<H> {
     /// Take every turn that is due. Says when to come again.
     pub fn turn(&mut self) -> Option<Moment> {
         let now = self.host.now();
+        self.forgive_gap();
         while let Some(key) = self.queue.take(now.mono) {
             match &key {
                 Key::Specs => {
@@ -255,6 +259,19 @@ impl<H: Host> Engine<H> {
             }
         }
         self.queue.next_wake()
+    }
+
+    /// Where workers could not be heard for a while, none of them is judged by that time.
+    fn forgive_gap(&mut self) {
+        let since = self.host.heard_since();
+        if since <= self.heard_since {
+            return;
+        }
+        self.heard_since = since;
+        for pool in self.pools.values_mut() {
+            pool.line.heard_since = since;
+            pool.slots.values_mut().for_each(|slot| slot.heard_since = since);
+        }
     }
 
     /// Stop wanting workers: every pool is drained, and nothing is removed from what is remembered.

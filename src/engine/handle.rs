@@ -11,10 +11,10 @@ use hyper::body::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use super::board::{Board, Change, Gone, Subscription};
+use super::hearing::Hearing;
 pub use super::meters::{Labels, Meters};
 use super::queue_door::TaskDoor;
 pub use super::queue_door::{Accepted, Capacity, LISTED_MAX, TaskFilter};
-use crate::edge::clock;
 pub use crate::edge::logs::{Place as LogPlace, Until};
 use crate::model::catalogue::Stray;
 use crate::model::document::Document;
@@ -22,7 +22,7 @@ use crate::model::document::Violation;
 use crate::model::meta;
 use crate::model::revision::Revision;
 use crate::model::status::{Kind, Meta, Object};
-use crate::model::time::{Moment, Span};
+use crate::model::time::Span;
 use crate::model::usage::Usage;
 use crate::model::worker::SlotId;
 
@@ -250,19 +250,24 @@ pub struct Handle {
     tasks: Arc<TaskDoor>,
     measure: Measure,
     measuring: Arc<Semaphore>,
-    began: Moment,
+    hearing: Arc<Hearing>,
 }
 
 impl Handle {
     /// A handle over a board, the controller's queue, the way to find a log, and the way to the queues.
     pub fn new(board: Arc<Board>, asks: mpsc::Sender<Ask>, logs: FindLog, tasks: Arc<TaskDoor>) -> Handle {
         let (measure, measuring): (Measure, _) = (Arc::new(|_| Vec::new()), Arc::new(Semaphore::new(1)));
-        Handle { board, asks, logs, tasks, measure, measuring, began: clock::now().mono }
+        Handle { board, asks, logs, tasks, measure, measuring, hearing: Arc::new(Hearing::begin()) }
     }
 
-    /// Since when workers can be heard.
-    pub(super) fn began(&self) -> Moment {
-        self.began
+    /// Since when workers can be heard without a gap.
+    pub(super) fn hearing(&self) -> &Hearing {
+        &self.hearing
+    }
+
+    /// Hearing what the loop hears: what one of them notices the other knows.
+    pub fn sharing(self, hearing: Arc<Hearing>) -> Handle {
+        Handle { hearing, ..self }
     }
 
     /// With a way to measure workers; without one nothing is known of what they use.

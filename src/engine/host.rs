@@ -21,7 +21,7 @@ use crate::model::scaling::{Asker, Question};
 use crate::model::source::Source;
 use crate::model::status::{EventObject, Kind, Object};
 use crate::model::task::Task;
-use crate::model::time::Now;
+use crate::model::time::{Moment, Now};
 use crate::model::usage::Usage;
 use crate::model::worker::{Seen, SlotId};
 use crate::model::workload::Needed;
@@ -32,6 +32,10 @@ use super::handle::Ask;
 pub trait Host {
     /// The time.
     fn now(&self) -> Now;
+    /// Since when workers can be heard without a gap; where there never was one, since the beginning.
+    fn heard_since(&mut self) -> Moment {
+        Moment::default()
+    }
     /// Carry out one action; a start may be for a task. What comes of it is told by facts.
     fn perform(&mut self, pool: &Arc<PoolFacts>, action: &Action, task: Option<&Task>);
     /// What the run of a task has left behind: its result, and the end of its output. It stays there.

@@ -30,12 +30,18 @@ enum May {
 }
 
 impl Handle {
-    /// Give a worker its next task; waits for one for so long at most.
+    /// Give a worker its next task; waits for one for so long at most, in a place that it takes when it comes to that.
     ///
     /// # Errors
     /// [`Denied::NotFound`], [`Denied::Conflict`] when this run of the worker is over or is to take nothing more, or when the
-    /// pool's tasks are not for workers to take.
-    pub async fn lease(&self, name: &str, worker: &str, run: u64, wait: Duration) -> Result<Option<Task>, Denied> {
+    /// pool's tasks are not for workers to take; and whatever there is instead of a place.
+    pub async fn lease<P>(
+        &self,
+        name: &str,
+        worker: &str,
+        run: u64,
+        (wait, place): (Duration, impl Fn() -> Result<P, Denied>),
+    ) -> Result<Option<Task>, Denied> {
         self.leased_from(name).await?;
         self.shown_running(name, worker, run).await?;
         let (mut changes, waiters) = (self.tasks_door().hub.of(name).subscribe(), self.tasks_door().hub.waiters(name));
@@ -43,11 +49,19 @@ impl Handle {
         tokio::pin!(end);
         // Held while it tries; where it does not come to that the next one is woken.
         let mut turn: Option<Turn> = None;
+        let mut held = None;
+        let mut settle = || -> Result<(), Denied> {
+            if held.is_none() && !wait.is_zero() {
+                held = Some(place()?);
+            }
+            Ok(())
+        };
         loop {
             changes.mark_unchanged();
             self.may_take(name, worker, run).yes()?;
             if self.begins_nothing(name) {
                 drop(turn.take());
+                settle()?;
                 tokio::select! {
                     () = &mut end => return Ok(None),
                     () = self.has_room(name) => continue,
@@ -62,6 +76,7 @@ impl Handle {
             if task.is_some() {
                 return Ok(task);
             }
+            settle()?;
             tokio::select! {
                 () = &mut end => return Ok(None),
                 woken = async { waiter.as_mut()?.woken().await }, if !divided => turn = woken,
@@ -95,18 +110,24 @@ impl Handle {
     /// Take the next task, if there is one. Whoever hangs up meanwhile has none.
     async fn claim(&self, (name, queue): (&str, Arc<Queue>), worker: &str, run: u64) -> Result<Option<Task>, Denied> {
         let taker = Taker { worker: worker.into(), run, nonce: order::random_number() };
-        let (tell, told) = oneshot::channel();
-        let (handle, pool) = (self.clone(), name.to_owned());
-        tokio::spawn(async move {
-            let answer = handle.work(QueueWork::Lease { pool, queue, taker }).await;
-            if let Err(Ok(QueueAnswer::Leased(Some(task)))) = tell.send(answer) {
-                handle.give_back(&task, "whoever asked for it hung up").await;
-            }
-        });
-        let QueueAnswer::Leased(task) = told.await.map_err(|_| Denied::Ending)?? else { return unexpected() };
+        let work = QueueWork::Lease { pool: name.to_owned(), queue, taker };
+        let QueueAnswer::Leased(task) = self.work_or_give_back(work).await? else { return unexpected() };
         let Some(task) = task else { return Ok(None) };
         self.still_may(&task, worker, run).await?;
         Ok(Some(*task))
+    }
+
+    /// Do this work. A task that it gives is given back where whoever asked for it hung up meanwhile.
+    async fn work_or_give_back(&self, work: QueueWork) -> Result<QueueAnswer, Denied> {
+        let (tell, told) = oneshot::channel();
+        let handle = self.clone();
+        tokio::spawn(async move {
+            let answer = handle.work(work).await;
+            if let Err(Ok(QueueAnswer::Leased(Some(task)) | QueueAnswer::Ended { next: Some(task), .. })) = tell.send(answer) {
+                handle.give_back(&task, "whoever asked for it hung up").await;
+            }
+        });
+        told.await.map_err(|_| Denied::Ending)?
     }
 
     /// That its worker is to be stopped may have been decided while the task was taken for it: then the next one has it.
@@ -195,7 +216,7 @@ impl Handle {
         let (taker, next) = (next.clone(), next.map(|(worker, run)| Taker { worker, run, nonce: order::random_number() }));
         let output = end.message.clone();
         let work = QueueWork::End { token, end, result, output, queue, next };
-        let QueueAnswer::Ended { task, next, .. } = self.work(work).await? else { return unexpected() };
+        let QueueAnswer::Ended { task, next, .. } = self.work_or_give_back(work).await? else { return unexpected() };
         let next = match (next, taker) {
             (Some(next), Some((worker, run))) => self.still_may(&next, &worker, run).await.ok().map(|()| *next),
             (next, _) => next.map(|next| *next),
@@ -218,7 +239,7 @@ impl Handle {
     /// [`Denied::Conflict`] when the lease is over.
     pub async fn heartbeat(&self, token: Token, extend: Option<Span>, progress: Option<String>) -> Result<Task, Denied> {
         let queue = self.last_rules(&token.pool).await?;
-        let since = self.began();
+        let since = self.hearing().since();
         self.one(QueueWork::Heartbeat { token, extend, progress, queue, since }).await
     }
 }

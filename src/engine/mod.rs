@@ -13,6 +13,7 @@ mod edit;
 mod event_object;
 mod expected;
 pub mod handle;
+pub mod hearing;
 mod hook_queue;
 pub mod hooks;
 pub mod host;

@@ -11,6 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::board::Board;
 use super::handle::{Ask, Denied};
+use super::hearing::Hearing;
 use super::host::{Fact, Host};
 use super::order::{self, Unstarted};
 use super::revisions::Recorder;
@@ -41,7 +42,7 @@ use crate::model::status::{EventObject, EventType, Kind, Object};
 use crate::model::task::{Task, UNFIT_CODE};
 use crate::model::template::Probe;
 use crate::model::text;
-use crate::model::time::{Now, Span};
+use crate::model::time::{Moment, Now, Span};
 use crate::model::worker::SlotId;
 
 /// A look at the machine serves all pools for so long.
@@ -79,6 +80,8 @@ pub struct RealHost {
     pub revisions: Recorder,
     /// The files of tasks.
     pub files: TaskFiles,
+    /// Since when workers can be heard.
+    pub hearing: Arc<Hearing>,
 }
 
 /// Who asks, by pool and asker, with the source that it is for.
@@ -159,6 +162,10 @@ async fn look(pool: &PoolFacts, slot: &SlotId, how: &Probe) -> Result<(), String
 impl Host for RealHost {
     fn now(&self) -> Now {
         clock::now()
+    }
+
+    fn heard_since(&mut self) -> Moment {
+        self.hearing.since()
     }
 
     fn perform(&mut self, pool: &Arc<PoolFacts>, action: &Action, task: Option<&Task>) {

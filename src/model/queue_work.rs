@@ -73,7 +73,7 @@ pub enum QueueWork {
         progress: Option<String>,
         /// The rules of its pool.
         queue: Arc<Queue>,
-        /// Since when there is a daemon that it could be heard by.
+        /// Since when it could be heard without a gap.
         since: Moment,
     },
     /// Take a task back.

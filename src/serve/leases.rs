@@ -25,9 +25,8 @@ pub async fn lease(State(app): State<App>, Path(pool): Path<String>, sent: Sent)
 
 async fn take(app: &App, pool: &str, wish: Wish) -> Result<Option<LeasedTask>, Refusal> {
     let longest = wait(wish.wait.unwrap_or_default())?;
-    let _slot = if longest.is_zero() { None } else { Some(app.stream_slot()?) };
     let leased = tokio::select! {
-        leased = app.handle.lease(pool, &wish.worker, wish.run, longest) => leased?,
+        leased = app.handle.lease(pool, &wish.worker, wish.run, (longest, || app.waiting_place())) => leased?,
         () = until_true(app.ending.clone()) => None,
     };
     Ok(leased.map(LeasedTask::from))

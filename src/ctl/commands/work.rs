@@ -34,7 +34,7 @@ pub(super) async fn run(context: &Context, work: Work) -> Result<(), Failure> {
         Work::Next { wish } => {
             let format = format(&wish)?;
             let path = format!("/v1/pools/{}/lease", encoded(&variable("WEIR_POOL")?));
-            let leased: Leased = patient(context, &path, &wanted(&wish)?).await.map_err(|late| refused(late.failure))?;
+            let leased = next(context, &path, wanted(&wish)?).await.map_err(|late| refused(late.failure))?;
             print(leased.task, format)
         }
         Work::Heartbeat { token, extend, progress } => {
@@ -64,6 +64,39 @@ pub(super) async fn run(context: &Context, work: Work) -> Result<(), Failure> {
             let ours: &[EndReason] = &[EndReason::Failed, EndReason::Again, EndReason::Cancelled];
             finish(context, (&token, "fail", ours), &fail, (asked, format)).await
         }
+    }
+}
+
+/// Ask for a task within the time that there is for it. Where too many others wait there is no place to wait in: then it is asked
+/// again after a while. Processes come back each at a moment of its own.
+async fn next(context: &Context, path: &str, wish: Wish) -> Result<Leased, Late> {
+    let (began, longest) = (now(), wish.wait.unwrap_or_default());
+    let apart = Span::millis(u64::from(std::process::id()) % 1000);
+    loop {
+        let left = Span(longest.0.saturating_sub(waited(began).0));
+        match patient(context, path, &Wish { wait: Some(left), ..wish.clone() }).await {
+            Err(late) if left.0 > 0 => {
+                let Some(pause) = pause(&late.failure) else { return Err(late) };
+                tokio::time::sleep(Span(pause.0.saturating_add(apart.0)).min(left).duration()).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// After which time there may be room, where that is all that there is not.
+fn pause(failure: &Failure) -> Option<Span> {
+    match failure {
+        Failure::Server(status) if status.code == 429 => {
+            let seconds = status.details.as_ref().and_then(|details| details.retry_after_seconds);
+            Some(Span::secs(seconds.unwrap_or(1).clamp(1, 60)))
+        }
+        Failure::Server(_)
+        | Failure::No(_)
+        | Failure::Usage(_)
+        | Failure::NoDaemon(_)
+        | Failure::Internal(_)
+        | Failure::ReaderGone => None,
     }
 }
 

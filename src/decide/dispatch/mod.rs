@@ -227,7 +227,8 @@ fn settle(task: Task, end: End, after: After, wall: Wall) -> Ended {
     }
 }
 
-/// Until when the holder of a lease has to be heard of, where that can be since then: nobody hears of it while no daemon runs.
+/// Until when the holder of a lease has to be heard of, where that can be since then: nobody hears of it while no daemon runs, or
+/// while that one sleeps.
 pub fn heard_until(task: &Task, queue: &Queue, since: Moment) -> Option<Moment> {
     task.lease_until.map(|at| at.max(since.after(queue.lease_duration)))
 }

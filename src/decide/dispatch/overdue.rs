@@ -14,16 +14,17 @@ pub struct Overdue {
     pub why: String,
 }
 
-/// Whether this lease has to end at this moment, or had to when its worker ended then.
-pub fn overdue(task: &Task, now: Moment) -> Option<Overdue> {
+/// Whether this lease has to end at this moment, or had to when its worker ended then. Its holder has to be heard of `until` then,
+/// where it is one that has to be.
+pub fn overdue(task: &Task, until: Option<Moment>, now: Moment) -> Option<Overdue> {
     let past = |at: Option<Moment>| at.is_some_and(|at| at <= now);
     let id = task.id;
     // A worker that takes its tasks itself hears of it with its next heartbeat, and has the rest of the lease for it.
-    if task.cancelling && (task.lease_until.is_none() || past(task.lease_until)) {
+    if task.cancelling && (until.is_none() || past(until)) {
         Some(Overdue { reason: EndReason::Cancelled, why: format!("task {id} was cancelled") })
     } else if past(task.deadline) {
         Some(Overdue { reason: EndReason::Timeout, why: format!("task {id} took longer than {}", task.timeout) })
-    } else if past(task.lease_until) {
+    } else if past(until) {
         Some(Overdue { reason: EndReason::WorkerLost, why: format!("nothing was heard of task {id} for its leaseDuration") })
     } else {
         None
@@ -31,6 +32,6 @@ pub fn overdue(task: &Task, now: Moment) -> Option<Overdue> {
 }
 
 /// When it is to be looked at again.
-pub fn wake(task: &Task) -> Option<Moment> {
-    [task.deadline, task.lease_until].into_iter().flatten().min()
+pub fn wake(task: &Task, until: Option<Moment>) -> Option<Moment> {
+    [task.deadline, until].into_iter().flatten().min()
 }

@@ -12,7 +12,7 @@ use crate::model::queue_work::QueueCounts;
 use crate::model::scaling::Scaling;
 use crate::model::status::PoolStatus;
 use crate::model::time::Moment;
-use crate::model::worker::{Exit, ExitReason, Seen, SlotState};
+use crate::model::worker::{Exit, ExitReason, Run, Seen, SlotState};
 
 fn queue(delivery: Delivery) -> Queue {
     let mut queue = Queue { delivery, ..Queue::default() };
@@ -381,6 +381,23 @@ fn what_a_stop_means_is_decided_by_when_it_ended_and_not_by_when_that_is_read() 
         assert_eq!(reason(&held, 50_000, known), Some(EndReason::Returned), "it was not to be heard of before");
         assert_eq!(reason(&held, 60_003, known), Some(EndReason::WorkerLost));
     }
+}
+
+#[test]
+fn a_holder_that_nobody_could_hear_is_not_ended_for_it() {
+    let taker = Taker { worker: "p-0".into(), run: 1, nonce: 7 };
+    let held = lease(new(false), &queue(Delivery::Lease), &taker, now(0));
+    let state = SlotState::Running(Run { incarnation: 1, ..Run::default() });
+    let slot = Slot { seen: Seen { state, ..Seen::default() }, ..Slot::default() };
+    let slots = BTreeMap::from([("p-0".to_owned(), slot)]);
+    let look = |since: u64, at: u64| {
+        let leases = BTreeMap::from([(held.id, held.clone())]);
+        planned(&slots, QueueCounts::default(), &Line { leases, heard_since: now(since).mono, ..Line::default() }, now(at))
+    };
+    assert!(look(0, 60_000).overdue.contains_key("p-0"), "it was silent");
+    let woken = look(95_000, 95_000);
+    assert_eq!((woken.overdue.len(), woken.wake_at), (0, Some(now(155_000).mono)), "the daemon slept");
+    assert!(look(95_000, 155_000).overdue.contains_key("p-0"), "it was silent since then");
 }
 
 #[test]
