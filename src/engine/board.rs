@@ -57,6 +57,8 @@ pub struct Board {
     dealt: Mutex<BTreeMap<String, Arc<[String]>>>,
     /// Documents that are refused and have no object.
     strays: Mutex<Vec<Stray>>,
+    /// Why the store did not take the last plan, if it did not.
+    unkept: Mutex<Option<String>>,
 }
 
 impl Default for Board {
@@ -69,6 +71,7 @@ impl Default for Board {
             forecasts: Mutex::default(),
             dealt: Mutex::default(),
             strays: Mutex::default(),
+            unkept: Mutex::default(),
         }
     }
 }
@@ -87,6 +90,16 @@ impl Board {
     fn lines(&self) -> MutexGuard<'_, BTreeMap<String, Arc<[String]>>> {
         // Each is put there whole.
         self.dealt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What came of the last plan that was given to the store.
+    pub(super) fn kept<T>(&self, result: &Result<T, String>) {
+        *self.unkept.lock().unwrap_or_else(PoisonError::into_inner) = result.as_ref().err().cloned();
+    }
+
+    /// Why the store takes nothing, if it does not: then nothing is decided until it does.
+    pub fn unkept(&self) -> Option<String> {
+        self.unkept.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The queue of this pool is dealt among these workers.

@@ -299,6 +299,11 @@ impl Handle {
         measured.await.map_err(|error| Denied::Internal(format!("what workers use could not be measured: {error}")))
     }
 
+    /// Why the store takes nothing, if it does not.
+    pub fn unkept(&self) -> Option<String> {
+        self.board.unkept()
+    }
+
     pub(super) fn board(&self) -> &Board {
         &self.board
     }

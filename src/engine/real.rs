@@ -265,8 +265,11 @@ impl Host for RealHost {
     }
 
     fn commit(&mut self, ticket: u64, batch: Batch) {
-        let facts = self.facts.clone();
-        self.store.commit(batch, move |result| Self::send(&facts, Fact::Committed { ticket, result }));
+        let (facts, board) = (self.facts.clone(), self.board.clone());
+        self.store.commit(batch, move |result| {
+            board.kept(&result);
+            Self::send(&facts, Fact::Committed { ticket, result });
+        });
     }
 
     fn list(&mut self) {

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -86,6 +87,21 @@ fn a_full_disk_stops_nobody_and_all_goes_on_when_there_is_room() {
     // One ends meanwhile; its end is told when it can be kept.
     signal(before["full-1"].unsigned_abs(), "KILL");
     wait("the end", || (!scratch.workers().values().any(|pid| *pid == before["full-1"])).then_some(()), || scratch.log());
+    // What is seen is shown, and that nothing can be kept.
+    let ctl = |words: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_ctl")).arg("--state").arg(&state).args(words).output().expect("it runs");
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    };
+    let shown = || ctl(&["get", "worker", "full-1", "-o", "json"]);
+    let down = || (!shown().contains(&format!("\"pid\": {}", before["full-1"]))).then_some(());
+    wait("the worker shown as it is", down, shown);
+    let asked = || {
+        let mut socket = UnixStream::connect(state.join("weir.sock")).expect("it answers");
+        socket.write_all(b"GET /readyz HTTP/1.1\r\nhost: weir\r\nconnection: close\r\n\r\n").expect("asked");
+        std::io::read_to_string(socket).expect("answered")
+    };
+    let unkept = || asked().contains("503").then(|| asked().contains("the store takes nothing").then_some(())).flatten();
+    wait("the reason why it is not ready", unkept, asked);
     fs::remove_file(state.join("fill")).expect("removed");
     let after = scratch.wait_workers(3);
     assert_eq!(after["full-0"], before["full-0"]);
