@@ -154,7 +154,8 @@ impl<H: Host> Engine<H> {
         let mut work = Vec::new();
         for (id, end) in &plan.ends {
             let Some(task) = self.pools.get(&pool).and_then(|pool| pool.line.leases.get(id)) else { continue };
-            let asked = end.reason == EndReason::Failed && queue.failure_policy.iter().any(|rule| rule.output.is_some());
+            let ruled = matches!(end.reason, EndReason::Failed | EndReason::Again);
+            let asked = ruled && queue.failure_policy.iter().any(|rule| rule.output.is_some());
             let (result, output) = if asked { self.host.leavings(task) } else { (self.host.result(task), String::new()) };
             let token = Token { pool: task.pool.clone(), id: *id, epoch: task.epoch, nonce: task.nonce };
             work.push(QueueWork::End { token, end: end.clone(), result, output, queue: queue.clone(), next: None });

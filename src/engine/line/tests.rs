@@ -35,6 +35,8 @@ struct TaskHost {
     held: Option<Vec<(u64, Batch)>>,
     /// What runs have left behind.
     results: BTreeMap<(String, u64), serde_json::Value>,
+    /// What each run has said last.
+    output: &'static str,
     performed: Vec<Action>,
     /// How often the queue was dealt.
     deals: usize,
@@ -67,7 +69,7 @@ impl Host for TaskHost {
         self.performed.push(action.clone());
     }
     fn leavings(&mut self, task: &Task) -> (Option<serde_json::Value>, String) {
-        (self.results.get(&(task.worker.clone().unwrap(), task.run)).cloned(), String::new())
+        (self.results.get(&(task.worker.clone().unwrap(), task.run)).cloned(), self.output.to_owned())
     }
     fn ended(&mut self, task: &Task) {
         self.results.remove(&(task.worker.clone().unwrap(), task.run));
@@ -137,8 +139,8 @@ impl World {
         let queues = Queues { work: queue::work, changed: Box::new(changed) };
         let (store, stored) = Store::open(&dir.path().join("weir.db"), "boot", queues).unwrap();
         let now = Now { mono: Moment(1_000_000), wall: Wall(1_700_000_000_000) };
-        let host =
-            TaskHost { now, store, facts, fails: false, held: None, results: BTreeMap::new(), performed: Vec::new(), deals: 0 };
+        let (results, performed) = (BTreeMap::new(), Vec::new());
+        let host = TaskHost { now, store, facts, fails: false, held: None, results, output: "", performed, deals: 0 };
         let settings =
             Settings { starts_in_flight_max: 4, admission: admit::Settings::default(), controllers: Default::default() };
         let mut world = World { dir, engine: Engine::new(host, settings, stored) };
@@ -495,4 +497,17 @@ fn a_pool_that_comes_back_while_its_last_rows_are_written_goes_on() {
     let queues = Queues { work: queue::work, changed: Box::new(|_, _| {}) };
     let (_, stored) = Store::open(&dir.path().join("weir.db"), "boot", queues).unwrap();
     assert_eq!(stored.pools.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["p"]);
+}
+
+#[test]
+fn the_output_of_one_that_asks_for_another_attempt_is_read_for_the_rules() {
+    let mut world = World::new(1, "failurePolicy: [{output: 'usage limit', action: PausePool, for: 5s}]");
+    let task = world.submit(NewTask::default());
+    let run = world.lease(task.id).expect("it is begun").run;
+    world.runs("p-0", run);
+    world.engine.host().output = "error: usage limit reached";
+    world.ends("p-0", Exit { reason: crate::model::worker::ExitReason::Error, code: Some(75), ..done(run) });
+    let ended = world.task(task.id);
+    assert_eq!((ended.state, ended.attempt), (TaskState::Queued, 0));
+    assert!(world.engine.counts["p"].paused_until.is_some(), "{:?}", world.engine.counts["p"]);
 }
