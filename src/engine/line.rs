@@ -63,7 +63,7 @@ impl<H: Host> Engine<H> {
             pool.line.leases.insert(task.id, task.clone());
         } else if task.state == TaskState::Queued && per_worker(pool) && is_stranded(pool, &task) {
             // What waits again waits for the worker that had it, which may be gone by now, or for none: dealt where that is so.
-            pool.dealt = None;
+            pool.stranded = true;
         }
         for worker in touched {
             hold(pool, &worker, now);
@@ -123,7 +123,7 @@ impl<H: Host> Engine<H> {
         for (name, pool) in &mut self.pools {
             // A submit that was dealt by what was shown a moment ago may wait for a worker that was just taken away.
             if per_worker(pool) {
-                pool.dealt = None;
+                pool.stranded = true;
             }
             let ((done, failed), told) = (pool.line.tally.counts(), pool.line.told);
             pool.line.told = (done, failed);
@@ -174,8 +174,8 @@ impl<H: Host> Engine<H> {
             });
         }
         let known = plan.takers.is_some() || queue.dispatch != Dispatch::PerWorker;
-        if known && self.pools.get(&pool).is_some_and(|pool| pool.dealt.as_ref() != Some(&workers)) {
-            work.push(QueueWork::Deal { pool: pool.clone(), workers });
+        if let Some(joined) = self.pools.get(&pool).filter(|_| known).and_then(|pool| joined(pool, &workers)) {
+            work.push(QueueWork::Deal { pool: pool.clone(), workers, joined });
         }
         for action in &plan.actions {
             if let Action::Start { worker, incarnation } = action
@@ -220,7 +220,7 @@ impl<H: Host> Engine<H> {
                 }
                 (QueueWork::Deal { workers, .. }, QueueAnswer::Ticked { more: false, .. }) => {
                     if let Some(pool) = self.pools.get_mut(&ticket.pool) {
-                        pool.dealt = Some(workers.clone());
+                        (pool.dealt, pool.stranded) = (Some(workers.clone()), false);
                     }
                 }
                 (work, QueueAnswer::Ticked { expired, gone, more }) => {
@@ -304,6 +304,16 @@ fn hungry(facts: &PoolFacts, pool: &super::controller::Pool, counts: &QueueCount
 fn per_worker(pool: &super::controller::Pool) -> bool {
     let queue = pool.facts.as_ref().and_then(|facts| facts.spec.queue.as_ref());
     queue.is_some_and(|queue| queue.dispatch == Dispatch::PerWorker)
+}
+
+/// Who has joined since the queue was last divided, where it is to be divided among these now.
+fn joined(pool: &super::controller::Pool, workers: &[String]) -> Option<Vec<String>> {
+    let before = pool.dealt.as_deref();
+    if before == Some(workers) && !pool.stranded {
+        return None;
+    }
+    // A daemon that has just started knows nobody as new.
+    Some(before.map_or_else(Vec::new, |before| workers.iter().filter(|worker| !before.contains(worker)).cloned().collect()))
 }
 
 /// It waits for nobody, or for a worker that is not among those that the queue is divided among.

@@ -122,12 +122,14 @@ pub enum QueueWork {
         /// The workers among which a `PerWorker` queue divides them.
         workers: Vec<String>,
     },
-    /// A worker of a `PerWorker` queue is gone: what waits for it waits for the others.
+    /// A worker of a `PerWorker` queue is gone: what waits for it waits for the others. One has joined: it takes its share.
     Deal {
         /// The pool.
         pool: String,
         /// The workers that there are.
         workers: Vec<String>,
+        /// Those of them that were not among them before.
+        joined: Vec<String>,
     },
     /// Hold the queue until then; or let it go on.
     Pause {

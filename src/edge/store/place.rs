@@ -16,6 +16,9 @@ pub(super) const NEXT_WORKER: &str = "SELECT min(worker) FROM tasks WHERE phase 
 /// The next worker by name that a task waits for in any way, after this one; and the tasks that wait for it.
 pub(super) const NEXT_DEALT: &str = "SELECT min(worker) FROM tasks WHERE phase < 4 AND worker > '' AND pool = ?1 AND worker > ?2";
 pub(super) const DEALT: &str = "FROM tasks WHERE phase < 4 AND worker > '' AND pool = ?1 AND worker = ?2 LIMIT ?3";
+/// The tasks that are ready for a worker and were never begun, in their order.
+pub(super) const FRESH: &str = "SELECT id FROM tasks WHERE phase = 1 AND pool = ?1 AND worker = ?2 AND body ->> '$.epoch' = 0 \
+                     ORDER BY rank, id LIMIT ?3 OFFSET ?4";
 /// How many tasks wait for some worker, counted in an index alone.
 pub(super) const ALL_DEALT: &str = "SELECT count(*) FROM tasks WHERE phase < 4 AND worker > '' AND pool = ?1";
 pub(super) const BEHIND: &str = "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE phase = 1 AND pool = ?1 AND worker = ?2 \

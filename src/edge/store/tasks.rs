@@ -391,6 +391,16 @@ impl<'t> Tasks<'t> {
         Ok(found)
     }
 
+    /// Tasks that wait for this worker and were never begun, in their order: some of those behind the first so many.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn fresh(&self, (pool, worker): (&str, &str), behind: u64, most: u32) -> rusqlite::Result<Vec<u64>> {
+        let mut query = self.turn.prepare_cached(place::FRESH)?;
+        let ids = query.query_map(params![pool, worker, most, behind.cast_signed()], |row| row.get::<_, i64>(0))?;
+        ids.map(|id| id.map(i64::cast_unsigned)).collect()
+    }
+
     /// Until when the queue is held.
     ///
     /// # Errors

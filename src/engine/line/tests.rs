@@ -511,3 +511,15 @@ fn the_output_of_one_that_asks_for_another_attempt_is_read_for_the_rules() {
     assert_eq!((ended.state, ended.attempt), (TaskState::Queued, 0));
     assert!(world.engine.counts["p"].paused_until.is_some(), "{:?}", world.engine.counts["p"]);
 }
+
+#[test]
+fn a_worker_that_joins_has_what_waits_behind_another() {
+    let mut world = World::new(1, "dispatch: PerWorker");
+    let (first, second) = (world.submit(NewTask::default()), world.submit(NewTask::default()));
+    assert!(world.lease(first.id).is_some() && world.lease(second.id).is_none());
+    world.spec(2, "", "dispatch: PerWorker");
+    world.pass(200);
+    let lease = world.lease(second.id).expect("it is begun beside the first");
+    assert_eq!(lease.worker.as_deref(), Some("p-1"));
+    assert_eq!(world.engine.host().deals, 2, "once, as it joined");
+}
