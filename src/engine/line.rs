@@ -33,6 +33,9 @@ impl<H: Host> Engine<H> {
             let at = if hungry(facts, pool, &counts, now) { now.mono } else { now.mono.after(GATHER) };
             self.queue.add(Key::Pool(name.clone()), at);
         }
+        if let Some(pool) = self.pools.get_mut(&name) {
+            pool.stranded |= is_undealt(pool, &counts);
+        }
         for other in self.followers.get(&name).into_iter().flatten() {
             self.queue.add(Key::Pool(other.clone()), now.mono.after(GATHER));
         }
@@ -219,9 +222,7 @@ impl<H: Host> Engine<H> {
                     paused.into_iter().for_each(|until| self.tell_pause(&ticket.pool, until, now));
                 }
                 (QueueWork::Deal { workers, .. }, QueueAnswer::Ticked { more: false, .. }) => {
-                    if let Some(pool) = self.pools.get_mut(&ticket.pool) {
-                        (pool.dealt, pool.stranded) = (Some(workers.clone()), false);
-                    }
+                    self.divided(&ticket.pool, workers, now);
                 }
                 (work, QueueAnswer::Ticked { expired, gone, more }) => {
                     for task in &expired {
@@ -264,6 +265,16 @@ impl<H: Host> Engine<H> {
         started
     }
 
+    /// The queue is divided among these workers. What was taken in behind that, in the same transaction, is told of already.
+    fn divided(&mut self, name: &str, workers: &[String], now: Now) {
+        let (Some(pool), counts) = (self.pools.get_mut(name), self.counts.get(name)) else { return };
+        pool.dealt = Some(workers.to_vec());
+        pool.stranded = counts.is_some_and(|counts| is_undealt(pool, counts));
+        if pool.stranded {
+            self.queue.add(Key::Pool(name.to_owned()), now.mono.after(GATHER));
+        }
+    }
+
     /// The end of an attempt is committed, or somebody else's was: what its run left behind goes.
     fn end_kept(&mut self, token: &Token) {
         let leases = self.pools.get(&token.pool).map(|pool| &pool.line.leases);
@@ -304,6 +315,12 @@ fn hungry(facts: &PoolFacts, pool: &super::controller::Pool, counts: &QueueCount
 fn per_worker(pool: &super::controller::Pool) -> bool {
     let queue = pool.facts.as_ref().and_then(|facts| facts.spec.queue.as_ref());
     queue.is_some_and(|queue| queue.dispatch == Dispatch::PerWorker)
+}
+
+/// A task is in nobody's line though each worker has one: it was taken in by rules that were older. Where there is no worker it
+/// stays so until one comes.
+fn is_undealt(pool: &super::controller::Pool, counts: &QueueCounts) -> bool {
+    per_worker(pool) && counts.undealt && pool.dealt.as_ref().is_some_and(|workers| !workers.is_empty())
 }
 
 /// Who has joined since the queue was last divided, where it is to be divided among these now.

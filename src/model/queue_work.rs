@@ -230,6 +230,8 @@ pub struct QueueCounts {
     pub leased: u64,
     /// Of a queue that is divided among its workers: those in whose line a task could be taken now.
     pub lines: BTreeSet<String>,
+    /// A task could be taken that is in nobody's line.
+    pub undealt: bool,
     /// When the first of those ended that succeeded and are still kept.
     pub succeeded: Option<Wall>,
     /// When the first of those ended that did not succeed and are still kept.

@@ -484,6 +484,7 @@ pub fn counts(db: &rusqlite::Connection, pool: &str) -> rusqlite::Result<QueueCo
     };
     if counts.ready > 0 {
         counts.lines = lines(db, pool)?;
+        counts.undealt = counts.lines.is_empty() || place::undealt(db, pool)?;
     }
     let (due, expiry, paused_why) = db.prepare_cached(TIMES)?.query_row([pool], |row| {
         let time = |at: usize| row.get::<_, Option<i64>>(at).map(|ms| ms.map(Wall));

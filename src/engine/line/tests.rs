@@ -523,3 +523,28 @@ fn a_worker_that_joins_has_what_waits_behind_another() {
     assert_eq!(lease.worker.as_deref(), Some("p-1"));
     assert_eq!(world.engine.host().deals, 2, "once, as it joined");
 }
+
+#[test]
+fn what_was_taken_in_by_the_rules_before_is_dealt_at_once() {
+    let mut world = World::new(2, "");
+    let (shared, _) = world.rules();
+    let submit = |shared: &Arc<Queue>| QueueWork::Submit {
+        pool: "p".into(),
+        queue: shared.clone(),
+        tasks: vec![NewTask::default()],
+        workers: Vec::new(),
+    };
+    world.spec(2, "", "dispatch: PerWorker");
+    let task = world.submit(NewTask::default());
+    assert!(world.lease(task.id).is_some());
+    world.work(submit(&shared));
+    world.pass(100);
+    world.pass(100);
+    assert!(world.lease(task.id + 1).is_some(), "{:?}", world.task(task.id + 1));
+    // With no worker there is nobody to deal it to.
+    let mut world = World::new(0, "dispatch: PerWorker");
+    let before = world.engine.host().deals;
+    world.work(submit(&shared));
+    (0..10).for_each(|_| world.pass(100));
+    assert_eq!(world.engine.host().deals, before);
+}
