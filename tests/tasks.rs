@@ -143,8 +143,12 @@ fn a_full_queue_says_when_to_try_again() {
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 429") && answer.to_lowercase().contains("\r\nretry-after: 5\r\n"), "{answer}");
     assert!(answer.contains("\"retryAfterSeconds\":5") && answer.contains("spec.queue.capacity is 3"), "{answer}");
-    let (_, room) = ask(&world, "GET /v1/pools/runs/capacity", &Value::Null);
-    assert_eq!((&room["queued"], &room["capacity"], &room["freeSlots"]), (&json!(3), &json!(3), &json!(0)), "{room}");
+    let room = |pool: &str| ask(&world, &format!("GET /v1/pools/{pool}/capacity"), &Value::Null).1;
+    let runs = room("runs");
+    assert_eq!((&runs["queued"], &runs["capacity"], &runs["freeSlots"]), (&json!(3), &json!(3), &json!(0)), "{runs}");
+    assert_eq!(ask(&world, "POST /v1/pools/takes/tasks", &json!([{"hold": true}, {"hold": true}])).0, 201);
+    let takes = room("takes");
+    assert_eq!((&takes["held"], &takes["queued"], &takes["freeSlots"]), (&json!(2), &json!(0), &json!(1)), "{takes}");
 }
 
 #[test]

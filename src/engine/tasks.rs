@@ -19,7 +19,7 @@ use crate::decide::{dispatch, payload, roster};
 use crate::edge::clock;
 use crate::model::batch::Batch;
 use crate::model::queue::{Delivery, Dispatch, Queue};
-use crate::model::queue_work::{QueueAnswer, QueueRefusal, QueueWork, Submitted};
+use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueRefusal, QueueWork, Submitted};
 use crate::model::status::{Kind, Object, Phase, PoolObject};
 use crate::model::task::{NewTask, Task, TaskState};
 use crate::model::time::{Now, Span, Wall};
@@ -305,10 +305,11 @@ impl Handle {
         let estimated_wait =
             if waits.divided { self.shortest(name, &workers, &waits).await? } else { waits.at(counts.ready + 1, false) };
         Ok(Capacity {
-            free_slots: u32::try_from(u64::from(waits.free).saturating_sub(counts.ready)).unwrap_or(0),
+            free_slots: u32::try_from(u64::from(waits.free).saturating_sub(self.begun_next(&waits, &counts))).unwrap_or(0),
             slots,
             queued: counts.queued(),
             delayed: counts.delayed,
+            held: counts.held,
             running: counts.leased,
             capacity: queue.capacity,
             estimated_wait,
@@ -316,6 +317,21 @@ impl Handle {
             paused_until: counts.paused_until,
             paused_why: counts.paused_why,
         })
+    }
+
+    /// Tasks that wait and will be begun in slots that are free now. Where each worker has a line of its own, that is one for each
+    /// worker with nothing to do: what stands behind one that is busy waits for that one.
+    fn begun_next(&self, waits: &Waits, counts: &QueueCounts) -> u64 {
+        if !waits.divided || counts.lines.is_empty() {
+            return counts.ready;
+        }
+        counts.lines.iter().filter(|worker| !self.is_busy(worker)).count() as u64
+    }
+
+    /// The worker has a task, or says that it is busy.
+    fn is_busy(&self, worker: &str) -> bool {
+        let object = self.board().get(Kind::Worker, worker);
+        matches!(object.as_deref(), Some(Object::Worker(found)) if found.status.phase == Phase::Busy || !found.status.tasks.is_empty())
     }
 
     /// How long a task submitted now waits in the line that is the shortest.

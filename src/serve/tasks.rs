@@ -195,6 +195,7 @@ pub async fn capacity(State(app): State<App>, Path(pool): Path<String>) -> Resul
         slots: room.slots,
         queued: room.queued,
         delayed: room.delayed,
+        held: room.held,
         running: room.running,
         capacity: room.capacity,
         estimated_wait: room.estimated_wait,
