@@ -22,6 +22,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use serde_json::{Value, json};
 use served::{PATIENCE, World, pool, until, worker};
+use weir::engine::wear::Bound;
 use weir::model::document::{Document, parse};
 use weir::model::status::{Kind, Object, Phase, QueueStatus, TaskStats};
 use weir::model::task::NewTask;
@@ -508,4 +509,23 @@ fn workers_and_pools_show_what_they_did() {
     let (pool, worker) = (world.ctl("describe pool/takes").out, world.ctl("describe worker/takes-0").out);
     assert!(pool.contains(&format!("{queue}{did}")), "{pool}");
     assert!(worker.contains(&format!("Tasks:            7,9\n{did}")), "{worker}");
+}
+
+#[test]
+fn whoever_has_done_its_number_of_tasks_is_given_no_next_one() {
+    let world = world();
+    for _ in 0..4 {
+        submit(&world, "takes", &json!({}));
+    }
+    let looked = |looked| world.board.wear.look("takes-0", Some(Bound { run: 4, most: 2, looked }));
+    looked(0);
+    let complete = |task: &Value| on_lease(&world, &task["token"], "complete", &json!({"next": wish("0s")})).1["next"].clone();
+    let second = complete(&lease(&world));
+    assert!(second.is_object());
+    assert_eq!(complete(&second), Value::Null, "it has done two");
+    let (code, status) = ask(&world, "POST /v1/pools/takes/lease", &wish("0s"));
+    assert!(code == 409 && status["message"].as_str().unwrap().contains("recycle.maxTasks"), "{status}");
+    // The controller knows, and has not told it to go: too many others are being replaced.
+    looked(2);
+    assert!(lease(&world).is_object());
 }

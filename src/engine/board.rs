@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::learnt::Learnt;
 use super::meters::Meters;
+use super::wear::Wear;
 use crate::model::catalogue::Stray;
 use crate::model::meta;
 use crate::model::policy_status::ForecastStatus;
@@ -51,6 +52,8 @@ pub struct Board {
     pub meters: Meters,
     /// What tasks needed, and how long those wait that wait.
     pub learnt: Learnt,
+    /// What runs have done of which only so many tasks may be done.
+    pub wear: Wear,
     /// What is expected of each policy's target, with the way there, which is too long for the object.
     forecasts: Mutex<BTreeMap<String, ForecastStatus>>,
     /// Among which workers each divided queue is dealt.
@@ -66,6 +69,7 @@ impl Default for Board {
             versions: watch::Sender::new(0),
             meters: Meters::default(),
             learnt: Learnt::default(),
+            wear: Wear::default(),
             forecasts: Mutex::default(),
             dealt: Mutex::default(),
             strays: Mutex::default(),
@@ -175,7 +179,8 @@ impl Board {
                 self.learnt.forget(name);
                 self.lines().remove(name);
             }
-            Kind::Worker | Kind::Event => {}
+            Kind::Worker => self.wear.look(name, None),
+            Kind::Event => {}
         }
         let mut state = self.state();
         let Some(object) = state.objects.remove(&(kind, name.to_owned())) else { return false };

@@ -292,6 +292,10 @@ impl Handle {
         &self.board
     }
 
+    pub(super) fn shared_board(&self) -> Arc<Board> {
+        self.board.clone()
+    }
+
     pub(super) fn tasks_door(&self) -> &TaskDoor {
         &self.tasks
     }

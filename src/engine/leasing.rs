@@ -162,6 +162,9 @@ impl Handle {
         if found.status.draining {
             return May::No(conflict(format!("worker {worker} is being drained: it takes no more tasks")));
         }
+        if self.board().wear.is_full(worker, run, 0) {
+            return May::Later(conflict(format!("worker {worker} has done recycle.maxTasks tasks: it is being replaced")));
+        }
         match found.status.phase {
             Phase::Running | Phase::Ready | Phase::Busy | Phase::Starting => May::Yes,
             Phase::Terminating | Phase::Stuck => May::No(conflict(format!("worker {worker} is being stopped: it takes no task"))),
@@ -190,7 +193,8 @@ impl Handle {
             )));
         }
         // The end of a task counts also when its worker is to take no more.
-        let may = |worker: &str, run| matches!(self.may_take(&token.pool, worker, run), May::Yes);
+        let full = |worker: &str, run| self.board().wear.is_full(worker, run, 1);
+        let may = |worker: &str, run| matches!(self.may_take(&token.pool, worker, run), May::Yes) && !full(worker, run);
         let next = next.filter(|(worker, run)| may(worker, *run) && !self.begins_nothing(&token.pool));
         let (taker, next) = (next.clone(), next.map(|(worker, run)| Taker { worker, run, nonce: order::random_number() }));
         let output = end.message.clone();

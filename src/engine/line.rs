@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use super::controller::{Engine, Key, RESYNC, Ticket};
 use super::host::Host;
 use super::slots;
-use crate::decide::roster;
+use super::wear::Bound;
+use crate::decide::{recycle, roster};
 use crate::model::metered::Metered;
 use crate::model::plan::{Action, Happening, Plan, PoolFacts, Slot};
 use crate::model::queue::{Dispatch, Queue};
@@ -47,7 +48,9 @@ impl<H: Host> Engine<H> {
         let name = task.pool.clone();
         let cancelling = task.cancelling && task.state == TaskState::Leased;
         self.keep_task(task, now);
-        self.queue.add(Key::Pool(name), if cancelling { now.mono } else { now.mono.after(GATHER) });
+        // That its run has done one more is written at once: a daemon that dies would let it do as many again.
+        let worn = self.pools.get(&name).is_some_and(|pool| !pool.pending.slots.is_empty());
+        self.queue.add(Key::Pool(name), if cancelling || worn { now.mono } else { now.mono.after(GATHER) });
     }
 
     /// Keep what is now known of a task.
@@ -143,6 +146,18 @@ impl<H: Host> Engine<H> {
         }
         for (name, note) in lines {
             self.show_only(&name, &about("TasksDone", EventType::Normal, note), now);
+        }
+    }
+
+    /// What was done by each run was looked at: who is to go has been told so.
+    pub(super) fn show_wear(&mut self, name: &str) {
+        let Some(pool) = self.pools.get(name) else { return };
+        let Some(facts) = pool.facts.as_ref().filter(|facts| facts.takes_tasks()) else { return };
+        for (worker, slot) in &pool.slots {
+            let SlotState::Running(run) = &slot.seen.state else { continue };
+            let looked = if slot.record.incarnation == run.incarnation { slot.record.tasks.into() } else { 0 };
+            let most = recycle::most_tasks(&facts.spec.template, run);
+            self.host.wear(worker, most.map(|most| Bound { run: run.incarnation, most, looked }));
         }
     }
 

@@ -41,4 +41,5 @@ mod spread;
 pub mod tasks;
 mod telling;
 mod waiters;
+pub mod wear;
 pub mod workqueue;

@@ -14,6 +14,7 @@ use super::handle::{Board, Denied, Handle, LogPlace};
 use super::learnt::{Starts, Waits as Walk};
 use super::policy_door::opened;
 use super::queue_door::{Accepted, Capacity, TaskFilter};
+use super::wear::Wear;
 use crate::decide::workload::{self, Behind};
 use crate::decide::{dispatch, payload, roster};
 use crate::edge::clock;
@@ -23,6 +24,7 @@ use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueRefusal, QueueWork
 use crate::model::status::{Kind, Object, Phase, PoolObject};
 use crate::model::task::{NewTask, Task, TaskState};
 use crate::model::time::{Now, Span, Wall};
+use crate::model::workload::Needed;
 
 /// Tasks of a line that are looked at one by one; those behind them wait as if it went on like that.
 const WALKED: u32 = 256;
@@ -184,11 +186,13 @@ impl Handle {
     pub(super) async fn work(&self, work: QueueWork) -> Result<QueueAnswer, Denied> {
         let door = self.tasks_door();
         let (reply, answer) = oneshot::channel();
-        let tell = door.tell.clone();
+        let (tell, board) = (door.tell.clone(), self.shared_board());
         let small = is_small(&work);
         let batch = Batch { queue: vec![work], at: clock::now(), ..Batch::default() };
         let done = move |result: Result<Vec<QueueAnswer>, String>| {
             if let Ok(answers) = &result {
+                // Before it is told: what the controller then knows is counted already.
+                answers.iter().for_each(|answer| count(&board.wear, answer));
                 answers.iter().flat_map(changed).for_each(|task| tell(task));
             }
             // Whoever asked may have hung up.
@@ -434,6 +438,15 @@ impl Handle {
 fn unfit(pool: &str, (n, of): (usize, usize), why: &str) -> Denied {
     let which = if of == 1 { String::new() } else { format!("task {} of {of}: ", n + 1) };
     Denied::Refused(format!("{which}the payload does not fit the command of pool {pool}: {why}"))
+}
+
+/// One more task is done by the run that had it.
+fn count(wear: &Wear, answer: &QueueAnswer) {
+    if let QueueAnswer::Ended { task, holder: (worker, run), .. } = answer
+        && task.end.as_ref().and_then(Needed::of).is_some()
+    {
+        wear.count(worker, *run);
+    }
 }
 
 /// The tasks that an answer tells of as changed in what the controller keeps: leases.

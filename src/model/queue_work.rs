@@ -192,6 +192,8 @@ pub enum QueueAnswer {
     Ended {
         /// The one that ended.
         task: Box<Task>,
+        /// Who had it: the worker and its run.
+        holder: (String, u64),
         /// The whole queue rests until then.
         paused: Option<Wall>,
         /// The next one.

@@ -40,6 +40,8 @@ struct TaskHost {
     performed: Vec<Action>,
     /// How often the queue was dealt.
     deals: usize,
+    /// What was shown last of how worn each worker is.
+    worn: BTreeMap<String, Option<Bound>>,
 }
 
 impl TaskHost {
@@ -112,6 +114,9 @@ impl Host for TaskHost {
     fn nonce(&mut self) -> u64 {
         1
     }
+    fn wear(&mut self, worker: &str, bound: Option<Bound>) {
+        self.worn.insert(worker.to_owned(), bound);
+    }
 
     fn uid(&mut self) -> String {
         "u".into()
@@ -139,8 +144,8 @@ impl World {
         let queues = Queues { work: queue::work, changed: Box::new(changed) };
         let (store, stored) = Store::open(&dir.path().join("weir.db"), "boot", queues).unwrap();
         let now = Now { mono: Moment(1_000_000), wall: Wall(1_700_000_000_000) };
-        let (results, performed) = (BTreeMap::new(), Vec::new());
-        let host = TaskHost { now, store, facts, fails: false, held: None, results, output: "", performed, deals: 0 };
+        let (results, performed, worn) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+        let host = TaskHost { now, store, facts, fails: false, held: None, results, output: "", performed, deals: 0, worn };
         let settings =
             Settings { starts_in_flight_max: 4, admission: admit::Settings::default(), controllers: Default::default() };
         let mut world = World { dir, engine: Engine::new(host, settings, stored) };
@@ -547,4 +552,25 @@ fn what_was_taken_in_by_the_rules_before_is_dealt_at_once() {
     world.work(submit(&shared));
     (0..10).for_each(|_| world.pass(100));
     assert_eq!(world.engine.host().deals, before);
+}
+
+#[test]
+fn what_a_run_has_done_is_written_and_shown_at_once_where_it_is_bounded() {
+    for (template, expected) in [(", recycle: {maxTasks: 5, jitter: 0%}", Some(Bound { run: 1, most: 5, looked: 1 })), ("", None)]
+    {
+        let mut world = World::empty();
+        world.spec(1, template, "delivery: Lease");
+        world.runs("p-0", 1);
+        world.submit(NewTask::default());
+        let (queue, _) = world.rules();
+        let taker = Taker { worker: "p-0".into(), run: 1, nonce: 1 };
+        let lease = QueueWork::Lease { pool: "p".into(), queue: queue.clone(), taker };
+        let QueueAnswer::Leased(Some(task)) = world.work(lease) else { panic!("there is one") };
+        world.pass(200);
+        let token = Token { pool: "p".into(), id: task.id, epoch: task.epoch, nonce: task.nonce };
+        let end = crate::model::task::End { reason: EndReason::Done, ..Default::default() };
+        world.work(QueueWork::End { token, end, result: None, output: String::new(), queue, next: None });
+        assert!(world.engine.pools["p"].pending.slots.is_empty(), "nothing waits to be written");
+        assert_eq!(world.engine.host().worn["p-0"], expected);
+    }
 }

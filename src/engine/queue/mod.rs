@@ -40,9 +40,9 @@ pub fn work(tables: &Tasks<'_>, work: &QueueWork, now: Now) -> Answer {
             let how = (how.clone(), output.as_str());
             match end(tables, (token, queue), how, result.as_ref(), now)? {
                 Err(refusal) => Ok(QueueAnswer::Refused(refusal)),
-                Ok((task, paused)) => {
+                Ok((task, holder, paused)) => {
                     let next = next.as_ref().map(|taker| lease(tables, (&task.pool, queue), taker, now)).transpose()?.flatten();
-                    Ok(QueueAnswer::Ended { task: Box::new(task), paused, next: next.map(Box::new) })
+                    Ok(QueueAnswer::Ended { task: Box::new(task), holder, paused, next: next.map(Box::new) })
                 }
             }
         }
@@ -171,7 +171,7 @@ fn lease(tables: &Tasks<'_>, (pool, queue): (&str, &Queue), taker: &Taker, now: 
     Ok(Some(task))
 }
 
-type Ending = Result<(Task, Option<Wall>), QueueRefusal>;
+type Ending = Result<(Task, (String, u64), Option<Wall>), QueueRefusal>;
 
 fn end(
     tables: &Tasks<'_>,
@@ -205,7 +205,8 @@ fn end(
     if let Some((until, why)) = &pause {
         tables.pause(&before.pool, Some(*until), why)?;
     }
-    Ok(Ok((ended.task, pause.map(|(until, _)| until))))
+    let holder = (before.worker.unwrap_or_default(), before.run);
+    Ok(Ok((ended.task, holder, pause.map(|(until, _)| until))))
 }
 
 fn change(tables: &Tasks<'_>, id: u64, step: impl FnOnce(Task) -> dispatch::Step) -> Answer {
