@@ -529,3 +529,14 @@ fn whoever_has_done_its_number_of_tasks_is_given_no_next_one() {
     looked(2);
     assert!(lease(&world).is_object());
 }
+
+#[test]
+fn a_daemon_that_ends_takes_in_nothing_and_hears_the_ends_of_what_runs() {
+    let world = world();
+    submit(&world, "takes", &json!({}));
+    let leased = lease(&world);
+    world.board.end();
+    let (code, status) = ask(&world, "POST /v1/pools/takes/tasks", &json!({}));
+    assert!(code == 503 && status["message"].as_str().unwrap().contains("shutting down"), "{status}");
+    assert_eq!(on_lease(&world, &leased["token"], "complete", &json!({})).0, 200);
+}

@@ -4,6 +4,7 @@
 //! changes lets a watcher catch up after it was away; one that was away for longer is told to list again ([`Gone`]).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -60,6 +61,8 @@ pub struct Board {
     dealt: Mutex<BTreeMap<String, Arc<[String]>>>,
     /// Documents that are refused and have no object.
     strays: Mutex<Vec<Stray>>,
+    /// The daemon is ending: nothing new is taken in.
+    ending: AtomicBool,
 }
 
 impl Default for Board {
@@ -73,6 +76,7 @@ impl Default for Board {
             forecasts: Mutex::default(),
             dealt: Mutex::default(),
             strays: Mutex::default(),
+            ending: AtomicBool::new(false),
         }
     }
 }
@@ -91,6 +95,16 @@ impl Board {
     fn lines(&self) -> MutexGuard<'_, BTreeMap<String, Arc<[String]>>> {
         // Each is put there whole.
         self.dealt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing new is taken in from now on: the daemon is ending.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::Release);
+    }
+
+    /// Whether the daemon is ending.
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
     }
 
     /// The queue of this pool is dealt among these workers.

@@ -63,7 +63,7 @@ pub enum Denied {
     #[error("{0}")]
     Internal(String),
     /// The daemon is ending.
-    #[error("the daemon is shutting down")]
+    #[error("the daemon is shutting down: ask the one that comes after it")]
     Ending,
 }
 

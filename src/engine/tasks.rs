@@ -214,8 +214,11 @@ impl Handle {
     /// Take in tasks, all or none. Answered when they are on disk.
     ///
     /// # Errors
-    /// [`Denied::NotFound`] with the types there are, [`Denied::Refused`], [`Denied::Full`].
+    /// [`Denied::NotFound`] with the types there are, [`Denied::Refused`], [`Denied::Full`], [`Denied::Ending`].
     pub async fn submit(&self, name: &str, tasks: Vec<NewTask>) -> Result<Vec<Accepted>, Denied> {
+        if self.board().is_ending() {
+            return Err(Denied::Ending);
+        }
         let Rules { queue, workers, waits, takes } = self.rules(name).await?;
         for (n, command) in takes.iter().flat_map(|command| (0..tasks.len()).map(move |n| (n, command))) {
             payload::arguments(command, &tasks[n].payload).map_err(|why| unfit(name, (n, tasks.len()), &why))?;
