@@ -26,6 +26,7 @@ use weir::engine::wear::Bound;
 use weir::model::document::{Document, parse};
 use weir::model::status::{Kind, Object, Phase, QueueStatus, TaskStats};
 use weir::model::task::NewTask;
+use weir::model::time::Wall;
 
 /// A pool with a queue of these rules, as a YAML flow mapping, and its worker 0.
 fn queued(world: &World, name: &str, queue: &str) {
@@ -539,4 +540,18 @@ fn a_daemon_that_ends_takes_in_nothing_and_hears_the_ends_of_what_runs() {
     let (code, status) = ask(&world, "POST /v1/pools/takes/tasks", &json!({}));
     assert!(code == 503 && status["message"].as_str().unwrap().contains("shutting down"), "{status}");
     assert_eq!(on_lease(&world, &leased["token"], "complete", &json!({})).0, 200);
+}
+
+#[test]
+fn a_heartbeat_is_told_until_when_the_attempt_may_go_on() {
+    let world = world();
+    queued(&world, "short", "{delivery: Lease, timeout: 2s, maxTimeout: 6s}");
+    submit(&world, "short", &json!({}));
+    let leased = ask(&world, "POST /v1/pools/short/lease", &json!({"worker": "short-0", "run": 4})).1["task"].clone();
+    let (code, beat) = on_lease(&world, &leased["token"], "heartbeat", &json!({"extend": "20s"}));
+    assert_eq!(code, 200, "{beat}");
+    let at = |value: &Value| value.as_str().unwrap().parse::<Wall>().unwrap().0;
+    let given = at(&beat["deadline"]) - at(&leased["started"]);
+    assert!((5500..=6500).contains(&given), "not more than maxTimeout: {beat}");
+    assert!(task(&world, leased["id"].as_u64().unwrap()).get("deadline").is_none());
 }

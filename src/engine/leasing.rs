@@ -12,11 +12,13 @@ use super::handle::{Denied, Handle};
 use super::order;
 use super::tasks::{Rules, unexpected};
 use super::waiters::Turn;
+use crate::decide::dispatch;
+use crate::edge::clock;
 use crate::model::queue::{Delivery, Dispatch, Queue};
 use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueWork, Taker};
 use crate::model::status::{Kind, Object, Phase};
 use crate::model::task::{End, EndReason, Task, Token};
-use crate::model::time::Span;
+use crate::model::time::{Span, Wall};
 
 /// A worker may ask before what is shown of it says that it runs; that takes a moment.
 const SHOWN: Duration = Duration::from_secs(2);
@@ -224,6 +226,12 @@ impl Handle {
         let queue = self.last_rules(&token.pool).await?;
         let since = self.began();
         self.one(QueueWork::Heartbeat { token, extend, progress, queue, since }).await
+    }
+
+    /// When the present attempt of a task has taken too long, by the clock as it is now.
+    pub fn ends(&self, task: &Task) -> Option<Wall> {
+        let now = clock::now();
+        task.deadline.map(|at| dispatch::later(now.wall, at.since(now.mono)))
     }
 }
 

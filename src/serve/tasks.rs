@@ -30,7 +30,7 @@ const FOR_EVER: Wall = Wall(221_845_392_000_000);
 impl From<Accepted> for TaskView {
     fn from(accepted: Accepted) -> TaskView {
         let Accepted { task, known, position, estimated_wait } = accepted;
-        TaskView { task, position, estimated_wait, known }
+        TaskView { task, position, estimated_wait, known, deadline: None }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Time alone gives no task to anybody else. It ends the worker, and the proof of that end returns the task.
 
 use crate::model::task::{EndReason, Task};
-use crate::model::time::Moment;
+use crate::model::time::{Moment, Span};
 
 /// A lease that has to end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,12 +22,17 @@ pub fn overdue(task: &Task, now: Moment) -> Option<Overdue> {
     if task.cancelling && (task.lease_until.is_none() || past(task.lease_until)) {
         Some(Overdue { reason: EndReason::Cancelled, why: format!("task {id} was cancelled") })
     } else if past(task.deadline) {
-        Some(Overdue { reason: EndReason::Timeout, why: format!("task {id} took longer than {}", task.timeout) })
+        Some(Overdue { reason: EndReason::Timeout, why: format!("task {id} took longer than {}", limit(task)) })
     } else if past(task.lease_until) {
         Some(Overdue { reason: EndReason::WorkerLost, why: format!("nothing was heard of task {id} for its leaseDuration") })
     } else {
         None
     }
+}
+
+/// How long the attempt may take: heartbeats may have given it more than its timeout.
+fn limit(task: &Task) -> Span {
+    task.deadline.zip(task.begun).map_or(task.timeout, |(at, begun)| at.since(begun))
 }
 
 /// When it is to be looked at again.

@@ -348,6 +348,19 @@ fn a_heartbeat_gives_time_up_to_the_longest() {
 }
 
 #[test]
+fn a_timeout_tells_the_limit_that_there_was() {
+    let mut queue = queue(Delivery::Lease);
+    queue.max_timeout = Span::secs(6);
+    let task = Task { timeout: Span::secs(2), ..new(false) };
+    let leased = lease(task, &queue, &Taker { worker: "p-0".into(), run: 1, nonce: 7 }, now(0));
+    let why = |task: &Task| overdue::overdue(task, now(59_000).mono).map(|over| over.why);
+    assert!(why(&leased).unwrap().ends_with("took longer than 2s"), "{:?}", why(&leased));
+    let beat = (Some(Span::secs(20)), None);
+    let longer = heartbeat(leased.clone(), &token(&leased), beat, (&queue, Moment(0)), now(1000)).unwrap();
+    assert!(why(&longer).unwrap().ends_with("took longer than 6s"), "{:?}", why(&longer));
+}
+
+#[test]
 fn ends_that_were_kept_long_enough_are_due_though_nothing_else_is() {
     let queue = queue(Delivery::Process);
     let counts = QueueCounts { succeeded: Some(Wall(0)), failed: Some(Wall(0)), ..QueueCounts::default() };

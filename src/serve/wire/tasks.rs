@@ -35,6 +35,9 @@ pub struct TaskView {
     /// A submit found it there: its idempotency key is known.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub known: bool,
+    /// When this attempt has taken too long. Only in the answer to a heartbeat: it may be sooner than was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Wall>,
 }
 
 /// Tasks.
@@ -221,7 +224,7 @@ impl From<TaskObject> for TaskView {
             deadline: None,
             lease_until: None,
         };
-        TaskView { task, position: status.position, estimated_wait: status.estimated_wait, known: false }
+        TaskView { task, position: status.position, estimated_wait: status.estimated_wait, ..TaskView::default() }
     }
 }
 
