@@ -86,7 +86,7 @@ fn submit(tables: &Tasks<'_>, (pool, queue): (&str, &Queue), new: &[NewTask], wo
     }
     let waiting = tables.waiting(pool)?;
     if fresh > 0 && waiting + fresh > u64::from(queue.capacity) {
-        let message = format!("the queue of {pool} is full: {waiting} tasks wait, spec.queue.capacity is {}", queue.capacity);
+        let message = full(pool, (waiting, fresh), queue.capacity);
         return Ok(QueueAnswer::Refused(QueueRefusal::Full { message, retry_after: RETRY_AFTER }));
     }
     let mut submitted = Vec::new();
@@ -100,6 +100,17 @@ fn submit(tables: &Tasks<'_>, (pool, queue): (&str, &Queue), new: &[NewTask], wo
         });
     }
     Ok(QueueAnswer::Submitted(submitted))
+}
+
+/// That there is no room for so many more; those that are held count as waiting too.
+fn full(pool: &str, (waiting, more): (u64, u64), capacity: u32) -> String {
+    let wait = if waiting == 1 { "1 task waits".to_owned() } else { format!("{waiting} tasks wait") };
+    let what = if waiting >= u64::from(capacity) {
+        format!("the queue of {pool} is full")
+    } else {
+        format!("the queue of {pool} has no room for {more} more")
+    };
+    format!("{what}: {wait}, spec.queue.capacity is {capacity}")
 }
 
 fn known(tables: &Tasks<'_>, pool: &str, new: &NewTask, wall: Wall) -> rusqlite::Result<Option<Task>> {

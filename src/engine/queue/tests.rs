@@ -186,6 +186,20 @@ fn an_idempotency_key_gives_the_first_task_also_within_one_call_and_when_the_que
 }
 
 #[test]
+fn what_does_not_fit_is_told_with_how_many_there_are() {
+    let world = World::new();
+    let queue = Arc::new(Queue { capacity: 3, ..Queue::default() });
+    let refused = |many: usize| match world.submit(&queue, vec![plain(0); many]).unwrap_err() {
+        QueueRefusal::Full { message, .. } => message,
+        other => panic!("{other:?}"),
+    };
+    world.submit(&queue, vec![NewTask { hold: true, ..plain(0) }]).unwrap();
+    assert_eq!(refused(3), "the queue of p has no room for 3 more: 1 task waits, spec.queue.capacity is 3");
+    world.submit(&queue, vec![plain(0), plain(0)]).unwrap();
+    assert_eq!(refused(1), "the queue of p is full: 3 tasks wait, spec.queue.capacity is 3");
+}
+
+#[test]
 fn an_idempotency_key_outlives_its_task() {
     let mut world = World::new();
     let mut rules = Queue::default();
