@@ -100,7 +100,7 @@ impl<H: Host> Engine<H> {
                 wear(pool, worker, before.run);
             }
         }
-        if let Some(happening) = words(before, task) {
+        if let Some(happening) = words(before, task, now.wall) {
             self.note(&before.pool, &happening, now);
         } else if good && self.pools.get(&before.pool).is_some_and(|pool| pool.line.tally.counts().0 <= pool.line.told.0 + SHOWN)
         {
@@ -386,7 +386,7 @@ fn about(reason: &'static str, severity: EventType, note: String) -> Happening {
 }
 
 /// What is told of an attempt that did not end well.
-fn words(before: &Task, task: &Task) -> Option<Happening> {
+fn words(before: &Task, task: &Task, wall: Wall) -> Option<Happening> {
     let end = task.end.as_ref()?;
     let worker = before.worker.as_deref().unwrap_or("nobody");
     let why = if end.message.is_empty() { format!("{:?}", end.reason) } else { first_line(&end.message) };
@@ -400,11 +400,9 @@ fn words(before: &Task, task: &Task) -> Option<Happening> {
             about("TaskReturned", EventType::Normal, format!("task {id} waits again: {why}"))
         }
         TaskState::Queued => {
-            let again = task.not_before.map_or_else(String::new, |at| {
-                let ended = end.ran_ms.saturating_add(u64::try_from(before.started.map_or(0, |at| at.0)).unwrap_or(0));
-                let wait = u64::try_from(at.0).unwrap_or(0).saturating_sub(ended);
-                format!(" in {}", Span(wait / 100 * 100))
-            });
+            // What is left from now on: an end may be heard of long after it, by a daemon that was not there.
+            let left = task.not_before.map_or(0, |at| u64::try_from(at.0.saturating_sub(wall.0)).unwrap_or(0));
+            let again = if left == 0 { String::new() } else { format!(" in {}", Span(left.div_ceil(100) * 100)) };
             about("TaskRetried", EventType::Warning, format!("task {id}, {tries} on {worker}: {why}; it is tried again{again}"))
         }
         TaskState::Held | TaskState::Leased | TaskState::Succeeded | TaskState::Expired => return None,

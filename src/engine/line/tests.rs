@@ -574,3 +574,18 @@ fn what_a_run_has_done_is_written_and_shown_at_once_where_it_is_bounded() {
         assert_eq!(world.engine.host().worn["p-0"], expected);
     }
 }
+
+#[test]
+fn how_long_a_retry_waits_is_told_from_now_on() {
+    let (mut world, mut said) = (World::new(1, ""), Vec::new());
+    let task = world.submit(NewTask::default());
+    let lease = world.lease(task.id).expect("it is begun").clone();
+    let end = crate::model::task::End { reason: EndReason::Failed, ran_ms: 1000, ..Default::default() };
+    for late in [1000, 61_000] {
+        let wall = Wall(lease.started.unwrap().0 + late);
+        let waits =
+            Task { state: TaskState::Queued, not_before: Some(Wall(wall.0 + 9950)), end: Some(end.clone()), ..task.clone() };
+        said.push(words(&lease, &waits, wall).unwrap().note);
+    }
+    assert!(said[0].ends_with("it is tried again in 10s") && said[0] == said[1], "{said:?}");
+}
