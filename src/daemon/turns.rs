@@ -57,8 +57,12 @@ pub(super) async fn serve_until_told(
                     manager.reloading();
                     engine.on(Fact::Hint);
                 }
-                Signal::End(_) if ending || on_exit == OnExit::Leave => return Ok(()),
+                Signal::End(_) if ending || on_exit == OnExit::Leave => {
+                    engine.host().board.end();
+                    return Ok(());
+                }
                 Signal::End(from) => {
+                    engine.host().board.end();
                     let sender = from.map(|pid| format!(" (from pid {pid})")).unwrap_or_default();
                     lines::say(&format!("ending{sender}: the workers are stopped first; once more to leave them running"));
                     ending = true;

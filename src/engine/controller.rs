@@ -84,6 +84,8 @@ pub(super) struct Pool {
     pub(super) line: Line,
     /// The workers among which its queue was last divided; absent: not yet by this daemon.
     pub(super) dealt: Option<Vec<String>>,
+    /// Something may wait there for nobody, or for whoever is gone: it is to be dealt once more among the same.
+    pub(super) stranded: bool,
 }
 
 /// A turn that waits for its transaction.

@@ -66,7 +66,7 @@ pub enum Denied {
     #[error("the specs directory has not answered for {0}: see to its file system; an edit may still be made when it answers")]
     Unanswered(Span),
     /// The daemon is ending.
-    #[error("the daemon is shutting down")]
+    #[error("the daemon is shutting down: ask the one that comes after it")]
     Ending,
 }
 
@@ -306,6 +306,10 @@ impl Handle {
 
     pub(super) fn board(&self) -> &Board {
         &self.board
+    }
+
+    pub(super) fn shared_board(&self) -> Arc<Board> {
+        self.board.clone()
     }
 
     pub(super) fn tasks_door(&self) -> &TaskDoor {

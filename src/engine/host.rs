@@ -27,6 +27,7 @@ use crate::model::worker::{Seen, SlotId};
 use crate::model::workload::Needed;
 
 use super::handle::Ask;
+use super::wear::Bound;
 
 /// What the engine wants of the world.
 pub trait Host {
@@ -78,6 +79,8 @@ pub trait Host {
     fn foresee(&mut self, _policy: &str, _forecast: &ForecastStatus) {}
     /// Show among which workers a divided queue is dealt, to whoever submits. It changes nothing here.
     fn deal(&mut self, _pool: &str, _workers: &[String]) {}
+    /// Show how many tasks the run of a worker may do, to whoever gives it the next one. It changes nothing here.
+    fn wear(&mut self, _worker: &str, _bound: Option<Bound>) {}
     /// Show which documents are refused that have no object to show that. It changes nothing.
     fn refused(&mut self, _strays: Vec<Stray>) {}
     /// Count something that has happened. It changes nothing.

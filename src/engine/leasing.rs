@@ -12,11 +12,13 @@ use super::handle::{Denied, Handle};
 use super::order;
 use super::tasks::{Rules, unexpected};
 use super::waiters::Turn;
+use crate::decide::dispatch;
+use crate::edge::clock;
 use crate::model::queue::{Delivery, Dispatch, Queue};
 use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueWork, Taker};
 use crate::model::status::{Kind, Object, Phase};
 use crate::model::task::{End, EndReason, Task, Token};
-use crate::model::time::Span;
+use crate::model::time::{Span, Wall};
 
 /// A worker may ask before what is shown of it says that it runs; that takes a moment.
 const SHOWN: Duration = Duration::from_secs(2);
@@ -183,6 +185,9 @@ impl Handle {
         if found.status.draining {
             return May::No(conflict(format!("worker {worker} is being drained: it takes no more tasks")));
         }
+        if self.board().wear.is_full(worker, run, 0) {
+            return May::Later(conflict(format!("worker {worker} has done recycle.maxTasks tasks: it is being replaced")));
+        }
         match found.status.phase {
             Phase::Running | Phase::Ready | Phase::Busy | Phase::Starting => May::Yes,
             Phase::Terminating | Phase::Stuck => May::No(conflict(format!("worker {worker} is being stopped: it takes no task"))),
@@ -211,7 +216,8 @@ impl Handle {
             )));
         }
         // The end of a task counts also when its worker is to take no more.
-        let may = |worker: &str, run| matches!(self.may_take(&token.pool, worker, run), May::Yes);
+        let full = |worker: &str, run| self.board().wear.is_full(worker, run, 1);
+        let may = |worker: &str, run| matches!(self.may_take(&token.pool, worker, run), May::Yes) && !full(worker, run);
         let next = next.filter(|(worker, run)| may(worker, *run) && !self.begins_nothing(&token.pool));
         let (taker, next) = (next.clone(), next.map(|(worker, run)| Taker { worker, run, nonce: order::random_number() }));
         let output = end.message.clone();
@@ -241,6 +247,12 @@ impl Handle {
         let queue = self.last_rules(&token.pool).await?;
         let since = self.hearing().since();
         self.one(QueueWork::Heartbeat { token, extend, progress, queue, since }).await
+    }
+
+    /// When the present attempt of a task has taken too long, by the clock as it is now.
+    pub fn ends(&self, task: &Task) -> Option<Wall> {
+        let now = clock::now();
+        task.deadline.map(|at| dispatch::later(now.wall, at.since(now.mono)))
     }
 }
 

@@ -42,4 +42,5 @@ mod spread;
 pub mod tasks;
 mod telling;
 mod waiters;
+pub mod wear;
 pub mod workqueue;

@@ -162,9 +162,11 @@ pub struct Capacity {
     pub queued: u64,
     /// Those of them that wait for their time.
     pub delayed: u64,
+    /// Tasks that wait for a release. They count against `capacity` too.
+    pub held: u64,
     /// Tasks that run.
     pub running: u64,
-    /// Most tasks that may wait.
+    /// Most tasks that may wait or be held.
     pub capacity: u32,
     /// How long a task submitted now would wait.
     pub estimated_wait: Option<Span>,

@@ -17,6 +17,7 @@ use super::order::{self, Unstarted};
 use super::revisions::Recorder;
 use super::shares::Looks;
 use super::specs_door::{FIRST_WITHIN, SpecsDoor};
+use super::wear::Bound;
 use crate::edge::backlog::Reader;
 use crate::edge::host::{self, Machine};
 use crate::edge::notify_out::Notifier;
@@ -321,6 +322,10 @@ impl Host for RealHost {
 
     fn deal(&mut self, pool: &str, workers: &[String]) {
         self.board.deal(pool, workers);
+    }
+
+    fn wear(&mut self, worker: &str, bound: Option<Bound>) {
+        self.board.wear.look(worker, bound);
     }
 
     fn meter(&mut self, what: &Metered) {

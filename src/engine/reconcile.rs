@@ -57,9 +57,11 @@ impl<H: Host> Engine<H> {
         if batch.is_empty() {
             self.queue.done(&key);
             self.perform(ticket, &BTreeMap::new(), now);
+            self.show_wear(name);
         } else {
             self.reserve(&ticket);
             self.hold_back(&ticket, now);
+            self.show_wear(name);
             if let Some(pool) = self.pools.get_mut(name) {
                 pool.in_flight = true;
             }

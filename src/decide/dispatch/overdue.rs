@@ -3,7 +3,7 @@
 //! Time alone gives no task to anybody else. It ends the worker, and the proof of that end returns the task.
 
 use crate::model::task::{EndReason, Task};
-use crate::model::time::Moment;
+use crate::model::time::{Moment, Span};
 
 /// A lease that has to end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,12 +23,17 @@ pub fn overdue(task: &Task, until: Option<Moment>, now: Moment) -> Option<Overdu
     if task.cancelling && (until.is_none() || past(until)) {
         Some(Overdue { reason: EndReason::Cancelled, why: format!("task {id} was cancelled") })
     } else if past(task.deadline) {
-        Some(Overdue { reason: EndReason::Timeout, why: format!("task {id} took longer than {}", task.timeout) })
+        Some(Overdue { reason: EndReason::Timeout, why: format!("task {id} took longer than {}", limit(task)) })
     } else if past(until) {
         Some(Overdue { reason: EndReason::WorkerLost, why: format!("nothing was heard of task {id} for its leaseDuration") })
     } else {
         None
     }
+}
+
+/// How long the attempt may take: heartbeats may have given it more than its timeout.
+fn limit(task: &Task) -> Span {
+    task.deadline.zip(task.begun).map_or(task.timeout, |(at, begun)| at.since(begun))
 }
 
 /// When it is to be looked at again.
