@@ -109,6 +109,14 @@ fn what_was_typed_is_never_lost() {
         "if test -e once; then sed -i 's/many/2/' \"$1\"; else touch once; sed -i 's/replicas:   1/replicas:   many/' \"$1\"; fi",
     );
     assert_eq!((code, out.as_str()), (0, "pool/a edited\n"), "{err}");
+    // No person: it does the same to each text that it is given, and to what is said above it.
+    let again = "echo x >> runs; test $(wc -l < runs) -lt 9 || exit 9;";
+    for sed in ["s/ a / A /; s/name: a}/name: c}/", "s/a/aa/g; s/aaa*/aa/g", "s/| /- /; s/name: a}/name: c}/"] {
+        fs::remove_file(scratch.dir.join("runs")).ok();
+        let (code, out, err) = edit(&format!("{again} sed -i '{sed}' \"$1\""));
+        assert!(code == 1 && out.is_empty() && err.contains("no valid changes were saved"), "{sed}: {out}{err}");
+        assert!(kept(&err).contains("WorkerPool") && file(&scratch, "../runs").lines().count() == 2, "{sed}: {}", kept(&err));
+    }
     // The editor fails, or leaves what is no text.
     let (code, _, err) = edit("echo typed >> \"$1\"; exit 3");
     assert!(code == 1 && kept(&err).ends_with("typed\n"), "{err}");
