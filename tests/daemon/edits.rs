@@ -210,6 +210,42 @@ fn a_pause_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_rollout_is_of_what_stands_in_the_file_now() {
+    let mut scratch = Scratch::new();
+    let text = scratch.pool("web", 2, "", "");
+    scratch.put("web.yaml", &text);
+    scratch.start();
+    scratch.wait_workers(2);
+    let status = || ctl(&scratch, "", &["rollout", "status", "pool/web", "--timeout", "60s"]);
+    let rolled_out = |command: &str| {
+        let (code, out, err) = status();
+        assert!(code == 0 && out.ends_with("successfully rolled out\n"), "{out}{err}");
+        for pid in scratch.workers().into_values() {
+            let runs = fs::read_to_string(format!("/proc/{pid}/cmdline")).expect("a worker");
+            assert!(runs.contains(command), "{runs} is not {command}: {out}");
+        }
+    };
+    rolled_out("100000");
+    scratch.put("web.yaml", &text.replace("100000", "100001"));
+    rolled_out("100001");
+    scratch.write("web.yaml", &text.replace("100000", "100002"));
+    rolled_out("100002");
+    let broken = text.replace("template:", "tmplate:");
+    scratch.put("web.yaml", &broken);
+    let (code, out, err) = status();
+    assert!(code == 1 && !out.contains("success") && err.contains("is refused") && err.contains("web.yaml:6"), "{out}{err}");
+    for (words, why) in
+        [(["scale", "pool/web", "--replicas=5"], "spec.tmplate"), (["rollout", "restart", "pool/web"], "mend it first")]
+    {
+        let (code, out, err) = ctl(&scratch, "", &words);
+        assert!(code == 1 && out.is_empty() && err.contains(why), "{out}{err}");
+    }
+    assert_eq!(file(&scratch, "web.yaml"), broken);
+    scratch.put("web.yaml", &text);
+    rolled_out("100000");
+}
+
+#[test]
 fn patches_of_many_at_once_all_hold() {
     let (scratch, _) = furnished();
     let door = socket::of(&scratch.dir);
