@@ -43,6 +43,8 @@ pub struct Marks {
     pub arrivals: BTreeMap<String, Arrival>,
     /// A link or folder was renamed into place: every file whose inode changed came whole with it.
     pub swapped: bool,
+    /// Events were lost: what was heard of a file before may have changed since.
+    pub overflown: bool,
 }
 
 /// The specs directory and what is remembered of its files.
@@ -196,10 +198,11 @@ impl Walk<'_> {
         let stamp = stamp(&stat);
         let swapped = self.marks.swapped && self.specs.cache.get(&path).is_some_and(|before| before.stamp.inode != stamp.inode);
         let arrival = if swapped { Some(Arrival::RenamedIn) } else { self.marks.arrivals.get(&path).copied() };
+        let unmarked = if self.marks.overflown { Arrival::Unheard } else { Arrival::Unknown };
         let cached = Cached { stamp, ctime_ns: ctime(&stat), read_ms: self.now.wall.0, content: content.clone() };
         let cached = self.unchanged(&path, &stat).cloned().unwrap_or(cached);
         self.cache.insert(path.clone(), cached);
-        self.files.insert(path, File { stamp, arrival: arrival.unwrap_or_default(), content });
+        self.files.insert(path, File { stamp, arrival: arrival.unwrap_or(unmarked), content });
     }
 
     /// What was read before, if it surely is what is there now.
