@@ -83,6 +83,14 @@ fn writes_and_renames_are_told_apart() {
     open.write_all(b"a: 4").unwrap();
     drop(open);
     scene.mark("a.yaml", Arrival::ClosedWrite);
+    let mut open = std::fs::File::create(scene.at("a.yaml")).unwrap();
+    open.write_all(b"a: 5").unwrap();
+    scene.mark("a.yaml", Arrival::Writing);
+    open.write_all(b"0").unwrap();
+    open.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    scene.mark("a.yaml", Arrival::Writing);
+    drop(open);
+    scene.mark("a.yaml", Arrival::ClosedWrite);
     std::fs::remove_file(scene.at("a.yaml")).unwrap();
     assert!(scene.hint().is_some());
     assert_eq!(scene.watch.degraded(), None);
