@@ -84,6 +84,13 @@ pub fn program(program: &str, user: Option<&User>, dir: Option<&str>) -> std::pr
     command
 }
 
+/// Have a program that [`program`] began end with all it started. It is ours and was not waited for yet, or this would be another's
+/// pid.
+pub fn end(child: &std::process::Child) {
+    // It may have ended meanwhile.
+    let _gone = kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM);
+}
+
 /// Bytes of a failed command's error output that are told.
 const WORDS_MAX: u64 = 200;
 /// How long what a command wrote last is waited for: somebody in the background may hold the pipe open for ever.

@@ -42,9 +42,7 @@ fn ask(dir: &Path, question: &[&str]) -> Option<String> {
     let mut child = command.spawn().ok()?;
     let answer = answer(&mut child);
     if answer.is_none() {
-        // Only this child: it is ours and not waited for yet, so the pid is its own. Its keeper ends it and what it started.
-        let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).ok();
+        command::end(&child);
     }
     let good = child
         .wait()
