@@ -27,6 +27,7 @@ use crate::edge::{clock, command, lines};
 use crate::engine::board::Board;
 use crate::engine::controller::{Engine, Settings};
 use crate::engine::handle::Handle;
+use crate::engine::hearing::Hearing;
 use crate::engine::host::Fact;
 use crate::engine::leftovers;
 use crate::engine::queue_door::{self, Hub, TaskDoor};
@@ -35,6 +36,7 @@ use crate::engine::revisions::Recorder;
 use crate::engine::specs_door::SpecsDoor;
 use crate::model::batch::Stored;
 use crate::model::queue_work::QueueCounts;
+use crate::model::task::Task;
 use crate::model::time::Span;
 use crate::serve;
 
@@ -146,6 +148,14 @@ fn telling(facts: mpsc::UnboundedSender<Fact>) -> impl Fn(&str, QueueCounts) + S
     })
 }
 
+/// The engine is told which tasks change.
+fn telling_tasks(facts: mpsc::UnboundedSender<Fact>) -> impl Fn(Task) + Send + Sync + 'static {
+    move |task| {
+        // The engine has ended: nobody is left to act on it.
+        let _heard = facts.send(Fact::Task(Box::new(task)));
+    }
+}
+
 /// The board, as far as it follows from what the store holds; what tasks needed that ended before this daemon it learns beside
 /// everything else.
 fn board(stored: &Stored, db: &Path, facts: mpsc::UnboundedSender<Fact>) -> Arc<Board> {
@@ -194,10 +204,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let board = board(&stored, &db, facts.clone());
     let (asks, asks_inbox) = mpsc::channel(64);
     let specs = Arc::new(SpecsDoor::open(&options.specs, hints(&facts)).map_err(|e| failure(format!("cannot watch: {e}")))?);
-    let told = facts.clone();
-    let tell = Arc::new(move |task| {
-        let _heard = told.send(Fact::Task(Box::new(task)));
-    });
+    let tell = Arc::new(telling_tasks(facts.clone()));
     let door = TaskDoor { store: store.clone(), path: db, hub, tell, reader: Arc::default(), walker: Arc::default() };
     let host = RealHost {
         slots,
@@ -216,17 +223,19 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
         units,
         notifier: Default::default(),
         sample: None,
+        hearing: Arc::new(Hearing::begin()),
     };
     let logs = crate::engine::logs::finder(&state.path);
     let (stop_serving, served) = oneshot::channel::<()>();
-    let handle = Handle::new(board, asks, logs, Arc::new(door)).measuring(Arc::new(move |workers| measured.usage(workers)));
+    let handle = Handle::new(board, asks, logs, Arc::new(door)).sharing(host.hearing.clone());
+    let handle = handle.measuring(Arc::new(move |workers| measured.usage(workers)));
     let stop_hooks = serve_hooks(options.hooks_listen, &handle).await?;
     let stop_network = serve_network(options, &state.path, &handle).await?;
     let server = tokio::spawn(serve::serve_unix(listen(&state.path)?, handle, async {
         // A dropped sender is the same wish.
         let _told = served.await;
     }));
-    let admission = admit::Settings { prune_grace: options.prune_grace, ..admit::Settings::default() };
+    let admission = admit::Settings { prune_grace: options.prune_grace };
     let settings = Settings { starts_in_flight_max: options.starts_in_flight_max, admission, controllers };
     let mut engine = Engine::new(host, settings, stored);
     let mut inbox =
@@ -239,9 +248,6 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     drop((stop_serving, stop_hooks, stop_network));
     finish(&mut engine, &mut inbox, &ended).await;
     let _ended = tokio::time::timeout(Duration::from_millis(200), server).await;
-    if ended.is_ok() {
-        engine.host().slots.leave();
-    }
     let _removed = ["weir.sock", "listen"].map(|name| std::fs::remove_file(state.path.join(name)));
     ended
 }

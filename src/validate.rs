@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::decide::admit::names;
-use crate::edge::specs::{NAME_RULE, is_overlooked, is_spec_name};
+use crate::edge::specs::{NAME_RULE, is_overlooked, is_spec_name, read_one};
 use crate::model::catalogue::ObjectKey;
 use crate::model::document::refusal;
-use crate::model::document::{self, Document, Located, Parsed, Violation};
+use crate::model::document::{self, Document, Located, Parsed, Refused, Violation};
 use crate::model::meta::{Kind, quoted};
 use crate::model::pool::WorkerPool;
 use crate::output;
@@ -43,13 +43,7 @@ struct Problem {
 pub fn run(paths: &[PathBuf], output: Output) -> ExitCode {
     match read(paths) {
         Ok(files) => {
-            let mut problems: Vec<Problem> = files.iter().filter_map(overlooked).collect();
-            problems.extend(files.iter().flat_map(broken));
-            problems.extend(twice(&files));
-            problems.extend(namesakes(&files));
-            if paths.iter().any(|path| path.is_dir()) {
-                problems.extend(strangers(&files));
-            }
+            let problems = problems(&files, paths.iter().any(|path| path.is_dir()));
             if output == Output::Text {
                 let good = files.iter().flat_map(|file| &file.documents).filter(|parsed| parsed.is_ok()).count();
                 output::note(&format!("{} files, {good} good documents, {} problems", files.len(), problems.len()));
@@ -64,6 +58,17 @@ pub fn run(paths: &[PathBuf], output: Output) -> ExitCode {
     }
 }
 
+fn problems(files: &[Read], all: bool) -> Vec<Problem> {
+    let mut problems: Vec<Problem> = files.iter().filter_map(overlooked).collect();
+    problems.extend(files.iter().flat_map(broken));
+    problems.extend(twice(files));
+    problems.extend(namesakes(files));
+    if all {
+        problems.extend(strangers(files));
+    }
+    problems
+}
+
 /// A file, and what is in it.
 struct Read {
     path: PathBuf,
@@ -73,18 +78,36 @@ struct Read {
 }
 
 fn read(paths: &[PathBuf]) -> Result<Vec<Read>, String> {
-    let mut files = Vec::new();
+    let mut found: Vec<(PathBuf, Option<&Path>)> = Vec::new();
     for path in paths {
+        let mut files = Vec::new();
         walk(path, 0, &mut files, &looks_like_a_spec).map_err(|error| format!("{}: {error}", path.display()))?;
+        let dir = Some(path.as_path()).filter(|path| path.is_dir());
+        found.extend(files.into_iter().map(|file| (file, dir)));
     }
     // A path that was given twice, or a file below a folder that was given too, is no second document.
     let mut known = BTreeSet::new();
-    files.retain(|file| known.insert(file.canonicalize().unwrap_or_else(|_| file.clone())));
-    let one = |file: PathBuf| {
-        let bytes = std::fs::read(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-        Ok(Read { name: file.display().to_string(), documents: document::parse(&bytes), path: file, bytes })
-    };
-    files.into_iter().map(one).collect()
+    found.retain(|(file, _)| known.insert(file.canonicalize().unwrap_or_else(|_| file.clone())));
+    found.into_iter().map(|(file, dir)| one(file, dir)).collect()
+}
+
+/// A file that was given, or one below a directory that was.
+fn one(path: PathBuf, dir: Option<&Path>) -> Result<Read, String> {
+    let name = path.display().to_string();
+    match read_one(&path, dir) {
+        Ok((bytes, documents)) => Ok(Read { path, name, bytes, documents }),
+        Err(why) if dir.is_none() => Err(format!("{name}: {why}")),
+        Err(why) => Ok(Read { documents: unread(&path, why), path, name, bytes: Vec::new() }),
+    }
+}
+
+/// Of a file that cannot be read the daemon says why; of one whose name does not count it says only that.
+fn unread(path: &Path, why: String) -> Vec<Parsed> {
+    if path.file_name().is_some_and(|name| is_overlooked(name.as_bytes())) {
+        return Vec::new();
+    }
+    let violation = Violation { line: 1, column: 1, message: why, ..Violation::default() };
+    vec![Err(Refused { line: 1, violations: vec![violation], ..Refused::default() })]
 }
 
 /// The documents' files at or below `path`, in order, as the daemon finds them.
@@ -106,8 +129,9 @@ fn walk(path: &Path, depth: usize, files: &mut Vec<PathBuf>, counts: &dyn Fn(&Os
     for entry in entries {
         let name = entry.file_name().unwrap_or_default();
         // A link to a folder is none: the daemon does not follow it either.
-        let folder = entry.symlink_metadata()?.is_dir() && !name.as_bytes().starts_with(b".") && depth < DEPTH_MAX;
-        if folder || (entry.is_file() && counts(name)) {
+        if !entry.symlink_metadata()?.is_dir() {
+            files.extend(Some(entry.clone()).filter(|_| counts(name)));
+        } else if !name.as_bytes().starts_with(b".") && depth < DEPTH_MAX {
             walk(&entry, depth + 1, files, counts)?;
         }
     }
@@ -232,4 +256,57 @@ pub fn schema(kind: Option<&str>) -> ExitCode {
     };
     let text = serde_json::to_string_pretty(&value).expect("a schema is plain data");
     output::print(&(text + "\n"), ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::write;
+    use std::os::unix::fs::symlink;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    const POOL: &str = "apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {name: a}\nspec: {template: {command: [run]}}\n";
+
+    fn told(path: &Path) -> String {
+        shown(&problems(&read(&[path.to_owned()]).unwrap(), true), Output::Text)
+    }
+
+    #[test]
+    fn what_the_daemon_cannot_read_is_a_problem_and_nobody_waits_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        write(at("a.yaml"), POOL).unwrap();
+        assert_eq!(told(dir.path()), "");
+        for name in ["fifo.yaml", "Fifo.yaml", "fifo"] {
+            mknodat(CWD, at(name), FileType::Fifo, Mode::RWXU, 0).unwrap();
+        }
+        for (to, name) in [("/dev/zero", "zero.yaml"), ("nowhere", "dangling.yaml"), ("/", "root.yaml")] {
+            symlink(to, at(name)).unwrap();
+        }
+        std::fs::File::create(at("sparse.yaml")).unwrap().set_len(1 << 30).unwrap();
+        let told = told(dir.path());
+        for part in
+            ["is a FIFO", "is a device", "cannot be followed", "is a folder", "at most 262144", "\"Fifo.yaml\" does not count"]
+        {
+            assert_eq!(told.matches(part).count(), 1, "{part}: {told}");
+        }
+        let why = |name: &str| read(&[at(name)]).err().unwrap();
+        assert!(why("fifo.yaml").ends_with("fifo.yaml: is a FIFO, not a regular file"), "{}", why("fifo.yaml"));
+        assert!(why("sparse.yaml").contains("at most 262144"));
+    }
+
+    #[test]
+    fn nothing_of_a_file_outside_is_told_unless_it_was_asked_for() {
+        let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let secret = outside.path().join("secret");
+        symlink(&secret, dir.path().join("l.yaml")).unwrap();
+        for text in ["root:SECRET:1:0", "SECRET: 1\nSECRET: 2", "apiVersion: SECRET\nkind: SECRET", "{SECRET: ["] {
+            write(&secret, text).unwrap();
+            let told = told(dir.path());
+            assert!(told.contains("l.yaml") && !told.contains("SECRET"), "{told}");
+        }
+        assert!(told(&secret).contains("SECRET"));
+    }
 }

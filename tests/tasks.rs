@@ -7,6 +7,8 @@
 
 #[path = "tasks/client.rs"]
 mod client;
+#[path = "tasks/places.rs"]
+mod places;
 #[path = "tasks/pressed.rs"]
 mod pressed;
 mod served;
@@ -24,9 +26,11 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use serde_json::{Value, json};
 use served::{PATIENCE, World, pool, until, worker};
+use weir::engine::wear::Bound;
 use weir::model::document::{Document, parse};
 use weir::model::status::{Kind, Object, Phase, QueueStatus, TaskStats};
-use weir::model::task::NewTask;
+use weir::model::task::{End, EndReason, NewTask};
+use weir::model::time::Wall;
 
 /// A pool with a queue of these rules, as a YAML flow mapping, and its worker 0.
 fn queued(world: &World, name: &str, queue: &str) {
@@ -145,8 +149,12 @@ fn a_full_queue_says_when_to_try_again() {
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 429") && answer.to_lowercase().contains("\r\nretry-after: 5\r\n"), "{answer}");
     assert!(answer.contains("\"retryAfterSeconds\":5") && answer.contains("spec.queue.capacity is 3"), "{answer}");
-    let (_, room) = ask(&world, "GET /v1/pools/runs/capacity", &Value::Null);
-    assert_eq!((&room["queued"], &room["capacity"], &room["freeSlots"]), (&json!(3), &json!(3), &json!(0)), "{room}");
+    let room = |pool: &str| ask(&world, &format!("GET /v1/pools/{pool}/capacity"), &Value::Null).1;
+    let runs = room("runs");
+    assert_eq!((&runs["queued"], &runs["capacity"], &runs["freeSlots"]), (&json!(3), &json!(3), &json!(0)), "{runs}");
+    assert_eq!(ask(&world, "POST /v1/pools/takes/tasks", &json!([{"hold": true}, {"hold": true}])).0, 201);
+    let takes = room("takes");
+    assert_eq!((&takes["held"], &takes["queued"], &takes["freeSlots"]), (&json!(2), &json!(0), &json!(1)), "{takes}");
 }
 
 #[test]
@@ -284,23 +292,39 @@ fn waiting_ends_with_the_daemon() {
     assert!(answers[1].starts_with("HTTP/1.1 202"), "{answers:?}");
 }
 
-#[test]
-fn whoever_hangs_up_leaves_the_task_to_the_next() {
-    let world = world();
-    let id = submit(&world, "takes", &json!({}));
-    // Asked, and gone before the answer: what the server does when a connection closes. The store has much to do before, so
-    // that the answer cannot be there at once.
+/// Ask, and be gone before the answer: what the server does when a connection closes. The store has much to do before, so that
+/// the answer cannot be there at once.
+fn hang_up<T>(world: &World, asked: impl Future<Output = T>) {
     let many = vec![NewTask { payload: "x".repeat(50_000).into(), ..NewTask::default() }; 500];
     world.block_on(async {
         let mut before = Box::pin(world.handle.submit("runs", many));
         assert!(before.as_mut().now_or_never().is_none());
-        assert!(Box::pin(world.handle.lease("takes", "takes-0", 4, PATIENCE)).now_or_never().is_none());
+        assert!(Box::pin(asked).now_or_never().is_none());
         // Too many for that queue, which it finds out only after having looked at each.
         assert!(before.await.is_err());
     });
+}
+
+#[test]
+fn whoever_hangs_up_leaves_the_task_to_the_next() {
+    let world = world();
+    let id = submit(&world, "takes", &json!({}));
+    hang_up(&world, world.handle.lease("takes", "takes-0", 4, (PATIENCE, || Ok(()))));
     until("it was given and came back", || task(&world, id)["end"]["reason"] == "Returned");
     let leased = lease(&world);
     assert_eq!((&leased["id"], &leased["attempt"], &leased["epoch"]), (&json!(id), &json!(1), &json!(2)), "it did not count");
+}
+
+#[test]
+fn whoever_hangs_up_with_an_end_leaves_the_next_task_to_the_next() {
+    let world = world();
+    let ids = [1, 2].map(|n| submit(&world, "takes", &json!({"payload": n})));
+    let token = lease(&world)["token"].as_str().unwrap().parse().unwrap();
+    let end = End { reason: EndReason::Done, ..End::default() };
+    hang_up(&world, world.handle.end_task(token, (end, None), Some(("takes-0".into(), 4))));
+    until("the next one was given and came back", || task(&world, ids[1])["end"]["reason"] == "Returned");
+    assert_eq!(task(&world, ids[0])["state"], "Succeeded", "its end was said");
+    assert_eq!((&lease(&world)["id"], &task(&world, ids[1])["attempt"]), (&json!(ids[1]), &json!(1)), "it did not count");
 }
 
 #[test]
@@ -506,4 +530,48 @@ fn workers_and_pools_show_what_they_did() {
     let (pool, worker) = (world.ctl("describe pool/takes").out, world.ctl("describe worker/takes-0").out);
     assert!(pool.contains(&format!("{queue}{did}")), "{pool}");
     assert!(worker.contains(&format!("Tasks:            7,9\n{did}")), "{worker}");
+}
+
+#[test]
+fn whoever_has_done_its_number_of_tasks_is_given_no_next_one() {
+    let world = world();
+    for _ in 0..4 {
+        submit(&world, "takes", &json!({}));
+    }
+    let looked = |looked| world.board.wear.look("takes-0", Some(Bound { run: 4, most: 2, looked }));
+    looked(0);
+    let complete = |task: &Value| on_lease(&world, &task["token"], "complete", &json!({"next": wish("0s")})).1["next"].clone();
+    let second = complete(&lease(&world));
+    assert!(second.is_object());
+    assert_eq!(complete(&second), Value::Null, "it has done two");
+    let (code, status) = ask(&world, "POST /v1/pools/takes/lease", &wish("0s"));
+    assert!(code == 409 && status["message"].as_str().unwrap().contains("recycle.maxTasks"), "{status}");
+    // The controller knows, and has not told it to go: too many others are being replaced.
+    looked(2);
+    assert!(lease(&world).is_object());
+}
+
+#[test]
+fn a_daemon_that_ends_takes_in_nothing_and_hears_the_ends_of_what_runs() {
+    let world = world();
+    submit(&world, "takes", &json!({}));
+    let leased = lease(&world);
+    world.board.end();
+    let (code, status) = ask(&world, "POST /v1/pools/takes/tasks", &json!({}));
+    assert!(code == 503 && status["message"].as_str().unwrap().contains("shutting down"), "{status}");
+    assert_eq!(on_lease(&world, &leased["token"], "complete", &json!({})).0, 200);
+}
+
+#[test]
+fn a_heartbeat_is_told_until_when_the_attempt_may_go_on() {
+    let world = world();
+    queued(&world, "short", "{delivery: Lease, timeout: 2s, maxTimeout: 6s}");
+    submit(&world, "short", &json!({}));
+    let leased = ask(&world, "POST /v1/pools/short/lease", &json!({"worker": "short-0", "run": 4})).1["task"].clone();
+    let (code, beat) = on_lease(&world, &leased["token"], "heartbeat", &json!({"extend": "20s"}));
+    assert_eq!(code, 200, "{beat}");
+    let at = |value: &Value| value.as_str().unwrap().parse::<Wall>().unwrap().0;
+    let given = at(&beat["deadline"]) - at(&leased["started"]);
+    assert!((5500..=6500).contains(&given), "not more than maxTimeout: {beat}");
+    assert!(task(&world, leased["id"].as_u64().unwrap()).get("deadline").is_none());
 }

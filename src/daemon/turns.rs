@@ -48,6 +48,8 @@ pub(super) async fn serve_until_told(
         if ending && engine.is_drained() {
             return Ok(());
         }
+        let wake = wake.into_iter().chain(beat).min();
+        engine.host().hearing.wait_until(wake);
         tokio::select! {
             biased;
             Some(signal) = inbox.signals.recv() => match signal {
@@ -55,8 +57,12 @@ pub(super) async fn serve_until_told(
                     manager.reloading();
                     engine.on(Fact::Hint);
                 }
-                Signal::End(_) if ending || on_exit == OnExit::Leave => return Ok(()),
+                Signal::End(_) if ending || on_exit == OnExit::Leave => {
+                    engine.host().board.end();
+                    return Ok(());
+                }
                 Signal::End(from) => {
+                    engine.host().board.end();
                     let sender = from.map(|pid| format!(" (from pid {pid})")).unwrap_or_default();
                     lines::say(&format!("ending{sender}: the workers are stopped first; once more to leave them running"));
                     ending = true;
@@ -68,7 +74,7 @@ pub(super) async fn serve_until_told(
             Some(event) = inbox.slots.recv() => engine.on(fact_of(event)),
             Some(fact) = inbox.facts.recv() => take(engine, manager, fact),
             Some(ask) = inbox.asks.recv() => engine.on(Fact::Asked(ask)),
-            () = sleep_until(wake.into_iter().chain(beat).min()) => {}
+            () = sleep_until(wake) => {}
         }
         for _ in 0..FACTS_PER_TURN {
             match inbox.slots.try_recv().map(fact_of).or_else(|_| inbox.facts.try_recv()) {
@@ -87,7 +93,7 @@ fn take(engine: &mut Engine<RealHost>, manager: &mut ServiceManager, fact: Fact)
     engine.on(fact);
 }
 
-/// Wait for the answers of what was given to the store, if it gives any.
+/// Wait for the answers of what was given to the store, if it gives any, and leave nothing behind but what lives.
 pub(super) async fn finish(engine: &mut Engine<RealHost>, inbox: &mut Inbox, ended: &Result<(), Failure>) {
     if ended.is_err() {
         return;
@@ -104,6 +110,7 @@ pub(super) async fn finish(engine: &mut Engine<RealHost>, inbox: &mut Inbox, end
     if tokio::time::timeout(LAST_ROWS, answers).await.is_err() {
         tracing::warn!("the store did not answer in time; the next start looks at the workers themselves");
     }
+    engine.host().slots.leave();
 }
 
 async fn sleep_until(wake: Option<Moment>) {

@@ -100,7 +100,7 @@ pub fn check(pool: &PoolFacts, worker: &str, (slot, run): (&Slot, &Run), now: No
         if started(run, health, template) { &[ProbeKind::Readiness, ProbeKind::Liveness] } else { &[ProbeKind::Startup] };
     for kind in kinds {
         if let Some(probe) = probe(template, *kind) {
-            one(&mut check, worker, run, (*kind, probe, &state(run, health, *kind)), now);
+            one(&mut check, worker, (slot, run), (*kind, probe, &state(run, health, *kind)), now);
         }
     }
     // Whoever waits to be given a task gives no sign of life, and is well.
@@ -111,9 +111,15 @@ pub fn check(pool: &PoolFacts, worker: &str, (slot, run): (&Slot, &Run), now: No
     check
 }
 
-fn one(check: &mut Check, worker: &str, run: &Run, (kind, probe, state): (ProbeKind, &Probe, &ProbeState), now: Now) {
+fn one(
+    check: &mut Check,
+    worker: &str,
+    (slot, run): (&Slot, &Run),
+    (kind, probe, state): (ProbeKind, &Probe, &ProbeState),
+    now: Now,
+) {
     if probe.notify.is_some() {
-        return notify(check, run, (kind, probe), now);
+        return notify(check, (slot, run), (kind, probe), now);
     }
     if state.failures >= probe.failure_threshold && kind != ProbeKind::Readiness {
         check.condemned = Some(format!("{} failed {}: {}", kind.words(), times(state.failures), state.message));
@@ -139,8 +145,9 @@ fn one(check: &mut Check, worker: &str, run: &Run, (kind, probe, state): (ProbeK
     check.wake(now.mono.after(Span(lost)));
 }
 
-/// `READY=1` and `WATCHDOG=1` come by themselves; only their absence has to be noticed.
-fn notify(check: &mut Check, run: &Run, (kind, probe): (ProbeKind, &Probe), now: Now) {
+/// `READY=1` and `WATCHDOG=1` come by themselves; only their absence has to be noticed, and while nobody could hear
+/// them they were not absent.
+fn notify(check: &mut Check, (slot, run): (&Slot, &Run), (kind, probe): (ProbeKind, &Probe), now: Now) {
     let patience = Span(probe.period.0.saturating_mul(u64::from(probe.failure_threshold)));
     let (since, what) = match kind {
         ProbeKind::Readiness => return,
@@ -148,7 +155,7 @@ fn notify(check: &mut Check, run: &Run, (kind, probe): (ProbeKind, &Probe), now:
         ProbeKind::Startup => (run.started.after(probe.initial_delay), "READY=1"),
         ProbeKind::Liveness => (run.watchdog.unwrap_or(run.started.after(probe.initial_delay)), "WATCHDOG=1"),
     };
-    let deadline = since.after(patience).max(run.extended_until.unwrap_or_default());
+    let deadline = since.max(slot.heard_since).after(patience).max(run.extended_until.unwrap_or_default());
     if deadline > now.mono {
         return check.wake(deadline);
     }
@@ -161,7 +168,8 @@ fn stall(check: &mut Check, worker: &str, (slot, run): (&Slot, &Run), template: 
     let begun = run.started.max(slot.given.unwrap_or_default());
     let output = run.output.unwrap_or(begun).max(begun);
     let heartbeat = run.watchdog.unwrap_or_default();
-    let quiet_at = output.max(heartbeat).max(run.cpu_at.unwrap_or(run.started)).after(stall.after);
+    let last = output.max(heartbeat).max(run.cpu_at.unwrap_or(run.started));
+    let quiet_at = last.max(slot.heard_since).after(stall.after);
     if quiet_at > now.mono {
         return check.wake(quiet_at);
     }
@@ -241,3 +249,6 @@ impl ProbeKind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ pub mod joint;
 pub mod limits;
 pub mod notify;
 pub mod payload;
-mod recycle;
+pub mod recycle;
 pub mod restart;
 pub mod roster;
 mod scaling_status;

@@ -40,13 +40,20 @@ pub fn worn(template: &Template, slot: &Slot, run: &Run, now: Now) -> Option<Wor
     let done = if slot.record.incarnation == run.incarnation { slot.record.tasks } else { 0 };
     if over && grown {
         Some(Worn::Memory)
-    } else if recycle.max_tasks.is_some_and(|most| u64::from(done) >= shortened(recycle, u64::from(most), run).max(1)) {
+    } else if most_tasks(template, run).is_some_and(|most| u64::from(done) >= most) {
         Some(Worn::Tasks)
     } else if lifetime_ends(template, run).is_some_and(|at| at <= now.mono) {
         Some(Worn::Lifetime)
     } else {
         None
     }
+}
+
+/// After how many tasks a run is to be replaced, if there is such a number.
+pub fn most_tasks(template: &Template, run: &Run) -> Option<u64> {
+    let recycle = template.recycle.as_ref()?;
+    let most = recycle.max_tasks?;
+    Some(shortened(recycle, u64::from(most), run).max(1))
 }
 
 /// When the lifetime of a run ends, if it has one.

@@ -1,7 +1,7 @@
 //! The one door to the clocks. Everything else is given the time.
 //! Moments count from boot and do not jump; wall-clock stamps are what people read, and may.
 
-use crate::model::time::{Moment, Now, Wall};
+use crate::model::time::{Moment, Now, Span, Wall};
 
 /// Both clocks, read together.
 pub fn now() -> Now {
@@ -20,6 +20,14 @@ pub fn seconds() -> f64 {
 pub fn monotonic_micros() -> i64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     time.tv_sec.saturating_mul(1_000_000).saturating_add(time.tv_nsec / 1000)
+}
+
+/// How long the machine was suspended since it was started: only the boot clock counts that.
+pub fn suspended() -> Span {
+    let monotonic = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    // Read later: what passes between the two must not count.
+    let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Span(millis(boot).saturating_sub(millis(monotonic)).max(0).unsigned_abs())
 }
 
 fn millis(time: rustix::time::Timespec) -> i64 {

@@ -1,8 +1,8 @@
 //! Running a command for its answer: a probe, a preStop hook, a number.
 //!
-//! Without a shell, with nothing of our own environment, in a process group of its own, which ends with the command or with
-//! whoever waits for it: a reading every few seconds that left something in the background would fill the machine. What it
-//! writes is read up to a limit and never shown unescaped.
+//! Without a shell, with nothing of our own environment, and below a shim that ends all it started with the command, with
+//! whoever waits for it or with us: a reading every few seconds that left something in the background would fill the machine.
+//! What it writes is read up to a limit and never shown unescaped.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use rustix::process::{PidfdFlags, pidfd_open};
 use tokio::io::unix::AsyncFd;
@@ -60,7 +60,8 @@ pub fn raise_open_files() -> (u64, u64) {
 }
 
 /// From now on commands are begun by this shim: as their user with all its groups, and with the limits that we were started with.
-/// Without one they have our limits, and of their user's groups its own.
+/// It keeps them: nothing that they start outlives them. Without one they have our limits, of their user's groups its own, and
+/// only their process group ends with them.
 pub fn begin_with(shim: &Path) {
     let _first = HELPER.set(shim.to_owned());
 }
@@ -81,6 +82,13 @@ pub fn program(program: &str, user: Option<&User>, dir: Option<&str>) -> std::pr
     let mut command = std::process::Command::new(helper);
     command.arg("--beside").args([soft.to_string(), hard.to_string(), who]).arg(dir.unwrap_or_default()).arg(program);
     command
+}
+
+/// Have a program that [`program`] began end with all it started. It is ours and was not waited for yet, or this would be another's
+/// pid.
+pub fn end(child: &std::process::Child) {
+    // It may have ended meanwhile.
+    let _gone = kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM);
 }
 
 /// Bytes of a failed command's error output that are told.
@@ -106,11 +114,13 @@ pub async fn feed(command: &Command, input: Option<&[u8]>, output_max: u64) -> R
     let output = if output_max > 0 { Stdio::piped() } else { Stdio::null() };
     let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
     child.args(args).env_clear().envs(&command.env).stdin(stdin).stdout(output).stderr(Stdio::piped());
-    child.kill_on_drop(true).process_group(0);
+    // A keeper that is killed keeps nobody.
+    let kept = HELPER.get().is_some();
+    child.kill_on_drop(!kept).process_group(0);
     let failed = |e: std::io::Error| format!("{program}: {e}");
-    let mut group = Group(child.spawn().map_err(failed)?);
+    let mut group = Group { child: child.spawn().map_err(failed)?, kept };
     let (mut output, mut words) = (Vec::new(), Vec::new());
-    let stdin = group.0.stdin.take();
+    let stdin = group.child.stdin.take();
     let write = async {
         if let (Some(mut stdin), Some(input)) = (stdin, input) {
             // What is not read was not wanted.
@@ -141,7 +151,7 @@ async fn finish(
     output_max: u64,
     (output, words): (&mut Vec<u8>, &mut Vec<u8>),
 ) -> std::io::Result<ExitStatus> {
-    let (out, err) = (group.0.stdout.take(), group.0.stderr.take());
+    let (out, err) = (group.child.stdout.take(), group.child.stderr.take());
     let mut reading = std::pin::pin!(async { tokio::join!(read(out, output_max, output), read(err, WORDS_MAX, words)) });
     tokio::select! {
         status = group.end() => {
@@ -160,33 +170,44 @@ async fn read(pipe: Option<impl AsyncRead + Unpin>, max: u64, into: &mut Vec<u8>
     let _rest = tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await;
 }
 
-/// A command and whatever it started in its group: killed when it has ended, or when nobody waits for it any more.
-struct Group(tokio::process::Child);
+/// A command and whatever it started: killed when it has ended, or when nobody waits for it any more.
+struct Group {
+    /// The command, or its keeper.
+    child: tokio::process::Child,
+    /// It has a keeper, and is ended by it.
+    kept: bool,
+}
 
 impl Group {
     /// Wait for the end of the command. The rest of its group is killed before it is reaped: until then nobody else can have
     /// its id.
     async fn end(&mut self) -> std::io::Result<ExitStatus> {
-        if let Some(pid) = self.0.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?)) {
+        if let Some(pid) = self.child.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?)) {
             #[expect(deprecated, reason = "the newer function is unsafe, and unsafe code has its one file elsewhere")]
             let ended = AsyncFd::with_interest(pidfd_open(pid, PidfdFlags::NONBLOCK)?, Interest::READABLE)?;
             let _told = ended.readable().await?;
             self.kill();
         }
-        self.0.wait().await
+        self.child.wait().await
+    }
+
+    /// It has an id only as long as it was not reaped: the group is its own.
+    fn id(&self) -> Option<Pid> {
+        self.child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw)
     }
 
     fn kill(&self) {
-        // It has an id only as long as it was not reaped: the group is its own.
-        if let Some(pid) = self.0.id().and_then(|id| i32::try_from(id).ok()) {
-            let _gone = killpg(Pid::from_raw(pid), Signal::SIGKILL);
-        }
+        let _gone = self.id().map(|pid| killpg(pid, Signal::SIGKILL));
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        self.kill();
+        match self.id() {
+            Some(keeper) if self.kept => drop(kill(keeper, Signal::SIGTERM)),
+            Some(_) => self.kill(),
+            None => {}
+        }
     }
 }
 

@@ -1,15 +1,24 @@
 //! The state directory: made private, held by one daemon, refused where locks or modes cannot be trusted.
 //!
 //! The lock is an flock on an open file, never the content of a pid file: it is gone with its holder, whatever ended it. The
-//! text in it only names the holder to people.
+//! text in it names the holder: to people, and to tell a daemon from a child that has its copy of the lock for a moment.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use crate::edge::clock;
 use crate::model::text;
+use crate::model::time::Span;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+/// How long a lock is waited for whose holder does not live: a child that it had just forked has a copy until it executes.
+const LEFT_FOR: Span = Span(10_000);
+/// It is tried again this often.
+const TRY_EVERY: Duration = Duration::from_millis(50);
 
 /// A state directory held by this process; freed when dropped.
 #[derive(Debug)]
@@ -58,13 +67,7 @@ impl StateDir {
             .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
             .open(path.join("lock"))
             .map_err(|e| StateError::Unusable(format!("{}/lock: {e}", path.display())))?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let mut holder = String::new();
-            // Whatever can be read is better than nothing: the refusal stands in any case.
-            let _read = (&lock).take(300).read_to_string(&mut holder);
-            let holder = text::one_line(holder.trim());
-            return Err(StateError::Held { path: path.display().to_string(), holder });
-        }
+        take(&lock, &path, LEFT_FOR)?;
         let named = lock.set_len(0).and_then(|()| lock.write_all(about.as_bytes()));
         named.map_err(|e| StateError::Unusable(format!("{}/lock: {e}", path.display())))?;
         Ok(StateDir { path, lock })
@@ -76,6 +79,43 @@ impl StateDir {
         let held = self.lock.metadata().map(|meta| (meta.dev(), meta.ino()));
         matches!((here, held), (Ok(here), Ok(held)) if here == held)
     }
+}
+
+/// Take the lock; one that was only left behind is waited for so long.
+fn take(lock: &File, path: &Path, left_for: Span) -> Result<(), StateError> {
+    let until = clock::now().mono.after(left_for);
+    loop {
+        match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => {}
+            Err(error) => {
+                let what = "cannot be locked";
+                return Err(StateError::Unusable(format!("{}/lock: {what}: {}", path.display(), std::io::Error::from(error))));
+            }
+        }
+        // Read each time: who has just taken it has not written its name yet.
+        let holder = holder(lock);
+        if lives(&holder, &path.join("lock")) || clock::now().mono >= until {
+            return Err(StateError::Held { path: path.display().to_string(), holder: text::one_line(holder.trim()) });
+        }
+        std::thread::sleep(TRY_EVERY);
+    }
+}
+
+/// What the holder wrote about itself, as far as it can be read.
+fn holder(lock: &File) -> String {
+    let mut bytes = [0; 300];
+    let read = lock.read_at(&mut bytes, 0).unwrap_or(0);
+    String::from_utf8_lossy(&bytes[..read]).into_owned()
+}
+
+/// Whether the process that named itself there has the lock open: its number alone may be another's by now.
+fn lives(holder: &str, lock: &Path) -> bool {
+    let pid = holder.strip_prefix("pid ").and_then(|rest| rest.split(',').next()?.parse::<u32>().ok());
+    let Some(pid) = pid else { return false };
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd"));
+    // Links are read and not followed: what else it has open may lie where nobody answers.
+    open.is_ok_and(|open| open.flatten().any(|fd| std::fs::read_link(fd.path()).is_ok_and(|file| file == lock)))
 }
 
 /// Whether a directory that is there could be the state directory. Takes no lock and makes nothing.
@@ -143,16 +183,57 @@ mod tests {
     fn the_second_opener_is_refused_and_told_who_holds_it() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("state");
-        let held = StateDir::open(&path, "pid 4711, specs /x").expect("opens");
+        let about = format!("pid {}, specs /x", std::process::id());
+        let held = StateDir::open(&path, &about).expect("opens");
+        let begun = clock::now().mono;
         match StateDir::open(&path, "me too") {
-            Err(StateError::Held { holder, .. }) => assert_eq!(holder, "pid 4711, specs /x"),
+            Err(StateError::Held { holder, .. }) => assert_eq!(holder, about),
             other => panic!("{other:?}"),
         }
+        assert!(clock::now().mono.since(begun) < LEFT_FOR, "who lives is not waited for");
         assert!(held.still_held());
         std::fs::rename(&path, dir.path().join("moved")).expect("moves");
         assert!(!held.still_held());
         drop(held);
         assert_eq!(std::fs::metadata(dir.path().join("moved")).expect("is there").mode() & 0o777, 0o700);
+    }
+
+    /// A process that has ended, and one that lives and has no lock.
+    fn strangers() -> [u32; 2] {
+        let mut ended = std::process::Command::new("true").spawn().expect("runs");
+        ended.wait().expect("reaped");
+        [ended.id(), std::os::unix::process::parent_id()]
+    }
+
+    #[test]
+    fn a_lock_that_an_ended_daemon_left_to_a_child_is_waited_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for about in strangers().map(|pid| format!("pid {pid}, specs /x")).into_iter().chain([String::new()]) {
+            let held = StateDir::open(&dir.path().join("state"), &about).expect("opens");
+            // As a child has it between fork and exec.
+            let copy = held.lock.try_clone().expect("a copy");
+            let path = held.path.clone();
+            drop(held);
+            let again = File::options().read(true).write(true).open(path.join("lock")).expect("opened");
+            match take(&again, &path, Span(100)) {
+                Err(StateError::Held { holder, .. }) => assert_eq!(holder, about, "not for ever"),
+                other => panic!("{other:?}"),
+            }
+            let child = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(300));
+                drop(copy);
+            });
+            take(&again, &path, LEFT_FOR).expect("it is free in a moment");
+            child.join().expect("ended");
+        }
+    }
+
+    #[test]
+    fn a_lock_that_cannot_be_is_not_held() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let lock = File::options().read(true).custom_flags(libc::O_PATH).open(dir.path()).expect("opened");
+        let refusal = take(&lock, dir.path(), LEFT_FOR).expect_err("no lock");
+        assert!(matches!(&refusal, StateError::Unusable(why) if why.contains("/lock: cannot be locked: Bad file")), "{refusal}");
     }
 
     #[test]

@@ -4,12 +4,14 @@
 //! changes lets a watcher catch up after it was away; one that was away for longer is told to list again ([`Gone`]).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
 use super::learnt::Learnt;
 use super::meters::Meters;
+use super::wear::Wear;
 use crate::model::catalogue::Stray;
 use crate::model::meta;
 use crate::model::policy_status::ForecastStatus;
@@ -51,12 +53,18 @@ pub struct Board {
     pub meters: Meters,
     /// What tasks needed, and how long those wait that wait.
     pub learnt: Learnt,
+    /// What runs have done of which only so many tasks may be done.
+    pub wear: Wear,
     /// What is expected of each policy's target, with the way there, which is too long for the object.
     forecasts: Mutex<BTreeMap<String, ForecastStatus>>,
     /// Among which workers each divided queue is dealt.
     dealt: Mutex<BTreeMap<String, Arc<[String]>>>,
     /// Documents that are refused and have no object.
     strays: Mutex<Vec<Stray>>,
+    /// Why the store did not take the last plan, if it did not.
+    unkept: Mutex<Option<String>>,
+    /// The daemon is ending: nothing new is taken in.
+    ending: AtomicBool,
 }
 
 impl Default for Board {
@@ -66,9 +74,12 @@ impl Default for Board {
             versions: watch::Sender::new(0),
             meters: Meters::default(),
             learnt: Learnt::default(),
+            wear: Wear::default(),
             forecasts: Mutex::default(),
             dealt: Mutex::default(),
             strays: Mutex::default(),
+            unkept: Mutex::default(),
+            ending: AtomicBool::new(false),
         }
     }
 }
@@ -87,6 +98,26 @@ impl Board {
     fn lines(&self) -> MutexGuard<'_, BTreeMap<String, Arc<[String]>>> {
         // Each is put there whole.
         self.dealt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What came of the last plan that was given to the store.
+    pub(super) fn kept<T>(&self, result: &Result<T, String>) {
+        *self.unkept.lock().unwrap_or_else(PoisonError::into_inner) = result.as_ref().err().cloned();
+    }
+
+    /// Why the store takes nothing, if it does not: then nothing is decided until it does.
+    pub fn unkept(&self) -> Option<String> {
+        self.unkept.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Nothing new is taken in from now on: the daemon is ending.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::Release);
+    }
+
+    /// Whether the daemon is ending.
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
     }
 
     /// The queue of this pool is dealt among these workers.
@@ -175,7 +206,8 @@ impl Board {
                 self.learnt.forget(name);
                 self.lines().remove(name);
             }
-            Kind::Worker | Kind::Event => {}
+            Kind::Worker => self.wear.look(name, None),
+            Kind::Event => {}
         }
         let mut state = self.state();
         let Some(object) = state.objects.remove(&(kind, name.to_owned())) else { return false };

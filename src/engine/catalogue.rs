@@ -186,6 +186,10 @@ pub(super) fn words(change: &Change, catalogue: &Catalogue) -> (String, EventTyp
             let more = more.map_or_else(String::new, |more| format!(" and {more} more"));
             warning(SPECS, "Overlooked", format!("not read: {}{more}: {NAME_RULE}", names.join(", ")))
         }
+        Change::BeingWritten(file) => {
+            let note = format!("{}: open for writing, so it is not read before it is closed, or rests for 30 s", quoted(file));
+            warning(&format!("{SPECS}/{file}"), "BeingWritten", note)
+        }
         Change::WatchDegraded(why) => {
             warning(SPECS, "WatchDegraded", format!("changes of the specs may be seen up to 10 s late: {why}"))
         }
@@ -216,6 +220,7 @@ mod tests {
             (Change::PruneBlocked { token: "t".into(), keys: vec![ObjectKey::pool("a")] }, "specs"),
             (Change::PruneUnblocked, "specs"),
             (Change::WatchDegraded("full".into()), "specs"),
+            (Change::BeingWritten("a/b.yaml".into()), "specs/a/b.yaml"),
             (Change::Terminating { key: ObjectKey::pool("a") }, "pool/a"),
             (
                 Change::Accepted { key: ObjectKey { kind: Kind::ResourcePolicy, name: "a".into() }, source: source.clone() },

@@ -58,6 +58,8 @@ impl<H: Host> Engine<H> {
                 if let Some(pool) = self.pools.get_mut(&name) {
                     put_back(pool, ticket);
                 }
+                // What was seen is shown all the same.
+                self.show_pool(&name, now);
                 let then = now.mono.after(COMMIT_RETRY);
                 self.queue.add(key, then);
                 self.end_starts(unmade, then);

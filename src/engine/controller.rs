@@ -86,6 +86,8 @@ pub(super) struct Pool {
     pub(super) dealt: Option<Vec<String>>,
     /// When a refused delivery to each of its webhooks was last told of.
     pub(super) hooks_told: BTreeMap<usize, Moment>,
+    /// Something may wait there for nobody, or for whoever is gone: it is to be dealt once more among the same.
+    pub(super) stranded: bool,
 }
 
 /// A turn that waits for its transaction.
@@ -138,6 +140,8 @@ pub struct Engine<H> {
     pub(super) counts: BTreeMap<String, QueueCounts>,
     pub(super) recovered: bool,
     pub(super) listed: bool,
+    /// Since when workers can be heard, as far as the slots and the leases know.
+    pub(super) heard_since: Moment,
     draining: bool,
 }
 
@@ -172,6 +176,7 @@ impl<H: Host> Engine<H> {
             counts: stored.counts.into_iter().collect(),
             recovered: false,
             listed: false,
+            heard_since: Moment::default(),
             draining: false,
         };
         engine.restore_policies(stored.policies, stored.used);
@@ -235,6 +240,7 @@ impl<H: Host> Engine<H> {
     /// Take every turn that is due. Says when to come again.
     pub fn turn(&mut self) -> Option<Moment> {
         let now = self.host.now();
+        self.forgive_gap();
         while let Some(key) = self.queue.take(now.mono) {
             match &key {
                 Key::Specs => {
@@ -257,6 +263,19 @@ impl<H: Host> Engine<H> {
             }
         }
         self.queue.next_wake()
+    }
+
+    /// Where workers could not be heard for a while, none of them is judged by that time.
+    fn forgive_gap(&mut self) {
+        let since = self.host.heard_since();
+        if since <= self.heard_since {
+            return;
+        }
+        self.heard_since = since;
+        for pool in self.pools.values_mut() {
+            pool.line.heard_since = since;
+            pool.slots.values_mut().for_each(|slot| slot.heard_since = since);
+        }
     }
 
     /// Stop wanting workers: every pool is drained, and nothing is removed from what is remembered.

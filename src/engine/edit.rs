@@ -1,32 +1,70 @@
 //! Edits of the specs directory: what `ctl apply`, `scale`, `edit` and `delete` ask for.
 //!
 //! Never a second source of truth: the file is changed, and the change takes the road of any editor's. An object's document
-//! stays in the file that it is in; a new one gets a file of its own name.
+//! stays in the file that it is in; a new one gets a file of its own name. The turn for that is waited for without a thread, and
+//! only as long as somebody waits for the answer.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
 
 use super::handle::{Denied, DocumentText, Edit, Edited};
-use super::specs_door::SpecsDoor;
+use super::specs_door::{self, Held, SpecsDoor};
 use crate::edge::specs::{documents, write};
 use crate::model::catalogue::ObjectKey;
 use crate::model::document::{self, Document};
 use crate::model::listing::Listing;
 use crate::model::meta::Kind;
 
-/// Make the edit, or with `dry_run` only say what would come of it.
+/// Where an answer goes.
+type Reply<T> = oneshot::Sender<Result<T, Denied>>;
+
+/// Make the edit and answer, or with `dry_run` only say what would come of it.
 ///
 /// `removed` is told of a document that was taken away, before anybody can list the directory without it.
-pub(super) fn apply(
+pub(super) async fn make(
+    specs: Arc<SpecsDoor>,
+    (edit, dry_run): (Edit, bool),
+    reply: Reply<Vec<Edited>>,
+    removed: impl Fn(ObjectKey) + Send + 'static,
+) {
+    answer(specs, reply, move |specs, listing| apply(specs, listing, (&edit, dry_run), removed)).await;
+}
+
+/// Answer with a document as it stands in its file.
+pub(super) async fn show(specs: Arc<SpecsDoor>, (kind, name): (Kind, String), reply: Reply<DocumentText>) {
+    answer(specs, reply, move |specs, listing| text(specs, listing, kind, &name)).await;
+}
+
+async fn answer<T: Send + 'static>(
+    specs: Arc<SpecsDoor>,
+    mut reply: Reply<T>,
+    find: impl FnOnce(&SpecsDoor, &Listing) -> Result<T, Denied> + Send + 'static,
+) {
+    let mut held: Held = tokio::select! {
+        held = specs.hold() => held,
+        // Whoever asked was told that there is no answer, or has hung up: nothing may be changed behind that.
+        () = reply.closed() => return,
+    };
+    let answered = tokio::task::spawn_blocking(move || {
+        let listing = specs_door::listing(&mut held);
+        let found = find(&specs, &listing);
+        drop(held);
+        // Whoever asked may have hung up meanwhile.
+        let _heard = reply.send(found);
+    });
+    let _ended = answered.await;
+}
+
+fn apply(
     specs: &SpecsDoor,
-    edit: &Edit,
-    (dry_run, read_only): (bool, bool),
+    listing: &Listing,
+    (edit, dry_run): (&Edit, bool),
     removed: impl Fn(ObjectKey),
 ) -> Result<Vec<Edited>, Denied> {
-    if read_only && !dry_run {
-        return Err(Denied::ReadOnly);
-    }
-    specs.locked(|listing| match edit {
+    match edit {
         Edit::Apply { text } => apply_all(specs, listing, text, dry_run),
         Edit::Scale { pool, replicas } => {
             let set = |text: &str| write::set_replicas(text, pool, *replicas).map(Some);
@@ -41,7 +79,7 @@ pub(super) fn apply(
             }
             Ok(edited)
         }
-    })
+    }
 }
 
 fn change(
@@ -61,15 +99,12 @@ fn change(
     Ok(vec![Edited { kind, name: name.into(), verb }])
 }
 
-/// A document as it stands in its file.
-pub(super) fn text(specs: &SpecsDoor, kind: Kind, name: &str) -> Result<DocumentText, Denied> {
-    specs.locked(|listing| {
-        let path = home(specs, listing, kind, name)?.ok_or_else(|| not_found(specs, kind, name))?;
-        let whole = read(&path)?;
-        let found = documents::standing(&whole, kind, name).map_err(|why| refused(&path, why))?;
-        let file = path.strip_prefix(&specs.dir).unwrap_or(&path).display().to_string();
-        Ok(DocumentText { file, line: found.line, text: found.text.to_owned(), version: found.version() })
-    })
+fn text(specs: &SpecsDoor, listing: &Listing, kind: Kind, name: &str) -> Result<DocumentText, Denied> {
+    let path = home(specs, listing, kind, name)?.ok_or_else(|| not_found(specs, kind, name))?;
+    let whole = read(&path)?;
+    let found = documents::standing(&whole, kind, name).map_err(|why| refused(&path, why))?;
+    let file = path.strip_prefix(&specs.dir).unwrap_or(&path).display().to_string();
+    Ok(DocumentText { file, line: found.line, text: found.text.to_owned(), version: found.version() })
 }
 
 fn replace(
@@ -178,7 +213,12 @@ fn home(specs: &SpecsDoor, listing: &Listing, kind: Kind, name: &str) -> Result<
 }
 
 fn read(path: &Path) -> Result<String, Denied> {
-    std::fs::read_to_string(path).map_err(|e| Denied::Internal(format!("{}: {e}", path.display())))
+    let said = |e: std::io::Error| Denied::Internal(format!("{}: {e}", path.display()));
+    // A FIFO would be waited for without end.
+    if !std::fs::metadata(path).map_err(said)?.is_file() {
+        return Err(refused(path, "is no regular file".into()));
+    }
+    std::fs::read_to_string(path).map_err(said)
 }
 
 fn put(path: &Path, before: &str, after: Option<&str>) -> Result<(), Denied> {

@@ -11,10 +11,10 @@ use hyper::body::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use super::board::{Board, Change, Gone, Subscription};
+use super::hearing::Hearing;
 pub use super::meters::{Labels, Meters};
 use super::queue_door::TaskDoor;
 pub use super::queue_door::{Accepted, Capacity, LISTED_MAX, TaskFilter};
-use crate::edge::clock;
 pub use crate::edge::logs::{Place as LogPlace, Until};
 use crate::model::catalogue::Stray;
 use crate::model::document::Document;
@@ -22,7 +22,7 @@ use crate::model::document::Violation;
 use crate::model::meta;
 use crate::model::revision::Revision;
 use crate::model::status::{Kind, Meta, Object};
-use crate::model::time::Moment;
+use crate::model::time::Span;
 use crate::model::usage::Usage;
 use crate::model::worker::SlotId;
 
@@ -51,7 +51,7 @@ pub enum Denied {
         /// What is full.
         message: String,
         /// When there may be room.
-        retry_after: crate::model::time::Span,
+        retry_after: Span,
     },
     /// The object exists or has moved on.
     #[error("{0}")]
@@ -62,8 +62,11 @@ pub enum Denied {
     /// Something outside failed.
     #[error("{0}")]
     Internal(String),
+    /// The specs directory says nothing, for so long already.
+    #[error("the specs directory has not answered for {0}: see to its file system; an edit may still be made when it answers")]
+    Unanswered(Span),
     /// The daemon is ending.
-    #[error("the daemon is shutting down")]
+    #[error("the daemon is shutting down: ask the one that comes after it")]
     Ending,
 }
 
@@ -211,6 +214,9 @@ pub type Measure = Arc<dyn Fn(&[(SlotId, i32)]) -> Vec<Usage> + Send + Sync>;
 /// How long an edit waits at most to be shown: longer than any file takes to be believed.
 const FOLLOWS: std::time::Duration = std::time::Duration::from_secs(2);
 
+/// How long the specs directory is waited for: a file system that is gone does not answer at all.
+const SPECS_WITHIN: Span = Span(8_000);
+
 /// An object, and what it must show.
 type Followed = (Kind, String, Box<dyn Fn(&Object) -> bool + Send + Sync>);
 
@@ -253,19 +259,24 @@ pub struct Handle {
     tasks: Arc<TaskDoor>,
     measure: Measure,
     measuring: Arc<Semaphore>,
-    began: Moment,
+    hearing: Arc<Hearing>,
 }
 
 impl Handle {
     /// A handle over a board, the controller's queue, the way to find a log, and the way to the queues.
     pub fn new(board: Arc<Board>, asks: mpsc::Sender<Ask>, logs: FindLog, tasks: Arc<TaskDoor>) -> Handle {
         let (measure, measuring): (Measure, _) = (Arc::new(|_| Vec::new()), Arc::new(Semaphore::new(1)));
-        Handle { board, asks, logs, tasks, measure, measuring, began: clock::now().mono }
+        Handle { board, asks, logs, tasks, measure, measuring, hearing: Arc::new(Hearing::begin()) }
     }
 
-    /// Since when workers can be heard.
-    pub(super) fn began(&self) -> Moment {
-        self.began
+    /// Since when workers can be heard without a gap.
+    pub(super) fn hearing(&self) -> &Hearing {
+        &self.hearing
+    }
+
+    /// Hearing what the loop hears: what one of them notices the other knows.
+    pub fn sharing(self, hearing: Arc<Hearing>) -> Handle {
+        Handle { hearing, ..self }
     }
 
     /// With a way to measure workers; without one nothing is known of what they use.
@@ -297,8 +308,17 @@ impl Handle {
         measured.await.map_err(|error| Denied::Internal(format!("what workers use could not be measured: {error}")))
     }
 
+    /// Why the store takes nothing, if it does not.
+    pub fn unkept(&self) -> Option<String> {
+        self.board.unkept()
+    }
+
     pub(super) fn board(&self) -> &Board {
         &self.board
+    }
+
+    pub(super) fn shared_board(&self) -> Arc<Board> {
+        self.board.clone()
     }
 
     pub(super) fn tasks_door(&self) -> &TaskDoor {
@@ -398,28 +418,28 @@ impl Handle {
     /// A pool's document as it stands in its file.
     ///
     /// # Errors
-    /// [`Denied::NotFound`], [`Denied::Conflict`] when more than one names it.
+    /// [`Denied::NotFound`], [`Denied::Conflict`] when more than one names it, [`Denied::Unanswered`].
     pub async fn text(&self, kind: meta::Kind, name: &str) -> Result<DocumentText, Denied> {
-        self.ask(|reply| Ask::Text { kind, name: name.into(), reply }).await
+        self.ask_specs(|reply| Ask::Text { kind, name: name.into(), reply }).await
     }
 
     /// What an object's document said before and says now, the oldest first; not all of it is kept.
     ///
     /// # Errors
-    /// [`Denied::NotFound`].
+    /// [`Denied::NotFound`], [`Denied::Unanswered`].
     pub async fn revisions(&self, kind: meta::Kind, name: &str) -> Result<Vec<Revision>, Denied> {
         self.get(kind.into(), name)?;
-        self.ask(|reply| Ask::Revisions { kind, name: name.into(), reply }).await
+        self.ask_specs(|reply| Ask::Revisions { kind, name: name.into(), reply }).await
     }
 
     /// Change the specs on disk, and wait until what is shown follows (a moment; at most [`FOLLOWS`]).
     ///
     /// # Errors
-    /// Any [`Denied`]: nothing was written then.
+    /// Any [`Denied`]: nothing was written then, but where there was no answer nobody can know.
     pub async fn edit(&self, edit: Edit, dry_run: bool) -> Result<Vec<Edited>, Denied> {
         let wanted = if dry_run { Vec::new() } else { followed(&edit) };
         let changes = [Kind::Pool, Kind::Policy].map(|kind| self.board.subscribe(kind, 0));
-        let edited = self.ask(|reply| Ask::Edit { edit, dry_run, reply }).await?;
+        let edited = self.ask_specs(|reply| Ask::Edit { edit, dry_run, reply }).await?;
         if let [Ok(pools), Ok(policies)] = changes {
             let (of_pools, of_policies) = wanted.into_iter().partition(|(kind, ..)| *kind == Kind::Pool);
             let both = async { tokio::join!(self.shown(of_pools, pools), self.shown(of_policies, policies)) };
@@ -442,8 +462,39 @@ impl Handle {
     }
 
     pub(super) async fn ask<T>(&self, make: impl FnOnce(oneshot::Sender<Result<T, Denied>>) -> Ask) -> Result<T, Denied> {
+        self.asked(make).await?.await.map_err(|_| Denied::Ending)?
+    }
+
+    async fn asked<T>(&self, make: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<oneshot::Receiver<T>, Denied> {
         let (reply, answer) = oneshot::channel();
         self.asks.send(make(reply)).await.map_err(|_| Denied::Ending)?;
-        answer.await.map_err(|_| Denied::Ending)?
+        Ok(answer)
+    }
+
+    /// Ask what is answered out of the specs directory.
+    async fn ask_specs<T>(&self, make: impl FnOnce(oneshot::Sender<Result<T, Denied>>) -> Ask) -> Result<T, Denied> {
+        within(SPECS_WITHIN, self.asked(make).await?).await
+    }
+}
+
+async fn within<T>(span: Span, answer: oneshot::Receiver<Result<T, Denied>>) -> Result<T, Denied> {
+    let answered = tokio::time::timeout(span.duration(), answer).await.map_err(|_| Denied::Unanswered(span))?;
+    answered.map_err(|_| Denied::Ending)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_directory_that_does_not_answer_is_not_waited_for_for_ever() {
+        let (mut reply, answer) = oneshot::channel::<Result<(), Denied>>();
+        let denied = within(Span(20), answer).await.expect_err("no answer");
+        assert!(denied.to_string().contains("the specs directory has not answered for 20ms"), "{denied}");
+        // Whoever was to answer sees it, and does nothing more.
+        reply.closed().await;
+        let (reply, answer) = oneshot::channel::<Result<(), Denied>>();
+        drop(reply);
+        assert_eq!(within(Span(20_000), answer).await, Err(Denied::Ending));
     }
 }

@@ -61,7 +61,7 @@ fn not_taken(denied: Denied) -> NotTaken {
         Denied::Full { retry_after, .. } => (429, Some(retry_after)),
         Denied::Conflict(_) => (409, None),
         Denied::ReadOnly | Denied::Internal(_) => (500, None),
-        Denied::Ending => (503, None),
+        Denied::Unanswered(_) | Denied::Ending => (503, None),
     };
     NotTaken { status, message, retry_after }
 }

@@ -21,17 +21,22 @@ use crate::model::scaling::{Asker, Question};
 use crate::model::source::Source;
 use crate::model::status::{EventObject, Kind, Object};
 use crate::model::task::Task;
-use crate::model::time::Now;
+use crate::model::time::{Moment, Now};
 use crate::model::usage::Usage;
 use crate::model::worker::{Seen, SlotId};
 use crate::model::workload::Needed;
 
 use super::handle::Ask;
+use super::wear::Bound;
 
 /// What the engine wants of the world.
 pub trait Host {
     /// The time.
     fn now(&self) -> Now;
+    /// Since when workers can be heard without a gap; where there never was one, since the beginning.
+    fn heard_since(&mut self) -> Moment {
+        Moment::default()
+    }
     /// Carry out one action; a start may be for a task. What comes of it is told by facts.
     fn perform(&mut self, pool: &Arc<PoolFacts>, action: &Action, task: Option<&Task>);
     /// What the run of a task has left behind: its result, and the end of its output. It stays there.
@@ -74,6 +79,8 @@ pub trait Host {
     fn foresee(&mut self, _policy: &str, _forecast: &ForecastStatus) {}
     /// Show among which workers a divided queue is dealt, to whoever submits. It changes nothing here.
     fn deal(&mut self, _pool: &str, _workers: &[String]) {}
+    /// Show how many tasks the run of a worker may do, to whoever gives it the next one. It changes nothing here.
+    fn wear(&mut self, _worker: &str, _bound: Option<Bound>) {}
     /// Show which documents are refused that have no object to show that. It changes nothing.
     fn refused(&mut self, _strays: Vec<Stray>) {}
     /// Count something that has happened. It changes nothing.

@@ -12,11 +12,13 @@ use super::handle::{Denied, Handle};
 use super::order;
 use super::tasks::{Rules, unexpected};
 use super::waiters::Turn;
+use crate::decide::dispatch;
+use crate::edge::clock;
 use crate::model::queue::{Delivery, Dispatch, Queue};
 use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueWork, Taker};
 use crate::model::status::{Kind, Object, Phase};
 use crate::model::task::{End, EndReason, Task, Token};
-use crate::model::time::Span;
+use crate::model::time::{Span, Wall};
 
 /// A worker may ask before what is shown of it says that it runs; that takes a moment.
 const SHOWN: Duration = Duration::from_secs(2);
@@ -30,12 +32,18 @@ enum May {
 }
 
 impl Handle {
-    /// Give a worker its next task; waits for one for so long at most.
+    /// Give a worker its next task; waits for one for so long at most, in a place that it takes when it comes to that.
     ///
     /// # Errors
     /// [`Denied::NotFound`], [`Denied::Conflict`] when this run of the worker is over or is to take nothing more, or when the
-    /// pool's tasks are not for workers to take.
-    pub async fn lease(&self, name: &str, worker: &str, run: u64, wait: Duration) -> Result<Option<Task>, Denied> {
+    /// pool's tasks are not for workers to take; and whatever there is instead of a place.
+    pub async fn lease<P>(
+        &self,
+        name: &str,
+        worker: &str,
+        run: u64,
+        (wait, place): (Duration, impl Fn() -> Result<P, Denied>),
+    ) -> Result<Option<Task>, Denied> {
         self.leased_from(name).await?;
         self.shown_running(name, worker, run).await?;
         let (mut changes, waiters) = (self.tasks_door().hub.of(name).subscribe(), self.tasks_door().hub.waiters(name));
@@ -43,11 +51,19 @@ impl Handle {
         tokio::pin!(end);
         // Held while it tries; where it does not come to that the next one is woken.
         let mut turn: Option<Turn> = None;
+        let mut held = None;
+        let mut settle = || -> Result<(), Denied> {
+            if held.is_none() && !wait.is_zero() {
+                held = Some(place()?);
+            }
+            Ok(())
+        };
         loop {
             changes.mark_unchanged();
             self.may_take(name, worker, run).yes()?;
             if self.begins_nothing(name) {
                 drop(turn.take());
+                settle()?;
                 tokio::select! {
                     () = &mut end => return Ok(None),
                     () = self.has_room(name) => continue,
@@ -62,6 +78,7 @@ impl Handle {
             if task.is_some() {
                 return Ok(task);
             }
+            settle()?;
             tokio::select! {
                 () = &mut end => return Ok(None),
                 woken = async { waiter.as_mut()?.woken().await }, if !divided => turn = woken,
@@ -95,18 +112,24 @@ impl Handle {
     /// Take the next task, if there is one. Whoever hangs up meanwhile has none.
     async fn claim(&self, (name, queue): (&str, Arc<Queue>), worker: &str, run: u64) -> Result<Option<Task>, Denied> {
         let taker = Taker { worker: worker.into(), run, nonce: order::random_number() };
-        let (tell, told) = oneshot::channel();
-        let (handle, pool) = (self.clone(), name.to_owned());
-        tokio::spawn(async move {
-            let answer = handle.work(QueueWork::Lease { pool, queue, taker }).await;
-            if let Err(Ok(QueueAnswer::Leased(Some(task)))) = tell.send(answer) {
-                handle.give_back(&task, "whoever asked for it hung up").await;
-            }
-        });
-        let QueueAnswer::Leased(task) = told.await.map_err(|_| Denied::Ending)?? else { return unexpected() };
+        let work = QueueWork::Lease { pool: name.to_owned(), queue, taker };
+        let QueueAnswer::Leased(task) = self.work_or_give_back(work).await? else { return unexpected() };
         let Some(task) = task else { return Ok(None) };
         self.still_may(&task, worker, run).await?;
         Ok(Some(*task))
+    }
+
+    /// Do this work. A task that it gives is given back where whoever asked for it hung up meanwhile.
+    async fn work_or_give_back(&self, work: QueueWork) -> Result<QueueAnswer, Denied> {
+        let (tell, told) = oneshot::channel();
+        let handle = self.clone();
+        tokio::spawn(async move {
+            let answer = handle.work(work).await;
+            if let Err(Ok(QueueAnswer::Leased(Some(task)) | QueueAnswer::Ended { next: Some(task), .. })) = tell.send(answer) {
+                handle.give_back(&task, "whoever asked for it hung up").await;
+            }
+        });
+        told.await.map_err(|_| Denied::Ending)?
     }
 
     /// That its worker is to be stopped may have been decided while the task was taken for it: then the next one has it.
@@ -162,6 +185,9 @@ impl Handle {
         if found.status.draining {
             return May::No(conflict(format!("worker {worker} is being drained: it takes no more tasks")));
         }
+        if self.board().wear.is_full(worker, run, 0) {
+            return May::Later(conflict(format!("worker {worker} has done recycle.maxTasks tasks: it is being replaced")));
+        }
         match found.status.phase {
             Phase::Running | Phase::Ready | Phase::Busy | Phase::Starting => May::Yes,
             Phase::Terminating | Phase::Stuck => May::No(conflict(format!("worker {worker} is being stopped: it takes no task"))),
@@ -190,12 +216,13 @@ impl Handle {
             )));
         }
         // The end of a task counts also when its worker is to take no more.
-        let may = |worker: &str, run| matches!(self.may_take(&token.pool, worker, run), May::Yes);
+        let full = |worker: &str, run| self.board().wear.is_full(worker, run, 1);
+        let may = |worker: &str, run| matches!(self.may_take(&token.pool, worker, run), May::Yes) && !full(worker, run);
         let next = next.filter(|(worker, run)| may(worker, *run) && !self.begins_nothing(&token.pool));
         let (taker, next) = (next.clone(), next.map(|(worker, run)| Taker { worker, run, nonce: order::random_number() }));
         let output = end.message.clone();
         let work = QueueWork::End { token, end, result, output, queue, next };
-        let QueueAnswer::Ended { task, next, .. } = self.work(work).await? else { return unexpected() };
+        let QueueAnswer::Ended { task, next, .. } = self.work_or_give_back(work).await? else { return unexpected() };
         let next = match (next, taker) {
             (Some(next), Some((worker, run))) => self.still_may(&next, &worker, run).await.ok().map(|()| *next),
             (next, _) => next.map(|next| *next),
@@ -218,8 +245,14 @@ impl Handle {
     /// [`Denied::Conflict`] when the lease is over.
     pub async fn heartbeat(&self, token: Token, extend: Option<Span>, progress: Option<String>) -> Result<Task, Denied> {
         let queue = self.last_rules(&token.pool).await?;
-        let since = self.began();
+        let since = self.hearing().since();
         self.one(QueueWork::Heartbeat { token, extend, progress, queue, since }).await
+    }
+
+    /// When the present attempt of a task has taken too long, by the clock as it is now.
+    pub fn ends(&self, task: &Task) -> Option<Wall> {
+        let now = clock::now();
+        task.deadline.map(|at| dispatch::later(now.wall, at.since(now.mono)))
     }
 }
 

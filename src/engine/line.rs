@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use super::controller::{Engine, Key, RESYNC, Ticket};
 use super::host::Host;
 use super::slots;
-use crate::decide::roster;
+use super::wear::Bound;
+use crate::decide::{recycle, roster};
 use crate::model::metered::Metered;
 use crate::model::plan::{Action, Happening, Plan, PoolFacts, Slot};
 use crate::model::queue::{Dispatch, Queue};
@@ -33,6 +34,9 @@ impl<H: Host> Engine<H> {
             let at = if hungry(facts, pool, &counts, now) { now.mono } else { now.mono.after(GATHER) };
             self.queue.add(Key::Pool(name.clone()), at);
         }
+        if let Some(pool) = self.pools.get_mut(&name) {
+            pool.stranded |= is_undealt(pool, &counts);
+        }
         for other in self.followers.get(&name).into_iter().flatten() {
             self.queue.add(Key::Pool(other.clone()), now.mono.after(GATHER));
         }
@@ -44,7 +48,9 @@ impl<H: Host> Engine<H> {
         let name = task.pool.clone();
         let cancelling = task.cancelling && task.state == TaskState::Leased;
         self.keep_task(task, now);
-        self.queue.add(Key::Pool(name), if cancelling { now.mono } else { now.mono.after(GATHER) });
+        // That its run has done one more is written at once: a daemon that dies would let it do as many again.
+        let worn = self.pools.get(&name).is_some_and(|pool| !pool.pending.slots.is_empty());
+        self.queue.add(Key::Pool(name), if cancelling || worn { now.mono } else { now.mono.after(GATHER) });
     }
 
     /// Keep what is now known of a task.
@@ -63,7 +69,7 @@ impl<H: Host> Engine<H> {
             pool.line.leases.insert(task.id, task.clone());
         } else if task.state == TaskState::Queued && per_worker(pool) && is_stranded(pool, &task) {
             // What waits again waits for the worker that had it, which may be gone by now, or for none: dealt where that is so.
-            pool.dealt = None;
+            pool.stranded = true;
         }
         for worker in touched {
             hold(pool, &worker, now);
@@ -94,7 +100,7 @@ impl<H: Host> Engine<H> {
                 wear(pool, worker, before.run);
             }
         }
-        if let Some(happening) = words(before, task) {
+        if let Some(happening) = words(before, task, now.wall) {
             self.note(&before.pool, &happening, now);
         } else if good && self.pools.get(&before.pool).is_some_and(|pool| pool.line.tally.counts().0 <= pool.line.told.0 + SHOWN)
         {
@@ -123,7 +129,7 @@ impl<H: Host> Engine<H> {
         for (name, pool) in &mut self.pools {
             // A submit that was dealt by what was shown a moment ago may wait for a worker that was just taken away.
             if per_worker(pool) {
-                pool.dealt = None;
+                pool.stranded = true;
             }
             let ((done, failed), told) = (pool.line.tally.counts(), pool.line.told);
             pool.line.told = (done, failed);
@@ -143,6 +149,18 @@ impl<H: Host> Engine<H> {
         }
     }
 
+    /// What was done by each run was looked at: who is to go has been told so.
+    pub(super) fn show_wear(&mut self, name: &str) {
+        let Some(pool) = self.pools.get(name) else { return };
+        let Some(facts) = pool.facts.as_ref().filter(|facts| facts.takes_tasks()) else { return };
+        for (worker, slot) in &pool.slots {
+            let SlotState::Running(run) = &slot.seen.state else { continue };
+            let looked = if slot.record.incarnation == run.incarnation { slot.record.tasks.into() } else { 0 };
+            let most = recycle::most_tasks(&facts.spec.template, run);
+            self.host.wear(worker, most.map(|most| Bound { run: run.incarnation, most, looked }));
+        }
+    }
+
     /// What a turn asks of the queue, in the order in which it is done: ends first, so that what they free can be taken.
     pub(super) fn work_of(&mut self, facts: &PoolFacts, plan: &Plan) -> Vec<QueueWork> {
         if facts.is_held() || (facts.spec.queue.is_none() && plan.ends.is_empty() && plan.recur.is_empty()) {
@@ -154,7 +172,8 @@ impl<H: Host> Engine<H> {
         let mut work = Vec::new();
         for (id, end) in &plan.ends {
             let Some(task) = self.pools.get(&pool).and_then(|pool| pool.line.leases.get(id)) else { continue };
-            let asked = end.reason == EndReason::Failed && queue.failure_policy.iter().any(|rule| rule.output.is_some());
+            let ruled = matches!(end.reason, EndReason::Failed | EndReason::Again);
+            let asked = ruled && queue.failure_policy.iter().any(|rule| rule.output.is_some());
             let (result, output) = if asked { self.host.leavings(task) } else { (self.host.result(task), String::new()) };
             let token = Token { pool: task.pool.clone(), id: *id, epoch: task.epoch, nonce: task.nonce };
             work.push(QueueWork::End { token, end: end.clone(), result, output, queue: queue.clone(), next: None });
@@ -173,8 +192,8 @@ impl<H: Host> Engine<H> {
             });
         }
         let known = plan.takers.is_some() || queue.dispatch != Dispatch::PerWorker;
-        if known && self.pools.get(&pool).is_some_and(|pool| pool.dealt.as_ref() != Some(&workers)) {
-            work.push(QueueWork::Deal { pool: pool.clone(), workers });
+        if let Some(joined) = self.pools.get(&pool).filter(|_| known).and_then(|pool| joined(pool, &workers)) {
+            work.push(QueueWork::Deal { pool: pool.clone(), workers, joined });
         }
         for action in &plan.actions {
             if let Action::Start { worker, incarnation } = action
@@ -218,9 +237,7 @@ impl<H: Host> Engine<H> {
                     paused.into_iter().for_each(|until| self.tell_pause(&ticket.pool, until, now));
                 }
                 (QueueWork::Deal { workers, .. }, QueueAnswer::Ticked { more: false, .. }) => {
-                    if let Some(pool) = self.pools.get_mut(&ticket.pool) {
-                        pool.dealt = Some(workers.clone());
-                    }
+                    self.divided(&ticket.pool, workers, now);
                 }
                 (work, QueueAnswer::Ticked { expired, gone, more }) => {
                     for task in &expired {
@@ -261,6 +278,16 @@ impl<H: Host> Engine<H> {
             }
         }
         started
+    }
+
+    /// The queue is divided among these workers. What was taken in behind that, in the same transaction, is told of already.
+    fn divided(&mut self, name: &str, workers: &[String], now: Now) {
+        let (Some(pool), counts) = (self.pools.get_mut(name), self.counts.get(name)) else { return };
+        pool.dealt = Some(workers.to_vec());
+        pool.stranded = counts.is_some_and(|counts| is_undealt(pool, counts));
+        if pool.stranded {
+            self.queue.add(Key::Pool(name.to_owned()), now.mono.after(GATHER));
+        }
     }
 
     /// The end of an attempt is committed, or somebody else's was: what its run left behind goes.
@@ -305,6 +332,22 @@ fn per_worker(pool: &super::controller::Pool) -> bool {
     queue.is_some_and(|queue| queue.dispatch == Dispatch::PerWorker)
 }
 
+/// A task is in nobody's line though each worker has one: it was taken in by rules that were older. Where there is no worker it
+/// stays so until one comes.
+fn is_undealt(pool: &super::controller::Pool, counts: &QueueCounts) -> bool {
+    per_worker(pool) && counts.undealt && pool.dealt.as_ref().is_some_and(|workers| !workers.is_empty())
+}
+
+/// Who has joined since the queue was last divided, where it is to be divided among these now.
+fn joined(pool: &super::controller::Pool, workers: &[String]) -> Option<Vec<String>> {
+    let before = pool.dealt.as_deref();
+    if before == Some(workers) && !pool.stranded {
+        return None;
+    }
+    // A daemon that has just started knows nobody as new.
+    Some(before.map_or_else(Vec::new, |before| workers.iter().filter(|worker| !before.contains(worker)).cloned().collect()))
+}
+
 /// It waits for nobody, or for a worker that is not among those that the queue is divided among.
 fn is_stranded(pool: &super::controller::Pool, task: &Task) -> bool {
     let dealt = |worker: &String| pool.dealt.as_ref().is_some_and(|dealt| dealt.contains(worker));
@@ -343,7 +386,7 @@ fn about(reason: &'static str, severity: EventType, note: String) -> Happening {
 }
 
 /// What is told of an attempt that did not end well.
-fn words(before: &Task, task: &Task) -> Option<Happening> {
+fn words(before: &Task, task: &Task, wall: Wall) -> Option<Happening> {
     let end = task.end.as_ref()?;
     let worker = before.worker.as_deref().unwrap_or("nobody");
     let why = if end.message.is_empty() { format!("{:?}", end.reason) } else { first_line(&end.message) };
@@ -357,11 +400,9 @@ fn words(before: &Task, task: &Task) -> Option<Happening> {
             about("TaskReturned", EventType::Normal, format!("task {id} waits again: {why}"))
         }
         TaskState::Queued => {
-            let again = task.not_before.map_or_else(String::new, |at| {
-                let ended = end.ran_ms.saturating_add(u64::try_from(before.started.map_or(0, |at| at.0)).unwrap_or(0));
-                let wait = u64::try_from(at.0).unwrap_or(0).saturating_sub(ended);
-                format!(" in {}", Span(wait / 100 * 100))
-            });
+            // What is left from now on: an end may be heard of long after it, by a daemon that was not there.
+            let left = task.not_before.map_or(0, |at| u64::try_from(at.0.saturating_sub(wall.0)).unwrap_or(0));
+            let again = if left == 0 { String::new() } else { format!(" in {}", Span(left.div_ceil(100) * 100)) };
             about("TaskRetried", EventType::Warning, format!("task {id}, {tries} on {worker}: {why}; it is tried again{again}"))
         }
         TaskState::Held | TaskState::Leased | TaskState::Succeeded | TaskState::Expired => return None,

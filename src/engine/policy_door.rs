@@ -2,7 +2,6 @@
 //! Nothing is changed here but by asking the controller.
 
 use std::path::Path;
-use std::sync::PoisonError;
 
 use super::handle::{Ask, Denied, Handle};
 use crate::edge::store::read::Reader;
@@ -61,9 +60,9 @@ impl Handle {
         &self,
         read: impl FnOnce(&Reader) -> Result<T, String> + Send + 'static,
     ) -> Result<T, Denied> {
-        let (reader, path) = (self.tasks_door().reader.clone(), self.tasks_door().path.clone());
-        let found =
-            tokio::task::spawn_blocking(move || read(opened(&mut reader.lock().unwrap_or_else(PoisonError::into_inner), &path)?));
+        // Waited for before there is a thread: a store that does not answer takes one in all.
+        let (mut reader, path) = (self.tasks_door().reader.clone().lock_owned().await, self.tasks_door().path.clone());
+        let found = tokio::task::spawn_blocking(move || read(opened(&mut reader, &path)?));
         found.await.map_err(|error| Denied::Internal(error.to_string()))?.map_err(Denied::Internal)
     }
 }
@@ -75,4 +74,52 @@ pub(super) fn opened<'a>(reader: &'a mut Option<Reader>, path: &Path) -> Result<
         None => Reader::open(path)?,
     };
     Ok(reader.insert(open))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::edge::store::Store;
+    use crate::engine::board::Board;
+    use crate::engine::queue_door::{Hub, TaskDoor, queues};
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    /// A door to a store of its own, and a handle on it.
+    fn handle(dir: &Path) -> (Arc<TaskDoor>, Handle) {
+        let (hub, path) = (Arc::new(Hub::default()), dir.join("weir.db"));
+        let (store, _) = Store::open(&path, "a boot", queues(hub.clone(), |_, _| {})).expect("opens");
+        let (reader, walker) = (Arc::default(), Arc::default());
+        let door = Arc::new(TaskDoor { store, path, hub, tell: Arc::new(drop), reader, walker });
+        let (asks, _) = mpsc::channel(1);
+        (door.clone(), Handle::new(Arc::new(Board::default()), asks, Arc::new(|_, _, _| None), door))
+    }
+
+    #[test]
+    fn whoever_waits_for_the_reader_takes_no_thread() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.max_blocking_threads(2).enable_all().build().expect("a runtime").block_on(async {
+            let dir = tempfile::tempdir().expect("a directory");
+            let (door, handle) = handle(dir.path());
+            // What a read has that hangs.
+            let held = door.reader.clone().lock_owned().await;
+            let ask = |handle: Handle| tokio::spawn(async move { handle.policy_history("none", 1).await });
+            let asked: Vec<_> = (0..4).map(|_| ask(handle.clone())).collect();
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            let other = tokio::time::timeout(LONG, tokio::task::spawn_blocking(|| ()));
+            other.await.expect("there is a thread for it").expect("it ends");
+            drop(held);
+            for answer in asked {
+                let answer = tokio::time::timeout(LONG, answer).await.expect("in time").expect("it ends");
+                assert!(matches!(answer, Err(Denied::NotFound { .. })), "{answer:?}");
+            }
+        });
+    }
 }

@@ -133,7 +133,7 @@ pub struct TaskDoor {
     /// Told of each task that was leased or ended past the controller, on the store's thread.
     pub tell: Arc<dyn Fn(Task) + Send + Sync>,
     /// The connection that lists are read by, once there is one.
-    pub reader: Arc<Mutex<Option<Reader>>>,
+    pub reader: Arc<tokio::sync::Mutex<Option<Reader>>>,
     /// The same for the walks through lines that an answer to a submit waits for, one at a time: no long list is before them.
     pub walker: Arc<tokio::sync::Mutex<Option<Reader>>>,
 }
@@ -162,9 +162,11 @@ pub struct Capacity {
     pub queued: u64,
     /// Those of them that wait for their time.
     pub delayed: u64,
+    /// Tasks that wait for a release. They count against `capacity` too.
+    pub held: u64,
     /// Tasks that run.
     pub running: u64,
-    /// Most tasks that may wait.
+    /// Most tasks that may wait or be held.
     pub capacity: u32,
     /// How long a task submitted now would wait.
     pub estimated_wait: Option<Span>,

@@ -10,12 +10,14 @@ use std::sync::atomic::Ordering;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::board::Board;
-use super::handle::Ask;
+use super::handle::{Ask, Denied};
+use super::hearing::Hearing;
 use super::host::{Fact, Host};
 use super::order::{self, Unstarted};
 use super::revisions::Recorder;
 use super::shares::Looks;
-use super::specs_door::SpecsDoor;
+use super::specs_door::{FIRST_WITHIN, SpecsDoor};
+use super::wear::Bound;
 use crate::edge::backlog::Reader;
 use crate::edge::host::{self, Machine};
 use crate::edge::notify_out::Notifier;
@@ -41,7 +43,7 @@ use crate::model::status::{EventObject, EventType, Kind, Object};
 use crate::model::task::{Task, UNFIT_CODE};
 use crate::model::template::Probe;
 use crate::model::text;
-use crate::model::time::{Now, Span};
+use crate::model::time::{Moment, Now, Span};
 use crate::model::worker::SlotId;
 
 /// A look at the machine serves all pools for so long.
@@ -79,6 +81,8 @@ pub struct RealHost {
     pub revisions: Recorder,
     /// The files of tasks.
     pub files: TaskFiles,
+    /// Since when workers can be heard.
+    pub hearing: Arc<Hearing>,
 }
 
 /// Who asks, by pool and asker, with the source that it is for.
@@ -159,6 +163,10 @@ async fn look(pool: &PoolFacts, slot: &SlotId, how: &Probe) -> Result<(), String
 impl Host for RealHost {
     fn now(&self) -> Now {
         clock::now()
+    }
+
+    fn heard_since(&mut self) -> Moment {
+        self.hearing.since()
     }
 
     fn perform(&mut self, pool: &Arc<PoolFacts>, action: &Action, task: Option<&Task>) {
@@ -258,8 +266,11 @@ impl Host for RealHost {
     }
 
     fn commit(&mut self, ticket: u64, batch: Batch) {
-        let facts = self.facts.clone();
-        self.store.commit(batch, move |result| Self::send(&facts, Fact::Committed { ticket, result }));
+        let (facts, board) = (self.facts.clone(), self.board.clone());
+        self.store.commit(batch, move |result| {
+            board.kept(&result);
+            Self::send(&facts, Fact::Committed { ticket, result });
+        });
     }
 
     fn list(&mut self) {
@@ -267,7 +278,7 @@ impl Host for RealHost {
             return;
         }
         let (facts, specs) = (self.facts.clone(), self.specs.clone());
-        tokio::task::spawn_blocking(move || specs.list(|listing| Self::send(&facts, Fact::Listed(Box::new(listing)))));
+        tokio::spawn(specs.list(FIRST_WITHIN, move |listing| Self::send(&facts, Fact::Listed(Box::new(listing)))));
     }
 
     fn publish(&mut self, kind: Kind, name: &str, object: Option<Object>) {
@@ -313,6 +324,10 @@ impl Host for RealHost {
         self.board.deal(pool, workers);
     }
 
+    fn wear(&mut self, worker: &str, bound: Option<Bound>) {
+        self.board.wear.look(worker, bound);
+    }
+
     fn meter(&mut self, what: &Metered) {
         self.board.meters.count(what);
         if let Metered::Attempt { pool, class, needed: Some(needed), .. } = what {
@@ -329,29 +344,29 @@ impl Host for RealHost {
     }
 
     fn edit(&mut self, ask: Ask) {
-        let (facts, specs, read_only) = (self.facts.clone(), self.specs.clone(), self.read_only);
-        if let Ask::Revisions { kind, name, reply } = ask {
-            return self.revisions.list(kind, name, reply);
-        }
-        tokio::task::spawn_blocking(move || match ask {
-            Ask::Edit { edit, dry_run, reply } => {
-                let removed = |key| Self::send(&facts, Fact::Removed(key));
-                let answer = super::edit::apply(&specs, &edit, (dry_run, read_only), removed);
+        let specs = self.specs.clone();
+        match ask {
+            Ask::Edit { dry_run: false, reply, .. } if self.read_only => {
                 // Whoever asked may have hung up.
-                let _heard = reply.send(answer);
-                Self::send(&facts, Fact::Hint);
+                let _heard = reply.send(Err(Denied::ReadOnly));
             }
-            Ask::Text { kind, name, reply } => {
-                let _heard = reply.send(super::edit::text(&specs, kind, &name));
+            Ask::Edit { edit, dry_run, reply } => {
+                let (facts, told) = (self.facts.clone(), self.facts.clone());
+                let removed = move |key| Self::send(&told, Fact::Removed(key));
+                tokio::spawn(async move {
+                    super::edit::make(specs, (edit, dry_run), reply, removed).await;
+                    Self::send(&facts, Fact::Hint);
+                });
             }
-            Ask::Revisions { .. }
-            | Ask::Restart { .. }
+            Ask::Text { kind, name, reply } => drop(tokio::spawn(super::edit::show(specs, (kind, name), reply))),
+            Ask::Revisions { kind, name, reply } => self.revisions.list(kind, name, reply),
+            Ask::Restart { .. }
             | Ask::Drain { .. }
             | Ask::Prune { .. }
             | Ask::Wake { .. }
             | Ask::HookRefused { .. }
             | Ask::ResetPolicy { .. } => {}
-        });
+        }
     }
 
     fn refused(&mut self, strays: Vec<Stray>) {

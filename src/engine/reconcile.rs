@@ -57,9 +57,11 @@ impl<H: Host> Engine<H> {
         if batch.is_empty() {
             self.queue.done(&key);
             self.perform(ticket, &BTreeMap::new(), now);
+            self.show_wear(name);
         } else {
             self.reserve(&ticket);
             self.hold_back(&ticket, now);
+            self.show_wear(name);
             if let Some(pool) = self.pools.get_mut(name) {
                 pool.in_flight = true;
             }
@@ -268,16 +270,7 @@ impl<H: Host> Engine<H> {
 
     fn publish(&mut self, name: &str, plan: &Plan, now: Now) {
         let Some(pool) = self.pools.get_mut(name) else { return };
-        let Some(facts) = pool.facts.clone() else { return };
-        // Nothing happens to whoever outlives SIGKILL: it is the time that makes it stuck.
-        let stuck = |slot: &Slot| matches!(&slot.seen.state, SlotState::Running(run) if workers::stuck(run, now));
-        pool.dirty.extend(pool.slots.iter().filter(|(_, slot)| stuck(slot)).map(|(worker, _)| worker.clone()));
-        for worker in std::mem::take(&mut pool.dirty) {
-            let Some(slot) = pool.slots.get_mut(&worker) else { continue };
-            let object = worker_object((&facts, &pool.line), &worker, slot, now);
-            self.host.publish(Kind::Worker, &worker, Some(object));
-        }
-        let removed = facts.ending == Some(Ending::Removed);
+        let removed = pool.facts.as_ref().is_some_and(|facts| facts.ending == Some(Ending::Removed));
         if plan.finished && !removed {
             // Its document came back while its row was being removed: it goes on, and has a row again.
             pool.pending.pools = vec![(name.to_owned(), Some(pool.stored.clone()))];
@@ -288,9 +281,24 @@ impl<H: Host> Engine<H> {
             self.host.publish(Kind::Pool, name, None);
             self.forgotten(name);
         } else {
-            let object = pool_object(&facts, pool);
-            self.host.publish(Kind::Pool, name, Some(object));
+            self.show_pool(name, now);
         }
+    }
+
+    /// Show a pool, and of its workers those of whom there is something new.
+    pub(super) fn show_pool(&mut self, name: &str, now: Now) {
+        let Some(pool) = self.pools.get_mut(name) else { return };
+        let Some(facts) = pool.facts.clone() else { return };
+        // Nothing happens to whoever outlives SIGKILL: it is the time that makes it stuck.
+        let stuck = |slot: &Slot| matches!(&slot.seen.state, SlotState::Running(run) if workers::stuck(run, now));
+        pool.dirty.extend(pool.slots.iter().filter(|(_, slot)| stuck(slot)).map(|(worker, _)| worker.clone()));
+        for worker in std::mem::take(&mut pool.dirty) {
+            let Some(slot) = pool.slots.get_mut(&worker) else { continue };
+            let object = worker_object((&facts, &pool.line), &worker, slot, now);
+            self.host.publish(Kind::Worker, &worker, Some(object));
+        }
+        let object = pool_object(&facts, pool);
+        self.host.publish(Kind::Pool, name, Some(object));
     }
 }
 

@@ -14,16 +14,18 @@ use super::handle::{Board, Denied, Handle, LogPlace};
 use super::learnt::{Starts, Waits as Walk};
 use super::policy_door::opened;
 use super::queue_door::{Accepted, Capacity, TaskFilter};
+use super::wear::Wear;
 use crate::decide::workload::{self, Behind};
 use crate::decide::{dispatch, payload, roster};
 use crate::edge::clock;
 use crate::edge::store::read::Listed;
 use crate::model::batch::Batch;
 use crate::model::queue::{Delivery, Dispatch, Queue};
-use crate::model::queue_work::{QueueAnswer, QueueRefusal, QueueWork, Submitted};
+use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueRefusal, QueueWork, Submitted};
 use crate::model::status::{Kind, Object, Phase, PoolObject};
 use crate::model::task::{NewTask, Task, TaskState};
 use crate::model::time::{Now, Span, Wall};
+use crate::model::workload::Needed;
 
 /// Tasks of a line that are looked at one by one; those behind them wait as if it went on like that.
 const WALKED: u32 = 256;
@@ -185,11 +187,13 @@ impl Handle {
     pub(super) async fn work(&self, work: QueueWork) -> Result<QueueAnswer, Denied> {
         let door = self.tasks_door();
         let (reply, answer) = oneshot::channel();
-        let tell = door.tell.clone();
+        let (tell, board) = (door.tell.clone(), self.shared_board());
         let small = is_small(&work);
         let batch = Batch { queue: vec![work], at: clock::now(), ..Batch::default() };
         let done = move |result: Result<Vec<QueueAnswer>, String>| {
             if let Ok(answers) = &result {
+                // Before it is told: what the controller then knows is counted already.
+                answers.iter().for_each(|answer| count(&board.wear, answer));
                 answers.iter().flat_map(changed).for_each(|task| tell(task));
             }
             // Whoever asked may have hung up.
@@ -211,8 +215,11 @@ impl Handle {
     /// Take in tasks, all or none. Answered when they are on disk.
     ///
     /// # Errors
-    /// [`Denied::NotFound`] with the types there are, [`Denied::Refused`], [`Denied::Full`].
+    /// [`Denied::NotFound`] with the types there are, [`Denied::Refused`], [`Denied::Full`], [`Denied::Ending`].
     pub async fn submit(&self, name: &str, tasks: Vec<NewTask>) -> Result<Vec<Accepted>, Denied> {
+        if self.board().is_ending() {
+            return Err(Denied::Ending);
+        }
         let Rules { queue, workers, waits, takes } = self.rules(name).await?;
         for (n, command) in takes.iter().flat_map(|command| (0..tasks.len()).map(move |n| (n, command))) {
             payload::arguments(command, &tasks[n].payload).map_err(|why| unfit(name, (n, tasks.len()), &why))?;
@@ -306,10 +313,11 @@ impl Handle {
         let estimated_wait =
             if waits.divided { self.shortest(name, &workers, &waits).await? } else { waits.at(counts.ready + 1, false) };
         Ok(Capacity {
-            free_slots: u32::try_from(u64::from(waits.free).saturating_sub(counts.ready)).unwrap_or(0),
+            free_slots: u32::try_from(u64::from(waits.free).saturating_sub(self.begun_next(&waits, &counts))).unwrap_or(0),
             slots,
             queued: counts.queued(),
             delayed: counts.delayed,
+            held: counts.held,
             running: counts.leased,
             capacity: queue.capacity,
             estimated_wait,
@@ -317,6 +325,21 @@ impl Handle {
             paused_until: counts.paused_until,
             paused_why: counts.paused_why,
         })
+    }
+
+    /// Tasks that wait and will be begun in slots that are free now. Where each worker has a line of its own, that is one for each
+    /// worker with nothing to do: what stands behind one that is busy waits for that one.
+    fn begun_next(&self, waits: &Waits, counts: &QueueCounts) -> u64 {
+        if !waits.divided || counts.lines.is_empty() {
+            return counts.ready;
+        }
+        counts.lines.iter().filter(|worker| !self.is_busy(worker)).count() as u64
+    }
+
+    /// The worker has a task, or says that it is busy.
+    fn is_busy(&self, worker: &str) -> bool {
+        let object = self.board().get(Kind::Worker, worker);
+        matches!(object.as_deref(), Some(Object::Worker(found)) if found.status.phase == Phase::Busy || !found.status.tasks.is_empty())
     }
 
     /// How long a task submitted now waits in the line that is the shortest.
@@ -420,6 +443,15 @@ impl Handle {
 fn unfit(pool: &str, (n, of): (usize, usize), why: &str) -> Denied {
     let which = if of == 1 { String::new() } else { format!("task {} of {of}: ", n + 1) };
     Denied::Refused(format!("{which}the payload does not fit the command of pool {pool}: {why}"))
+}
+
+/// One more task is done by the run that had it.
+fn count(wear: &Wear, answer: &QueueAnswer) {
+    if let QueueAnswer::Ended { task, holder: (worker, run), .. } = answer
+        && task.end.as_ref().and_then(Needed::of).is_some()
+    {
+        wear.count(worker, *run);
+    }
 }
 
 /// The tasks that an answer tells of as changed in what the controller keeps: leases.

@@ -29,6 +29,8 @@ pub struct Fired {
 pub struct Line {
     /// Tasks that a worker has, by number.
     pub leases: BTreeMap<u64, Task>,
+    /// Since when whoever holds one can be heard without a gap, where there was one.
+    pub heard_since: Moment,
     /// Recurring tasks by name.
     pub fired: BTreeMap<String, Fired>,
     /// The clock's work was not done in one go: there is more of it at once.

@@ -87,9 +87,13 @@ pub enum Arrival {
     RenamedIn,
     /// Closed after writing.
     ClosedWrite,
+    /// Modified, and not closed since: somebody is writing it.
+    Writing,
     /// Nothing is known: found by looking.
     #[default]
     Unknown,
+    /// Nothing is known, and what was heard before does not count either: events were lost.
+    Unheard,
 }
 
 /// A file's content, read and parsed once.

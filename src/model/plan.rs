@@ -183,6 +183,8 @@ pub struct Slot {
     pub retiring: bool,
     /// What its present run was started from, as far as this daemon knows: its probes are asked as long as it lives.
     pub made_from: Option<Arc<PoolFacts>>,
+    /// Since when its signs can be heard without a gap, where there was one.
+    pub heard_since: Moment,
     /// When it was last asked what has become of its present start.
     pub looked: Option<Moment>,
     /// Whether it was told to be ready last, and since when it is told so.

@@ -73,7 +73,7 @@ pub enum QueueWork {
         progress: Option<String>,
         /// The rules of its pool.
         queue: Arc<Queue>,
-        /// Since when there is a daemon that it could be heard by.
+        /// Since when it could be heard without a gap.
         since: Moment,
     },
     /// Take a task back.
@@ -122,12 +122,14 @@ pub enum QueueWork {
         /// The workers among which a `PerWorker` queue divides them.
         workers: Vec<String>,
     },
-    /// A worker of a `PerWorker` queue is gone: what waits for it waits for the others.
+    /// A worker of a `PerWorker` queue is gone: what waits for it waits for the others. One has joined: it takes its share.
     Deal {
         /// The pool.
         pool: String,
         /// The workers that there are.
         workers: Vec<String>,
+        /// Those of them that were not among them before.
+        joined: Vec<String>,
     },
     /// Hold the queue until then; or let it go on.
     Pause {
@@ -190,6 +192,8 @@ pub enum QueueAnswer {
     Ended {
         /// The one that ended.
         task: Box<Task>,
+        /// Who had it: the worker and its run.
+        holder: (String, u64),
         /// The whole queue rests until then.
         paused: Option<Wall>,
         /// The next one.
@@ -228,6 +232,8 @@ pub struct QueueCounts {
     pub leased: u64,
     /// Of a queue that is divided among its workers: those in whose line a task could be taken now.
     pub lines: BTreeSet<String>,
+    /// A task could be taken that is in nobody's line.
+    pub undealt: bool,
     /// When the first of those ended that succeeded and are still kept.
     pub succeeded: Option<Wall>,
     /// When the first of those ended that did not succeed and are still kept.

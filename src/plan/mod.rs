@@ -15,10 +15,11 @@ use std::sync::Arc;
 use self::compare::Before;
 use crate::decide::admit::{self, Admission};
 use crate::edge::host;
+use crate::edge::specs::read_one;
 use crate::edge::store::read::Reader;
 use crate::engine::catalogue;
 use crate::model::catalogue::{Catalogue, Object, ObjectKey, RefusedDocument, Source, Standing};
-use crate::model::document::{self, Parsed};
+use crate::model::document::Parsed;
 use crate::model::listing::{Arrival, Content, File, Listing, Stamp, Whole};
 use crate::model::time::{Moment, Now, Span};
 use crate::output;
@@ -143,11 +144,15 @@ fn read(path: &Path, whole: &mut Whole) -> Result<(), String> {
     let mut files = Vec::new();
     validate::collect(path, &mut files).map_err(|e| format!("{}: {e}", path.display()))?;
     for file in files {
-        let bytes = std::fs::read(&file).map_err(|e| format!("{}: {e}", file.display()))?;
-        let name = file.strip_prefix(path).ok().filter(|rest| !rest.as_os_str().is_empty()).unwrap_or(&file);
-        let content = Content { hash: String::new(), documents: document::parse(&bytes) };
+        let below = file.strip_prefix(path).ok().filter(|rest| !rest.as_os_str().is_empty());
+        let content = match read_one(&file, below.map(|_| path)) {
+            Ok((_, documents)) => Ok(Arc::new(Content { hash: String::new(), documents })),
+            Err(why) if below.is_none() => return Err(format!("{}: {why}", file.display())),
+            Err(why) => Err(why),
+        };
+        let name = below.unwrap_or(&file);
         // Whole by nature: nobody is writing it while it is planned on.
-        let file = File { stamp: Stamp::default(), arrival: Arrival::RenamedIn, content: Ok(Arc::new(content)) };
+        let file = File { stamp: Stamp::default(), arrival: Arrival::RenamedIn, content };
         whole.files.insert(name.display().to_string(), file);
     }
     Ok(())

@@ -3,6 +3,7 @@
 
 use super::compare::{Before, Kind, PoolChange};
 use super::*;
+use crate::model::document;
 use crate::model::plan::Record;
 use crate::model::policy_plan::StoredPolicy;
 use crate::model::policy_status::PolicyUsage;

@@ -12,9 +12,22 @@ use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watch
 
 use super::kube::told::Told;
 use super::refusal::{Refusal, bad, nowhere, too_many};
-use crate::engine::handle::Handle;
+use crate::engine::handle::{Denied, Handle};
 use crate::model::selector::Selector;
 use crate::model::status::{Kind, Object};
+use crate::model::time::Span;
+
+/// Who found no place to wait for a task asks again after this: each such asking is a transaction.
+const WAIT_AGAIN: Span = Span::secs(5);
+
+/// How many of what stays open there may be at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Watches, followed logs, and clients that wait for the end of a task.
+    pub streams: u32,
+    /// Workers that wait for a task.
+    pub waiting: u32,
+}
 
 /// What every handler is given.
 #[derive(Clone)]
@@ -26,15 +39,16 @@ pub struct App {
     /// Which tasks were told of lately.
     pub told: Arc<Told>,
     streams: Arc<Semaphore>,
-    most: u32,
+    waiting: Arc<Semaphore>,
+    most: Room,
     edits: Arc<Mutex<()>>,
 }
 
 impl App {
-    /// With room for so many streams.
-    pub fn new(handle: Handle, streams: u32, ending: watch::Receiver<bool>) -> App {
-        let room = Arc::new(Semaphore::new(streams as usize));
-        App { handle, ending, told: Arc::default(), streams: room, most: streams, edits: Arc::default() }
+    /// With so much room.
+    pub fn new(handle: Handle, most: Room, ending: watch::Receiver<bool>) -> App {
+        let [streams, waiting] = [most.streams, most.waiting].map(|most| Arc::new(Semaphore::new(most as usize)));
+        App { handle, ending, told: Arc::default(), streams, waiting, most, edits: Arc::default() }
     }
 
     /// The turn of one edit that is made from what is shown: the next begins when what is shown follows from this one.
@@ -51,9 +65,21 @@ impl App {
         self.streams.clone().try_acquire_owned().map_err(|_| too_many(taken))
     }
 
-    /// Done when no place is held any more.
+    /// A place for one more worker that waits for a task, as long as it is held.
+    ///
+    /// # Errors
+    /// 429 with the time after which to ask again, when all are taken.
+    pub fn waiting_place(&self) -> Result<OwnedSemaphorePermit, Denied> {
+        let full = || Denied::Full {
+            message: format!("there is no task, and {} workers wait for one here already", self.most.waiting),
+            retry_after: WAIT_AGAIN,
+        };
+        self.waiting.clone().try_acquire_owned().map_err(|_| full())
+    }
+
+    /// Done when no place for a stream is held any more.
     pub async fn streams_ended(&self) {
-        let _all = self.streams.acquire_many(self.most).await;
+        let _all = self.streams.acquire_many(self.most.streams).await;
     }
 }
 

@@ -12,7 +12,7 @@ use super::app::App;
 use super::app::until_true;
 use super::refusal::{Refusal, bad, nowhere};
 use super::tasks::{read, view, wait};
-use super::wire::tasks::{Complete, Ended, Fail, Heartbeat, Leased, LeasedTask, Wish};
+use super::wire::tasks::{Complete, Ended, Fail, Heartbeat, Leased, LeasedTask, TaskView, Wish};
 use super::write::Sent;
 use crate::engine::handle::Denied;
 use crate::model::task::{End, EndReason, Token};
@@ -25,9 +25,8 @@ pub async fn lease(State(app): State<App>, Path(pool): Path<String>, sent: Sent)
 
 async fn take(app: &App, pool: &str, wish: Wish) -> Result<Option<LeasedTask>, Refusal> {
     let longest = wait(wish.wait.unwrap_or_default())?;
-    let _slot = if longest.is_zero() { None } else { Some(app.stream_slot()?) };
     let leased = tokio::select! {
-        leased = app.handle.lease(pool, &wish.worker, wish.run, longest) => leased?,
+        leased = app.handle.lease(pool, &wish.worker, wish.run, (longest, || app.waiting_place())) => leased?,
         () = until_true(app.ending.clone()) => None,
     };
     Ok(leased.map(LeasedTask::from))
@@ -40,7 +39,8 @@ pub async fn verb(State(app): State<App>, Path((token, verb)): Path<(String, Str
         "heartbeat" => {
             let Heartbeat { extend, progress } = read(sent)?;
             let task = app.handle.heartbeat(token, extend, progress).await.map_err(over)?;
-            Ok(Json(view(task)).into_response())
+            let deadline = app.handle.ends(&task);
+            Ok(Json(TaskView { deadline, ..view(task) }).into_response())
         }
         "complete" => {
             let Complete { result, message, next } = read(sent)?;

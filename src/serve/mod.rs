@@ -38,14 +38,14 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
-use self::app::{App, until_true};
+use self::app::{App, Room, until_true};
 use self::refusal::{Refusal, nowhere};
 use self::stall::{Impatient, Known, STALL_TIMEOUT};
 pub use self::tcp::{Listen, serve_tcp};
 use self::wire::Status;
 use crate::engine::handle::Handle;
 
-/// Connections served at once; more wait in the socket's backlog.
+/// Connections served at once, besides those of workers that wait for tasks; more wait in the socket's backlog.
 const CONNECTIONS_MAX: usize = 256;
 
 /// Connections of forges at once: strangers get no more of the daemon than this.
@@ -53,6 +53,13 @@ const HOOK_CONNECTIONS_MAX: usize = 256;
 
 /// Watches and followed logs at once, so that they can never use up all connections.
 const STREAMS_MAX: u32 = 128;
+
+/// Workers that wait for tasks at once on the socket. Each holds a connection, and there are as many more of these: those that
+/// work are to be heard whoever waits.
+const WAITING_MAX: u32 = 4096;
+
+/// On the socket.
+const ROOM: Room = Room { streams: STREAMS_MAX, waiting: WAITING_MAX };
 
 /// A request's head must be there after this time.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -68,7 +75,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// All routes, for a caller who owns the connections and answers for who is on them. Streams end only when their clients leave.
 pub fn router(handle: Handle) -> Router {
-    tcp::owned(routes::router(App::new(handle, STREAMS_MAX, watch::Sender::new(false).subscribe())))
+    tcp::owned(routes::router(App::new(handle, ROOM, watch::Sender::new(false).subscribe())))
 }
 
 /// Serve on a Unix socket until `shutdown` is done; then end streams, let answers finish for a moment, and return.
@@ -77,9 +84,9 @@ pub fn router(handle: Handle) -> Router {
 /// removes it.
 pub async fn serve_unix(listener: UnixListener, handle: Handle, shutdown: impl Future<Output = ()>) {
     let ending = watch::Sender::new(false);
-    let app = App::new(handle, STREAMS_MAX, ending.subscribe());
+    let app = App::new(handle, ROOM, ending.subscribe());
     let ours = tcp::owned(routes::router(app.clone()));
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX + WAITING_MAX as usize));
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
     loop {

@@ -65,7 +65,7 @@ impl From<Denied> for Status {
             Denied::Conflict(_) => (409, "Conflict"),
             Denied::ReadOnly => (403, "Forbidden"),
             Denied::Internal(_) => (500, "InternalError"),
-            Denied::Ending => (503, "ServiceUnavailable"),
+            Denied::Unanswered(_) | Denied::Ending => (503, "ServiceUnavailable"),
         };
         let status = Status::failure(code, reason, denied.to_string());
         let details = match denied {
@@ -77,7 +77,12 @@ impl From<Denied> for Status {
             Denied::Full { retry_after, .. } => {
                 Some(Details { retry_after_seconds: Some(retry_after.0.div_ceil(1000)), ..Details::default() })
             }
-            Denied::Refused(_) | Denied::Conflict(_) | Denied::ReadOnly | Denied::Internal(_) | Denied::Ending => None,
+            Denied::Refused(_)
+            | Denied::Conflict(_)
+            | Denied::ReadOnly
+            | Denied::Internal(_)
+            | Denied::Unanswered(_)
+            | Denied::Ending => None,
         };
         Status { details, ..status }
     }
@@ -150,6 +155,7 @@ mod tests {
             (Denied::Full { message: "f".into(), retry_after: Span::millis(1) }, 429, "TooManyRequests"),
             (Denied::ReadOnly, 403, "Forbidden"),
             (Denied::Internal("i".into()), 500, "InternalError"),
+            (Denied::Unanswered(Span::millis(1)), 503, "ServiceUnavailable"),
             (Denied::Ending, 503, "ServiceUnavailable"),
         ] {
             let status = Status::from(denied);

@@ -3,6 +3,7 @@
 //! Handlers return values; what is wrong is a `Status`. Nothing here waits for the engine.
 
 use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
@@ -12,6 +13,14 @@ use super::refusal::{Refusal, not_allowed, nowhere};
 use super::wire::BODY_BYTES_MAX;
 use super::{auth, document, events, kube, leases, mcp, metrics, page, policies, streams, tasks, usage, write};
 use crate::model::status::Kind;
+
+/// `GET /readyz`: what is asked for can be done.
+async fn ready(State(app): State<App>) -> (StatusCode, String) {
+    match app.handle.unkept() {
+        None => (StatusCode::OK, "ok".into()),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("the store takes nothing, so nothing is begun: {why}\n")),
+    }
+}
 
 /// All routes; the tools of MCP go through the others, as who called them.
 pub fn router(app: App) -> Router {
@@ -24,7 +33,7 @@ fn api(app: App) -> Router {
     kube::routes::router()
         .route("/healthz", get(|| async { "ok" }))
         .route("/livez", get(|| async { "ok" }))
-        .route("/readyz", get(|| async { "ok" }))
+        .route("/readyz", get(ready))
         .route("/apis/weir.dev/v1/{plural}/{name}/{sub}", sub)
         .route("/v1/apply", post(write::apply))
         .route("/v1/prune", post(write::prune))

@@ -30,7 +30,7 @@ const FOR_EVER: Wall = Wall(221_845_392_000_000);
 impl From<Accepted> for TaskView {
     fn from(accepted: Accepted) -> TaskView {
         let Accepted { task, known, position, estimated_wait } = accepted;
-        TaskView { task, position, estimated_wait, known }
+        TaskView { task, position, estimated_wait, known, deadline: None }
     }
 }
 
@@ -195,6 +195,7 @@ pub async fn capacity(State(app): State<App>, Path(pool): Path<String>) -> Resul
         slots: room.slots,
         queued: room.queued,
         delayed: room.delayed,
+        held: room.held,
         running: room.running,
         capacity: room.capacity,
         estimated_wait: room.estimated_wait,

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::app::App;
+use super::app::{App, Room};
 use super::auth::{self, Grants, Network};
 use super::stall::{Impatient, Known, STALL_TIMEOUT};
 use super::{ACCEPT_PAUSE, CONNECTIONS_MAX, HEAD_TIMEOUT, STREAMS_MAX, connection, drained, routes};
@@ -22,6 +22,9 @@ use crate::engine::handle::Handle;
 
 /// The first byte of every TLS connection.
 const HANDSHAKE: u8 = 0x16;
+
+/// Together less than there are connections. Workers are on the machine itself, and have the socket: here few wait for tasks.
+const ROOM: Room = Room { streams: STREAMS_MAX, waiting: 64 };
 
 /// What the listener is made of.
 pub struct Listen {
@@ -37,7 +40,7 @@ pub struct Listen {
 pub async fn serve_tcp(listen: Listen, handle: Handle, shutdown: impl Future<Output = ()>) {
     let Listen { listener, tls, grants } = listen;
     let ending = watch::Sender::new(false);
-    let app = App::new(handle, STREAMS_MAX, ending.subscribe());
+    let app = App::new(handle, ROOM, ending.subscribe());
     let own = listener.local_addr().map_or(IpAddr::from([127, 0, 0, 1]), |at| at.ip());
     let router = guarded(routes::router(app.clone()), Network { grants, own });
     let acceptor = TlsAcceptor::from(tls);

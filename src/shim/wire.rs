@@ -351,9 +351,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn commands_and_states_round_trip() {
-        let go = Go {
+    fn go() -> Go {
+        Go {
             incarnation: 3,
             tag: "abc".into(),
             argv: vec![b"sh".to_vec(), vec![], b"\xff".to_vec()],
@@ -369,12 +368,10 @@ mod tests {
             cgroup: b"/c".to_vec(),
             stdin: b"/i".to_vec(),
             log: b"/l".to_vec(),
-        };
-        round_trip(Command::Go(Box::new(go)));
-        round_trip(Command::Signal { incarnation: 1, signal: 15 });
-        round_trip(Command::Kill { incarnation: 9 });
-        round_trip(Command::Bye);
-        round_trip(Command::Query);
+        }
+    }
+
+    fn state() -> State {
         let exit = Exit {
             incarnation: 2,
             code: Some(-1),
@@ -385,25 +382,91 @@ mod tests {
             finished: 7,
             ..Exit::default()
         };
-        let state = State {
-            phase: Phase::Clearing,
-            pid: 42,
-            status: "busy".into(),
-            exit: Some(exit),
-            log_start: (8, 9),
-            ..State::default()
-        };
-        let bytes = state.encode();
+        State { phase: Phase::Clearing, pid: 42, status: "busy".into(), exit: Some(exit), log_start: (8, 9), ..State::default() }
+    }
+
+    #[test]
+    fn commands_and_states_round_trip() {
+        round_trip(Command::Go(Box::new(go())));
+        round_trip(Command::Signal { incarnation: 1, signal: 15 });
+        round_trip(Command::Kill { incarnation: 9 });
+        round_trip(Command::Bye);
+        round_trip(Command::Query);
+        let bytes = state().encode();
         let (kind, body, _) = split(&bytes).expect("a length").expect("whole");
-        assert_eq!(State::decode(kind, body), Ok(state));
+        assert_eq!(State::decode(kind, body), Ok(state()));
+    }
+
+    /// The body of a real message with its kind.
+    fn real(which: usize) -> (u8, Vec<u8>) {
+        let bytes = match which {
+            0 => Command::Go(Box::new(go())).encode(),
+            1 => Command::Signal { incarnation: 1, signal: 15 }.encode(),
+            2 => State { exit: None, ..state() }.encode(),
+            _ => state().encode(),
+        };
+        (bytes[4], bytes[5..].to_vec())
+    }
+
+    /// What is read is a value that reads as itself when it is written again, or nothing.
+    fn whole_or_nothing(kind: u8, body: &[u8]) {
+        if let Ok(command) = Command::decode(kind, body) {
+            round_trip(command);
+        }
+        if let Ok(state) = State::decode(kind, body) {
+            let bytes = state.encode();
+            let (kind, body, _) = split(&bytes).expect("a length").expect("whole");
+            assert_eq!(State::decode(kind, body), Ok(state));
+        }
+    }
+
+    /// Where the count of a list or the length of a text begins in [`go`]: tag, argv, its first item, env.
+    const COUNTS: [usize; 4] = [8, 19, 27, 54];
+
+    #[test]
+    fn the_counts_are_where_they_are_looked_for() {
+        let (_, body) = real(0);
+        let count = |at: usize| u64::from_le_bytes(body[at..at + 8].try_into().expect("eight bytes"));
+        assert_eq!(COUNTS.map(count), [3, 3, 2, 1]);
     }
 
     proptest! {
         #[test]
-        fn garbage_is_refused_and_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..400), kind in 0u8..80) {
-            let _any = Command::decode(kind, &bytes);
-            let _any = State::decode(kind, &bytes);
-            let _any = split(&bytes);
+        fn a_message_that_was_changed_is_whole_or_refused(
+            which in 0usize..4,
+            changed in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            kept in any::<prop::sample::Index>(),
+            cut in any::<bool>(),
+            more in proptest::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let (kind, mut body) = real(which);
+            for (at, byte) in changed {
+                let at = at.index(body.len());
+                body[at] = byte;
+            }
+            if cut {
+                body.truncate(kept.index(body.len()));
+            }
+            body.extend(more);
+            whole_or_nothing(kind, &body);
+        }
+
+        #[test]
+        fn garbage_is_whole_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..400), kind in 0u8..80) {
+            whole_or_nothing(kind, &bytes);
+            if let Ok(Some((kind, body, taken))) = split(&bytes) {
+                prop_assert_eq!(taken, 5 + body.len());
+                whole_or_nothing(kind, body);
+            }
+        }
+
+        #[test]
+        fn a_count_beyond_the_body_is_refused(which in 0usize..4, beyond in any::<u64>()) {
+            let (kind, mut body) = real(0);
+            let (at, rest) = (COUNTS[which], body.len() - COUNTS[which] - 8);
+            let count = beyond.max(rest as u64 + 1);
+            body[at..at + 8].copy_from_slice(&count.to_le_bytes());
+            prop_assert_eq!(Command::decode(kind, &body), Err(Malformed));
         }
     }
 }

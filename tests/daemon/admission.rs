@@ -1,6 +1,7 @@
 //! Nothing that can happen to the specs directory by accident stops a worker.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -168,6 +169,30 @@ fn hostile_files_are_refused_quickly_and_delay_nobody() {
     scratch.put("bom.yaml", &format!("\u{feff}{}", scratch.pool("bom", 1, "", "")));
     scratch.put("good.yaml", &scratch.pool("good", 2, "", ""));
     scratch.wait_workers(3);
+}
+
+#[test]
+fn a_file_that_is_still_open_is_not_believed() {
+    let mut scratch = Scratch::new();
+    let text = scratch.pool("web", 1, "", "").replace("  replicas: 1\n", "") + "  replicas: 12";
+    scratch.put("web.yaml", &text);
+    scratch.start();
+    let before = scratch.wait_workers(12);
+    let cut = |file: &str, text: &str| {
+        let mut open = fs::File::create(scratch.spec(file)).expect("opened");
+        open.write_all(text.as_bytes()).expect("written");
+        open
+    };
+    let mut web = cut("web.yaml", &text[..text.len() - 1]);
+    let fresh = scratch.pool("new", 1, "", "");
+    let mut new = cut("new.yaml", &fresh[..fresh.rfind("    env:").expect("the environment") - 1]);
+    wait("a line about both", || (scratch.log().matches("open for writing").count() == 2).then_some(()), || scratch.log());
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(scratch.workers() == before && !scratch.log().contains("pool/new"), "{}", scratch.log());
+    web.write_all(b"3").expect("written");
+    new.write_all(&fresh.as_bytes()[fresh.rfind("    env:").expect("the environment") - 1..]).expect("written");
+    drop((web, new));
+    scratch.wait_workers(14);
 }
 
 /// The refusal of a file is a line within half a second (two on a busy machine), from when it is put there by `put`.

@@ -18,8 +18,6 @@ const STORE: [(&str, usize); 3] = [("pwrite64", 41), ("fdatasync", 9), ("ftrunca
 /// Calls by which a shim leaves a record: its file is written aside, and put in its place. The first are the daemon's own, who
 /// writes its status so. No machine has them all.
 const SHIM: [&str; 2] = ["?renameat2", "?rename,?renameat"];
-/// The daemon's exit code where the state directory is taken.
-const TAKEN: i32 = 5;
 /// Tasks that are submitted on the way.
 const TASKS: usize = 6;
 
@@ -53,8 +51,8 @@ fn start_to_die(scratch: &mut Scratch, (call, nth): Point<'_>) {
 fn died(scratch: &mut Scratch, point: Point<'_>) -> bool {
     let ended = scratch.daemon.as_mut().and_then(|daemon| daemon.try_wait().expect("waited"));
     let Some(status) = ended else { return false };
-    // What strace starts waits three seconds to be traced, by alarm; and see `start_again`.
-    if status.signal() == Some(libc::SIGALRM) || status.code() == Some(TAKEN) {
+    // What strace starts waits three seconds to be traced, by alarm.
+    if status.signal() == Some(libc::SIGALRM) {
         start_to_die(scratch, point);
         return false;
     }
@@ -98,17 +96,6 @@ fn look(scratch: &mut Scratch, round: &str, answered: &BTreeMap<String, u64>, ov
         };
         wait("it is run", succeeded, || format!("{key} of {answered:?}\n{}", scratch.borrow().log()));
     }
-}
-
-/// Start the daemon once more if it found the state directory taken: a child that the one before had just forked has a copy of its lock
-/// until it executes, and under `strace` that takes a moment.
-fn start_again(scratch: &mut Scratch) -> bool {
-    let ended = scratch.daemon.as_mut().and_then(|daemon| daemon.try_wait().expect("waited"));
-    if let Some(status) = ended {
-        assert_eq!(status.code(), Some(TAKEN), "{}", scratch.log());
-        scratch.start();
-    }
-    false
 }
 
 /// Wait until the daemon is dead, or a task has been begun again. Says whether that was before all were done.
@@ -158,7 +145,7 @@ impl Points {
         let hit = died(scratch, point);
         scratch.kill();
         scratch.start();
-        look(scratch, &round, &answered, start_again);
+        look(scratch, &round, &answered, |_| false);
         scratch.kill();
         self.rounds += 1;
         self.killed += u32::from(hit);

@@ -109,6 +109,14 @@ fn what_was_typed_is_never_lost() {
         "if test -e once; then sed -i 's/many/2/' \"$1\"; else touch once; sed -i 's/replicas:   1/replicas:   many/' \"$1\"; fi",
     );
     assert_eq!((code, out.as_str()), (0, "pool/a edited\n"), "{err}");
+    // No person: it does the same to each text that it is given, and to what is said above it.
+    let again = "echo x >> runs; test $(wc -l < runs) -lt 9 || exit 9;";
+    for sed in ["s/ a / A /; s/name: a}/name: c}/", "s/a/aa/g; s/aaa*/aa/g", "s/| /- /; s/name: a}/name: c}/"] {
+        fs::remove_file(scratch.dir.join("runs")).ok();
+        let (code, out, err) = edit(&format!("{again} sed -i '{sed}' \"$1\""));
+        assert!(code == 1 && out.is_empty() && err.contains("no valid changes were saved"), "{sed}: {out}{err}");
+        assert!(kept(&err).contains("WorkerPool") && file(&scratch, "../runs").lines().count() == 2, "{sed}: {}", kept(&err));
+    }
     // The editor fails, or leaves what is no text.
     let (code, _, err) = edit("echo typed >> \"$1\"; exit 3");
     assert!(code == 1 && kept(&err).ends_with("typed\n"), "{err}");
@@ -199,6 +207,42 @@ fn a_pause_leaves_nothing_behind() {
     let (code, _, err) = ctl("resume pool/s");
     assert!(code == 1 && err.contains("spec.scale.paused: true"), "{err}");
     assert_eq!(file(&scratch, "shop.yaml"), text);
+}
+
+#[test]
+fn a_rollout_is_of_what_stands_in_the_file_now() {
+    let mut scratch = Scratch::new();
+    let text = scratch.pool("web", 2, "", "");
+    scratch.put("web.yaml", &text);
+    scratch.start();
+    scratch.wait_workers(2);
+    let status = || ctl(&scratch, "", &["rollout", "status", "pool/web", "--timeout", "60s"]);
+    let rolled_out = |command: &str| {
+        let (code, out, err) = status();
+        assert!(code == 0 && out.ends_with("successfully rolled out\n"), "{out}{err}");
+        for pid in scratch.workers().into_values() {
+            let runs = fs::read_to_string(format!("/proc/{pid}/cmdline")).expect("a worker");
+            assert!(runs.contains(command), "{runs} is not {command}: {out}");
+        }
+    };
+    rolled_out("100000");
+    scratch.put("web.yaml", &text.replace("100000", "100001"));
+    rolled_out("100001");
+    scratch.write("web.yaml", &text.replace("100000", "100002"));
+    rolled_out("100002");
+    let broken = text.replace("template:", "tmplate:");
+    scratch.put("web.yaml", &broken);
+    let (code, out, err) = status();
+    assert!(code == 1 && !out.contains("success") && err.contains("is refused") && err.contains("web.yaml:6"), "{out}{err}");
+    for (words, why) in
+        [(["scale", "pool/web", "--replicas=5"], "spec.tmplate"), (["rollout", "restart", "pool/web"], "mend it first")]
+    {
+        let (code, out, err) = ctl(&scratch, "", &words);
+        assert!(code == 1 && out.is_empty() && err.contains(why), "{out}{err}");
+    }
+    assert_eq!(file(&scratch, "web.yaml"), broken);
+    scratch.put("web.yaml", &text);
+    rolled_out("100000");
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! The state directory's file system is full for a while: nothing is lost that can be kept, and nothing is made up.
 //!
-//! A tiny tmpfs of the daemon's own, in a mount namespace that ends with it; seen from here through `/proc/PID/root`. Only root
-//! can make one; for everyone else this holds nothing.
+//! A tiny tmpfs of the daemon's own, in a mount namespace that ends with it; seen from here through `/proc/PID/root`. Who is not root
+//! makes one in a user namespace; where there is none either this holds nothing.
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::harness::{Scratch, signal, wait};
+use crate::skipped;
 
 /// Mounts, then becomes the program: the pid stays.
 const SCRIPT: &str = "set -e\nmount -t tmpfs -o size=$1,mode=0700 weir-test \"$2\"\nshift 2\nexec \"$@\"\n";
@@ -19,15 +21,15 @@ fn start(scratch: &mut Scratch, size: &str) -> Option<PathBuf> {
     fs::create_dir_all(&state).expect("a mount point");
     let script = scratch.dir.join("mount");
     fs::write(&script, SCRIPT).expect("written");
-    let private = Command::new("unshare").args(["-m", "true"]).stderr(Stdio::null()).status();
-    if !nix::unistd::geteuid().is_root() || !private.is_ok_and(|status| status.success()) {
-        println!("skipped: no mount namespace is to be had");
+    let how = if nix::unistd::geteuid().is_root() { "-m" } else { "-rm" };
+    let private = Command::new("unshare").args([how, "true"]).stderr(Stdio::null()).status();
+    if skipped::without(private.is_ok_and(|status| status.success()), "a mount namespace") {
         return None;
     }
     let weir = scratch.weir();
     let log = fs::File::options().create(true).append(true).open(scratch.dir.join("log")).expect("a log");
     let mut command = Command::new("unshare");
-    command.args(["-m", "sh"]).arg(script).arg(size).arg(&state).arg(weir.get_program()).args(weir.get_args());
+    command.args([how, "sh"]).arg(script).arg(size).arg(&state).arg(weir.get_program()).args(weir.get_args());
     command.current_dir(&scratch.dir).stdin(Stdio::null()).stdout(log.try_clone().expect("a copy")).stderr(log);
     let child = command.spawn().expect("unshare runs");
     let seen = PathBuf::from(format!("/proc/{}/root{}", child.id(), state.display()));
@@ -85,6 +87,21 @@ fn a_full_disk_stops_nobody_and_all_goes_on_when_there_is_room() {
     // One ends meanwhile; its end is told when it can be kept.
     signal(before["full-1"].unsigned_abs(), "KILL");
     wait("the end", || (!scratch.workers().values().any(|pid| *pid == before["full-1"])).then_some(()), || scratch.log());
+    // What is seen is shown, and that nothing can be kept.
+    let ctl = |words: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_ctl")).arg("--state").arg(&state).args(words).output().expect("it runs");
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    };
+    let shown = || ctl(&["get", "worker", "full-1", "-o", "json"]);
+    let down = || (!shown().contains(&format!("\"pid\": {}", before["full-1"]))).then_some(());
+    wait("the worker shown as it is", down, shown);
+    let asked = || {
+        let mut socket = UnixStream::connect(state.join("weir.sock")).expect("it answers");
+        socket.write_all(b"GET /readyz HTTP/1.1\r\nhost: weir\r\nconnection: close\r\n\r\n").expect("asked");
+        std::io::read_to_string(socket).expect("answered")
+    };
+    let unkept = || asked().contains("503").then(|| asked().contains("the store takes nothing").then_some(())).flatten();
+    wait("the reason why it is not ready", unkept, asked);
     fs::remove_file(state.join("fill")).expect("removed");
     let after = scratch.wait_workers(3);
     assert_eq!(after["full-0"], before["full-0"]);

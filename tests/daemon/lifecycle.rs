@@ -181,6 +181,24 @@ fn the_end_of_the_daemon_stops_or_leaves_its_workers() {
 }
 
 #[test]
+fn a_daemon_that_stops_its_workers_takes_in_no_task() {
+    let mut scratch = Scratch::new();
+    let script = "[bash, -c, \"trap '' TERM; while :; do sleep 0.05; done\"]";
+    scratch.put("deaf.yaml", &scratch.pool("deaf", 1, script, "  queue: {delivery: Lease}\n"));
+    scratch.start();
+    scratch.wait_workers(1);
+    scratch.wait_status("workers", "deaf-0", |status| status["status"]["phase"] == "Ready");
+    std::thread::sleep(Duration::from_millis(200));
+    signal(scratch.daemon.as_ref().expect("runs").id(), "TERM");
+    let refused = || {
+        let said = String::from_utf8(super::tasks::ctl(&scratch, &["submit", "deaf", "--", "1"]).stderr).expect("text");
+        said.contains("shutting down").then_some(())
+    };
+    wait("a refusal while the worker has its grace", refused, || scratch.log());
+    scratch.kill();
+}
+
+#[test]
 fn a_second_daemon_on_the_same_state_exits_5_and_names_the_holder() {
     let mut scratch = Scratch::new();
     scratch.put("web.yaml", &scratch.pool("web", 2, "", ""));

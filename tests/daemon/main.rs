@@ -27,6 +27,8 @@ mod rollback;
 mod scaling;
 mod service;
 mod shares;
+#[path = "../skipped/mod.rs"]
+mod skipped;
 mod socket;
 mod survival;
 mod task_campaign;

@@ -291,6 +291,39 @@ fn a_worker_that_is_done_is_dealt_nothing() {
     }
 }
 
+/// Takes a task and says that it lives, over and over, until there is a file `enough`.
+const BEAT: &str = r#"
+token=$("$1" --state "$WEIR_STATE" task next --wait 60s -o 'jsonpath={.token}') || exit 1
+until [ -e "$2/enough" ]; do
+    "$1" --state "$WEIR_STATE" task heartbeat "$token" || exit 1
+    sleep 0.2
+done
+"$1" --state "$WEIR_STATE" task done "$token"
+sleep 100000
+"#;
+
+#[test]
+fn a_daemon_that_was_stopped_ends_no_worker_that_it_could_not_hear() {
+    let mut scratch = Scratch::new();
+    fs::write(scratch.dir.join("beat.sh"), BEAT).expect("written");
+    let at = scratch.dir.display();
+    let command = format!("[sh, {at}/beat.sh, {}, {at}]", env!("CARGO_BIN_EXE_ctl"));
+    scratch.put("work.yaml", &scratch.pool("work", 1, &command, "  queue: {delivery: Lease, leaseDuration: 4s}\n"));
+    start(&mut scratch);
+    let id = submit(&scratch, ("no", json!(0)), &[]);
+    until_state(&scratch, id, "Leased");
+    let (daemon, workers) = (scratch.daemon.as_ref().expect("it runs").id(), scratch.workers());
+    signal(daemon, "STOP");
+    // Longer than the lease: only real time passes while a process is stopped.
+    std::thread::sleep(std::time::Duration::from_secs(8));
+    signal(daemon, "CONT");
+    said(&scratch, &["version"]);
+    fs::write(scratch.dir.join("enough"), "").expect("written");
+    let task = until(&scratch, id, |task| task["state"] != "Leased");
+    assert_eq!((&task["state"], &task["attempt"], &task["epoch"]), (&json!("Succeeded"), &json!(1), &json!(1)), "{task}");
+    assert_eq!(scratch.workers(), workers, "the same worker goes on");
+}
+
 #[test]
 fn what_waits_for_a_worker_that_is_gone_goes_to_another() {
     let scratch = daemon(2, ", dispatch: PerWorker");

@@ -47,3 +47,62 @@ fn what_keeps_a_command_from_its_beginning_is_told() {
         assert_eq!((output.status.code(), said.starts_with(words)), (Some(127), true), "{said}");
     }
 }
+
+/// A command of a shell's, below its keeper, in a directory that it writes the pid of what it started into a session of its own to.
+fn flees(dir: &Path, then: &str) -> command::Command {
+    command::begin_with(Path::new(SHIM));
+    let text = format!("setsid sleep 1000 & echo $! > pid.tmp; mv pid.tmp pid; {then}");
+    let argv = ["sh", "-c", &text].map(String::from).to_vec();
+    let env = BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]);
+    command::Command { argv, env, dir: Some(dir.display().to_string()), user: None }
+}
+
+fn started(dir: &Path) -> String {
+    super::room::wait("the pid", || std::fs::read_to_string(dir.join("pid")).is_ok());
+    std::fs::read_to_string(dir.join("pid")).expect("written").trim().to_owned()
+}
+
+fn is_over(pid: &str) {
+    let over = |stat: std::io::Result<String>| stat.map_or(true, |stat| stat.contains(") Z "));
+    super::room::wait("its end", || over(std::fs::read_to_string(format!("/proc/{pid}/stat"))));
+}
+
+#[test]
+fn nothing_that_a_command_started_outlives_it_in_whatever_session() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    for (then, answer) in [
+        ("echo 7", Ok(b"7\n".to_vec())),
+        ("exit 3", Err("sh: exit status: 3".to_owned())),
+        ("kill -9 $$", Err("sh: signal: 9 (SIGKILL)".to_owned())),
+        ("kill $$", Err("sh: signal: 15 (SIGTERM)".to_owned())),
+    ] {
+        let dir = tempfile::tempdir().expect("a directory");
+        assert_eq!(runtime.block_on(command::run(&flees(dir.path(), then), 9)), answer, "{then}");
+        is_over(&started(dir.path()));
+    }
+}
+
+#[test]
+fn a_command_that_nobody_waits_for_any_more_ends_with_all_it_started() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let command = flees(dir.path(), "exec sleep 1000");
+    let asks = runtime.spawn(async move { command::run(&command, 9).await });
+    let pid = started(dir.path());
+    asks.abort();
+    is_over(&pid);
+}
+
+#[test]
+fn a_command_ends_with_the_daemon_however_that_ended() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let flees = flees(dir.path(), "exec sleep 1000");
+    let mut keeper = Command::new(SHIM);
+    keeper.args(["--beside", "0", "0", "", &dir.path().display().to_string()]).args(&flees.argv);
+    let mut keeper = keeper.stderr(std::process::Stdio::piped()).spawn().expect("it runs");
+    let pid = started(dir.path());
+    // The kernel closes the reading end of a process that was killed.
+    drop(keeper.stderr.take());
+    is_over(&pid);
+    assert!(!keeper.wait().expect("reaped").success());
+}

@@ -5,7 +5,7 @@ use std::fs;
 use nix::sys::signal::Signal;
 use weir::model::worker::{ExitReason, SlotState};
 
-use super::room::{Room, order, signal, slot, wait};
+use super::room::{Room, order, signal, slot, wait, without_python};
 
 /// What a script ends with.
 const WAYS: [(&str, Option<i32>, Option<i32>, ExitReason); 5] = [
@@ -198,8 +198,8 @@ fn a_slot_whose_holder_does_not_die_holds_up_nobody_when_a_daemon_starts() {
 
 #[test]
 fn a_worker_that_was_taken_over_comes_back_when_the_other_daemon_has_ended() {
-    if fs::metadata("/usr/bin/python3").is_err() {
-        return println!("skipped: no python3");
+    if without_python() {
+        return;
     }
     let mut room = Room::new("none");
     room.start(order("lent", 1, "sleep 1000"));
@@ -243,8 +243,8 @@ fn a_worker_whose_shim_cannot_be_reached_for_now_is_left_alone() {
 
 #[test]
 fn a_daemon_that_was_too_slow_is_let_go_of_and_meets_its_worker_again() {
-    if fs::metadata("/usr/bin/python3").is_err() {
-        return println!("skipped: no python3");
+    if without_python() {
+        return;
     }
     let mut room = Room::new("none");
     let script = "python3 - <<'PY'\nimport socket, os, time\ns = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n\

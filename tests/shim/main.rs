@@ -8,4 +8,6 @@ mod endings;
 mod output;
 mod room;
 mod silent;
+#[path = "../skipped/mod.rs"]
+mod skipped;
 mod starts;

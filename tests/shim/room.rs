@@ -239,6 +239,11 @@ pub fn wait(what: &str, test: impl Fn() -> bool) {
     }
 }
 
+/// Whether the test that asks is to end now: parts of it are written in Python.
+pub fn without_python() -> bool {
+    super::skipped::without(Path::new("/usr/bin/python3").exists(), "python3")
+}
+
 /// Send a signal to a process that this test started.
 pub fn signal(pid: i32, signal: nix::sys::signal::Signal) {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("it lives");

@@ -10,7 +10,7 @@ use weir::edge::slots::cgroup::Driver;
 use weir::model::worker::{ExitReason, SlotState};
 use weir::shim::wire::State;
 
-use super::room::{Room, order, signal, slot, wait};
+use super::room::{Room, order, signal, slot, wait, without_python};
 
 #[test]
 fn a_worker_whose_shim_was_stopped_is_killed_all_the_same() {
@@ -75,8 +75,8 @@ fn a_start_that_nobody_knows_of_has_failed() {
 /// Its hello crosses the word to start.
 #[test]
 fn a_shim_that_dies_between_its_hello_and_its_first_word_leaves_an_unknown_end() {
-    if fs::metadata("/usr/bin/python3").is_err() {
-        return println!("skipped: no python3");
+    if without_python() {
+        return;
     }
     let dir = tempfile::Builder::new().prefix("weir-shim-").tempdir().expect("a directory");
     fs::write(dir.path().join("hello"), State::default().encode()).expect("written");

@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use weir::model::worker::{ExitReason, SlotState};
 
-use super::room::{Room, order, slot, wait};
+use super::room::{Room, order, slot, wait, without_python};
+use super::skipped;
 
 #[test]
 fn a_worker_starts_from_a_clean_slate() {
@@ -81,8 +82,8 @@ fn a_user_that_does_not_exist_and_a_command_beyond_all_bounds_are_refused_before
 
 #[test]
 fn notify_tells_readiness_busy_state_watchdog_and_a_tame_status() {
-    if fs::metadata("/usr/bin/python3").is_err() {
-        return println!("skipped: no python3");
+    if without_python() {
+        return;
     }
     let mut room = Room::new("none");
     let gate = room.dir.path().join("gate");
@@ -109,8 +110,8 @@ fn notify_tells_readiness_busy_state_watchdog_and_a_tame_status() {
 /// Only root can become somebody else; for everyone else this holds nothing.
 #[test]
 fn what_a_stranger_notifies_counts_for_nothing() {
-    if fs::metadata("/usr/bin/python3").is_err() || !nix::unistd::geteuid().is_root() {
-        return println!("skipped: no python3, or not root");
+    if without_python() || skipped::without(nix::unistd::geteuid().is_root(), "root") {
+        return;
     }
     let mut room = Room::new("none");
     room.start(order("told", 1, "echo $NOTIFY_SOCKET; exec sleep 1000"));

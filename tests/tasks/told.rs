@@ -13,6 +13,7 @@ use super::served::{PATIENCE, World, until};
 use super::{lease, on_lease, queued, submit, task, world};
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the real client is timed from outside")]
 fn a_wait_for_many_has_one_bound_and_none_of_zero_looks_once() {
     let world = world();
     let began = Instant::now();
@@ -42,7 +43,10 @@ fn an_interrupted_wait_says_what_goes_on() {
     until("the task", || task(&world, 1)["id"] == 1);
     let mut told = String::new();
     // Before it waits it ends as everything does.
-    std::thread::sleep(Duration::from_millis(500));
+    let status = format!("/proc/{}/status", waits.id());
+    let caught = |line: &str| u64::from_str_radix(line.strip_prefix("SigCgt:")?.trim(), 16).ok();
+    let hears = |text: String| text.lines().find_map(caught).is_some_and(|signals| signals & 2 > 0);
+    until("it hears of interrupts", || std::fs::read_to_string(&status).is_ok_and(hears));
     let pid = rustix::process::Pid::from_child(&waits);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     waits.stderr.take().unwrap().read_to_string(&mut told).unwrap();

@@ -69,3 +69,21 @@ fn in_the_line_of_one_worker_a_task_waits_for_that_worker_alone() {
     let workers = [(); 2].map(|()| submit()["worker"].clone());
     assert!(!workers.contains(&json!("own-0")), "{workers:?}");
 }
+
+#[test]
+fn beside_a_line_that_waits_for_a_busy_worker_another_one_is_free() {
+    let world = World::new();
+    queued(&world, "own", "{delivery: Lease, dispatch: PerWorker}");
+    shown(&world, "own", (2, 1000, 1));
+    world.board.put(worker("own", 0, Phase::Busy));
+    world.board.put(worker("own", 1, Phase::Ready));
+    let submit = |to: &str| {
+        world.board.deal("own", &[to.into()]);
+        ask(&world, "POST /v1/pools/own/tasks", &json!({}));
+    };
+    let free = || ask(&world, "GET /v1/pools/own/capacity", &Value::Null).1["freeSlots"].clone();
+    (0..3).for_each(|_| submit("own-0"));
+    assert_eq!(free(), 1, "all of them wait for the one that is busy");
+    (0..2).for_each(|_| submit("own-1"));
+    assert_eq!(free(), 0, "the next of these takes it");
+}

@@ -4,6 +4,7 @@
 //! and text; the daemon checks again.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,7 @@ use crate::ctl::error::Failure;
 use crate::ctl::print::emit;
 use crate::ctl::resource::{Target, short, targets};
 use crate::ctl::text::tame;
+use crate::model::catalogue::ObjectKey;
 use crate::model::document::refusal::with_source;
 use crate::model::document::{APPLIED_BYTES_MAX, Document, SPEC_BYTES_MAX, Violation, parse_within, shown};
 use crate::model::status::Kind;
@@ -27,6 +29,8 @@ pub(super) struct Text {
     pub(super) file: String,
     /// The whole of it.
     pub(super) text: String,
+    /// What it names, and in which lines; 0: in none.
+    named: Vec<(ObjectKey, u32)>,
 }
 
 /// The texts of files, directories (not below them) and `-`.
@@ -76,22 +80,29 @@ fn read(file: &str, from: impl Read) -> Result<Text, Failure> {
     if bytes.len() > APPLIED_BYTES_MAX {
         return Err(wrong(format!("it has more than {APPLIED_BYTES_MAX} bytes: apply it in parts")));
     }
-    let (meant, problems) = match std::str::from_utf8(&bytes).map(shown::documents) {
+    let (meant, named, problems) = match std::str::from_utf8(&bytes).map(shown::documents) {
         Ok(meant) if matches!(meant.text, Cow::Owned(_)) => {
             let placed = |mut violation| {
                 meant.place(&mut violation);
                 violation
             };
+            let named = located(&meant.text, |line| placed(Violation { line, ..Violation::default() }).line);
             let problems = sourced(file, &bytes, violations(meant.text.as_bytes(), APPLIED_BYTES_MAX).map(placed));
-            (Some(meant.text.into_owned()), problems)
+            (Some(meant.text.into_owned()), named, problems)
         }
-        Ok(_) | Err(_) => (None, problems(file, &bytes)),
+        Ok(meant) => (None, located(&meant.text, |line| line), problems(file, &bytes)),
+        Err(_) => (None, Vec::new(), problems(file, &bytes)),
     };
     if problems.is_empty() {
         let text = meant.map_or_else(|| String::from_utf8(bytes), Ok).map_err(|error| wrong(error.to_string()))?;
-        return Ok(Text { file: tame(file), text });
+        return Ok(Text { file: tame(file), text, named });
     }
     Err(Failure::No(format!("{file}: nothing was done\n{}", problems.concat().trim_end())))
+}
+
+fn located(text: &str, placed: impl Fn(u32) -> u32) -> Vec<(ObjectKey, u32)> {
+    let found = parse_within(text.as_bytes(), APPLIED_BYTES_MAX).into_iter().flatten();
+    found.map(|located| (ObjectKey::of(&located.document), placed(located.line))).collect()
 }
 
 fn violations(bytes: &[u8], most: usize) -> impl Iterator<Item = Violation> {
@@ -117,6 +128,20 @@ fn dry(dry_run: bool) -> (&'static str, &'static str) {
     if dry_run { ("?dryRun=All", " (dry run)") } else { ("", "") }
 }
 
+/// Of two documents of one name the last would win without a word.
+fn only_once(texts: &[Text]) -> Result<(), Failure> {
+    let mut known: BTreeMap<ObjectKey, String> = BTreeMap::new();
+    for text in texts {
+        for (key, line) in &text.named {
+            let place = if *line == 0 { text.file.clone() } else { format!("{}:{line}", text.file) };
+            if let Some(first) = known.insert(key.clone(), place.clone()) {
+                return Err(Failure::No(format!("{key} is named twice, so nothing was done: {first} and {place}")));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// `ctl apply`: all files are checked before anything is sent.
 pub(super) async fn apply(context: &Context, files: &[PathBuf], dry_run: bool) -> Result<(), Failure> {
     let texts = texts(files)?;
@@ -126,6 +151,7 @@ pub(super) async fn apply(context: &Context, files: &[PathBuf], dry_run: bool) -
             return Err(Failure::No(format!("{}: there is no document in it", text.file)));
         }
     }
+    only_once(&texts)?;
     for text in texts {
         let applied: Applied = context.client.ask(Method::POST, &format!("/v1/apply{query}"), Sent::yaml(&text.text)).await?;
         for outcome in applied.items {

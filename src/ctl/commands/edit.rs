@@ -43,7 +43,8 @@ pub(super) async fn run(context: &Context, words: &[String]) -> Result<(), Failu
         if edited.trim().is_empty() || edited.trim_end() == given.text.trim_end() {
             return emit("Edit cancelled, no changes made.\n");
         }
-        if edited == text && !refusals.is_empty() {
+        // An editor that is no person, like `sed`, would be asked for ever.
+        if body(&edited) == body(&text) && !refusals.is_empty() {
             return Err(Failure::No(format!("Edit cancelled, no valid changes were saved. {}", keep(&name, &edited))));
         }
         text = edited;
@@ -75,10 +76,19 @@ fn header(given: &DocumentText, refusals: &[String]) -> String {
     lines.iter().map(|line| format!("{MARK}{line}\n")).collect()
 }
 
-/// Only the lines that were put there are taken out, from the top; whatever the person wrote stays, byte for byte.
-fn without(header: &str, edited: &str) -> String {
-    let ours = |line: &&str| header.lines().any(|own| own == line.trim_end());
-    edited.split_inclusive('\n').skip_while(ours).collect()
+/// The marked lines on top are taken out, whatever the editor made of them; those that the text began with itself stay, and so
+/// does all the rest, byte for byte.
+fn without_header<'a>(edited: &'a str, text: &str) -> &'a str {
+    let marked = |text: &str| text.split_inclusive('\n').take_while(|line| line.starts_with(MARK)).map(str::len).sum::<usize>();
+    let (top, own) = (marked(edited), marked(text));
+    let own = if edited[..top].ends_with(&text[..own]) { own } else { 0 };
+    &edited[top - own..]
+}
+
+/// A text without the comments above it: they never make a refused text a good one.
+fn body(text: &str) -> &str {
+    let above = |line: &&str| line.starts_with('#') || line.trim().is_empty();
+    &text[text.split_inclusive('\n').take_while(above).map(str::len).sum()..]
 }
 
 /// Put aside what could not be applied, and say where.
@@ -99,7 +109,7 @@ fn in_editor(name: &str, header: &str, text: &str) -> Result<String, Failure> {
     let left = std::fs::read(file.path());
     let failed = match (ended, left) {
         (Ok(()), Ok(left)) => match String::from_utf8(left) {
-            Ok(left) => return Ok(without(header, &left)),
+            Ok(left) => return Ok(without_header(&left, text).to_owned()),
             Err(_) => Failure::No("what the editor left is not UTF-8; nothing was changed".into()),
         },
         (Ok(()), Err(error)) => Failure::No(format!("{}: {error}", file.path().display())),
@@ -135,9 +145,11 @@ mod tests {
         let given = DocumentText { file: "a.yaml".into(), line: 3, ..DocumentText::default() };
         let header = header(&given, &["one\ntwo".into()]);
         assert_eq!(header.lines().count(), 4);
-        for text in ["#| mine\n# x\r\na: 1", "\n\na: 1\n\n", "a: |\n  #| one\n"] {
-            assert_eq!(without(&header, &format!("{header}{text}")), text);
-            assert_eq!(without(&header, text), text, "the person took it out");
+        for text in ["#| mine\n# x\r\na: 1", "\n\na: 1\n\n", "a: |\n  #| one\n", "#| mine\n#| too\na: 1\n"] {
+            assert_eq!(without_header(&format!("{header}{text}"), text), text);
+            assert_eq!(without_header(text, text), text, "the person took it out");
         }
+        let (text, header) = ("# x\na: 2\n", header.replace("one", "eno"));
+        assert_eq!(without_header(&format!("{header}{text}"), "# x\na: 1\n"), text, "an editor changed it too");
     }
 }

@@ -1,4 +1,5 @@
 //! An interrupt that a command hears of instead of ending by it: it has something to say or to take back first.
+//! The second signal ends the program as if nobody had listened.
 
 use tokio::net::UnixStream;
 

@@ -133,7 +133,7 @@ fn summary(room: &CapacityView, pool: &Value, shown: usize, now: Wall) -> String
     let kinds = ["delayed", "blocked"].map(|kind| (count(kind), kind));
     let kinds: Vec<String> = kinds.iter().filter(|(n, _)| *n > 0).map(|(n, kind)| format!("{n} {kind}")).collect();
     let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
-    let held = count("held");
+    let held = room.held;
     let held_words = if held > 0 { format!(", {held} held") } else { String::new() };
     let left = u64::from(room.capacity).saturating_sub(room.queued + held);
     let mut out = format!(
@@ -204,8 +204,8 @@ mod tests {
 
     #[test]
     fn the_sum_of_a_queue() {
-        let room = CapacityView { queued: 5, running: 2, capacity: 100, free_slots: 0, slots: 2, ..CapacityView::default() };
-        let pool = json!({"status": {"queue": {"delayed": 1, "held": 3}}});
+        let room = CapacityView { queued: 5, held: 3, running: 2, capacity: 100, slots: 2, ..CapacityView::default() };
+        let pool = json!({"status": {"queue": {"delayed": 1}}});
         let plain = "5 queued (1 delayed), 3 held, 2 running, 0 of 2 slots free, room for 92 more";
         assert_eq!(summary(&room, &pool, 10, Wall(0)), plain);
         let paused = CapacityView { paused_until: Some(Wall(60_000)), paused_why: "limit".into(), ..room };

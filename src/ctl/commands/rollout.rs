@@ -1,7 +1,8 @@
 //! `rollout status` waits until every worker runs the current template and is ready; `rollout restart` asks for all anew.
 //!
 //! A restart is an annotation in the pool's document: it takes the same road as any change and obeys the update strategy.
-//! Waiting is watching; nothing is asked again and again.
+//! Waiting is watching; nothing is asked again and again. What was saved a moment ago may not have been read yet, so the document
+//! as it stands in its file is waited for first.
 
 use hyper::Method;
 use serde_json::{Value, json};
@@ -14,12 +15,17 @@ use crate::ctl::print::emit;
 use crate::ctl::resource::many;
 use crate::ctl::text::tame;
 use crate::ctl::time::now;
+use crate::model::document::{Document, parse};
 use crate::model::status::Kind;
 use crate::model::time::Span;
+use crate::serve::wire::DocumentText;
 use crate::serve::wire::columns::{condition, number, text};
 
 /// The annotation that asks for all workers to be started again.
 const RESTARTED_AT: &str = "weir.dev/restartedAt";
+
+/// Longest time in which a change of a file is taken over: it is heard within 10 s and has stood still for 2 s then.
+const TAKEN: Span = Span::secs(15);
 
 /// `ctl rollout restart`
 pub(super) async fn restart(context: &Context, words: &[String]) -> Result<(), Failure> {
@@ -35,12 +41,16 @@ pub(super) async fn restart(context: &Context, words: &[String]) -> Result<(), F
 pub(super) async fn status(context: &Context, words: &[String], timeout: Span) -> Result<(), Failure> {
     for name in many(words, Kind::Pool)? {
         let timeout = Some(timeout).filter(|timeout| timeout.0 > 0);
+        in_force(context, &name, timeout).await?;
         let mut said = String::new();
         let told = follow(context, (Kind::Pool, &name), timeout, |seen| {
             let pool = match seen {
                 Seen::Object(pool) => pool,
                 Seen::Absent => return Err(Failure::No(format!("pool/{name} is gone"))),
             };
+            if let Some(why) = refused(pool) {
+                return Err(Failure::No(format!("pool/{name}: its newest document is refused: {why}")));
+            }
             let waiting = waiting(pool);
             let line =
                 waiting.as_ref().map(|what| format!("Waiting for pool \"{}\" rollout to finish: {what}...\n", tame(&name)));
@@ -56,6 +66,52 @@ pub(super) async fn status(context: &Context, words: &[String], timeout: Span) -
         emit(&format!("pool \"{}\" successfully rolled out\n", tame(&name)))?;
     }
     Ok(())
+}
+
+/// Wait until a pool is as its document says now: as long as it may take until a change is heard and believed, and no longer.
+async fn in_force(context: &Context, name: &str, timeout: Option<Span>) -> Result<(), Failure> {
+    let (at, within) = (format!("{}/document", path(Kind::Pool, name)), timeout.map_or(TAKEN, |timeout| timeout.min(TAKEN)));
+    let mut tried = None;
+    // Without one there is nothing to wait for; whatever else is wrong is said of the pool.
+    while let Ok(given) = context.client.ask::<DocumentText>(Method::GET, &at, Sent::nothing()).await {
+        let place = format!("{}:{}", tame(&given.file), given.line);
+        if tried.as_ref() == Some(&given.version) {
+            let why = format!("{place} says something else than what is in force, and was not taken over in {within}");
+            return Err(Failure::No(format!("pool/{name}: {why}")));
+        }
+        let meant = parse(given.text.as_bytes()).pop().and_then(Result::ok).map(|located| located.document);
+        let mut told = false;
+        let shown = follow(context, (Kind::Pool, name), Some(within), |seen| {
+            let done = match seen {
+                Seen::Object(pool) => shows(pool, meant.as_ref()),
+                Seen::Absent => meant.is_none(),
+            };
+            if !done && !told {
+                emit(&format!("Waiting for pool \"{}\" rollout to finish: {place} is read...\n", tame(name)))?;
+                told = true;
+            }
+            Ok(done)
+        });
+        if shown.await? {
+            return Ok(());
+        }
+        tried = Some(given.version);
+    }
+    Ok(())
+}
+
+/// Whether a pool is as its document says; of one that is refused, whether that is known.
+fn shows(pool: &Value, meant: Option<&Document>) -> bool {
+    let Some(document) = meant else { return refused(pool).is_some() };
+    let restarted = document.metadata().annotations.get(RESTARTED_AT).map_or("", String::as_str);
+    let same = restarted == text(pool, &format!("/metadata/annotations/{}", RESTARTED_AT.replace('/', "~1")));
+    same && refused(pool).is_none() && pool.get("spec") == Some(&document.spec())
+}
+
+/// Why the newest document is not in force.
+fn refused(pool: &Value) -> Option<String> {
+    let accepted = condition(pool, "Accepted").filter(|accepted| text(accepted, "/status") == "False")?;
+    Some(tame(text(accepted, "/message")))
 }
 
 /// What is still missing, in kubectl's words; nothing when the pool is as wanted.

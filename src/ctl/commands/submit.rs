@@ -204,9 +204,11 @@ pub(super) fn json_or_text(text: &str, nothing: bool) -> Value {
 fn said(tasks: &[TaskView]) -> String {
     match tasks {
         [first, .., last] => {
-            let place = |view: &TaskView| view.position.map_or_else(|| "-".into(), |place| place.to_string());
-            let (from, to) = (place(first), place(last));
-            format!("{} tasks queued: task/{} to task/{}, positions {from} to {to}\n", tasks.len(), first.task.id, last.task.id)
+            let places =
+                first.position.zip(last.position).map_or_else(String::new, |(from, to)| format!(", positions {from} to {to}"));
+            let held = tasks.iter().all(|view| view.task.state == TaskState::Held);
+            let (many, how) = (tasks.len(), if held { "held" } else { "queued" });
+            format!("{many} tasks {how}: task/{} to task/{}{places}\n", first.task.id, last.task.id)
         }
         few => few.iter().map(|view| format!("{}\n", tame(&standing(view, now())))).collect(),
     }
@@ -282,5 +284,19 @@ mod tests {
         ] {
             assert_eq!(inexact(text), found, "{text}");
         }
+    }
+
+    #[test]
+    fn of_several_tasks_it_is_said_where_they_stand() {
+        let all = |state, places: [Option<u64>; 2]| {
+            let view = |(n, position): (usize, &Option<u64>)| {
+                let task = crate::model::task::Task { id: n as u64 + 7, state, ..Default::default() };
+                TaskView { task, position: *position, ..TaskView::default() }
+            };
+            said(&places.iter().enumerate().map(view).collect::<Vec<_>>())
+        };
+        assert_eq!(all(TaskState::Queued, [Some(1), Some(2)]), "2 tasks queued: task/7 to task/8, positions 1 to 2\n");
+        assert_eq!(all(TaskState::Queued, [None, None]), "2 tasks queued: task/7 to task/8\n", "they wait for their time");
+        assert_eq!(all(TaskState::Held, [None, None]), "2 tasks held: task/7 to task/8\n");
     }
 }

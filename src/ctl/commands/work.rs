@@ -16,7 +16,7 @@ use super::submit::json_or_text;
 use crate::ctl::args::{NextArgs, Work};
 use crate::ctl::client::{Sent, encoded};
 use crate::ctl::error::Failure;
-use crate::ctl::print::{Format, as_json, as_yaml, custom_row, emit, for_programs};
+use crate::ctl::print::{Format, as_json, as_yaml, custom_row, emit, for_programs, note};
 use crate::ctl::time::now;
 use crate::model::task::{EndReason, TaskState, Token};
 use crate::model::time::{Span, Wall};
@@ -24,6 +24,9 @@ use crate::serve::wire::tasks::{Complete, Ended, Fail, Heartbeat, Leased, Leased
 
 /// A daemon that is gone is waited for so long.
 const PATIENCE: Span = Span::secs(30);
+
+/// Milliseconds that two clocks of one machine may lie apart when one is told by the other.
+const ROUNDED: i64 = 100;
 
 /// Between two tries to find it.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -34,13 +37,14 @@ pub(super) async fn run(context: &Context, work: Work) -> Result<(), Failure> {
         Work::Next { wish } => {
             let format = format(&wish)?;
             let path = format!("/v1/pools/{}/lease", encoded(&variable("WEIR_POOL")?));
-            let leased: Leased = patient(context, &path, &wanted(&wish)?).await.map_err(|late| refused(late.failure))?;
+            let leased = next(context, &path, wanted(&wish)?).await.map_err(|late| refused(late.failure))?;
             print(leased.task, format)
         }
         Work::Heartbeat { token, extend, progress } => {
             let token = held(token)?;
-            let beat = Heartbeat { extend, progress };
+            let (beat, asked) = (Heartbeat { extend, progress }, now());
             let view: TaskView = patient(context, &path(&token, "heartbeat"), &beat).await.map_err(|late| late.failure)?;
+            extend.and_then(|extend| cut(&view, extend, asked)).into_iter().for_each(|words| note(&words));
             if view.task.cancelling {
                 let words = format!("task {} was cancelled: stop, and give it back with \"ctl task fail\"", view.task.id);
                 return Err(Failure::No(words));
@@ -65,6 +69,47 @@ pub(super) async fn run(context: &Context, work: Work) -> Result<(), Failure> {
             finish(context, (&token, "fail", ours), &fail, (asked, format)).await
         }
     }
+}
+
+/// Ask for a task within the time that there is for it. Where too many others wait there is no place to wait in: then it is asked
+/// again after a while. Processes come back each at a moment of its own.
+async fn next(context: &Context, path: &str, wish: Wish) -> Result<Leased, Late> {
+    let (began, longest) = (now(), wish.wait.unwrap_or_default());
+    let apart = Span::millis(u64::from(std::process::id()) % 1000);
+    loop {
+        let left = Span(longest.0.saturating_sub(waited(began).0));
+        match patient(context, path, &Wish { wait: Some(left), ..wish.clone() }).await {
+            Err(late) if left.0 > 0 => {
+                let Some(pause) = pause(&late.failure) else { return Err(late) };
+                tokio::time::sleep(Span(pause.0.saturating_add(apart.0)).min(left).duration()).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// After which time there may be room, where that is all that there is not.
+fn pause(failure: &Failure) -> Option<Span> {
+    match failure {
+        Failure::Server(status) if status.code == 429 => {
+            let seconds = status.details.as_ref().and_then(|details| details.retry_after_seconds);
+            Some(Span::secs(seconds.unwrap_or(1).clamp(1, 60)))
+        }
+        Failure::Server(_)
+        | Failure::No(_)
+        | Failure::Usage(_)
+        | Failure::NoDaemon(_)
+        | Failure::Internal(_)
+        | Failure::ReaderGone => None,
+    }
+}
+
+/// That the attempt was given less time than it asked for then.
+fn cut(view: &TaskView, extend: Span, asked: Wall) -> Option<String> {
+    let wanted = asked.0.saturating_add(i64::try_from(extend.0).unwrap_or(i64::MAX));
+    let until = view.deadline.filter(|at| at.0.saturating_add(ROUNDED) < wanted)?;
+    let id = view.task.id;
+    Some(format!("note: task {id} is not given {extend}: it may take until {until}, as long as spec.queue.maxTimeout allows"))
 }
 
 /// That this worker is given nothing is another answer than that there was nothing: exit code 2, not 1.
@@ -190,4 +235,18 @@ fn print(task: Option<LeasedTask>, format: Option<Format>) -> Result<(), Failure
 /// JSON in one line, with what is harmful escaped as JSON can.
 fn as_line(json: &str) -> String {
     crate::ctl::text::tamed(json, |_| false, |c| format!("\\u{:04x}", u32::from(c)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_sooner_than_asked_for_is_told() {
+        let view = |deadline: i64| TaskView { deadline: Some(Wall(deadline)), ..TaskView::default() };
+        let words = |deadline| cut(&view(deadline), Span::secs(20), Wall(1000));
+        assert_eq!((words(21_000), words(21_005), words(20_999)), (None, None, None));
+        assert!(words(6000).is_some_and(|words| words.contains("not given 20s") && words.contains("00:00:06")));
+        assert_eq!(cut(&TaskView::default(), Span::secs(20), Wall(0)), None, "an older daemon does not say");
+    }
 }

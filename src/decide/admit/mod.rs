@@ -132,6 +132,8 @@ pub enum Change {
     Readable,
     /// Files look like documents' and are not read, for their names: at least one, those not told of before.
     Overlooked(Vec<String>),
+    /// A file is open for writing, and waited for.
+    BeingWritten(String),
     /// Changes may be heard late, and why.
     WatchDegraded(String),
     /// Changes are heard at once again.

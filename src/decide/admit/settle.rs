@@ -1,5 +1,6 @@
 //! Is a file whole? A truncated spec often parses as a different spec, so a file's new content is believed only when it
-//! came by rename, or has stood still for long enough: longest when believing it would stop or replace workers.
+//! came by rename, or has stood still for long enough: longest when believing it would stop or replace workers. A file that
+//! was heard to be modified is not whole before it is heard to be closed.
 //!
 //! ```text
 //!            seen, other content              stood still
@@ -17,7 +18,7 @@ use crate::model::listing::{Arrival, Content, File, Stamp, Whole};
 use crate::model::pool::PoolSpec;
 use crate::model::time::{Moment, Now, Span};
 
-use super::Admitted;
+use super::{Admitted, Change};
 
 /// Two listings that agree on a deletion are at least so far apart: git unlinks and re-creates.
 pub const DELETION: Span = Span::millis(200);
@@ -29,6 +30,9 @@ pub const UNKNOWN: Span = Span::millis(300);
 pub const HARMFUL: Span = Span::secs(2);
 /// Longest wait for quiet of an edit that only adds.
 pub const CEILING: Span = Span::secs(1);
+
+/// Quiet before a file counts that was modified and never closed: some programs keep their files open for good.
+pub const OPEN: Span = Span::secs(30);
 
 /// What is known of a file from one listing to the next.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,6 +56,8 @@ struct Candidate {
     since: Moment,
     /// Since when the file has not looked as it is believed.
     first: Moment,
+    /// It was told that it is being written.
+    told: bool,
 }
 
 impl FileState {
@@ -108,7 +114,9 @@ fn present(next: &mut Admitted, (path, file): (&str, &File), state: &mut FileSta
         state.candidate = None;
         return;
     }
-    let candidate = follow(state.candidate.take(), file, content, now.mono);
+    let degraded = next.admission.catalogue.degraded.is_some();
+    let mut candidate = follow(state.candidate.take(), file, (content, degraded), now.mono);
+    tell_open(next, path, &mut candidate, now.mono);
     let harmful = would_harm(&next.admission.catalogue, path, content);
     match believed_at(&candidate, harmful, state.believed.is_none(), now) {
         Some(at) if at > now.mono => {
@@ -120,18 +128,39 @@ fn present(next: &mut Admitted, (path, file): (&str, &File), state: &mut FileSta
 }
 
 /// The candidate as it was if nothing moved since, else a new one.
-fn follow(before: Option<Candidate>, file: &File, content: &Content, now: Moment) -> Candidate {
-    let first = before.as_ref().map_or(now, |candidate| candidate.first);
+fn follow(before: Option<Candidate>, file: &File, (content, degraded): (&Content, bool), now: Moment) -> Candidate {
+    let (first, told) = before.as_ref().map_or((now, false), |candidate| (candidate.first, candidate.told));
+    // Where nothing is heard no close is either.
+    let heard = if degraded && file.arrival >= Arrival::Writing { Arrival::Unheard } else { file.arrival };
+    let is_open = |candidate: &Candidate| candidate.arrival == Arrival::Writing && candidate.stamp.inode == file.stamp.inode;
+    let open = before.as_ref().is_some_and(is_open);
     let same = before.filter(|candidate| candidate.stamp == file.stamp && candidate.hash == content.hash);
+    let arrival = match (&same, heard) {
+        (_, Arrival::Writing) => Arrival::Writing,
+        (_, Arrival::Unknown) if open => Arrival::Writing,
+        (Some(_), Arrival::Unheard) if open => Arrival::Unknown,
+        // Arrival is ordered from the most to the least that is known.
+        (Some(candidate), heard) => candidate.arrival.min(heard),
+        (None, heard) => heard.min(Arrival::Unknown),
+    };
     match same {
-        Some(candidate) => Candidate { arrival: stronger(candidate.arrival, file.arrival), ..candidate },
-        None => Candidate { stamp: file.stamp, hash: content.hash.clone(), arrival: file.arrival, since: now, first },
+        Some(candidate) => Candidate { arrival, ..candidate },
+        None => Candidate { stamp: file.stamp, hash: content.hash.clone(), arrival, since: now, first, told },
     }
 }
 
-fn stronger(one: Arrival, other: Arrival) -> Arrival {
-    // Arrival is ordered from the most to the least that is known.
-    one.min(other)
+/// Say once that a file is waited for: not of each that is saved in place, but of one that stays open.
+fn tell_open(next: &mut Admitted, path: &str, candidate: &mut Candidate, now: Moment) {
+    let at = candidate.first.after(HARMFUL);
+    if candidate.arrival != Arrival::Writing || candidate.told {
+        return;
+    }
+    if now < at {
+        next.wake(at);
+        return;
+    }
+    candidate.told = true;
+    next.changes.push(Change::BeingWritten(path.to_owned()));
 }
 
 /// When the candidate is whole; none if it is by nature.
@@ -139,7 +168,8 @@ fn believed_at(candidate: &Candidate, harmful: bool, new: bool, now: Now) -> Opt
     let quiet = match candidate.arrival {
         Arrival::RenamedIn => return None,
         Arrival::ClosedWrite => AFTER_CLOSE,
-        Arrival::Unknown => UNKNOWN,
+        Arrival::Writing => return Some(candidate.since.after(OPEN)),
+        Arrival::Unknown | Arrival::Unheard => UNKNOWN,
     };
     // At a start nothing has been heard yet: a file last written long ago is not being written now. What it says counts at
     // once, also where it replaces or stops: nobody wants a command that was put right meanwhile to be run once more.

@@ -3,7 +3,9 @@
 //! A lease ends only with the proof that its holder is gone: the slot is vacant, or a later run is in it. Until then it stays,
 //! however long ago it should have ended.
 
-use super::{later, overdue, recurring};
+use std::sync::LazyLock;
+
+use super::{heard_until, later, overdue, recurring};
 use crate::model::plan::{Ending, Observation, Plan, Slot};
 use crate::model::queue::{Queue, TaskSchedule};
 use crate::model::queue_work::QueueCounts;
@@ -20,17 +22,21 @@ const ROUNDED: Span = Span::millis(10);
 const CRASHES: [i32; 7] = [4, 5, 6, 7, 8, 11, 31];
 /// Ends that were kept for long enough are removed together, this much later.
 const SWEEP: Span = Span::secs(60);
+/// The rules for tasks that are held though their pool has no queue any more.
+static NO_RULES: LazyLock<Queue> = LazyLock::new(Queue::default);
 
 /// Look at the leases, and at what the clock has brought.
 pub fn look(observation: &Observation<'_>, plan: &mut Plan, now: Now) {
+    let rules = observation.pool.spec.queue.as_ref().unwrap_or(&NO_RULES);
     for task in observation.line.leases.values() {
+        let until = heard_until(task, rules, observation.line.heard_since);
         let slot = task.worker.as_ref().and_then(|worker| observation.slots.get(worker));
-        if let Some(end) = gone(task, slot, now) {
+        if let Some(end) = gone((task, until), slot, now) {
             plan.ends.push((task.id, end));
-        } else if let (Some(over), Some(worker)) = (overdue::overdue(task, now.mono), &task.worker) {
+        } else if let (Some(over), Some(worker)) = (overdue::overdue(task, until, now.mono), &task.worker) {
             plan.overdue.insert(worker.clone(), over.why);
         } else {
-            overdue::wake(task).into_iter().for_each(|at| plan.wake(at));
+            overdue::wake(task, until).into_iter().for_each(|at| plan.wake(at));
         }
     }
     forget_beats(observation, plan);
@@ -118,7 +124,7 @@ pub fn moment(wall: Wall, now: Now) -> Moment {
 }
 
 /// How the attempt ended, if its holder is proved gone.
-fn gone(task: &Task, slot: Option<&Slot>, now: Now) -> Option<End> {
+fn gone((task, until): (&Task, Option<Moment>), slot: Option<&Slot>, now: Now) -> Option<End> {
     let Some(slot) = slot else { return Some(lost(task, now)) };
     let later = match &slot.seen.state {
         // Nothing is proved.
@@ -134,7 +140,7 @@ fn gone(task: &Task, slot: Option<&Slot>, now: Now) -> Option<End> {
     let exit = exits.into_iter().flatten().find(|exit| exit.incarnation == task.run);
     let record = &slot.record;
     let failed = record.failed_run == Some(task.run) || (record.condemned.is_some() && record.incarnation == task.run);
-    Some(exit.map_or_else(|| lost(task, now), |exit| ended(task, (exit, failed), now)))
+    Some(exit.map_or_else(|| lost(task, now), |exit| ended((task, until), (exit, failed), now)))
 }
 
 /// Its worker is not there, and left no word.
@@ -168,7 +174,7 @@ fn over(task: &Task, exit: &Exit, now: Now) -> Moment {
 }
 
 /// How an attempt ended whose worker's end is known; `failed`: weir ended that one because it was unhealthy.
-fn ended(task: &Task, (exit, failed): (&Exit, bool), now: Now) -> End {
+fn ended((task, until): (&Task, Option<Moment>), (exit, failed): (&Exit, bool), now: Now) -> End {
     let per_task = task.lease_until.is_none();
     let measured = per_task && exit.reason != ExitReason::OOMKilled && exit.max_rss_kib > 0;
     let memory_bytes = measured.then(|| exit.max_rss_kib.saturating_mul(1024));
@@ -179,7 +185,7 @@ fn ended(task: &Task, (exit, failed): (&Exit, bool), now: Now) -> End {
     let end = End { code: exit.code, signal: exit.signal, ran_ms, memory_bytes, broke, ..End::default() };
     if exit.asked {
         // It was told to stop, and what it then said is no answer of the task.
-        return match overdue::overdue(task, over(task, exit, now)) {
+        return match overdue::overdue(task, until, over(task, exit, now)) {
             Some(over) => End { reason: over.reason, message: over.why, ..end },
             // Who fails with each task would be given it again for ever.
             None if failed => {

@@ -163,15 +163,16 @@ pub fn end(task: Task, token: &Token, (end, output): (End, &str), queue: &Queue,
         EndReason::Returned => After::Again { attempt: uncounted, delay: Span(0), pause: None },
         EndReason::Unfit => After::Final(TaskState::Failed),
         EndReason::NotStarted => After::Again { attempt: uncounted, delay: queue.retry.backoff.initial, pause: None },
-        EndReason::Again => again(&task, true, backoff(queue)),
         EndReason::Timeout => again(&task, queue.retry.on.contains(&RetryOn::Timeout), backoff(queue)),
         EndReason::WorkerLost => {
             // Whoever is dead for sure has nothing to recover from; a program that breaks on the task will break on it again.
             let delay = if end.broke { backoff(queue) } else { Span(0) };
             again(&task, queue.retry.on.contains(&RetryOn::WorkerLost), delay)
         }
-        EndReason::Failed => match failure::rule(queue, &end, output, now.wall) {
-            None => again(&task, queue.retry.on.contains(&RetryOn::Failed), backoff(queue)),
+        // A worker that asks for another attempt asks past the rules; of a process it is an exit code, and rules may name it.
+        EndReason::Again if task.lease_until.is_some() => again(&task, true, backoff(queue)),
+        EndReason::Failed | EndReason::Again => match failure::rule(queue, &end, output, now.wall) {
+            None => again(&task, end.reason == EndReason::Again || queue.retry.on.contains(&RetryOn::Failed), backoff(queue)),
             Some(failure::Verdict::Retry) => again(&task, true, backoff(queue)),
             Some(failure::Verdict::Fail) => After::Final(TaskState::Failed),
             Some(failure::Verdict::Ignore) => {
@@ -228,7 +229,8 @@ fn settle(task: Task, end: End, after: After, wall: Wall) -> Ended {
     }
 }
 
-/// Until when the holder of a lease has to be heard of, where that can be since then: nobody hears of it while no daemon runs.
+/// Until when the holder of a lease has to be heard of, where that can be since then: nobody hears of it while no daemon runs, or
+/// while that one sleeps.
 pub fn heard_until(task: &Task, queue: &Queue, since: Moment) -> Option<Moment> {
     task.lease_until.map(|at| at.max(since.after(queue.lease_duration)))
 }

@@ -12,7 +12,7 @@ use crate::model::queue_work::QueueCounts;
 use crate::model::scaling::Scaling;
 use crate::model::status::PoolStatus;
 use crate::model::time::Moment;
-use crate::model::worker::{Exit, ExitReason, Seen, SlotState};
+use crate::model::worker::{Exit, ExitReason, Run, Seen, SlotState};
 
 fn queue(delivery: Delivery) -> Queue {
     let mut queue = Queue { delivery, ..Queue::default() };
@@ -268,6 +268,46 @@ fn the_failure_policy_says_what_an_end_means() {
 }
 
 #[test]
+fn the_rules_come_before_what_exit_code_75_asks_for() {
+    let rule = |codes: &[u8], output: Option<&str>, action| FailureRule {
+        exit_codes: codes.to_vec(),
+        output: output.map(str::to_owned),
+        action,
+        pause_for: Some(Span::secs(5)),
+        until: None,
+    };
+    let ended = |delivery, rules: &[FailureRule], output: &str| {
+        let mut queue = queue(delivery);
+        queue.failure_policy = rules.to_vec();
+        queue.retry.on = vec![RetryOn::WorkerLost];
+        let leased = lease(new(false), &queue, &Taker { worker: "p-0".into(), run: 1, nonce: 7 }, now(0));
+        let how = End { reason: EndReason::Again, code: Some(75), ..End::default() };
+        let Ended { task, pause } = end(leased.clone(), &token(&leased), (how, output), &queue, now(10)).unwrap();
+        (task.state, task.attempt, pause.is_some())
+    };
+    let said = "usage limit";
+    let (fail, rest) = (rule(&[75], None, FailureAction::Fail), rule(&[75], None, FailureAction::PausePool));
+    let reads = rule(&[], Some(said), FailureAction::PausePool);
+    for (name, delivery, rules, output, expected) in [
+        ("no rule", Delivery::Process, vec![], said, (TaskState::Queued, 1, false)),
+        (
+            "a rule for another",
+            Delivery::Process,
+            vec![rule(&[3], None, FailureAction::Fail)],
+            said,
+            (TaskState::Queued, 1, false),
+        ),
+        ("fail", Delivery::Process, vec![fail.clone()], "", (TaskState::Failed, 1, false)),
+        ("pause", Delivery::Process, vec![rest], "", (TaskState::Queued, 0, true)),
+        ("pause by the output", Delivery::Process, vec![reads.clone()], said, (TaskState::Queued, 0, true)),
+        ("not in the output", Delivery::Process, vec![reads], "", (TaskState::Queued, 1, false)),
+        ("a worker asks past the rules", Delivery::Lease, vec![fail], "", (TaskState::Queued, 1, false)),
+    ] {
+        assert_eq!(ended(delivery, &rules, output), expected, "{name}");
+    }
+}
+
+#[test]
 fn waits_double_and_end_at_the_maximum() {
     let queue = queue(Delivery::Process);
     let waits: Vec<u64> = (1..=40).map(|attempt| failure::backoff(&queue, attempt, 9).0 / 1000).collect();
@@ -305,6 +345,19 @@ fn a_heartbeat_gives_time_up_to_the_longest() {
     assert_eq!(beat(Some(Span::secs(3600)), 1000).deadline, Some(now(3_601_000).mono));
     let late = beat(Some(Span::secs(24 * 3600)), 59_000);
     assert_eq!(late.deadline, Some(now(6 * 3_600_000).mono), "maxTimeout counts from the begin of the attempt");
+}
+
+#[test]
+fn a_timeout_tells_the_limit_that_there_was() {
+    let mut queue = queue(Delivery::Lease);
+    queue.max_timeout = Span::secs(6);
+    let task = Task { timeout: Span::secs(2), ..new(false) };
+    let leased = lease(task, &queue, &Taker { worker: "p-0".into(), run: 1, nonce: 7 }, now(0));
+    let why = |task: &Task| overdue::overdue(task, task.lease_until, now(59_000).mono).map(|over| over.why);
+    assert!(why(&leased).unwrap().ends_with("took longer than 2s"), "{:?}", why(&leased));
+    let beat = (Some(Span::secs(20)), None);
+    let longer = heartbeat(leased.clone(), &token(&leased), beat, (&queue, Moment(0)), now(1000)).unwrap();
+    assert!(why(&longer).unwrap().ends_with("took longer than 6s"), "{:?}", why(&longer));
 }
 
 #[test]
@@ -381,6 +434,23 @@ fn what_a_stop_means_is_decided_by_when_it_ended_and_not_by_when_that_is_read() 
         assert_eq!(reason(&held, 50_000, known), Some(EndReason::Returned), "it was not to be heard of before");
         assert_eq!(reason(&held, 60_003, known), Some(EndReason::WorkerLost));
     }
+}
+
+#[test]
+fn a_holder_that_nobody_could_hear_is_not_ended_for_it() {
+    let taker = Taker { worker: "p-0".into(), run: 1, nonce: 7 };
+    let held = lease(new(false), &queue(Delivery::Lease), &taker, now(0));
+    let state = SlotState::Running(Run { incarnation: 1, ..Run::default() });
+    let slot = Slot { seen: Seen { state, ..Seen::default() }, ..Slot::default() };
+    let slots = BTreeMap::from([("p-0".to_owned(), slot)]);
+    let look = |since: u64, at: u64| {
+        let leases = BTreeMap::from([(held.id, held.clone())]);
+        planned(&slots, QueueCounts::default(), &Line { leases, heard_since: now(since).mono, ..Line::default() }, now(at))
+    };
+    assert!(look(0, 60_000).overdue.contains_key("p-0"), "it was silent");
+    let woken = look(95_000, 95_000);
+    assert_eq!((woken.overdue.len(), woken.wake_at), (0, Some(now(155_000).mono)), "the daemon slept");
+    assert!(look(95_000, 155_000).overdue.contains_key("p-0"), "it was silent since then");
 }
 
 #[test]

@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_torn_record_is_read_once_more() {
-        let whole = br#"{"incarnation": 7, "logStart": [1, 2]}"#;
+        let whole = br#"{"incarnation": 7, "startedBootMs": 3, "logStart": [1, 2]}"#;
         let read = |texts: [&[u8]; 2]| {
             let mut texts = texts.into_iter().map(<[u8]>::to_vec);
             read_twice::<Running>(|| texts.next()).map(|running| running.incarnation)

@@ -42,8 +42,7 @@ fn ask(dir: &Path, question: &[&str]) -> Option<String> {
     let mut child = command.spawn().ok()?;
     let answer = answer(&mut child);
     if answer.is_none() {
-        // Only this child: it is ours and not waited for yet, so the pid is its own. It may have ended meanwhile.
-        child.kill().ok();
+        command::end(&child);
     }
     let good = child
         .wait()

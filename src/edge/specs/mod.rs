@@ -43,6 +43,8 @@ pub struct Marks {
     pub arrivals: BTreeMap<String, Arrival>,
     /// A link or folder was renamed into place: every file whose inode changed came whole with it.
     pub swapped: bool,
+    /// Events were lost: what was heard of a file before may have changed since.
+    pub overflown: bool,
 }
 
 /// The specs directory and what is remembered of its files.
@@ -115,6 +117,9 @@ impl Specs {
 }
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
+
+/// How a file is opened: nothing here waits for a writer.
+const FILE: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 fn told(what: &str, error: Errno) -> String {
     format!("{what}: {}", std::io::Error::from(error))
@@ -193,10 +198,11 @@ impl Walk<'_> {
         let stamp = stamp(&stat);
         let swapped = self.marks.swapped && self.specs.cache.get(&path).is_some_and(|before| before.stamp.inode != stamp.inode);
         let arrival = if swapped { Some(Arrival::RenamedIn) } else { self.marks.arrivals.get(&path).copied() };
+        let unmarked = if self.marks.overflown { Arrival::Unheard } else { Arrival::Unknown };
         let cached = Cached { stamp, ctime_ns: ctime(&stat), read_ms: self.now.wall.0, content: content.clone() };
         let cached = self.unchanged(&path, &stat).cloned().unwrap_or(cached);
         self.cache.insert(path.clone(), cached);
-        self.files.insert(path, File { stamp, arrival: arrival.unwrap_or_default(), content });
+        self.files.insert(path, File { stamp, arrival: arrival.unwrap_or(unmarked), content });
     }
 
     /// What was read before, if it surely is what is there now.
@@ -213,23 +219,38 @@ impl Walk<'_> {
         }
         check_regular(&stat)?;
         let follow = if is_link { OFlags::empty() } else { OFlags::NOFOLLOW };
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | follow;
-        let file = openat(dir, raw, flags, Mode::empty()).map_err(|e| told("cannot be opened", e))?;
+        let file = openat(dir, raw, FILE | follow, Mode::empty()).map_err(|e| told("cannot be opened", e))?;
         // What was opened may not be what was looked at.
-        check_regular(&fstat(&file).map_err(|e| told("cannot be read", e))?)?;
-        let bytes = read(file).map_err(|e| format!("cannot be read: {e}"))?;
+        let bytes = read(file)?;
         let hash = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         let mut documents = parse(&bytes);
-        if is_link && self.leads_outside(path) {
+        if is_link && leads_outside(&self.specs.dir, &self.specs.dir.join(path)) {
             documents.iter_mut().for_each(keep_secret);
         }
         Ok(Arc::new(Content { hash, documents }))
     }
+}
 
-    fn leads_outside(&self, path: &str) -> bool {
-        let inside = self.specs.dir.canonicalize().and_then(|dir| Ok(self.specs.dir.join(path).canonicalize()?.starts_with(dir)));
-        !inside.unwrap_or(false)
+/// A file beyond any listing: its text and its documents, read as a listing reads them. Of one below `dir` that leads outside
+/// of it the text is kept secret, and what is no document too.
+///
+/// # Errors
+/// Why it cannot be read, in words that follow its name.
+pub fn read_one(path: &Path, dir: Option<&Path>) -> Result<(Vec<u8>, Vec<Parsed>), String> {
+    // A device is not even opened.
+    check_regular(&statat(CWD, path, AtFlags::empty()).map_err(|e| told("cannot be followed", e))?)?;
+    let bytes = read(openat(CWD, path, FILE, Mode::empty()).map_err(|e| told("cannot be opened", e))?)?;
+    let mut documents = parse(&bytes);
+    if dir.is_none_or(|dir| !leads_outside(dir, path)) {
+        return Ok((bytes, documents));
     }
+    documents.iter_mut().for_each(keep_secret);
+    Ok((Vec::new(), documents))
+}
+
+fn leads_outside(dir: &Path, path: &Path) -> bool {
+    let inside = dir.canonicalize().and_then(|dir| Ok(path.canonicalize()?.starts_with(dir)));
+    !inside.unwrap_or(false)
 }
 
 /// A link may lead to a file that is no document at all, like a key: nothing of it may reach a message.
@@ -259,11 +280,12 @@ fn check_regular(stat: &Stat) -> Result<(), String> {
     Err(format!("is {name}, not a regular file"))
 }
 
-fn read(file: OwnedFd) -> std::io::Result<Vec<u8>> {
+fn read(file: OwnedFd) -> Result<Vec<u8>, String> {
+    check_regular(&fstat(&file).map_err(|e| told("cannot be read", e))?)?;
     let mut bytes = Vec::new();
     // One byte more than allowed: a file that grew is refused by the reader of documents.
-    StdFile::from(file).take(SPEC_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    let read = StdFile::from(file).take(SPEC_BYTES_MAX as u64 + 1).read_to_end(&mut bytes);
+    read.map(|_| bytes).map_err(|e| format!("cannot be read: {e}"))
 }
 
 fn mtime(stat: &Stat) -> i128 {

@@ -203,7 +203,10 @@ fn what_did_not_change_is_not_read_again_but_what_may_have_is() {
 fn arrivals_are_those_of_the_marks() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path().join("a.yaml"), POOL).unwrap();
-    let marks = Marks { arrivals: [("a.yaml".to_owned(), Arrival::ClosedWrite)].into(), swapped: false };
+    let marks = Marks { arrivals: [("a.yaml".to_owned(), Arrival::ClosedWrite)].into(), ..Marks::default() };
     let Listing::Files(whole) = Specs::new(dir.path()).list(&marks, later()) else { panic!() };
     assert_eq!(whole.files["a.yaml"].arrival, Arrival::ClosedWrite);
+    let lost = Marks { overflown: true, ..Marks::default() };
+    let Listing::Files(whole) = Specs::new(dir.path()).list(&lost, later()) else { panic!() };
+    assert_eq!(whole.files["a.yaml"].arrival, Arrival::Unheard);
 }

@@ -277,7 +277,9 @@ fn judge(dir: &Path, shared: &Shared, event: notify::Result<Event>) -> Option<Or
         Err(error) => return Some(Order::Broken(format!("cannot watch: {error}"))),
     };
     if event.need_rescan() {
-        locked(&shared.marks).arrivals.clear();
+        let mut marks = locked(&shared.marks);
+        marks.arrivals.clear();
+        marks.overflown = true;
         return Some(Order::Changed { folders: true });
     }
     if event.paths.iter().any(|path| path == dir) && !matches!(event.kind, EventKind::Access(_)) {
@@ -295,10 +297,7 @@ fn judge(dir: &Path, shared: &Shared, event: notify::Result<Event>) -> Option<Or
         if spec {
             let mut marks = locked(&shared.marks);
             let known = marks.arrivals.entry(path.to_owned()).or_insert(arrival);
-            // Whoever renamed a file that was still open closes it now: nothing was written since, or it would have been told.
-            if (*known, arrival) != (Arrival::RenamedIn, Arrival::ClosedWrite) {
-                *known = arrival;
-            }
+            *known = after(*known, arrival, &event.kind);
         }
         // A swapped link (`..data`) or folder brings whole files under names that no event tells.
         let swap = !spec && arrival == Arrival::RenamedIn && (!dotted || name.starts_with(".."));
@@ -318,9 +317,21 @@ fn arrival(kind: &EventKind) -> Option<Arrival> {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => Some(Arrival::ClosedWrite),
         EventKind::Access(_) => None,
         EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both)) => Some(Arrival::RenamedIn),
+        EventKind::Modify(ModifyKind::Data(_)) => Some(Arrival::Writing),
         EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) | EventKind::Other => {
             Some(Arrival::Unknown)
         }
+    }
+}
+
+/// What is known of a file after one more event.
+fn after(known: Arrival, arrival: Arrival, kind: &EventKind) -> Arrival {
+    match (known, arrival) {
+        // Whoever renamed a file that was still open closes it now: nothing was written since, or it would have been told.
+        (Arrival::RenamedIn, Arrival::ClosedWrite) => Arrival::RenamedIn,
+        // Another mode or owner closes nothing.
+        (Arrival::Writing, Arrival::Unknown) if matches!(kind, EventKind::Modify(ModifyKind::Metadata(_))) => Arrival::Writing,
+        (_, arrival) => arrival,
     }
 }
 

@@ -10,7 +10,8 @@ use std::path::Path;
 
 use crate::model::document::split::{Part, documents};
 use crate::model::document::tree::{self, Node, Value};
-use crate::model::document::{Document, parse};
+use crate::model::document::{Document, Refused, parse};
+use crate::model::meta::Kind;
 
 /// A document in the text of a file.
 pub(super) struct Spot<'a> {
@@ -26,6 +27,7 @@ pub(super) struct Spot<'a> {
 /// If the pool is not in the text, cannot be read, or the edit would change anything else.
 pub fn set_replicas(text: &str, name: &str, n: u32) -> Result<String, String> {
     let spot = find(text, "WorkerPool", name)?;
+    is_good(text, name)?;
     let (range, new) = splice(&spot, n)?;
     let start = spot.part.byte + range.start..spot.part.byte + range.end;
     let edited = format!("{}{new}{}", &text[..start.start], &text[start.end..]);
@@ -64,6 +66,14 @@ fn scaled(scale: &Node) -> String {
         bound("minReplicas"),
         bound("maxReplicas")
     )
+}
+
+/// Of a pool whose document is refused no number counts, whatever stands there.
+fn is_good(text: &str, name: &str) -> Result<(), String> {
+    let its = |refused: &Refused| refused.kind == Some(Kind::WorkerPool) && refused.name.as_deref() == Some(name);
+    let Some(refused) = parse(text.as_bytes()).into_iter().filter_map(Result::err).find(its) else { return Ok(()) };
+    let broken: Vec<String> = refused.violations.iter().map(|violation| violation.at("line")).collect();
+    Err(format!("the document is refused as it stands: mend it first: {}", broken.join("; ")))
 }
 
 fn only_replicas_changed(before: &str, after: &str, name: &str, n: u32) -> Result<(), String> {
@@ -178,8 +188,23 @@ mod tests {
     }
 
     #[test]
+    fn of_a_document_that_is_refused_no_number_is_set() {
+        for (good, broken, why) in [
+            ("replicas: 2 ", "replcas: 2 ", "spec.replcas"),
+            ("template: {", "tmplate: {", "spec.tmplate"),
+            ("replicas: 2 ", "replicas: two ", "spec.replicas"),
+        ] {
+            let refused = set_replicas(&TWO.replacen(good, broken, 1), "a", 3).unwrap_err();
+            assert!(refused.contains("mend it first") && refused.contains(why), "{refused}");
+        }
+        // What is wrong with another is none of its business.
+        let other = TWO.replace("template: &t", "tmplate: &t");
+        assert_eq!(set_replicas(&other, "a", 3).unwrap(), other.replace("replicas: 2 ", "replicas: 3 "));
+    }
+
+    #[test]
     fn a_number_that_triggers_decide_is_not_set() {
-        let text = "apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {name: s}\nspec:\n  scale: {minReplicas: 1, maxReplicas: 8, triggers: [{name: q, files: {directory: /q}}]}\n  template: {command: [run]}\n";
+        let text = "apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {name: s}\nspec:\n  scale: {minReplicas: 1, maxReplicas: 8, triggers: [{name: q, files: {glob: /q/*}, targetPerWorker: 1}]}\n  template: {command: [run]}\n";
         let refused = set_replicas(text, "s", 3).unwrap_err();
         for part in ["minReplicas (1 now)", "maxReplicas (8 now)", "ctl edit", "ctl pause"] {
             assert!(refused.contains(part), "{refused}");

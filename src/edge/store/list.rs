@@ -186,7 +186,7 @@ fn placed(db: &Connection, all: Vec<Found>) -> rusqlite::Result<Vec<(Task, Optio
 
 #[cfg(test)]
 mod tests {
-    use super::super::place::{AHEAD, ALL_DEALT, BEHIND, DEALT, NEXT_DEALT, NEXT_WORKER};
+    use super::super::place::{AHEAD, ALL_DEALT, BEHIND, DEALT, FRESH, NEXT_DEALT, NEXT_WORKER, UNDEALT};
     use super::super::tasks::Tasks;
     use super::*;
 
@@ -224,7 +224,7 @@ mod tests {
             let plan = plan(&sql_ended(phase));
             assert!(plan.contains("tasks_ended (pool=? AND phase=? AND finished<?)") && !plan.contains("TEMP B-TREE"), "{plan}");
         }
-        for (sql, index) in [(NEXT_WORKER, "tasks_ready"), (BEHIND, "tasks_ready"), (AHEAD, "tasks_ready")] {
+        for (sql, index) in [NEXT_WORKER, BEHIND, AHEAD, FRESH, UNDEALT].map(|sql| (sql, "tasks_ready")) {
             let plan = plan(sql);
             assert!(plan.contains(index) && !plan.contains("SCAN tasks"), "{sql}: {plan}");
         }

@@ -16,6 +16,11 @@ pub(super) const NEXT_WORKER: &str = "SELECT min(worker) FROM tasks WHERE phase 
 /// The next worker by name that a task waits for in any way, after this one; and the tasks that wait for it.
 pub(super) const NEXT_DEALT: &str = "SELECT min(worker) FROM tasks WHERE phase < 4 AND worker > '' AND pool = ?1 AND worker > ?2";
 pub(super) const DEALT: &str = "FROM tasks WHERE phase < 4 AND worker > '' AND pool = ?1 AND worker = ?2 LIMIT ?3";
+/// A task that is ready for whoever comes.
+pub(super) const UNDEALT: &str = "SELECT 1 FROM tasks WHERE phase = 1 AND pool = ?1 AND worker = '' LIMIT 1";
+/// The tasks that are ready for a worker and were never begun, in their order.
+pub(super) const FRESH: &str = "SELECT id FROM tasks WHERE phase = 1 AND pool = ?1 AND worker = ?2 AND body ->> '$.epoch' = 0 \
+                     ORDER BY rank, id LIMIT ?3 OFFSET ?4";
 /// How many tasks wait for some worker, counted in an index alone.
 pub(super) const ALL_DEALT: &str = "SELECT count(*) FROM tasks WHERE phase < 4 AND worker > '' AND pool = ?1";
 pub(super) const BEHIND: &str = "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE phase = 1 AND pool = ?1 AND worker = ?2 \
@@ -56,6 +61,11 @@ pub(super) fn position(
 /// The workers that a task is ready for which is for them alone: as dear as there are workers.
 pub(super) fn lines(db: &Connection, pool: &str) -> rusqlite::Result<BTreeSet<String>> {
     workers(db, NEXT_WORKER, pool)
+}
+
+/// Whether a task is ready for whoever comes.
+pub(super) fn undealt(db: &Connection, pool: &str) -> rusqlite::Result<bool> {
+    db.prepare_cached(UNDEALT)?.exists([pool])
 }
 
 /// The workers that a task waits for in any way: as dear as there are workers.

@@ -391,6 +391,16 @@ impl<'t> Tasks<'t> {
         Ok(found)
     }
 
+    /// Tasks that wait for this worker and were never begun, in their order: some of those behind the first so many.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn fresh(&self, (pool, worker): (&str, &str), behind: u64, most: u32) -> rusqlite::Result<Vec<u64>> {
+        let mut query = self.turn.prepare_cached(place::FRESH)?;
+        let ids = query.query_map(params![pool, worker, most, behind.cast_signed()], |row| row.get::<_, i64>(0))?;
+        ids.map(|id| id.map(i64::cast_unsigned)).collect()
+    }
+
     /// Until when the queue is held.
     ///
     /// # Errors
@@ -474,6 +484,7 @@ pub fn counts(db: &rusqlite::Connection, pool: &str) -> rusqlite::Result<QueueCo
     };
     if counts.ready > 0 {
         counts.lines = lines(db, pool)?;
+        counts.undealt = counts.lines.is_empty() || place::undealt(db, pool)?;
     }
     let (due, expiry, paused_why) = db.prepare_cached(TIMES)?.query_row([pool], |row| {
         let time = |at: usize| row.get::<_, Option<i64>>(at).map(|ms| ms.map(Wall));

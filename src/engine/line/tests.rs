@@ -35,9 +35,13 @@ struct TaskHost {
     held: Option<Vec<(u64, Batch)>>,
     /// What runs have left behind.
     results: BTreeMap<(String, u64), serde_json::Value>,
+    /// What each run has said last.
+    output: &'static str,
     performed: Vec<Action>,
     /// How often the queue was dealt.
     deals: usize,
+    /// What was shown last of how worn each worker is.
+    worn: BTreeMap<String, Option<Bound>>,
 }
 
 impl TaskHost {
@@ -67,7 +71,7 @@ impl Host for TaskHost {
         self.performed.push(action.clone());
     }
     fn leavings(&mut self, task: &Task) -> (Option<serde_json::Value>, String) {
-        (self.results.get(&(task.worker.clone().unwrap(), task.run)).cloned(), String::new())
+        (self.results.get(&(task.worker.clone().unwrap(), task.run)).cloned(), self.output.to_owned())
     }
     fn ended(&mut self, task: &Task) {
         self.results.remove(&(task.worker.clone().unwrap(), task.run));
@@ -110,6 +114,9 @@ impl Host for TaskHost {
     fn nonce(&mut self) -> u64 {
         1
     }
+    fn wear(&mut self, worker: &str, bound: Option<Bound>) {
+        self.worn.insert(worker.to_owned(), bound);
+    }
 
     fn uid(&mut self) -> String {
         "u".into()
@@ -137,8 +144,8 @@ impl World {
         let queues = Queues { work: queue::work, changed: Box::new(changed) };
         let (store, stored) = Store::open(&dir.path().join("weir.db"), "boot", queues).unwrap();
         let now = Now { mono: Moment(1_000_000), wall: Wall(1_700_000_000_000) };
-        let host =
-            TaskHost { now, store, facts, fails: false, held: None, results: BTreeMap::new(), performed: Vec::new(), deals: 0 };
+        let (results, performed, worn) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+        let host = TaskHost { now, store, facts, fails: false, held: None, results, output: "", performed, deals: 0, worn };
         let settings =
             Settings { starts_in_flight_max: 4, admission: admit::Settings::default(), controllers: Default::default() };
         let mut world = World { dir, engine: Engine::new(host, settings, stored) };
@@ -495,4 +502,90 @@ fn a_pool_that_comes_back_while_its_last_rows_are_written_goes_on() {
     let queues = Queues { work: queue::work, changed: Box::new(|_, _| {}) };
     let (_, stored) = Store::open(&dir.path().join("weir.db"), "boot", queues).unwrap();
     assert_eq!(stored.pools.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["p"]);
+}
+
+#[test]
+fn the_output_of_one_that_asks_for_another_attempt_is_read_for_the_rules() {
+    let mut world = World::new(1, "failurePolicy: [{output: 'usage limit', action: PausePool, for: 5s}]");
+    let task = world.submit(NewTask::default());
+    let run = world.lease(task.id).expect("it is begun").run;
+    world.runs("p-0", run);
+    world.engine.host().output = "error: usage limit reached";
+    world.ends("p-0", Exit { reason: crate::model::worker::ExitReason::Error, code: Some(75), ..done(run) });
+    let ended = world.task(task.id);
+    assert_eq!((ended.state, ended.attempt), (TaskState::Queued, 0));
+    assert!(world.engine.counts["p"].paused_until.is_some(), "{:?}", world.engine.counts["p"]);
+}
+
+#[test]
+fn a_worker_that_joins_has_what_waits_behind_another() {
+    let mut world = World::new(1, "dispatch: PerWorker");
+    let (first, second) = (world.submit(NewTask::default()), world.submit(NewTask::default()));
+    assert!(world.lease(first.id).is_some() && world.lease(second.id).is_none());
+    world.spec(2, "", "dispatch: PerWorker");
+    world.pass(200);
+    let lease = world.lease(second.id).expect("it is begun beside the first");
+    assert_eq!(lease.worker.as_deref(), Some("p-1"));
+    assert_eq!(world.engine.host().deals, 2, "once, as it joined");
+}
+
+#[test]
+fn what_was_taken_in_by_the_rules_before_is_dealt_at_once() {
+    let mut world = World::new(2, "");
+    let (shared, _) = world.rules();
+    let submit = |shared: &Arc<Queue>| QueueWork::Submit {
+        pool: "p".into(),
+        queue: shared.clone(),
+        tasks: vec![NewTask::default()],
+        workers: Vec::new(),
+    };
+    world.spec(2, "", "dispatch: PerWorker");
+    let task = world.submit(NewTask::default());
+    assert!(world.lease(task.id).is_some());
+    world.work(submit(&shared));
+    world.pass(100);
+    world.pass(100);
+    assert!(world.lease(task.id + 1).is_some(), "{:?}", world.task(task.id + 1));
+    // With no worker there is nobody to deal it to.
+    let mut world = World::new(0, "dispatch: PerWorker");
+    let before = world.engine.host().deals;
+    world.work(submit(&shared));
+    (0..10).for_each(|_| world.pass(100));
+    assert_eq!(world.engine.host().deals, before);
+}
+
+#[test]
+fn what_a_run_has_done_is_written_and_shown_at_once_where_it_is_bounded() {
+    for (template, expected) in [(", recycle: {maxTasks: 5, jitter: 0%}", Some(Bound { run: 1, most: 5, looked: 1 })), ("", None)]
+    {
+        let mut world = World::empty();
+        world.spec(1, template, "delivery: Lease");
+        world.runs("p-0", 1);
+        world.submit(NewTask::default());
+        let (queue, _) = world.rules();
+        let taker = Taker { worker: "p-0".into(), run: 1, nonce: 1 };
+        let lease = QueueWork::Lease { pool: "p".into(), queue: queue.clone(), taker };
+        let QueueAnswer::Leased(Some(task)) = world.work(lease) else { panic!("there is one") };
+        world.pass(200);
+        let token = Token { pool: "p".into(), id: task.id, epoch: task.epoch, nonce: task.nonce };
+        let end = crate::model::task::End { reason: EndReason::Done, ..Default::default() };
+        world.work(QueueWork::End { token, end, result: None, output: String::new(), queue, next: None });
+        assert!(world.engine.pools["p"].pending.slots.is_empty(), "nothing waits to be written");
+        assert_eq!(world.engine.host().worn["p-0"], expected);
+    }
+}
+
+#[test]
+fn how_long_a_retry_waits_is_told_from_now_on() {
+    let (mut world, mut said) = (World::new(1, ""), Vec::new());
+    let task = world.submit(NewTask::default());
+    let lease = world.lease(task.id).expect("it is begun").clone();
+    let end = crate::model::task::End { reason: EndReason::Failed, ran_ms: 1000, ..Default::default() };
+    for late in [1000, 61_000] {
+        let wall = Wall(lease.started.unwrap().0 + late);
+        let waits =
+            Task { state: TaskState::Queued, not_before: Some(Wall(wall.0 + 9950)), end: Some(end.clone()), ..task.clone() };
+        said.push(words(&lease, &waits, wall).unwrap().note);
+    }
+    assert!(said[0].ends_with("it is tried again in 10s") && said[0] == said[1], "{said:?}");
 }

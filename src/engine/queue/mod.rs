@@ -6,9 +6,11 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::decide::dispatch::{self, deal};
+use crate::decide::dispatch;
+use crate::decide::dispatch::deal::{self, Load};
 use crate::edge::store::tasks::Tasks;
 use crate::model::queue::{Dispatch, Queue, Retention};
 use crate::model::queue_work::{QueueAnswer, QueueRefusal, QueueWork, Submitted, Taker};
@@ -38,9 +40,9 @@ pub fn work(tables: &Tasks<'_>, work: &QueueWork, now: Now) -> Answer {
             let how = (how.clone(), output.as_str());
             match end(tables, (token, queue), how, result.as_ref(), now)? {
                 Err(refusal) => Ok(QueueAnswer::Refused(refusal)),
-                Ok((task, paused)) => {
+                Ok((task, holder, paused)) => {
                     let next = next.as_ref().map(|taker| lease(tables, (&task.pool, queue), taker, now)).transpose()?.flatten();
-                    Ok(QueueAnswer::Ended { task: Box::new(task), paused, next: next.map(Box::new) })
+                    Ok(QueueAnswer::Ended { task: Box::new(task), holder, paused, next: next.map(Box::new) })
                 }
             }
         }
@@ -53,7 +55,7 @@ pub fn work(tables: &Tasks<'_>, work: &QueueWork, now: Now) -> Answer {
         QueueWork::Redrive { id } => change(tables, *id, |task| dispatch::redrive(task, now.wall)),
         QueueWork::Tick { pool, queue, workers } => tick(tables, (pool, queue), workers, now.wall),
         QueueWork::Sweep { pool, retention } => sweep(tables, pool, *retention, now.wall),
-        QueueWork::Deal { pool, workers } => stranded(tables, pool, workers),
+        QueueWork::Deal { pool, workers, joined } => redeal(tables, pool, (workers, joined)),
         QueueWork::Pause { pool, until, why } => tables.pause(pool, *until, why).map(|()| QueueAnswer::Done),
         QueueWork::Recur { pool, queue, schedule, fired, task, workers } => {
             tables.fired((pool, schedule), fired.as_ref())?;
@@ -84,7 +86,7 @@ fn submit(tables: &Tasks<'_>, (pool, queue): (&str, &Queue), new: &[NewTask], wo
     }
     let waiting = tables.waiting(pool)?;
     if fresh > 0 && waiting + fresh > u64::from(queue.capacity) {
-        let message = format!("the queue of {pool} is full: {waiting} tasks wait, spec.queue.capacity is {}", queue.capacity);
+        let message = full(pool, (waiting, fresh), queue.capacity);
         return Ok(QueueAnswer::Refused(QueueRefusal::Full { message, retry_after: RETRY_AFTER }));
     }
     let mut submitted = Vec::new();
@@ -98,6 +100,17 @@ fn submit(tables: &Tasks<'_>, (pool, queue): (&str, &Queue), new: &[NewTask], wo
         });
     }
     Ok(QueueAnswer::Submitted(submitted))
+}
+
+/// That there is no room for so many more; those that are held count as waiting too.
+fn full(pool: &str, (waiting, more): (u64, u64), capacity: u32) -> String {
+    let wait = if waiting == 1 { "1 task waits".to_owned() } else { format!("{waiting} tasks wait") };
+    let what = if waiting >= u64::from(capacity) {
+        format!("the queue of {pool} is full")
+    } else {
+        format!("the queue of {pool} has no room for {more} more")
+    };
+    format!("{what}: {wait}, spec.queue.capacity is {capacity}")
 }
 
 fn known(tables: &Tasks<'_>, pool: &str, new: &NewTask, wall: Wall) -> rusqlite::Result<Option<Task>> {
@@ -169,7 +182,7 @@ fn lease(tables: &Tasks<'_>, (pool, queue): (&str, &Queue), taker: &Taker, now: 
     Ok(Some(task))
 }
 
-type Ending = Result<(Task, Option<Wall>), QueueRefusal>;
+type Ending = Result<(Task, (String, u64), Option<Wall>), QueueRefusal>;
 
 fn end(
     tables: &Tasks<'_>,
@@ -203,7 +216,8 @@ fn end(
     if let Some((until, why)) = &pause {
         tables.pause(&before.pool, Some(*until), why)?;
     }
-    Ok(Ok((ended.task, pause.map(|(until, _)| until))))
+    let holder = (before.worker.unwrap_or_default(), before.run);
+    Ok(Ok((ended.task, holder, pause.map(|(until, _)| until))))
 }
 
 fn change(tables: &Tasks<'_>, id: u64, step: impl FnOnce(Task) -> dispatch::Step) -> Answer {
@@ -269,13 +283,55 @@ fn sweep(tables: &Tasks<'_>, pool: &str, retention: Retention, wall: Wall) -> An
     Ok(QueueAnswer::Ticked { expired: Vec::new(), gone, more })
 }
 
-/// What waits for a worker that is gone waits for another one; with no workers, for whoever comes.
-fn stranded(tables: &Tasks<'_>, pool: &str, workers: &[String]) -> Answer {
+/// What waits for a worker that is gone waits for another one; with no workers, for whoever comes. Then who joined gets its share.
+fn redeal(tables: &Tasks<'_>, pool: &str, (workers, joined): (&[String], &[String])) -> Answer {
     let stranded = tables.stranded(pool, workers, TICK_MAX)?;
-    let more = stranded.len() >= TICK_MAX as usize;
+    let mut more = stranded.len() >= TICK_MAX as usize;
     for before in stranded {
         let worker = choose(tables, pool, workers)?;
         tables.put(&before, &Task { worker, ..before.clone() })?;
     }
+    more |= !joined.is_empty() && even_out(tables, pool, (workers, joined))? >= TICK_MAX;
     Ok(QueueAnswer::Ticked { expired: Vec::new(), gone: Vec::new(), more })
+}
+
+/// Tasks of longer lines go to workers that have joined: those that never began, for one that was tried may be known where it was.
+/// Gives how many went.
+fn even_out(tables: &Tasks<'_>, pool: &str, (workers, joined): (&[String], &[String])) -> rusqlite::Result<u32> {
+    let (tasks, _) = tables.loads(pool, workers)?;
+    let load = |(worker, tasks): (&String, u64)| Load { tasks, joined: joined.contains(worker), fixed: false };
+    let mut loads: Vec<Load> = workers.iter().zip(tasks).map(load).collect();
+    let ahead = loads.iter().filter(|load| load.joined).map(|load| load.tasks).min().unwrap_or(0);
+    // Of each line that has given one: what could go yet, and how many went.
+    let mut lines: BTreeMap<usize, (VecDeque<u64>, usize)> = BTreeMap::new();
+    let mut moved = 0;
+    while moved < TICK_MAX
+        && let Some((from, to)) = deal::even(&loads)
+    {
+        let (fresh, gone) = match lines.entry(from) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert((to_give(tables, (pool, &workers[from]), ahead)?, 0)),
+        };
+        let Some(before) = fresh.pop_front().map(|id| tables.get(id)).transpose()?.flatten() else {
+            loads[from].fixed = true;
+            continue;
+        };
+        fresh.rotate_left(deal::stay(&loads, *gone).min(fresh.len()));
+        *gone += 1;
+        tables.put(&before, &Task { worker: Some(workers[to].clone()), ..before.clone() })?;
+        loads[from].tasks = loads[from].tasks.saturating_sub(1);
+        loads[to].tasks += 1;
+        moved += 1;
+    }
+    Ok(moved)
+}
+
+/// What could go from this line: first what stands behind as many as whoever joined has already, for what is before was left there.
+fn to_give(tables: &Tasks<'_>, line: (&str, &str), ahead: u64) -> rusqlite::Result<VecDeque<u64>> {
+    const MOST: u32 = 2 * TICK_MAX;
+    let mut give = tables.fresh(line, ahead, MOST)?;
+    if give.len() < MOST as usize {
+        give.extend(tables.fresh(line, 0, u32::try_from(ahead).unwrap_or(MOST).min(MOST))?);
+    }
+    Ok(give.into())
 }

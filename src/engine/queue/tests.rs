@@ -186,6 +186,20 @@ fn an_idempotency_key_gives_the_first_task_also_within_one_call_and_when_the_que
 }
 
 #[test]
+fn what_does_not_fit_is_told_with_how_many_there_are() {
+    let world = World::new();
+    let queue = Arc::new(Queue { capacity: 3, ..Queue::default() });
+    let refused = |many: usize| match world.submit(&queue, vec![plain(0); many]).unwrap_err() {
+        QueueRefusal::Full { message, .. } => message,
+        other => panic!("{other:?}"),
+    };
+    world.submit(&queue, vec![NewTask { hold: true, ..plain(0) }]).unwrap();
+    assert_eq!(refused(3), "the queue of p has no room for 3 more: 1 task waits, spec.queue.capacity is 3");
+    world.submit(&queue, vec![plain(0), plain(0)]).unwrap();
+    assert_eq!(refused(1), "the queue of p is full: 3 tasks wait, spec.queue.capacity is 3");
+}
+
+#[test]
 fn an_idempotency_key_outlives_its_task() {
     let mut world = World::new();
     let mut rules = Queue::default();
@@ -259,7 +273,7 @@ fn each_worker_has_its_own_line_and_those_of_a_lost_one_are_dealt_anew() {
     assert_eq!(own.id, 2);
     world.lease(&queue, "p-1", 2).unwrap();
     assert_eq!(lines(&world), "p-0 p-2", "whose line is empty");
-    world.one(QueueWork::Deal { pool: "p".into(), workers: vec!["p-0".into(), "p-1".into()] });
+    world.one(QueueWork::Deal { pool: "p".into(), workers: vec!["p-0".into(), "p-1".into()], joined: vec![] });
     let waiting: Vec<String> = world
         .listed()
         .into_iter()
@@ -267,6 +281,42 @@ fn each_worker_has_its_own_line_and_those_of_a_lost_one_are_dealt_anew() {
         .filter_map(|(task, _)| task.worker)
         .collect();
     assert!(waiting.len() == 4 && !waiting.contains(&"p-2".to_owned()), "{waiting:?}");
+    world.consistent();
+}
+
+#[test]
+fn whoever_joins_gets_its_share_of_what_has_not_begun_in_the_order_it_came() {
+    let mut world = World::new();
+    let queue = Arc::new(Queue { dispatch: Dispatch::PerWorker, ..Queue::default() });
+    let deal = |world: &World, workers: &[&str], joined: &[&str]| {
+        let named = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        world.one(QueueWork::Deal { pool: "p".into(), workers: named(workers), joined: named(joined) })
+    };
+    let line = |world: &World, worker: &str| -> Vec<u64> {
+        let waits = |task: &Task| task.state == TaskState::Queued && task.worker.as_deref() == Some(worker);
+        world.listed().into_iter().filter(|(task, _)| waits(task)).map(|(task, _)| task.id).collect()
+    };
+    for _ in 0..3 {
+        world.submit(&queue, vec![plain(0)]).unwrap();
+        world.at += 1;
+    }
+    deal(&world, &["p-0"], &[]);
+    let tried = world.lease(&queue, "p-0", 1).unwrap();
+    world.end(&queue, &tried, EndReason::Returned);
+    deal(&world, &["p-0", "p-1"], &["p-1"]);
+    assert_eq!((line(&world, "p-0"), line(&world, "p-1")), (vec![1, 3], vec![2]), "the first was with its worker before");
+    world.submit(&queue, vec![plain(0); 900]).unwrap();
+    let steps = |workers: &[&str], joined: &[&str]| {
+        let more = |_: &usize| matches!(deal(&world, workers, joined), QueueAnswer::Ticked { more: true, .. });
+        (1..9).find(|step| !more(step)).unwrap()
+    };
+    assert_eq!(steps(&["p-0"], &[]), 2);
+    world.lease(&queue, "p-0", 2).unwrap();
+    assert_eq!(steps(&["p-0", "p-1", "p-2"], &["p-1", "p-2"]), 2, "so many that they do not go at once");
+    let lines = ["p-0", "p-1", "p-2"].map(|worker| line(&world, worker));
+    let first = lines.each_ref().map(|line| line[..3].to_vec());
+    assert_eq!(first[1..], [vec![2, 5, 8], vec![3, 6, 9]], "as if they had been dealt at once");
+    assert_eq!(lines.each_ref().map(Vec::len), [300, 301, 301]);
     world.consistent();
 }
 
@@ -351,10 +401,10 @@ fn what_waits_again_for_a_worker_that_is_gone_is_dealt_to_another() {
     let queue = Arc::new(Queue { dispatch: Dispatch::PerWorker, ..Queue::default() });
     let later = NewTask { delay: Some(Span::secs(10)), ..NewTask::default() };
     world.submit(&queue, vec![later.clone(), later.clone(), later, keyed("k", 1), keyed("k", 1), keyed("k", 1)]).unwrap();
-    world.one(QueueWork::Deal { pool: "p".into(), workers: vec!["p-0".into()] });
+    world.one(QueueWork::Deal { pool: "p".into(), workers: vec!["p-0".into()], joined: vec![] });
     let lines: BTreeSet<String> = world.listed().into_iter().filter_map(|(task, _)| task.worker).collect();
     assert_eq!(lines, BTreeSet::from(["p-0".to_owned()]), "also those that wait for their time, or for their key");
-    world.one(QueueWork::Deal { pool: "p".into(), workers: Vec::new() });
+    world.one(QueueWork::Deal { pool: "p".into(), workers: Vec::new(), joined: vec![] });
     assert!(world.listed().iter().all(|(task, _)| task.worker.is_none()), "with no worker they wait for whoever comes");
 }
 

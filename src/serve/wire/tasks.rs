@@ -35,6 +35,9 @@ pub struct TaskView {
     /// A submit found it there: its idempotency key is known.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub known: bool,
+    /// When this attempt has taken too long. Only in the answer to a heartbeat: it may be sooner than was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Wall>,
 }
 
 /// Tasks.
@@ -229,7 +232,7 @@ impl From<TaskObject> for TaskView {
             deadline: None,
             lease_until: None,
         };
-        TaskView { task, position: status.position, estimated_wait: status.estimated_wait, known: false }
+        TaskView { task, position: status.position, estimated_wait: status.estimated_wait, ..TaskView::default() }
     }
 }
 
@@ -340,9 +343,11 @@ pub struct CapacityView {
     pub queued: u64,
     /// Those of them that wait for their time.
     pub delayed: u64,
+    /// Tasks that wait for a release. They count against `capacity` too.
+    pub held: u64,
     /// Tasks that run.
     pub running: u64,
-    /// Most tasks that may wait.
+    /// Most tasks that may wait or be held.
     pub capacity: u32,
     /// How long a task submitted now would wait.
     #[serde(skip_serializing_if = "Option::is_none")]

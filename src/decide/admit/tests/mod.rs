@@ -1,5 +1,6 @@
 //! Admission, played over time, one promise of the design at a time.
 
+mod open;
 mod promises;
 mod prune;
 mod world;
@@ -28,49 +29,6 @@ fn a_rename_is_believed_at_once_a_write_when_it_is_quiet() {
     world.rename("a.yaml", &spec("a", 1));
     assert_eq!((world.replicas("a"), world.object("a").generation), (1, 2));
     assert_eq!(world.wake_at, None);
-}
-
-#[test]
-fn an_edit_in_place_that_takes_away_waits_two_seconds() {
-    let with_label = spec("a", 2).replace("{name: a}", "{name: a, labels: {x: y}}");
-    let harmful = [
-        spec("a", 1),
-        spec("a", 2).replace("[run]", "[run, x]"),
-        spec("b", 2),
-        String::new(),
-        spec("a", 2).replace("replicas", "workerNames: [x, y]\n  replicas"),
-    ];
-    for text in harmful {
-        let mut world = World::new();
-        world.rename("a.yaml", &spec("a", 2));
-        world.taken();
-        world.put("a.yaml", &text, Arrival::ClosedWrite);
-        world.pass(1999);
-        assert_eq!(world.taken(), [], "{text}");
-        world.pass(1);
-        assert_ne!(world.taken(), [], "{text}");
-    }
-    for text in
-        [spec("a", 3), with_label, spec("a", 2) + "---\n" + &spec("b", 1), spec("a", 2) + "  updateStrategy: {type: OnIdle}\n"]
-    {
-        let mut world = World::new();
-        world.rename("a.yaml", &spec("a", 2));
-        world.taken();
-        world.put("a.yaml", &text, Arrival::ClosedWrite);
-        world.pass(50);
-        assert_ne!(world.taken(), [], "{text}");
-    }
-}
-
-#[test]
-fn a_file_that_is_written_without_end_is_read_after_a_second() {
-    let mut world = World::new();
-    world.rename("a.yaml", &spec("a", 1));
-    for n in 2..30 {
-        world.put("a.yaml", &spec("a", n), Arrival::Unknown);
-        world.pass(100);
-    }
-    assert!(world.replicas("a") >= 10, "{}", world.replicas("a"));
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn no_prefix_of_a_spec_harms_what_runs() {
         start.rename("a.yaml", &text);
         assert!(!start.admission.catalogue.objects.is_empty() && start.admission.catalogue.refused.is_empty());
         for end in (0..text.len()).filter(|end| text.is_char_boundary(*end)) {
-            for arrival in [Arrival::ClosedWrite, Arrival::Unknown] {
+            for arrival in [Arrival::ClosedWrite, Arrival::Writing, Arrival::Unknown] {
                 let mut world = World { admission: start.admission.clone(), files: start.files.clone(), ..World::new() };
                 world.put("a.yaml", &text[..end], arrival);
                 world.pass(500);
@@ -63,7 +63,7 @@ enum Deed {
 
 fn deed() -> impl Strategy<Value = Deed> {
     prop_oneof![
-        4 => (0..3u8, 0..8u8, 0..3u8).prop_map(|(file, text, how)| Deed::Put { file, text, how }),
+        4 => (0..3u8, 0..8u8, 0..4u8).prop_map(|(file, text, how)| Deed::Put { file, text, how }),
         2 => (0..3u8).prop_map(|file| Deed::Remove { file }),
         1 => any::<bool>().prop_map(Deed::Unreadable),
         4 => prop_oneof![Just(1), Just(50), Just(200), Just(300), Just(2000), Just(9000), 0..12_000u64].prop_map(Deed::Pass),
@@ -87,7 +87,7 @@ fn perform(world: &mut World, deed: &Deed) {
     let name = |file: &u8| format!("f{file}.yaml");
     match deed {
         Deed::Put { file, text: n, how } => {
-            let arrival = [Arrival::RenamedIn, Arrival::ClosedWrite, Arrival::Unknown][usize::from(*how)];
+            let arrival = [Arrival::RenamedIn, Arrival::ClosedWrite, Arrival::Writing, Arrival::Unknown][usize::from(*how)];
             world.put(&name(file), &text(*n), arrival);
         }
         Deed::Remove { file } => world.remove(&name(file)),

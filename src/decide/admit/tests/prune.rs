@@ -1,4 +1,5 @@
-//! What becomes of objects whose documents are gone.
+//! What becomes of objects whose documents are gone: the grace, the guard against many at once, and how a block ends.
+//! That nothing is stopped by mistake is looked for where it could be: after each listing.
 
 use super::world::{World, spec};
 use super::*;

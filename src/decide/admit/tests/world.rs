@@ -58,6 +58,13 @@ impl World {
         }
     }
 
+    /// Something is heard of a file that reads as before.
+    pub fn hear(&mut self, path: &str, arrival: Arrival) {
+        self.files.get_mut(path).unwrap_or_else(|| panic!("no {path}")).arrival = arrival;
+        self.look();
+        self.files.values_mut().for_each(|file| file.arrival = Arrival::Unknown);
+    }
+
     pub fn rename(&mut self, path: &str, text: &str) {
         self.put(path, text, Arrival::RenamedIn);
     }

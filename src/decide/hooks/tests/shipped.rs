@@ -1,4 +1,5 @@
 //! The webhooks that are shown to people: each makes a task of every event that it names.
+//! The documents are read from where people find them: the examples and the manual.
 
 use super::*;
 use crate::model::document::{Document, parse};

@@ -83,6 +83,14 @@ fn writes_and_renames_are_told_apart() {
     open.write_all(b"a: 4").unwrap();
     drop(open);
     scene.mark("a.yaml", Arrival::ClosedWrite);
+    let mut open = std::fs::File::create(scene.at("a.yaml")).unwrap();
+    open.write_all(b"a: 5").unwrap();
+    scene.mark("a.yaml", Arrival::Writing);
+    open.write_all(b"0").unwrap();
+    open.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    scene.mark("a.yaml", Arrival::Writing);
+    drop(open);
+    scene.mark("a.yaml", Arrival::ClosedWrite);
     std::fs::remove_file(scene.at("a.yaml")).unwrap();
     assert!(scene.hint().is_some());
     assert_eq!(scene.watch.degraded(), None);
@@ -188,11 +196,19 @@ fn a_swapped_link_is_heard() {
 
 #[test]
 fn a_watch_ends_in_the_middle_of_a_burst() {
-    for _ in 0..20 {
-        let scene = scene(|specs| create_dir(specs).unwrap());
-        for n in 0..50 {
-            write(scene.at(&format!("f{n}.yaml")), "a: 1").unwrap();
+    let (tell, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for _ in 0..20 {
+            let scene = scene(|specs| create_dir(specs).unwrap());
+            for n in 0..50 {
+                write(scene.at(&format!("f{n}.yaml")), "a: 1").unwrap();
+            }
+            drop(scene);
+            tell.send(()).unwrap();
         }
+    });
+    for n in 0..20 {
+        assert_eq!(ended.recv_timeout(Duration::from_secs(20)), Ok(()), "watch {n} has not ended");
     }
 }
 
