@@ -199,11 +199,13 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let (slot_events, slots_inbox) = mpsc::unbounded_channel();
     let config = slots_config(state, driver)?;
     command::begin_with(&config.shim_program);
+    // The doors of the daemon itself before those to the workers: where descriptors are short, some of these are left alone for now.
+    let specs = Arc::new(SpecsDoor::open(&options.specs, hints(&facts)).map_err(|e| failure(format!("cannot watch: {e}")))?);
+    let socket = listen(&state.path)?;
     let slots = Slots::open(config, slot_events).map_err(failure)?;
     let measured = slots.clone();
     let board = board(&stored, &db, facts.clone());
     let (asks, asks_inbox) = mpsc::channel(64);
-    let specs = Arc::new(SpecsDoor::open(&options.specs, hints(&facts)).map_err(|e| failure(format!("cannot watch: {e}")))?);
     let tell = Arc::new(telling_tasks(facts.clone()));
     let door = TaskDoor { store: store.clone(), path: db, hub, tell, reader: Arc::default(), walker: Arc::default() };
     let host = RealHost {
@@ -231,7 +233,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     let handle = handle.measuring(Arc::new(move |workers| measured.usage(workers)));
     let stop_hooks = serve_hooks(options.hooks_listen, &handle).await?;
     let stop_network = serve_network(options, &state.path, &handle).await?;
-    let server = tokio::spawn(serve::serve_unix(listen(&state.path)?, handle, async {
+    let server = tokio::spawn(serve::serve_unix(socket, handle, async {
         // A dropped sender is the same wish.
         let _told = served.await;
     }));

@@ -52,7 +52,7 @@ fn below(dir: &Path) -> Known<Vec<PathBuf>> {
     Ok(dirs.map(|entry| entry.path()).collect())
 }
 
-fn populated(dir: &Path) -> bool {
+pub(super) fn populated(dir: &Path) -> bool {
     read(dir, "cgroup.events").is_ok_and(|text| cgroup::value(&text, "populated") == Ok(1))
 }
 

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::RwLock;
 
-use super::subtree;
+use super::{look, subtree};
 use crate::edge::systemd::{AllUnits, Manager, Names, Scope, Which, is_in};
 use crate::model::cgroup::Controllers;
 use crate::model::template::Limits;
@@ -108,11 +108,7 @@ impl Systemd {
         let slice = self.slices.of(&slot.pool);
         let _nobody_is_placed = slice.write().await;
         let (slice, dir) = self.pool(&slot.pool);
-        let own = self.names.scope(slot);
-        let others = std::fs::read_dir(dir).into_iter().flatten().flatten();
-        // Our own scope is about to be removed, if it is not yet.
-        let others = others.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()) && *entry.file_name() != *own);
-        if others.count() == 0 {
+        if !others_live(&dir, &self.names.scope(slot)) {
             self.manager.stop_slice(&slice).await;
         }
     }
@@ -132,6 +128,13 @@ impl Slices {
     }
 }
 
+/// Something lives in another scope of a pool's slice than in this one. A scope that is empty is about to be removed: where several
+/// end together, none of them may wait for the others to be gone.
+fn others_live(slice: &Path, own: &str) -> bool {
+    let others = std::fs::read_dir(slice).into_iter().flatten().flatten().filter(|entry| *entry.file_name() != *own);
+    others.map(|entry| entry.path()).any(|scope| look::populated(&scope))
+}
+
 /// The inside of a scope. Moving a process waits for every processor to pass a quiet moment, so only what has to be moved is.
 fn prepare(scope: &Path, shim: u32, limits: Option<&Limits>) -> Result<(), String> {
     let ctl = scope.join("ctl");
@@ -148,6 +151,19 @@ fn prepare(scope: &Path, shim: u32, limits: Option<&Limits>) -> Result<(), Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_of_a_pool_does_not_wait_for_scopes_that_are_empty() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for (scope, populated) in [("own", 1), ("ended", 0), ("other", 1)] {
+            std::fs::create_dir(dir.path().join(scope)).expect("made");
+            let text = format!("populated {populated}\nfrozen 0\n");
+            std::fs::write(dir.path().join(scope).join("cgroup.events"), text).expect("written");
+        }
+        assert!(others_live(dir.path(), "own"));
+        std::fs::remove_dir_all(dir.path().join("other")).expect("removed");
+        assert!(!others_live(dir.path(), "own"), "a scope that is about to go is nobody");
+    }
 
     #[test]
     fn a_slot_that_is_placed_slowly_holds_up_its_own_pool_alone() {
