@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::Driver;
+use super::{Driver, subtree};
 use crate::edge::clock;
 use crate::model::cgroup;
 use crate::model::host::Known;
@@ -39,7 +39,7 @@ impl Driver {
 /// `inside`: where below the slot's cgroup the worker is.
 fn look(dir: &Path, inside: &str) -> Known<PoolLook> {
     let found = std::fs::metadata(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-    let workers = below(dir)?.into_iter().map(|slot| slot.join(inside)).filter(|dir| populated(dir));
+    let workers = below(dir)?.into_iter().map(|slot| slot.join(inside)).filter(|dir| subtree::populated(dir));
     let limits = |dir: &Path| cgroup::known_limits(|name| there(dir, name));
     let workers = workers.map(|dir| limits(&dir)).collect::<Known<Vec<Amounts>>>()?;
     let usage = Usage { limits: limits(dir)?, ..cgroup::usage(clock::now().mono, |name| read(dir, name)) };
@@ -50,10 +50,6 @@ fn below(dir: &Path) -> Known<Vec<PathBuf>> {
     let entries = std::fs::read_dir(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     let dirs = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     Ok(dirs.map(|entry| entry.path()).collect())
-}
-
-pub(super) fn populated(dir: &Path) -> bool {
-    read(dir, "cgroup.events").is_ok_and(|text| cgroup::value(&text, "populated") == Ok(1))
 }
 
 /// The text of a file, if it is there.

@@ -156,8 +156,7 @@ impl Driver {
 
     /// Something lives in the slot's cgroup. Without one nobody can tell: the lock says it.
     pub(super) fn is_populated(&self, slot: &SlotId) -> bool {
-        let events = self.worker_dir(slot).and_then(|dir| std::fs::read_to_string(dir.join("cgroup.events")).ok());
-        events.is_some_and(|events| events.lines().any(|line| line == "populated 1"))
+        self.worker_dir(slot).is_some_and(|dir| subtree::populated(&dir))
     }
 
     /// The daemon ends: what is empty goes with it. A service manager looks after its own units.

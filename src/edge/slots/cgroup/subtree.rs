@@ -98,6 +98,12 @@ pub(super) fn make(dir: &Path) -> Result<(), String> {
     std::fs::create_dir_all(dir).map_err(|e| said(dir, &e))
 }
 
+/// Something lives in this cgroup, or below it. In one that is not there nothing does.
+pub(super) fn populated(dir: &Path) -> bool {
+    let events = std::fs::read_to_string(dir.join("cgroup.events"));
+    events.is_ok_and(|events| events.lines().any(|line| line == "populated 1"))
+}
+
 /// Remove a cgroup and those that its processes made below it. A populated one stays.
 pub(super) fn remove(dir: &Path) {
     if std::fs::remove_dir(dir).is_ok() {

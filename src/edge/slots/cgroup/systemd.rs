@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::RwLock;
 
-use super::{look, subtree};
+use super::subtree;
 use crate::edge::systemd::{AllUnits, Manager, Names, Scope, Which, is_in};
 use crate::model::cgroup::Controllers;
 use crate::model::template::Limits;
@@ -132,7 +132,7 @@ impl Slices {
 /// end together, none of them may wait for the others to be gone.
 fn others_live(slice: &Path, own: &str) -> bool {
     let others = std::fs::read_dir(slice).into_iter().flatten().flatten().filter(|entry| *entry.file_name() != *own);
-    others.map(|entry| entry.path()).any(|scope| look::populated(&scope))
+    others.map(|entry| entry.path()).any(|scope| subtree::populated(&scope))
 }
 
 /// The inside of a scope. Moving a process waits for every processor to pass a quiet moment, so only what has to be moved is.
