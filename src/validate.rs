@@ -15,6 +15,7 @@ use crate::model::document::refusal;
 use crate::model::document::{self, Document, Located, Parsed, Refused, Violation};
 use crate::model::meta::{Kind, quoted};
 use crate::model::pool::WorkerPool;
+use crate::model::reading::counted;
 use crate::output;
 
 /// How problems are printed.
@@ -46,7 +47,10 @@ pub fn run(paths: &[PathBuf], output: Output) -> ExitCode {
             let problems = problems(&files, paths.iter().any(|path| path.is_dir()));
             if output == Output::Text {
                 let good = files.iter().flat_map(|file| &file.documents).filter(|parsed| parsed.is_ok()).count();
-                output::note(&format!("{} files, {good} good documents, {} problems", files.len(), problems.len()));
+                let count = |count: usize, noun| counted(count as u64, noun);
+                let (files, good, bad) =
+                    (count(files.len(), "file"), count(good, "good document"), count(problems.len(), "problem"));
+                output::note(&format!("{files}, {good}, {bad}"));
             }
             let verdict = if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
             output::print(&shown(&problems, output), verdict)

@@ -388,7 +388,7 @@ fn begin_log() -> Result<impl FnOnce(), String> {
     tracing_subscriber::fmt()
         .with_writer(|| lines::Log)
         .with_target(false)
-        .without_time()
+        .with_timer(lines::Clock)
         .with_max_level(tracing::Level::INFO)
         .init();
     Ok(|| {})
@@ -398,7 +398,7 @@ fn begin_log() -> Result<impl FnOnce(), String> {
 #[cfg(feature = "otel")]
 fn begin_log() -> Result<impl FnOnce(), String> {
     use tracing_subscriber::prelude::*;
-    let lines = tracing_subscriber::fmt::layer().with_writer(|| lines::Log).with_target(false).without_time();
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| lines::Log).with_target(false).with_timer(lines::Clock);
     let traces = weir::edge::traces::Traces::of_environment()?;
     let spans = traces.as_ref().map(weir::edge::traces::Traces::layer);
     let lines = lines.with_filter(tracing_subscriber::filter::LevelFilter::INFO);

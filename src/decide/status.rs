@@ -166,7 +166,7 @@ fn conditions(observation: &Observation<'_>, status: &PoolStatus, demand: &Deman
     }
     if let Some(token) = &facts.prune_blocked {
         let message =
-            format!("many pools vanished at once, so none is removed: put the files back, or run `ctl prune --confirm {token}`");
+            format!("too much vanished at once, so nothing is removed: put the files back, or run `ctl prune --confirm {token}`");
         all.push(("PruneBlocked", Truth::True, "TooManyVanished", message));
     }
     all.into_iter().map(|condition| dated(condition, facts, &observation.previous.conditions, now)).collect()

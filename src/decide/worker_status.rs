@@ -7,6 +7,7 @@ use super::roster;
 use super::status::{ending, exit_words};
 use super::workers;
 use crate::model::plan::{PoolFacts, Record, Slot};
+use crate::model::reading::counted;
 use crate::model::status::{Condition, Phase, Truth, WorkerStatus};
 use crate::model::time::{Now, Wall};
 use crate::model::worker::{ExitReason, SlotState};
@@ -37,7 +38,7 @@ pub fn worker(facts: &PoolFacts, slot: &Slot, now: Now) -> WorkerStatus {
         // It can take a task at once.
         status.ready = true;
     } else if let Some(exit) = record.last_exit.as_ref().filter(|_| status.phase == Phase::BackOff) {
-        status.message = format!("{} ends in a row; the last: {}", record.failures, exit_words(exit));
+        status.message = format!("{} in a row; the last: {}", counted(record.failures, "end"), exit_words(exit));
     }
     status
 }

@@ -10,6 +10,12 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+
+use super::clock;
+use crate::model::time::Wall;
+
 /// Lines that wait at most for a stream that takes none.
 const WAITING_MAX: usize = 16_384;
 /// How long what was said is waited for at the end.
@@ -34,6 +40,22 @@ impl Write for Log {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+/// The time of day, in UTC, at the head of a line.
+pub struct Clock;
+
+impl Clock {
+    /// As `14:05:09`.
+    pub fn of(time: Wall) -> String {
+        time.to_string().get(11..19).unwrap_or("--:--:--").to_owned()
+    }
+}
+
+impl FormatTime for Clock {
+    fn format_time(&self, line: &mut Writer<'_>) -> std::fmt::Result {
+        line.write_str(&Clock::of(clock::now().wall))
     }
 }
 

@@ -170,10 +170,8 @@ pub(super) fn words(change: &Change, catalogue: &Catalogue) -> (String, EventTyp
         }
         Change::PruneBlocked { token, keys } => {
             let names: Vec<String> = keys.iter().map(ToString::to_string).collect();
-            let note = format!(
-                "{} vanished at once, so none is stopped; put them back or run `ctl prune --confirm {token}`",
-                names.join(", ")
-            );
+            let then = if keys.len() == 1 { ", so it runs on; put it back" } else { " at once, so all run on; put them back" };
+            let note = format!("{} vanished{then} or run `ctl prune --confirm {token}`", names.join(", "));
             warning(SPECS, "PruneBlocked", note)
         }
         Change::PruneUnblocked => calm("PruneUnblocked", "removals are no longer blocked"),

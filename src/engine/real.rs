@@ -389,8 +389,7 @@ fn slot_of(task: &Task) -> SlotId {
 
 /// One readable line per decision: `07:31:02  pool/hello  starting hello-0`.
 fn line(event: &EventObject) {
-    let time = event.event_time.to_string();
-    let clock = time.get(11..19).unwrap_or("--:--:--");
+    let clock = lines::Clock::of(event.event_time);
     let mark = match event.severity {
         EventType::Normal => ' ',
         EventType::Warning => '!',

@@ -66,7 +66,7 @@ fn what_is_deleted_by_name_is_removed_however_much_it_is() {
     let (code, out, err) = ctl(&scratch, "", &["delete", "pool/a", "pool/b"]);
     assert_eq!((code, out.as_str()), (0, "pool/a deleted\npool/b deleted\n"), "{err}");
     let left = scratch.wait_workers(1);
-    assert!(left.contains_key("c-0") && !scratch.log().contains("vanished at once"), "{left:?}\n{}", scratch.log());
+    assert!(left.contains_key("c-0") && !scratch.log().contains("ctl prune --confirm"), "{left:?}\n{}", scratch.log());
 }
 
 #[test]

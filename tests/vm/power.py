@@ -33,8 +33,8 @@ class Conn:
         self.socket.connect(f"{STATE}/weir.sock")
         self.answers = self.socket.makefile("rb")
 
-    def call(self, method, path, body="{}"):
-        """The answer's text, which is JSON."""
+    def call(self, method, path, body="{}", refused=None):
+        """The answer's text, which is JSON; of a refusal this, if there is something to be said then."""
         head = f"{method} {path} HTTP/1.1\r\nHost: weir\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         self.socket.sendall((head + body).encode())
         status = self.answers.readline().split()[1]
@@ -44,6 +44,8 @@ class Conn:
             if name.lower() == b"content-length":
                 length = int(value)
         text = self.answers.read(length).decode()
+        if not status.startswith(b"2") and refused is not None:
+            return refused
         if not status.startswith(b"2"):
             raise RuntimeError(f"{method} {path}: {status} {text[:300]}")
         return text
@@ -92,6 +94,12 @@ def look(conn):
     text = conn.call("GET", "/v1/tasks?limit=4000000")
     items = re.findall(r'"id":(\d+),"pool":"work","state":"(\w+)","priority":0,"idempotencyKey":"([^"]+)"', text)
     there = {key: (int(id), state) for id, state, key in items}
+    # More than can be listed at once: the others are asked for one by one.
+    for key, id in [(key, id) for key, id in submitted.items() if key not in there]:
+        text = conn.call("GET", f"/v1/tasks/{id}", refused="")
+        if found := re.search(r'"id":(\d+),"pool":"work","state":"(\w+)","priority":0,"idempotencyKey":"([^"]+)"', text):
+            items.append(found.groups())
+            there[found[3]] = (int(found[1]), found[2])
     times = collections.Counter(key for _, _, key in items)
     lost = [key for key, id in submitted.items() if key not in there or there[key][0] != id]
     doubled = [key for key, n in times.items() if n > 1]
@@ -111,6 +119,9 @@ def look(conn):
 def main():
     subprocess.run(["stty", "-F", "/dev/ttyS1", "raw", "-echo"], check=True)
     os.makedirs("/data", exist_ok=True)
+    if os.path.exists("/payload/unflushed"):
+        with open("/sys/block/vdc/queue/write_cache", "w") as cache:
+            cache.write("write through")
     subprocess.run(["mount", "/dev/vdc", "/data"], check=True)
     os.makedirs("/tmp/specs")
     with open("/tmp/specs/work.yaml", "w") as spec:

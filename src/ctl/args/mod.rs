@@ -300,7 +300,7 @@ pub struct Scale {
     #[arg(required = true, value_name = "POOL")]
     pub names: Vec<String>,
     /// How many workers
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub replicas: u32,
 }
 

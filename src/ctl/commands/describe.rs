@@ -157,7 +157,7 @@ fn worker(object: &Value, now: Wall) -> String {
     sheet.line("Template hash", text(object, "/status/templateHash"));
     sheet.maybe("Message", text(object, "/status/message"));
     if number(object, "/status/droppedLogBytes") > 0 {
-        sheet.line("Log bytes dropped", &number(object, "/status/droppedLogBytes").to_string());
+        sheet.line("Log dropped", &format!("{} bytes", number(object, "/status/droppedLogBytes")));
     }
     let has = tasks(object);
     if has != "-" {

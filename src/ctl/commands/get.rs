@@ -86,8 +86,15 @@ fn arrange(kind: Kind, objects: &mut [Value], sort: Option<&Template>) {
     match (sort, kind) {
         (Some(path), _) => objects.sort_by(|a, b| compare(path.find(a).first().copied(), path.find(b).first().copied())),
         (None, Kind::Event) => objects.sort_by(|a, b| text(a, "/eventTime").cmp(text(b, "/eventTime"))),
-        (None, Kind::Pool | Kind::Worker | Kind::Policy) => {}
+        (None, Kind::Worker) => objects.sort_by_cached_key(|worker| by_ordinal(text(worker, "/metadata/name"))),
+        (None, Kind::Pool | Kind::Policy) => {}
     }
+}
+
+/// `a-2` before `a-10`; those with a name of their own after them.
+pub(super) fn by_ordinal(worker: &str) -> (String, u64, String) {
+    let (pool, last) = worker.rsplit_once('-').unwrap_or((worker, ""));
+    (pool.to_owned(), last.parse().unwrap_or(u64::MAX), last.to_owned())
 }
 
 /// Numbers as numbers, the rest as text; what is missing comes first.
@@ -264,5 +271,17 @@ impl Watched<'_> {
         }
         self.rows.remove(text(object, "/metadata/name"));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_stand_in_the_order_of_their_numbers_by_pool() {
+        let mut names = ["b-0", "a-10", "a-forge", "lone", "a-2", "a-b-1", "a-0"];
+        names.sort_by_cached_key(|name| by_ordinal(name));
+        assert_eq!(names, ["a-0", "a-2", "a-10", "a-forge", "a-b-1", "b-0", "lone"]);
     }
 }

@@ -15,6 +15,7 @@ use crate::ctl::error::Failure;
 use crate::ctl::print::{Format, emit, note};
 use crate::ctl::text::{complain, tame};
 use crate::model::reading::counted;
+use crate::model::status::Kind;
 use crate::model::task::{Task, TaskState};
 use crate::serve::wire::tasks::TaskView;
 
@@ -34,6 +35,7 @@ pub(super) async fn cancel(context: &Context, args: &Cancel) -> Result<(), Failu
             let has = |view: &&TaskView| view.task.worker.as_ref() == Some(worker);
             let ids: Vec<u64> = running.iter().filter(has).map(|view| view.task.id).collect();
             if ids.is_empty() {
+                context.get(Kind::Worker, worker).await?;
                 return Err(Failure::No(format!("worker {} has no task", tame(worker))));
             }
             ids

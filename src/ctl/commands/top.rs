@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::Context;
+use super::get::by_ordinal;
 use super::there::{There, kept};
 use crate::ctl::args::{Top, TopBy};
 use crate::ctl::client::Sent;
@@ -179,9 +180,10 @@ fn rows(
             workers.filter(|row| wanted(&row.name) && names.contains(&row.name.as_str())).collect()
         }
     };
-    if let Some(by) = by {
+    match by {
         // The largest first, as kubectl has it; what is not known last.
-        rows.sort_by_key(|row| std::cmp::Reverse(by.of(row.cpu, row.memory, row.tasks)));
+        Some(by) => rows.sort_by_key(|row| std::cmp::Reverse(by.of(row.cpu, row.memory, row.tasks))),
+        None => rows.sort_by_cached_key(|row| by_ordinal(&row.name)),
     }
     Ok(rows)
 }

@@ -277,7 +277,7 @@ impl Turn<'_> {
         }
         if let Some(token) = &policy.prune_blocked {
             let message = format!(
-                "many objects vanished at once, so none is removed: put the files back, or run `ctl prune --confirm {token}`"
+                "too much vanished at once, so nothing is removed: put the files back, or run `ctl prune --confirm {token}`"
             );
             all.push(("PruneBlocked", Truth::True, "TooManyVanished", message));
         }

@@ -40,7 +40,7 @@ const LISTED_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub struct Listed {
     /// With their places.
     pub tasks: Vec<(Task, Option<u64>)>,
-    /// Not all that were asked for: the next ones would be too much to carry at once.
+    /// Not all that were asked for: there are more than can be listed, or the next ones would be too much to carry at once.
     pub cut: bool,
 }
 
@@ -56,20 +56,23 @@ struct Found {
 
 /// Tasks with their places: those that run, those that wait in their order, those that ended, the last first.
 pub(super) fn tasks(db: &Connection, filter: &TaskFilter) -> rusqlite::Result<Listed> {
-    let keys = match filter.id {
+    let mut keys = match filter.id {
         Some(id) => {
             let sql = "SELECT 0, id FROM tasks WHERE id = ?1 AND (?2 IS NULL OR pool = ?2)";
             keys(db, sql, params![id.cast_signed(), filter.pool])?
         }
         None => first(db, filter)?,
     };
+    let more = keys.len() > LISTED_MAX as usize;
+    keys.truncate(LISTED_MAX as usize);
     let (found, cut) = found(db, &keys)?;
-    Ok(Listed { tasks: placed(db, found)?, cut })
+    Ok(Listed { tasks: placed(db, found)?, cut: cut || more })
 }
 
-/// The first ones that are wanted, by what they are sorted by alone: what is not shown is not read.
+/// The first ones that are wanted, by what they are sorted by alone: what is not shown is not read. Where more are wanted than can
+/// be listed at once, one more than those, if it is there.
 fn first(db: &Connection, filter: &TaskFilter) -> rusqlite::Result<Vec<Key>> {
-    let most = if filter.most == 0 { LISTED_MAX } else { filter.most.min(LISTED_MAX) } as usize;
+    let most = if filter.most == 0 { LISTED_MAX + 1 } else { filter.most.min(LISTED_MAX + 1) } as usize;
     let wanted: Vec<i64> = filter.states.iter().flat_map(|state| phases(*state)).copied().collect();
     let is_wanted = |phase: i64| wanted.is_empty() || wanted.contains(&phase);
     let pools = match &filter.pool {
@@ -264,6 +267,17 @@ mod tests {
         let lists = listed((1..=80).map(ended), &[7, 0]);
         assert_eq!((ids(&lists[0]), lists[0].cut), ((74..=80).rev().collect(), false));
         assert_eq!((ids(&lists[1]), lists[1].cut), ((50..=80).rev().collect(), true), "each is a little more than half a MiB");
+    }
+
+    #[test]
+    fn who_asks_for_more_than_can_be_listed_is_told_that_there_are_more() {
+        let task = |n: u32| (Task { pool: "p".into(), ..Task::default() }, i64::from(n));
+        let seen = |there: u32| {
+            let lists = listed((0..there).map(task), &[0, u32::MAX, LISTED_MAX]);
+            lists.iter().map(|list| (list.tasks.len(), list.cut)).collect::<Vec<_>>()
+        };
+        assert_eq!(seen(LISTED_MAX), [(10_000, false); 3]);
+        assert_eq!(seen(LISTED_MAX + 1), [(10_000, true), (10_000, true), (10_000, false)]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::model::meta::NAME_BYTES_MAX;
 use crate::model::policy::{Amounts, Apply, Bounds, Mode, PolicySpec};
 use crate::model::pool::{PoolSpec, Webhook, WorkerPool};
 use crate::model::queue::{FailureAction, ForgeHook, Queue};
+use crate::model::reading::counted;
 use crate::model::scale::Scale;
 use crate::model::template::Template;
 
@@ -183,7 +184,10 @@ fn names(pool: &WorkerPool, broken: &mut Vec<Broken>) {
     }
     let (given, most) = (names.len(), most(&pool.spec));
     if (given as u64) < u64::from(most) {
-        broken.push((at("spec.workerNames"), format!("found {given} names for up to {most} workers: give at least {most}")));
+        broken.push((at("spec.workerNames"), {
+            let (names, workers) = (counted(given as u64, "name"), counted(most, "worker"));
+            format!("found {names} for up to {workers}: give at least {most}")
+        }));
     }
 }
 

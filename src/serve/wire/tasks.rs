@@ -48,7 +48,7 @@ pub struct TaskList {
     pub kind: String,
     /// Those that run, those that wait in their order, those that ended with the last first; or in the order of a submit.
     pub items: Vec<TaskView>,
-    /// Fewer than were asked for: the next ones would be too much to carry at once.
+    /// Fewer than were asked for: there are more than can be listed at once, or the next ones would be too much to carry.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub cut: bool,
 }
