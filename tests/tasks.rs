@@ -82,6 +82,18 @@ fn on_lease(world: &World, token: &Value, verb: &str, body: &Value) -> (u16, Val
 }
 
 #[test]
+fn a_number_that_would_be_rounded_is_refused_and_nothing_is_taken_in() {
+    let world = world();
+    let exact =
+        world.request("POST /v1/pools/takes/tasks", br#"{"payload": [18446744073709551615, 0.1, "123456789012345678901"]}"#);
+    assert_eq!(exact.0, 201, "{exact:?}");
+    let (code, body) = world.request("POST /v1/pools/takes/tasks", br#"[{}, {"payload": {"id": 123456789012345678901}}]"#);
+    assert!(code == 400 && body.contains(r#"Send it as a string: \"123456789012345678901\""#), "{code} {body}");
+    let (_, list) = ask(&world, "GET /v1/tasks?pool=takes", &Value::Null);
+    assert_eq!(list["items"].as_array().unwrap().len(), 1, "{list}");
+}
+
+#[test]
 fn a_submit_says_where_the_task_stands() {
     let world = world();
     let (code, first) = ask(&world, "POST /v1/pools/runs/tasks", &json!({"payload": {"n": 1}, "idempotencyKey": "a"}));

@@ -4,7 +4,7 @@
 //! stays in the file that it is in; a new one gets a file of its own name. The turn for that is waited for without a thread, and
 //! only as long as somebody waits for the answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -137,6 +137,12 @@ fn apply_all(specs: &SpecsDoor, listing: &Listing, text: &str, dry_run: bool) ->
     let wanted = document::pieces(text).map_err(Denied::Invalid)?;
     if wanted.is_empty() {
         return Err(Denied::Refused("there is no document in it".into()));
+    }
+    // Of two documents of one name the last would win without a word.
+    let mut named = BTreeSet::new();
+    let key = |piece: &document::Piece<'_>| ObjectKey { kind: piece.document.kind(), name: piece.document.name().to_owned() };
+    if let Some(key) = wanted.iter().map(key).find(|key| !named.insert(key.clone())) {
+        return Err(Denied::Refused(format!("{key} is named twice, so nothing was done: say it once")));
     }
     // All are read and placed before any is written: a refusal leaves everything as it was.
     let (mut texts, mut edited) = (Texts::new(), Vec::new());

@@ -182,6 +182,20 @@ mod tests {
     }
 
     #[test]
+    fn two_documents_of_one_name_are_refused_and_nothing_is_written() {
+        block_on(async {
+            let (dir, door) = door();
+            let [Edit::Apply { text: a }, Edit::Apply { text: b }] = ["a", "b"].map(pool) else { panic!("texts") };
+            let twice = Edit::Apply { text: format!("{b}---\n{a}---\n{b}") };
+            let (reply, answer) = oneshot::channel();
+            tokio::spawn(edit::make(door, (twice, false), reply, |_| {}));
+            let answer = tokio::time::timeout(LONG, answer).await.expect("in time").expect("an answer");
+            assert!(matches!(&answer, Err(Denied::Refused(why)) if why.contains("pool/b is named twice")), "{answer:?}");
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        });
+    }
+
+    #[test]
     fn a_first_listing_that_takes_long_is_told_as_unreadable_until_it_comes() {
         block_on(async {
             let (_dir, door) = door();

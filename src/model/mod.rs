@@ -7,6 +7,7 @@ pub mod catalogue;
 pub mod cgroup;
 pub mod cron;
 pub mod document;
+pub mod exact;
 pub mod expansion;
 pub mod explain;
 pub mod forecast;

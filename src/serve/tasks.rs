@@ -20,6 +20,7 @@ use super::wire::Status;
 use super::wire::tasks::{CapacityView, LIST_DEFAULT, PauseQueue, SUBMIT_MAX, TaskList, TaskView, WAIT_MAX};
 use super::write::{Sent, body, typed};
 use crate::engine::handle::{Accepted, TaskFilter};
+use crate::model::exact::inexact;
 use crate::model::meta::quoted;
 use crate::model::task::{NewTask, Task, TaskState};
 use crate::model::time::{Span, Wall};
@@ -82,7 +83,11 @@ pub async fn submit(
     let longest = wanted_wait(&params(query)?)?;
     // Before anything is taken in: a refusal must mean that nothing was.
     let _slot = longest.map(|_| app.stream_slot()).transpose()?;
-    let (many, tasks) = new_tasks(read(sent)?)?;
+    let body = body(sent)?;
+    let (many, tasks) = new_tasks(read(Ok(body.clone()))?)?;
+    if let Some(number) = str::from_utf8(&body).ok().and_then(inexact) {
+        return Err(bad(number.to_string()));
+    }
     let mut accepted = app.handle.submit(&pool, tasks).await?;
     let fresh = accepted.iter().any(|accepted| !accepted.known);
     if let Some(longest) = longest {
