@@ -76,16 +76,13 @@ def submitter(boot, n):
 
 
 def known():
-    """What the host knows: the tasks that were acknowledged, and those of which an end was."""
-    submitted, ended = {}, set()
+    """What the host knows: the numbers of the tasks that were acknowledged, and of those of which an end was, by their keys."""
+    submitted, ended = {}, {}
     for line in open("/dev/vdd"):
         words = line.split()
         if words == ["end"]:
             return submitted, ended
-        if words[0] == "submitted":
-            submitted[words[1]] = int(words[2])
-        else:
-            ended.add(words[1])
+        (submitted if words[0] == "submitted" else ended)[words[1]] = int(words[2])
     raise RuntimeError("the host's list has no end")
 
 
@@ -95,7 +92,7 @@ def look(conn):
     items = re.findall(r'"id":(\d+),"pool":"work","state":"(\w+)","priority":0,"idempotencyKey":"([^"]+)"', text)
     there = {key: (int(id), state) for id, state, key in items}
     # More than can be listed at once: the others are asked for one by one.
-    for key, id in [(key, id) for key, id in submitted.items() if key not in there]:
+    for key, id in [(key, id) for key, id in {**ended, **submitted}.items() if key not in there]:
         text = conn.call("GET", f"/v1/tasks/{id}", refused="")
         if found := re.search(r'"id":(\d+),"pool":"work","state":"(\w+)","priority":0,"idempotencyKey":"([^"]+)"', text):
             items.append(found.groups())
