@@ -21,7 +21,8 @@ pub fn after_exit(record: &Record, exit: &Exit, template: &Template, now: Now) -
     next.drain_asked = record.drain_asked.filter(|asked| *asked > exit.incarnation);
     next.failed_run = failed_run(record, exit);
     let failed_by_us = next.condemned.take().is_some();
-    if exit.asked && !failed_by_us {
+    // What ended with its machine did not fail, and nobody knows how long it was well.
+    if exit.reason == ExitReason::Rebooted || exit.asked && !failed_by_us {
         next.failures = 0;
         next.next_start = None;
         return next;
@@ -145,6 +146,14 @@ mod tests {
         let record = Record { failures: 1, condemned: Some("liveness".into()), ..Record::default() };
         let record = after_exit(&record, &Exit { asked: true, ..crash(1, 10) }, &template(), now());
         assert_eq!((record.failures, record.condemned.is_none()), (2, true));
+    }
+
+    #[test]
+    fn what_ended_with_its_machine_is_no_failure_and_is_started_again() {
+        let exit = Exit { reason: ExitReason::Rebooted, code: None, ..crash(1, 0) };
+        let record = after_exit(&Record { failures: 7, ..Record::default() }, &exit, &template(), now());
+        assert_eq!((record.failures, record.next_start), (0, None));
+        assert!(again(RestartPolicy::OnFailure, &exit) && !again(RestartPolicy::Never, &exit));
     }
 
     #[test]

@@ -252,6 +252,7 @@ pub fn exit_words(exit: &Exit) -> String {
         (ExitReason::StartError, ..) => {
             return format!("could not start: {}", exit.message.as_deref().unwrap_or("unknown cause"));
         }
+        (ExitReason::Rebooted, ..) => return "the machine was started anew".to_owned(),
         (ExitReason::Unknown, ..) => "an unknown end: its shim died too".to_owned(),
         (ExitReason::OOMKilled, ..) => "killed for want of memory".to_owned(),
         (ExitReason::Completed | ExitReason::Error | ExitReason::Signaled, Some(code), _) => format!("exit code {code}"),

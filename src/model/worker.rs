@@ -67,6 +67,8 @@ pub enum ExitReason {
     OOMKilled,
     /// The program could not be executed; `message` says why.
     StartError,
+    /// The machine was started anew, and nobody was there to see it end.
+    Rebooted,
     /// Its shim died too: nobody can know.
     #[default]
     Unknown,

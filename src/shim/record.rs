@@ -6,9 +6,16 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::LazyLock;
 
 use super::sys;
 use super::wire::{Exit, State};
+
+/// The id of this boot, as the daemon has it: after another one, what ran has ended with the machine.
+static BOOT: LazyLock<String> = LazyLock::new(|| {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    id.map(|id| id.trim().to_owned()).unwrap_or_default()
+});
 
 /// Write `exit.json`, and give the file for [`sync`].
 ///
@@ -50,8 +57,9 @@ pub(super) fn sync(dir: &str, record: &File) -> io::Result<()> {
 /// Write `shim.json`: what runs now. Only for looking; nothing is lost with it.
 pub(super) fn running(dir: &str, state: &State) {
     let text = format!(
-        "{{\"shim\":{},\"pid\":{},\"incarnation\":{},\"startedBootMs\":{},\"template\":\"{}\",\"logStart\":[{},{}]}}\n",
+        "{{\"shim\":{},\"boot\":\"{}\",\"pid\":{},\"incarnation\":{},\"startedBootMs\":{},\"template\":\"{}\",\"logStart\":[{},{}]}}\n",
         std::process::id(),
+        escaped(&BOOT),
         state.pid,
         state.incarnation,
         state.started,

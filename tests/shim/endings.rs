@@ -131,18 +131,28 @@ fn a_worker_whose_shim_is_killed_is_hunted_and_its_end_is_unknown() {
 
 #[test]
 fn a_shim_and_its_worker_killed_while_nobody_watches_are_unknown_and_never_a_success() {
-    let mut room = Room::new("none");
-    room.run(order("gone", 1, "exit 0"));
-    room.start(order("gone", 2, "sleep 1000"));
-    let pid = room.running("gone").pid;
-    let shim = room.seen["gone"].shim.expect("a shim");
-    room.leave();
-    signal(shim, Signal::SIGKILL);
-    signal(pid, Signal::SIGKILL);
-    wait("end", || room.alive("").is_empty());
-    room.come_back();
-    let exit = room.ended("gone", 2);
-    assert_eq!((exit.incarnation, exit.code, exit.reason), (2, None, ExitReason::Unknown));
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("this boot");
+    for (rebooted, reason) in [(false, ExitReason::Unknown), (true, ExitReason::Rebooted)] {
+        let mut room = Room::new("none");
+        room.run(order("gone", 1, "exit 0"));
+        room.start(order("gone", 2, "sleep 1000"));
+        let pid = room.running("gone").pid;
+        let shim = room.seen["gone"].shim.expect("a shim");
+        room.leave();
+        signal(shim, Signal::SIGKILL);
+        signal(pid, Signal::SIGKILL);
+        wait("end", || room.alive("").is_empty());
+        if rebooted {
+            // As it is found after the power went: it tells of a run of another boot.
+            let file = room.dir.path().join("run/pool/gone/shim.json");
+            let record = fs::read_to_string(&file).expect("a record");
+            assert!(record.contains(boot.trim()), "{record}");
+            fs::write(file, record.replace(boot.trim(), "another")).expect("written");
+        }
+        room.come_back();
+        let exit = room.ended("gone", 2);
+        assert_eq!((exit.incarnation, exit.code, exit.reason), (2, None, reason));
+    }
 }
 
 #[test]

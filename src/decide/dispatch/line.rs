@@ -198,6 +198,7 @@ fn ended((task, until): (&Task, Option<Moment>), (exit, failed): (&Exit, bool), 
     let (reason, message) = match (exit.reason, exit.code) {
         (ExitReason::StartError, Some(UNFIT_CODE)) => (EndReason::Unfit, words),
         (ExitReason::StartError, _) => (EndReason::NotStarted, words),
+        (ExitReason::Rebooted, _) => (EndReason::WorkerLost, "the machine was started anew".into()),
         (ExitReason::Unknown, _) => (EndReason::WorkerLost, "nobody knows how its worker ended".into()),
         (ExitReason::OOMKilled, _) => (EndReason::Failed, "killed for want of memory".into()),
         (ExitReason::Signaled, _) => (EndReason::WorkerLost, format!("its worker ended by signal {}", exit.signal.unwrap_or(0))),

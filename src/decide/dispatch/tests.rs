@@ -204,6 +204,7 @@ fn the_task_of_a_killed_worker_is_ready_at_once_and_that_of_a_crashed_one_after_
         assert_eq!((task.state, task.attempt, task.not_before), (TaskState::Queued, 1, None), "{why}");
     }
     assert_eq!(after(ExitReason::Unknown, None, None).not_before, None, "nobody knows how");
+    assert_eq!(after(ExitReason::Rebooted, None, None).not_before, None, "nobody's fault");
     for (reason, signal, code) in
         [(ExitReason::Signaled, Some(11), None), (ExitReason::Signaled, Some(6), None), (ExitReason::Error, None, Some(1))]
     {

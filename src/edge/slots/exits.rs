@@ -31,6 +31,9 @@ struct Record {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Running {
+    /// Empty: not known.
+    #[serde(default)]
+    boot: String,
     incarnation: u64,
     started_boot_ms: u64,
     log_start: (u64, u64),
@@ -59,6 +62,12 @@ pub(super) fn read(dir: &Path) -> Option<Exit> {
 /// The run that `shim.json` tells of, and since when: the last one that was started, though its shim may be gone.
 pub(super) fn last_started(dir: &Path) -> Option<(u64, Moment)> {
     read_json::<Running>(&dir.join("shim.json")).map(|running| (running.incarnation, Moment(running.started_boot_ms)))
+}
+
+/// Whether this run was started in another boot than this one: it ended with the machine, whoever may have been killed before.
+pub(super) fn is_of_another_boot(dir: &Path, incarnation: u64, boot: &str) -> bool {
+    let running = read_json::<Running>(&dir.join("shim.json")).filter(|running| running.incarnation == incarnation);
+    running.is_some_and(|running| ![running.boot.as_str(), boot].contains(&"") && running.boot != boot)
 }
 
 /// Two files change places at this name: whoever is slow enough reads from one that is being written for the next time, and
@@ -120,6 +129,22 @@ pub fn log_place(dir: &Path, previous: bool) -> Option<Extent> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_of_another_boot_is_known_by_its_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let known = |record: &str, boot| {
+            std::fs::write(dir.path().join("shim.json"), record).unwrap();
+            is_of_another_boot(dir.path(), 7, boot)
+        };
+        let of = |boot| format!(r#"{{"boot": "{boot}", "incarnation": 7, "startedBootMs": 3, "logStart": [1, 2]}}"#);
+        assert_eq!(
+            [known(&of("a"), "b"), known(&of("a"), "a"), known(&of(""), "b"), known(&of("a"), "")],
+            [true, false, false, false]
+        );
+        assert!(!known(&of("a").replace('7', "6"), "b"), "it is of an earlier run");
+        assert!(!known(r#"{"incarnation": 7, "startedBootMs": 3, "logStart": [1, 2]}"#, "b"), "of a shim that did not say it");
+    }
 
     #[test]
     fn a_torn_record_is_read_once_more() {

@@ -294,7 +294,7 @@ impl Link {
         (started > known.max(self.seen.exit.as_ref().map_or(0, |exit| exit.incarnation))).then_some(started)
     }
 
-    /// How the last run ended: its record, or Unknown when it left none.
+    /// How the last run ended: its record, or that it ended with the machine, or Unknown.
     fn last_end(&self, dir: &std::path::Path) -> Option<Exit> {
         let incarnation = self.unrecorded(dir);
         incarnation.map(|incarnation| self.unknown_end(dir, incarnation)).or_else(|| {
@@ -309,7 +309,9 @@ impl Link {
         let began = exits::last_started(dir).filter(|(started, _)| [self.begun, incarnation] == [*started; 2]);
         let ran_ms = began.map_or(0, |(_, since)| now.mono.since(since).0);
         let started = (ran_ms > 0).then(|| Wall(now.wall.0.saturating_sub_unsigned(ran_ms)));
-        Exit { incarnation, reason: ExitReason::Unknown, started, finished: now.wall, ran_ms, ..Exit::default() }
+        let with_machine = exits::is_of_another_boot(dir, incarnation, &clock::boot_id());
+        let reason = if with_machine { ExitReason::Rebooted } else { ExitReason::Unknown };
+        Exit { incarnation, reason, started, finished: now.wall, ran_ms, ..Exit::default() }
     }
 
     /// Let the shim go; it has nothing to do, and ends. One that does not is stopped, and is put down.
