@@ -321,7 +321,7 @@ fn what_the_daemon_would_not_take_does_not_validate() {
     std::os::unix::fs::symlink("../twice", dir.path().join("links/sub")).unwrap();
     std::os::unix::fs::symlink("../twice/a.yaml", dir.path().join("links/a.yaml")).unwrap();
     let ran = weir(dir.path(), "validate links");
-    assert!(ran.code == 0 && ran.err.contains("1 files, 1 good"), "{ran:?}");
+    assert!(ran.code == 0 && ran.err.contains("1 file, 1 good document, 0 problems"), "{ran:?}");
 }
 
 #[test]
