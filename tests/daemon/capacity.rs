@@ -1,6 +1,6 @@
 //! The capacity test with the real daemon: what it measures, what it refuses, and what an interrupted one leaves behind.
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
@@ -49,22 +49,43 @@ fn what_fails_is_counted_and_ends_the_rise() {
     assert!(table.status.success() && words.contains("TASKS/MIN") && words.contains("recommended: maxReplicas: 1"), "{words}");
 }
 
+/// A test that has begun and has one task, which waits.
+fn begun(scratch: &Scratch) -> (Child, u64) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ctl"));
+    command.arg("--state").arg(scratch.dir.join("state")).args(["capacity-test", "work", "--to", "1", "--", SLEEP]);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("ctl starts");
+    let queued =
+        || said(scratch, &["get", "tasks", "--status", "Queued", "-o", "name"]).trim().strip_prefix("task/")?.parse().ok();
+    let waiting: u64 = wait("the test's task", queued, || scratch.log());
+    (child, waiting)
+}
+
+/// It ended without an answer, said this, and took its task back.
+fn gave_up(scratch: &Scratch, (child, waiting): (Child, u64), why: &str) {
+    let output = child.wait_with_output().expect("ctl ends");
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains(why) && words.contains("1 task taken back, 0 run on"), "{words}");
+    assert_eq!(task(scratch, waiting)["state"], "Cancelled");
+}
+
 #[test]
 fn an_interrupted_test_takes_back_what_has_not_started() {
     let scratch = daemon(1, "");
     let first = submit(&scratch, ("sleep", "100000".into()), &[]);
     until_state(&scratch, first, "Leased");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ctl"));
-    command.arg("--state").arg(scratch.dir.join("state")).args(["capacity-test", "work", "--to", "1", "--", SLEEP]);
-    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("ctl starts");
-    let queued =
-        || said(&scratch, &["get", "tasks", "--status", "Queued", "-o", "name"]).trim().strip_prefix("task/")?.parse().ok();
-    let waiting: u64 = wait("the test's task", queued, || scratch.log());
+    let (child, waiting) = begun(&scratch);
     signal(child.id(), "INT");
-    let output = child.wait_with_output().expect("ctl ends");
-    let words = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{words}");
-    assert!(words.contains("the pool has other tasks too") && words.contains("1 tasks were taken back, 0 run on"), "{words}");
-    assert_eq!(task(&scratch, waiting)["state"], "Cancelled");
+    gave_up(&scratch, (child, waiting), "the pool has other tasks too");
     assert_eq!(task(&scratch, first)["state"], "Leased", "what others gave is left alone");
+}
+
+#[test]
+fn a_queue_that_is_paused_in_the_middle_of_a_step_ends_the_test() {
+    let scratch = daemon(1, "");
+    let first = submit(&scratch, ("sleep", "100000".into()), &[]);
+    until_state(&scratch, first, "Leased");
+    let test = begun(&scratch);
+    said(&scratch, &["pause", "queue/work"]);
+    gave_up(&scratch, test, "its queue is paused until it is resumed");
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
+use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use hyper::Method;
@@ -27,6 +28,7 @@ use crate::ctl::resource::pool;
 use crate::ctl::text::tame;
 use crate::ctl::time::now;
 use crate::model::quantity::Memory;
+use crate::model::reading::counted;
 use crate::model::status::Kind;
 use crate::model::task::{NewTask, Task, TaskState};
 use crate::model::time::Wall;
@@ -35,6 +37,9 @@ use crate::serve::wire::tasks::{CapacityView, TaskList, TaskView};
 
 /// Rounds of a step, unless it is said how many tasks: the first and the last one are not counted.
 const ROUNDS: u32 = 5;
+
+/// How long none of the test's tasks may end before the queue is asked whether it still gives any out.
+const QUIET_MAX: Duration = Duration::from_secs(10);
 
 /// A test under way.
 struct Test<'a> {
@@ -158,6 +163,10 @@ impl Test<'_> {
                     None => break,
                 },
                 _ = self.interrupt.read_u8() => return Err(Stop::Interrupted),
+                () = tokio::time::sleep(QUIET_MAX) => {
+                    self.look_around(self.open.len()).await?;
+                    continue;
+                }
             };
             self.open.remove(&view.task.id);
             least = least.into_iter().chain(memory()).min_by_key(|memory: &Memory| memory.0);
@@ -212,7 +221,7 @@ impl Test<'_> {
                 Err(_) => {}
             }
         }
-        self.tell(&format!("{taken} tasks were taken back, {on} run on"), true);
+        self.tell(&format!("{} taken back, {on} run on", counted(taken, "task")), true);
     }
 
     /// A line of progress; one that is not to stay is only for a terminal.
