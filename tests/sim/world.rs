@@ -298,7 +298,8 @@ impl World {
         else {
             return;
         };
-        let objects = kept["objects"].as_array_mut().map_or(0, |objects| objects.len());
+        // What is damaged may be so still.
+        let objects = kept.get("objects").and_then(serde_json::Value::as_array).map_or(0, Vec::len);
         if objects == 0 || !self.fault("another weir kept the specs", 20) {
             return;
         }
