@@ -356,8 +356,10 @@ pub fn started(record: Option<&Record>, runs: u64, template: &str, now: Now) -> 
     let record = record.cloned().unwrap_or_default();
     let again = record.last_exit.as_ref().is_some_and(|exit| !exit.asked || record.failures > 0);
     let fresh = record.created == Wall::default();
+    let last = if fresh { record.incarnation.max(runs) } else { record.incarnation };
     Record {
-        incarnation: if fresh { record.incarnation.max(runs) + 1 } else { record.incarnation + 1 },
+        incarnation: last + 1,
+        recorded: if fresh { last } else { record.recorded },
         created: if fresh { now.wall } else { record.created },
         template: template.into(),
         restarts: record.restarts + u32::from(again),

@@ -104,6 +104,15 @@ fn a_new_template_does_not_wait_for_the_failures_of_the_old_one() {
 }
 
 #[test]
+fn a_fresh_slot_takes_no_word_of_the_one_before_for_its_own() {
+    // The slot was forgotten after its second run, whose end may be told once more.
+    let fresh = started(None, 2, "new", NOW);
+    assert_eq!((fresh.incarnation, fresh.recorded), (3, 2));
+    let again = started(Some(&fresh), 7, "new", NOW);
+    assert_eq!((again.incarnation, again.recorded), (4, 2), "the end of its own run is still to be told");
+}
+
+#[test]
 fn who_was_not_started_for_a_task_leaves_its_place_to_tasks() {
     let pool = facts("same", |facts| facts.spec.queue = Some(Queue::default()));
     let slot = |for_task: Option<bool>, busy: bool| {
