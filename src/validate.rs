@@ -47,10 +47,8 @@ pub fn run(paths: &[PathBuf], output: Output) -> ExitCode {
             let problems = problems(&files, paths.iter().any(|path| path.is_dir()));
             if output == Output::Text {
                 let good = files.iter().flat_map(|file| &file.documents).filter(|parsed| parsed.is_ok()).count();
-                let count = |count: usize, noun| counted(count as u64, noun);
-                let (files, good, bad) =
-                    (count(files.len(), "file"), count(good, "good document"), count(problems.len(), "problem"));
-                output::note(&format!("{files}, {good}, {bad}"));
+                let counts = [(files.len(), "file"), (good, "good document"), (problems.len(), "problem")];
+                output::note(&counts.map(|(count, noun)| counted(count as u64, noun)).join(", "));
             }
             let verdict = if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
             output::print(&shown(&problems, output), verdict)

@@ -54,7 +54,7 @@ pub(super) fn sync(dir: &str, record: &File) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Write `shim.json`: what runs now. Only for looking; nothing is lost with it.
+/// Write `shim.json`: what runs now. Without it a run that leaves no record of its end is not known to have been one.
 pub(super) fn running(dir: &str, state: &State) {
     let text = format!(
         "{{\"shim\":{},\"boot\":\"{}\",\"pid\":{},\"incarnation\":{},\"startedBootMs\":{},\"template\":\"{}\",\"logStart\":[{},{}]}}\n",
@@ -67,7 +67,7 @@ pub(super) fn running(dir: &str, state: &State) {
         state.log_start.0,
         state.log_start.1,
     );
-    // The daemon has the same from the socket; this copy is for people.
+    // The daemon has the same from the socket; this copy is for people, and for the daemon that finds nobody there.
     let _written = put(&format!("{dir}/shim.json"), &text);
 }
 

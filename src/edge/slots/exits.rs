@@ -59,15 +59,26 @@ pub(super) fn read(dir: &Path) -> Option<Exit> {
     }))
 }
 
-/// The run that `shim.json` tells of, and since when: the last one that was started, though its shim may be gone.
-pub(super) fn last_started(dir: &Path) -> Option<(u64, Moment)> {
-    read_json::<Running>(&dir.join("shim.json")).map(|running| (running.incarnation, Moment(running.started_boot_ms)))
+/// The run that `shim.json` tells of: the last one that was started, though its shim may be gone.
+pub(super) struct Started {
+    pub(super) incarnation: u64,
+    /// On the clock of its boot.
+    pub(super) since: Moment,
+    /// Empty: not known.
+    boot: String,
 }
 
-/// Whether this run was started in another boot than this one: it ended with the machine, whoever may have been killed before.
-pub(super) fn is_of_another_boot(dir: &Path, incarnation: u64, boot: &str) -> bool {
-    let running = read_json::<Running>(&dir.join("shim.json")).filter(|running| running.incarnation == incarnation);
-    running.is_some_and(|running| ![running.boot.as_str(), boot].contains(&"") && running.boot != boot)
+impl Started {
+    /// It was started in another boot than this one: it ended with the machine, whoever may have been killed before.
+    pub(super) fn is_of_another_boot(&self, boot: &str) -> bool {
+        ![self.boot.as_str(), boot].contains(&"") && self.boot != boot
+    }
+}
+
+/// The last run that was started in a slot; none if there is no record that reads.
+pub(super) fn last_started(dir: &Path) -> Option<Started> {
+    let running: Running = read_json(&dir.join("shim.json"))?;
+    Some(Started { incarnation: running.incarnation, since: Moment(running.started_boot_ms), boot: running.boot })
 }
 
 /// Two files change places at this name: whoever is slow enough reads from one that is being written for the next time, and
@@ -133,17 +144,16 @@ mod tests {
     #[test]
     fn a_run_of_another_boot_is_known_by_its_record() {
         let dir = tempfile::tempdir().unwrap();
-        let known = |record: &str, boot| {
+        let other = |record: &str, boot| {
             std::fs::write(dir.path().join("shim.json"), record).unwrap();
-            is_of_another_boot(dir.path(), 7, boot)
+            last_started(dir.path()).expect("it reads").is_of_another_boot(boot)
         };
         let of = |boot| format!(r#"{{"boot": "{boot}", "incarnation": 7, "startedBootMs": 3, "logStart": [1, 2]}}"#);
         assert_eq!(
-            [known(&of("a"), "b"), known(&of("a"), "a"), known(&of(""), "b"), known(&of("a"), "")],
+            [other(&of("a"), "b"), other(&of("a"), "a"), other(&of(""), "b"), other(&of("a"), "")],
             [true, false, false, false]
         );
-        assert!(!known(&of("a").replace('7', "6"), "b"), "it is of an earlier run");
-        assert!(!known(r#"{"incarnation": 7, "startedBootMs": 3, "logStart": [1, 2]}"#, "b"), "of a shim that did not say it");
+        assert!(!other(r#"{"incarnation": 7, "startedBootMs": 3, "logStart": [1, 2]}"#, "b"), "of a shim that did not say it");
     }
 
     #[test]

@@ -184,10 +184,8 @@ fn names(pool: &WorkerPool, broken: &mut Vec<Broken>) {
     }
     let (given, most) = (names.len(), most(&pool.spec));
     if (given as u64) < u64::from(most) {
-        broken.push((at("spec.workerNames"), {
-            let (names, workers) = (counted(given as u64, "name"), counted(most, "worker"));
-            format!("found {names} for up to {workers}: give at least {most}")
-        }));
+        let (found, wanted) = (counted(given as u64, "name"), counted(most, "worker"));
+        broken.push((at("spec.workerNames"), format!("found {found} for up to {wanted}: give at least {most}")));
     }
 }
 

@@ -289,7 +289,7 @@ impl Link {
 
     /// The run that was started and left no record of its end.
     fn unrecorded(&self, dir: &std::path::Path) -> Option<u64> {
-        let started = exits::last_started(dir).map_or(0, |(incarnation, _)| incarnation).max(self.begun);
+        let started = exits::last_started(dir).map_or(0, |started| started.incarnation).max(self.begun);
         let known = exits::read(dir).map_or(0, |exit| exit.incarnation);
         (started > known.max(self.seen.exit.as_ref().map_or(0, |exit| exit.incarnation))).then_some(started)
     }
@@ -306,10 +306,10 @@ impl Link {
     /// How long it ran is known of a run that was with us to its end.
     fn unknown_end(&self, dir: &std::path::Path, incarnation: u64) -> Exit {
         let now = clock::now();
-        let began = exits::last_started(dir).filter(|(started, _)| [self.begun, incarnation] == [*started; 2]);
-        let ran_ms = began.map_or(0, |(_, since)| now.mono.since(since).0);
+        let run = exits::last_started(dir).filter(|run| run.incarnation == incarnation);
+        let with_machine = run.as_ref().is_some_and(|run| run.is_of_another_boot(&clock::boot_id()));
+        let ran_ms = run.filter(|_| self.begun == incarnation).map_or(0, |run| now.mono.since(run.since).0);
         let started = (ran_ms > 0).then(|| Wall(now.wall.0.saturating_sub_unsigned(ran_ms)));
-        let with_machine = exits::is_of_another_boot(dir, incarnation, &clock::boot_id());
         let reason = if with_machine { ExitReason::Rebooted } else { ExitReason::Unknown };
         Exit { incarnation, reason, started, finished: now.wall, ran_ms, ..Exit::default() }
     }
