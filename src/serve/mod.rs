@@ -18,6 +18,7 @@ mod refusal;
 mod routes;
 mod sockets;
 mod stall;
+mod steady;
 mod streams;
 mod tasks;
 mod tcp;
@@ -41,6 +42,7 @@ use tokio::task::JoinSet;
 use self::app::{App, Room, until_true};
 use self::refusal::{Refusal, nowhere};
 use self::stall::{Impatient, Known, STALL_TIMEOUT};
+use self::steady::steady;
 pub use self::tcp::{Listen, serve_tcp};
 use self::wire::Status;
 use crate::engine::handle::Handle;
@@ -162,10 +164,10 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     tokio::pin!(serving);
     tokio::select! {
         // A client that breaks off is its own affair.
-        _ = &mut serving => {}
+        _ = steady(&mut serving) => {}
         () = until_true(ending) => {
             serving.as_mut().graceful_shutdown();
-            let _ = serving.await;
+            let _ = steady(serving).await;
         }
     }
     drop(slot);
