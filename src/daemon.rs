@@ -6,13 +6,15 @@
 mod doors;
 mod turns;
 
+use std::borrow::BorrowMut;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
 
-use self::doors::{listen, serve_hooks, serve_network};
+use self::doors::{listen, serve_hooks, serve_network, serve_socket};
 use self::turns::{Inbox, finish, serve_until_told};
 use crate::decide::admit;
 use crate::edge::revisions::Revisions;
@@ -38,7 +40,6 @@ use crate::model::batch::Stored;
 use crate::model::queue_work::QueueCounts;
 use crate::model::task::Task;
 use crate::model::time::Span;
-use crate::serve;
 
 /// What becomes of the workers when the daemon ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,16 +99,20 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         StateError::Held { .. } => Failure { code: 5, message: error.to_string() },
         StateError::Unusable(message) => failure(message),
     })?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .max_blocking_threads(16)
-        .enable_all()
-        .build()
-        .map_err(|e| failure(format!("cannot start threads: {e}")))?;
-    let ended = runtime.block_on(main(options, &state));
-    runtime.shutdown_timeout(Duration::from_millis(200));
+    // The controller and its words with the shims have one thread: from an end to the next start nothing waits for another to
+    // wake. Whoever serves, asks others or waits for disks does so aside, and neither holds up the other.
+    let own = runtime(Builder::new_current_thread())?;
+    let aside = runtime(Builder::new_multi_thread().worker_threads(2))?;
+    let ended = own.block_on(main(options, &state, aside.handle()));
+    aside.shutdown_timeout(Duration::from_millis(200));
+    own.shutdown_timeout(Duration::from_millis(200));
     drop(state);
     ended
+}
+
+fn runtime(mut builder: impl BorrowMut<Builder>) -> Result<Runtime, Failure> {
+    let built = builder.borrow_mut().max_blocking_threads(16).enable_all().build();
+    built.map_err(|e| failure(format!("cannot start threads: {e}")))
 }
 
 /// A specs directory that is not there is a mistake, unless there is something to go on with from before.
@@ -181,7 +186,7 @@ fn task_files(state: &Path, stored: &Stored) -> Result<TaskFiles, Failure> {
     Ok(files)
 }
 
-async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
+async fn main(options: &Options, state: &StateDir, aside: &tokio::runtime::Handle) -> Result<(), Failure> {
     let (tell_signal, signals) = mpsc::unbounded_channel();
     signals::listen(tell_signal).map_err(|e| failure(format!("cannot listen for signals: {e}")))?;
     let (facts, facts_inbox) = mpsc::unbounded_channel();
@@ -201,7 +206,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     command::begin_with(&config.shim_program);
     // The doors of the daemon itself before those to the workers: where descriptors are short, some of these are left alone for now.
     let specs = Arc::new(SpecsDoor::open(&options.specs, hints(&facts)).map_err(|e| failure(format!("cannot watch: {e}")))?);
-    let socket = listen(&state.path)?;
+    let socket = listen(&state.path, aside)?;
     let slots = Slots::open(config, slot_events).map_err(failure)?;
     let measured = slots.clone();
     let board = board(&stored, &db, facts.clone());
@@ -226,17 +231,14 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
         notifier: Default::default(),
         sample: None,
         hearing: Arc::new(Hearing::begin()),
+        aside: aside.clone(),
     };
     let logs = crate::engine::logs::finder(&state.path);
-    let (stop_serving, served) = oneshot::channel::<()>();
     let handle = Handle::new(board, asks, logs, Arc::new(door)).sharing(host.hearing.clone());
     let handle = handle.measuring(Arc::new(move |workers| measured.usage(workers)));
-    let stop_hooks = serve_hooks(options.hooks_listen, &handle).await?;
-    let stop_network = serve_network(options, &state.path, &handle).await?;
-    let server = tokio::spawn(serve::serve_unix(socket, handle, async {
-        // A dropped sender is the same wish.
-        let _told = served.await;
-    }));
+    let stop_hooks = serve_hooks(options.hooks_listen, &handle, aside)?;
+    let stop_network = serve_network(options, &state.path, (&handle, aside))?;
+    let (stop_serving, served) = serve_socket(socket, handle, aside);
     let admission = admit::Settings { prune_grace: options.prune_grace };
     let settings = Settings { starts_in_flight_max: options.starts_in_flight_max, admission, controllers };
     let mut engine = Engine::new(host, settings, stored);
@@ -249,7 +251,7 @@ async fn main(options: &Options, state: &StateDir) -> Result<(), Failure> {
     manager.stopping();
     drop((stop_serving, stop_hooks, stop_network));
     finish(&mut engine, &mut inbox, &ended).await;
-    let _ended = tokio::time::timeout(Duration::from_millis(200), server).await;
+    let _ended = tokio::time::timeout(Duration::from_millis(200), served).await;
     let _removed = ["weir.sock", "listen"].map(|name| std::fs::remove_file(state.path.join(name)));
     ended
 }

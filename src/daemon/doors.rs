@@ -1,12 +1,16 @@
 //! What the daemon listens at: its own socket, the network, and the webhooks of forges.
 //!
-//! Each door is served until its sender is dropped; who may do what behind each is for `serve` to say.
+//! Each door is served until its sender is dropped, and not in the controller's thread; who may do what behind each is for
+//! `serve` to say.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::Handle as Runtime;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::{Failure, Options, failure};
 use crate::edge::access::Access;
@@ -17,7 +21,11 @@ use crate::model::hook::Delivery;
 use crate::serve;
 
 /// Serve HTTP and the Kubernetes API where it was asked for, until the sender is dropped.
-pub(super) async fn serve_network(options: &Options, state: &Path, handle: &Handle) -> Result<oneshot::Sender<()>, Failure> {
+pub(super) fn serve_network(
+    options: &Options,
+    state: &Path,
+    (handle, aside): (&Handle, &Runtime),
+) -> Result<oneshot::Sender<()>, Failure> {
     let (stop, stopped) = oneshot::channel();
     let _stale = std::fs::remove_file(state.join("listen"));
     let Some(at) = options.listen else { return Ok(stop) };
@@ -27,7 +35,7 @@ pub(super) async fn serve_network(options: &Options, state: &Path, handle: &Hand
     }
     let access = Access::open(state).map_err(failure)?;
     let tls = access.tls().map_err(failure)?;
-    let listener = TcpListener::bind(at).await.map_err(|e| failure(format!("--listen {at}: {e}")))?;
+    let listener = bind(at, aside).map_err(|e| failure(format!("--listen {at}: {e}")))?;
     let at = listener.local_addr().unwrap_or(at);
     access.announce(Some(&at.to_string())).map_err(failure)?;
     lines::say(&format!("kubernetes API at https://{at}: see `ctl kubeconfig`; the token is in {}/token", state.display()));
@@ -37,7 +45,7 @@ pub(super) async fn serve_network(options: &Options, state: &Path, handle: &Hand
             Vec::new()
         })
     });
-    tokio::spawn(serve::serve_tcp(serve::Listen { listener, tls, grants }, handle.clone(), async {
+    aside.spawn(serve::serve_tcp(serve::Listen { listener, tls, grants }, handle.clone(), async {
         // A dropped sender is the same wish.
         let _told = stopped.await;
     }));
@@ -45,25 +53,43 @@ pub(super) async fn serve_network(options: &Options, state: &Path, handle: &Hand
 }
 
 /// Serve webhooks at this address until the sender is dropped.
-pub(super) async fn serve_hooks(at: Option<std::net::SocketAddr>, handle: &Handle) -> Result<oneshot::Sender<()>, Failure> {
+pub(super) fn serve_hooks(at: Option<SocketAddr>, handle: &Handle, aside: &Runtime) -> Result<oneshot::Sender<()>, Failure> {
     let (stop, stopped) = oneshot::channel();
     let Some(at) = at else { return Ok(stop) };
-    let listener = TcpListener::bind(at).await.map_err(|e| failure(format!("--hooks-listen {at}: {e}")))?;
+    let listener = bind(at, aside).map_err(|e| failure(format!("--hooks-listen {at}: {e}")))?;
     lines::say(&format!("webhooks at http://{}/hooks/POOL/INDEX", listener.local_addr().unwrap_or(at)));
     let hooks = Hooks::new(Arc::new(handle.clone()));
     let receive = move |delivery: Delivery<_>| -> futures_util::future::BoxFuture<'static, _> {
         let hooks = hooks.clone();
         Box::pin(async move { hooks.receive(delivery).await })
     };
-    tokio::spawn(serve::serve_hooks(listener, Arc::new(receive), async {
+    aside.spawn(serve::serve_hooks(listener, Arc::new(receive), async {
         // A dropped sender is the same wish.
         let _told = stopped.await;
     }));
     Ok(stop)
 }
 
+/// Serve what listens at the daemon's own socket until the sender is dropped. It is over then, but for what does not end.
+pub(super) fn serve_socket(socket: UnixListener, handle: Handle, aside: &Runtime) -> (oneshot::Sender<()>, JoinHandle<()>) {
+    let (stop, stopped) = oneshot::channel();
+    let served = aside.spawn(serve::serve_unix(socket, handle, async {
+        // A dropped sender is the same wish.
+        let _told = stopped.await;
+    }));
+    (stop, served)
+}
+
+/// A listener that belongs to whoever serves.
+fn bind(at: SocketAddr, aside: &Runtime) -> std::io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(at)?;
+    listener.set_nonblocking(true)?;
+    let _aside = aside.enter();
+    TcpListener::from_std(listener)
+}
+
 /// The socket in the state directory.
-pub(super) fn listen(state: &Path) -> Result<UnixListener, Failure> {
+pub(super) fn listen(state: &Path, aside: &Runtime) -> Result<UnixListener, Failure> {
     use std::os::unix::fs::PermissionsExt;
     let path = state.join("weir.sock");
     // The state lock is ours, so whoever listened here before is gone.
@@ -72,6 +98,7 @@ pub(super) fn listen(state: &Path) -> Result<UnixListener, Failure> {
     let dir = std::fs::File::open(state).map_err(said)?;
     // By way of the directory's descriptor: a socket's path may have 107 bytes, a state directory's more.
     let short = format!("/proc/self/fd/{}/weir.sock", std::os::fd::AsRawFd::as_raw_fd(&dir));
+    let _aside = aside.enter();
     let listener = UnixListener::bind(short).map_err(said)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660)).map_err(said)?;
     Ok(listener)

@@ -17,6 +17,7 @@ use super::order::{self, Unstarted};
 use super::revisions::Recorder;
 use super::shares::Looks;
 use super::specs_door::{FIRST_WITHIN, SpecsDoor};
+use super::tasks::is_small;
 use super::wear::Bound;
 use crate::edge::backlog::Reader;
 use crate::edge::host::{self, Machine};
@@ -36,6 +37,7 @@ use crate::model::policy::{Amounts, Target};
 use crate::model::policy_status::ForecastStatus;
 use crate::model::pool::PoolSpec;
 use crate::model::quantity::Memory;
+use crate::model::queue_work::QueueAnswer;
 use crate::model::reading::{Failure, Number};
 use crate::model::scaling::{Asker, Question};
 use crate::model::source::Source;
@@ -83,6 +85,8 @@ pub struct RealHost {
     pub files: TaskFiles,
     /// Since when workers can be heard.
     pub hearing: Arc<Hearing>,
+    /// Where others are asked, and what takes its time: not in the controller's own thread.
+    pub aside: tokio::runtime::Handle,
 }
 
 /// Who asks, by pool and asker, with the source that it is for.
@@ -108,9 +112,18 @@ impl RealHost {
         Self::send(&self.facts, Fact::StartFailed { slot, incarnation, code, message });
     }
 
+    /// Whom to tell of the answer to this ticket.
+    fn committed(&self, ticket: u64) -> impl FnOnce(Result<Vec<QueueAnswer>, String>) + Send + 'static {
+        let (facts, board) = (self.facts.clone(), self.board.clone());
+        move |result| {
+            board.kept(&result);
+            Self::send(&facts, Fact::Committed { ticket, result });
+        }
+    }
+
     fn pre_stop(&self, pool: &Arc<PoolFacts>, slot: SlotId, incarnation: u64, timeout: Span) {
         let (facts, pool) = (self.facts.clone(), pool.clone());
-        tokio::spawn(async move {
+        self.aside.spawn(async move {
             let argv = pool.spec.template.pre_stop.as_ref().map(|hook| hook.exec.command.clone()).unwrap_or_default();
             let answer = match order::beside(&pool, &slot, &argv) {
                 Ok(command) => probe::within(timeout.duration(), probe::exec(command)).await,
@@ -129,7 +142,7 @@ impl RealHost {
     ) {
         let (facts, timeout, source) = (self.facts.clone(), question.timeout, question.source.clone());
         let board = self.board.clone();
-        tokio::spawn(async move {
+        self.aside.spawn(async move {
             let answer = tokio::time::timeout(timeout.duration(), answer).await;
             let answer = answer.unwrap_or_else(|_| Err(Failure::because(format!("no answer within {timeout}"))));
             if answer.is_err() {
@@ -141,7 +154,7 @@ impl RealHost {
 
     fn probe(&self, pool: &Arc<PoolFacts>, (slot, incarnation): (SlotId, u64), kind: crate::model::plan::ProbeKind, how: Probe) {
         let (facts, pool) = (self.facts.clone(), pool.clone());
-        tokio::spawn(async move {
+        self.aside.spawn(async move {
             let answer = probe::within(how.timeout.duration(), look(&pool, &slot, &how)).await;
             Self::send(&facts, Fact::Probed { slot, incarnation, kind, answer });
         });
@@ -210,7 +223,7 @@ impl Host for RealHost {
 
     fn forget_tasks(&mut self, ids: Vec<u64>) {
         let files = self.files.clone();
-        tokio::task::spawn_blocking(move || files.forget(&ids));
+        self.aside.spawn_blocking(move || files.forget(&ids));
     }
 
     fn ask(&mut self, pool: &str, question: &Question) {
@@ -247,7 +260,7 @@ impl Host for RealHost {
     fn measure(&mut self, policy: &str, target: &Target) {
         let (facts, units) = (self.facts.clone(), self.units.clone());
         let (policy, target) = (policy.to_owned(), target.clone());
-        tokio::spawn(async move {
+        self.aside.spawn(async move {
             let usage = units.read(&target).await;
             Self::send(&facts, Fact::Measured { policy, target, usage });
         });
@@ -255,7 +268,7 @@ impl Host for RealHost {
 
     fn limit(&mut self, policy: &str, order: LimitOrder) {
         let (facts, units, policy) = (self.facts.clone(), self.units.clone(), policy.to_owned());
-        tokio::spawn(async move {
+        self.aside.spawn(async move {
             let outcome = super::limits::apply(&*units, &order).await;
             Self::send(&facts, Fact::Limited { policy, outcome });
         });
@@ -266,11 +279,15 @@ impl Host for RealHost {
     }
 
     fn commit(&mut self, ticket: u64, batch: Batch) {
-        let (facts, board) = (self.facts.clone(), self.board.clone());
-        self.store.commit(batch, move |result| {
-            board.kept(&result);
-            Self::send(&facts, Fact::Committed { ticket, result });
-        });
+        self.store.commit(batch, self.committed(ticket));
+    }
+
+    fn commit_alone(&mut self, ticket: u64, batch: Batch) {
+        if batch.queue.iter().all(is_small) {
+            self.store.commit_here(batch, self.committed(ticket));
+        } else {
+            self.commit(ticket, batch);
+        }
     }
 
     fn list(&mut self) {
@@ -278,7 +295,7 @@ impl Host for RealHost {
             return;
         }
         let (facts, specs) = (self.facts.clone(), self.specs.clone());
-        tokio::spawn(specs.list(FIRST_WITHIN, move |listing| Self::send(&facts, Fact::Listed(Box::new(listing)))));
+        self.aside.spawn(specs.list(FIRST_WITHIN, move |listing| Self::send(&facts, Fact::Listed(Box::new(listing)))));
     }
 
     fn publish(&mut self, kind: Kind, name: &str, object: Option<Object>) {
@@ -336,6 +353,7 @@ impl Host for RealHost {
     }
 
     fn notify(&mut self, pool: &Arc<PoolFacts>, entry: usize, event: &EventObject) {
+        let _aside = self.aside.enter();
         let notify = &pool.spec.notify;
         self.notifier.keep(&pool.name, notify.len());
         if let Some(how) = notify.get(entry) {
@@ -353,12 +371,12 @@ impl Host for RealHost {
             Ask::Edit { edit, dry_run, reply } => {
                 let (facts, told) = (self.facts.clone(), self.facts.clone());
                 let removed = move |key| Self::send(&told, Fact::Removed(key));
-                tokio::spawn(async move {
+                self.aside.spawn(async move {
                     super::edit::make(specs, (edit, dry_run), reply, removed).await;
                     Self::send(&facts, Fact::Hint);
                 });
             }
-            Ask::Text { kind, name, reply } => drop(tokio::spawn(super::edit::show(specs, (kind, name), reply))),
+            Ask::Text { kind, name, reply } => drop(self.aside.spawn(super::edit::show(specs, (kind, name), reply))),
             Ask::Revisions { kind, name, reply } => self.revisions.list(kind, name, reply),
             Ask::Restart { .. }
             | Ask::Drain { .. }

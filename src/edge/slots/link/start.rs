@@ -4,6 +4,7 @@
 
 use super::Link;
 use crate::edge::clock;
+use crate::edge::command::User;
 use crate::edge::slots::talk::{self, Shim};
 use crate::edge::slots::{cgroup, spawn, users};
 use crate::model::template::Limits;
@@ -25,7 +26,15 @@ impl Link {
     async fn try_start(&mut self, order: StartOrder) -> Result<(), String> {
         self.taken()?;
         let limits = order.limits;
-        let mut go = self.go(order)?;
+        let account = match order.user.clone() {
+            // Who a user is may be asked of a directory service, which may take its time.
+            Some(user) => {
+                let asked = tokio::task::spawn_blocking(move || users::account(&user)).await;
+                Some(asked.map_err(|e| e.to_string())??)
+            }
+            None => None,
+        };
+        let mut go = self.go(order, account);
         let incarnation = go.incarnation;
         if Command::Go(Box::new(go.clone())).encode().len() > wire::MESSAGE_MAX - libc::PATH_MAX.unsigned_abs() as usize {
             return Err("the command and its environment are too long (E2BIG)".into());
@@ -79,11 +88,10 @@ impl Link {
         Ok(cgroup)
     }
 
-    fn go(&self, order: StartOrder) -> Result<Go, String> {
-        let account = order.user.as_deref().map(users::account).transpose()?;
+    fn go(&self, order: StartOrder, account: Option<User>) -> Go {
         let mut env: Vec<Vec<u8>> = order.env.into_iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect();
         env.push(self.shared.mark(&self.slot).into_bytes());
-        Ok(Go {
+        Go {
             incarnation: order.incarnation,
             tag: order.template,
             argv: order.command.into_iter().map(String::into_bytes).collect(),
@@ -99,6 +107,6 @@ impl Link {
             log: order.log.unwrap_or_default().into_bytes(),
             log_rate: order.logs.max_rate,
             cgroup: Vec::new(),
-        })
+        }
     }
 }
