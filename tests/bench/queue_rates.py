@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """How fast the queue is, as ratios to a bare SQLite commit loop on the same disk in the same run.
 
-    cargo build --release && tests/bench/queue_rates.py [--n 3000] [--weir target/release/weir] [--only one,process] [--rounds 3]
+    cargo build --release && tests/bench/queue_rates.py [--n 3000] [--weir target/release/weir] [--only one,process] [--rounds 3] [--slots 2]
 
 Prints, each per second: submits over one kept connection; over 16; tasks submitted 100 at a time; tasks drained by two workers that
-complete and take the next in one call; tasks drained as a process each (/bin/true, two slots). Every answer is durable. Beside each
+complete and take the next in one call; tasks drained as a process each (/bin/true, so many slots). Every answer is durable. Beside each
 stands what the bare loop (one row, one durable commit) reached just before it, and the daemon's and its shims' CPU time for each task:
 on a busy machine the rates move together, and the CPU time hardly. Of several rounds the medians.
-Start-up and places with many queued tasks: --queued 1000000.
+Submits, claims, lists, memory and start-up with many queued tasks: --queued 1000000.
 """
 import argparse, json, os, re, signal, socket, sqlite3, statistics, subprocess, sys, tempfile, threading, time
 
@@ -169,23 +169,34 @@ def piece(name, home, daemon, conn, n):
     return n / took, 1000 * (cpu(daemon.pid) - before) / n
 
 
-def many_queued(args, home, daemon, conn):
-    took = []
-    for i in range(300):
+def many_queued(args, daemon, conn):
+    def timed(*call):
         begin = time.monotonic()
-        conn.call("POST", "/v1/pools/wait/tasks", {"payload": {"n": i}})
-        took.append(1000 * (time.monotonic() - begin))
-    took.sort()
+        answer = conn.call(*call)
+        return answer, 1000 * (time.monotonic() - begin)
 
-    def timed(words, verb, path):
-        begin = time.monotonic()
-        conn.call(verb, path)
-        print(f"{words}: {1000 * (time.monotonic() - begin):.1f} ms")
-    timed("list of 500 of them", "GET", "/v1/tasks?pool=wait&state=Leased,Queued,Held&limit=500")
-    timed("list of 500 of all pools", "GET", "/v1/tasks?limit=500")
-    timed("the one in the middle", "GET", f"/v1/tasks/{args.n + args.queued // 2}")
+    def told(words, took):
+        took = sorted(took)
+        print(f"{words}: p50 {took[len(took) // 2]:.2f} ms, p99 {took[len(took) * 99 // 100]:.2f} ms")
+    print(f"with {args.queued} queued:")
+    submits = [timed("POST", "/v1/pools/lease/tasks", {"payload": {"n": i}}) for i in range(500)]
+    told("submit", [ms for _, ms in submits])
+    last = submits[-1][0]["id"]
+    me, claims = {"worker": "lease-0", "run": 1, "wait": "5s"}, []
+    task = conn.call("POST", "/v1/pools/lease/lease", me)["task"]
+    for _ in range(500):
+        answer, ms = timed("POST", f"/v1/leases/{task['token']}/complete", {"next": {**me, "wait": "0s"}})
+        task = answer["next"]
+        claims.append(ms)
+    told("complete and claim the next", claims)
+    for words, path in [
+        ("list of 500 of them", "/v1/tasks?pool=lease&state=Leased,Queued,Held&limit=500"),
+        ("list of 500 of all pools", "/v1/tasks?limit=500"),
+        ("the place of the one in the middle", f"/v1/tasks/{last - args.queued // 2}"),
+    ]:
+        print(f"{words}: {timed('GET', path)[1]:.1f} ms")
     rss = int(open(f"/proc/{daemon.pid}/statm").read().split()[1]) * 4 // 1024
-    print(f"with {args.queued} queued: submit p50 {took[150]:.2f} ms, p99 {took[297]:.2f} ms, daemon {rss} MiB resident")
+    print(f"daemon: {rss} MiB resident")
 
 
 def main():
@@ -193,6 +204,7 @@ def main():
     ask.add_argument("--n", type=int, default=3000)
     ask.add_argument("--rounds", type=int, default=1)
     ask.add_argument("--queued", type=int, default=0)
+    ask.add_argument("--slots", type=int, default=2)
     ask.add_argument("--weir", default="target/release/weir")
     ask.add_argument("--only", default=",".join(PIECES), help=f"of {','.join(PIECES)}")
     args = ask.parse_args()
@@ -205,7 +217,7 @@ def main():
         specs = {
             "wait": pool("wait", 'replicas: 0\n  template: {command: ["true"]}', f"{{capacity: {capacity}}}"),
             "lease": pool("lease", 'replicas: 2\n  template: {command: [sleep, "1000"]}', f"{{delivery: Lease, capacity: {capacity}}}"),
-            "run": pool("run", 'replicas: 2\n  template: {command: ["/bin/true"]}', f"{{capacity: {capacity}}}"),
+            "run": pool("run", f'replicas: {args.slots}\n  template: {{command: ["/bin/true"]}}', f"{{capacity: {capacity}}}"),
         }
         for name, text in specs.items():
             open(f"{home}/specs/{name}.yaml", "w").write(text)
@@ -223,8 +235,8 @@ def main():
                 rate, ratio, floor, used = (statistics.median(column) for column in zip(*rows))
                 print(f"{WORDS[name]:<27}{rate:7.0f}/s {ratio:6.2f} of bare ({floor:5.0f}/s) {used:6.3f} ms CPU each", flush=True)
             if args.queued:
-                hundreds("wait", conn, args.queued)
-                many_queued(args, home, daemon, conn)
+                hundreds("lease", conn, args.queued)
+                many_queued(args, daemon, conn)
                 daemon.send_signal(signal.SIGKILL)
                 daemon.wait()
                 daemon, conn, took = weir(os.path.abspath(args.weir), home)
