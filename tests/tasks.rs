@@ -7,6 +7,8 @@
 
 #[path = "tasks/client.rs"]
 mod client;
+#[path = "tasks/lines.rs"]
+mod lines;
 #[path = "tasks/places.rs"]
 mod places;
 #[path = "tasks/pressed.rs"]

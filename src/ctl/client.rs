@@ -3,12 +3,13 @@
 //! Knows how to ask, not what. A socket that is not there or refuses is [`Failure::NoDaemon`], which commands that can read
 //! files instead look for.
 
+use std::convert::Infallible;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -26,7 +27,7 @@ const SOCKET_PATH_MAX: usize = 107;
 /// Largest answer that is read into memory, in bytes: thousands of objects, and no more.
 const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// Longest line of a watch, in bytes.
+/// Longest line of an answer, in bytes.
 const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A way to the daemon.
@@ -161,15 +162,34 @@ impl Client {
     /// # Errors
     /// No daemon, or a refusal.
     pub async fn send(&self, method: Method, path: &str, sent: Sent) -> Result<Response<Incoming>, Failure> {
+        self.give(method, path, (sent.kind, Full::new(Bytes::from(sent.bytes)))).await
+    }
+
+    /// Send what comes, and give the answers to it line by line, as they come.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn exchange<B>(&self, path: &str, kind: &str, body: B) -> Result<Lines, Failure>
+    where
+        B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
+    {
+        let response = self.give(Method::POST, path, (kind, body)).await?;
+        Ok(Lines { body: response.into_body(), rest: Vec::new() })
+    }
+
+    async fn give<B>(&self, method: Method, path: &str, (kind, body): (&str, B)) -> Result<Response<Incoming>, Failure>
+    where
+        B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
+    {
         let stream = self.connect().await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broke_off)?;
         tokio::spawn(connection);
         let host = self.server.as_ref().map_or("weir", |server| server.authority.as_str());
-        let mut request = Request::builder().method(method).uri(path).header("host", host).header("content-type", sent.kind);
+        let mut request = Request::builder().method(method).uri(path).header("host", host).header("content-type", kind);
         if let Some(server) = &self.server {
             request = request.header("authorization", format!("Bearer {}", server.token));
         }
-        let request = request.body(Full::new(Bytes::from(sent.bytes))).map_err(|error| Failure::Usage(error.to_string()))?;
+        let request = request.body(body).map_err(|error| Failure::Usage(error.to_string()))?;
         let response = sender.send_request(request).await.map_err(broke_off)?;
         if response.status().is_success() {
             return Ok(response);
@@ -323,11 +343,13 @@ impl Lines {
             if let Some(end) = self.rest[looked..].iter().position(|b| *b == b'\n') {
                 let line: Vec<u8> = self.rest.drain(..=looked + end).collect();
                 let parsed = serde_json::from_slice(&line);
-                return parsed.map(Some).map_err(|error| Failure::Internal(format!("a line of a watch cannot be read: {error}")));
+                return parsed
+                    .map(Some)
+                    .map_err(|error| Failure::Internal(format!("a line of the answer cannot be read: {error}")));
             }
             looked = self.rest.len();
             if looked > LINE_BYTES_MAX {
-                return Err(Failure::Internal("a line of a watch is too long".into()));
+                return Err(Failure::Internal("a line of the answer is too long".into()));
             }
             match next_chunk(&mut self.body).await? {
                 Some(bytes) => self.rest.extend_from_slice(&bytes),

@@ -10,6 +10,7 @@ mod events;
 pub mod hooks;
 mod kube;
 mod leases;
+mod lines;
 mod mcp;
 mod metrics;
 mod page;

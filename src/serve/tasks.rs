@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
@@ -15,6 +16,7 @@ use serde_json::Value;
 
 use super::app::until_true;
 use super::app::{App, Params, number, params};
+use super::lines;
 use super::refusal::{Refusal, bad, nowhere};
 use super::wire::Status;
 use super::wire::tasks::{CapacityView, LIST_DEFAULT, PauseQueue, SUBMIT_MAX, TaskList, TaskView, WAIT_MAX};
@@ -74,13 +76,21 @@ fn number_of(id: &str) -> Result<u64, Refusal> {
     id.parse().map_err(|_| bad("a task is named by its number"))
 }
 
-/// `POST /v1/pools/{pool}/tasks`: one or many, all or none; with `wait`, answered when they have ended.
+/// `POST /v1/pools/{pool}/tasks`: one or many, all or none; with `wait`, answered when they have ended. A body of lines is a stream
+/// of tasks, each for itself.
 pub async fn submit(
     State(app): State<App>,
     Path(pool): Path<String>,
-    (query, sent): (Params, Sent),
+    (query, request): (Params, Request),
 ) -> Result<Response, Refusal> {
     let longest = wanted_wait(&params(query)?)?;
+    if lines::of_lines(request.headers()) {
+        return match longest {
+            None => lines::submit(app, pool, request.into_body()).await,
+            Some(_) => Err(bad("wait goes with a task or a list of them, and not with lines")),
+        };
+    }
+    let sent: Sent = Bytes::from_request(request, &()).await;
     // Before anything is taken in: a refusal must mean that nothing was.
     let _slot = longest.map(|_| app.stream_slot()).transpose()?;
     let body = body(sent)?;
@@ -105,6 +115,19 @@ pub async fn submit(
     Ok(one.map_or_else(|| (code, Json(TaskList::new(views))).into_response(), |only| (code, Json(only)).into_response()))
 }
 
+/// A task as it was sent.
+///
+/// # Errors
+/// In words, with the field that does not hold.
+pub(super) fn of_json(value: Value) -> Result<NewTask, String> {
+    if !value.is_object() {
+        // A list would be read as the fields in their order.
+        return Err("a task is an object, like {\"payload\": …}".into());
+    }
+    let task: NewTask = typed(value)?;
+    Ok(NewTask { source: "submit".into(), ..task })
+}
+
 /// The tasks of a body, and whether it was a list.
 fn new_tasks(body: Value) -> Result<(bool, Vec<NewTask>), Refusal> {
     let many = body.is_array();
@@ -114,8 +137,7 @@ fn new_tasks(body: Value) -> Result<(bool, Vec<NewTask>), Refusal> {
     }
     let task = |(n, item): (usize, Value)| {
         let place = if many { format!("[{n}]: ") } else { String::new() };
-        let task: NewTask = typed(item).map_err(|error| bad(format!("{place}{error}")))?;
-        Ok(NewTask { source: "submit".into(), ..task })
+        of_json(item).map_err(|error| bad(format!("{place}{error}")))
     };
     Ok((many, items.into_iter().enumerate().map(task).collect::<Result<_, Refusal>>()?))
 }

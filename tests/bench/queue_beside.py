@@ -4,7 +4,8 @@
     cargo build --release && tests/bench/queue_beside.py [--n 2000] [--rounds 5] [--weir target/release/weir] [--huey VENV]
 
 --huey: a virtual environment that has huey (python3 -m venv V && V/bin/pip install huey); without it there are two columns.
-Each round: every one of them takes in so many tasks one at a time, then 100 at a time where it can, drains them by two workers of its
+Each round: every one of them takes in so many tasks one at a time, then, where it can, as lines with 16 ahead of their answers, and 100
+at a time, drains them by two workers of its
 kind, and drains as many with a process for each, two at once. Every commit is synced (synchronous=FULL). A task does nothing but write
 down when it ran: the time stamps of the first and the last give the rate, the same for all. Medians of the rounds, as they interleave.
 The bare loop is what the disk and the system give: one commit for each task that is taken in, a claim and a done together in one where
@@ -75,6 +76,8 @@ class Marks:
 
 
 class Bare:
+    lines = None
+
     def __init__(self, home, marks, mark):
         self.db, self.marks, self.mark = f"{home}/bare.db", marks, mark
         db = self.open()
@@ -141,7 +144,7 @@ class Bare:
 
 
 class Huey:
-    batched = None
+    lines = batched = None
 
     def __init__(self, home, marks, mark, venv):
         self.home, self.marks, self.bin = home, marks, os.path.abspath(f"{venv}/bin")
@@ -192,6 +195,11 @@ class Weir:
         rates.one(self.home, self.conn, n)
         return n / (time.monotonic() - begin)
 
+    def lines(self, n):
+        begin = time.monotonic()
+        rates.stream(self.home, 16, n)
+        return n / (time.monotonic() - begin)
+
     def batched(self, n):
         begin = time.monotonic()
         rates.hundreds("wait", self.conn, n)
@@ -225,6 +233,7 @@ class Weir:
 
 PIECES = {
     "taken in, one at a time": lambda one, n: one.submit(n),
+    "taken in, as lines": lambda one, n: one.lines(4 * n) if one.lines else None,
     "taken in, 100 at a time": lambda one, n: one.batched(4 * n) if one.batched else None,
     "drained by two workers": lambda one, n: one.drain(n, False),
     "drained, a process for each": lambda one, n: one.drain(n, True),

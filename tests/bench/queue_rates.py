@@ -3,7 +3,8 @@
 
     cargo build --release && tests/bench/queue_rates.py [--n 3000] [--weir target/release/weir] [--only one,process] [--rounds 3] [--slots 2]
 
-Prints, each per second: submits over one kept connection; over 16; tasks submitted 100 at a time; tasks drained by two workers that
+Prints, each per second: submits over one kept connection; as lines over one connection, each answered for itself, with so many that
+are not answered yet (--ahead); over 16 connections; tasks submitted many at a time (--batch); tasks drained by two workers that
 complete and take the next in one call; tasks drained as a process each (/bin/true, so many slots). Every answer is durable. Beside each
 stands what the bare loop (one row, one durable commit) reached just before it, and the daemon's and its shims' CPU time for each task:
 on a busy machine the rates move together, and the CPU time hardly. Of several rounds the medians.
@@ -11,7 +12,7 @@ Submits, claims, lists, memory and start-up with many queued tasks: --queued 100
 """
 import argparse, json, os, re, signal, socket, sqlite3, statistics, subprocess, sys, tempfile, threading, time
 
-PIECES = ["one", "sixteen", "batched", "lease", "process"]
+PIECES = ["one", "stream", "sixteen", "batched", "lease", "process"]
 TICK = os.sysconf("SC_CLK_TCK")
 LENGTH = re.compile(rb"\ncontent-length: *(\d+)\r", re.IGNORECASE)
 
@@ -118,6 +119,28 @@ def one(home, conn, n):
         conn.send("POST", "/v1/pools/wait/tasks", b'{"payload":{"n":%d}}' % i)
 
 
+def stream(home, ahead, n):
+    """Lines over one connection: so many are ahead of their answers."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect(f"{home}/state/weir.sock")
+    sock.sendall(b"POST /v1/pools/wait/tasks HTTP/1.1\r\nhost: weir\r\ncontent-type: application/x-ndjson\r\n"
+                 b"transfer-encoding: chunked\r\n\r\n")
+    sent, heard, last = 0, 0, b""
+    while heard < n:
+        more = min(n - sent, ahead - (sent - heard))
+        if more:
+            lines = b"".join(b'{"payload":{"n":%d}}\n' % i for i in range(sent, sent + more))
+            sock.sendall(b"%x\r\n%s\r\n" % (len(lines), lines))
+            sent += more
+        got = last + sock.recv(1 << 18)
+        if b'"kind":"Status"' in got:
+            sys.exit(f"refused: {got[-400:]}")
+        # Each answer is an object and the end of its line.
+        heard += got.count(b"}\n")
+        last = got[-1:]
+    sock.close()
+
+
 def sixteen(home, conn, n):
     """Submits over several connections at once: what is joined in one commit."""
     threads = [threading.Thread(target=one, args=(home, Unix(f"{home}/state/weir.sock"), n // 16)) for _ in range(16)]
@@ -125,9 +148,10 @@ def sixteen(home, conn, n):
     [t.join() for t in threads]
 
 
-def hundreds(name, conn, n):
-    for _ in range(n // 100):
-        conn.call("POST", f"/v1/pools/{name}/tasks", [{"payload": {"n": n}} for n in range(100)])
+def hundreds(name, conn, n, size=100):
+    text = json.dumps([{"payload": {"n": n}} for n in range(size)]).encode()
+    for _ in range(n // size):
+        conn.send("POST", f"/v1/pools/{name}/tasks", text)
 
 
 def lease(home, conn, n):
@@ -149,12 +173,12 @@ def process(home, conn, n):
 
 
 WORDS = {
-    "one": "submits, one connection", "sixteen": "submits, 16 connections", "batched": "submits, 100 at a time",
+    "one": "submits, one connection", "stream": "submits, lines of one", "sixteen": "submits, 16 connections", "batched": "submits, many at a time",
     "lease": "drained by two workers", "process": "a process for each",
 }
 
 
-def piece(name, home, daemon, conn, n):
+def piece(name, home, daemon, conn, n, ahead=16, size=100):
     """How often a second, and the milliseconds of CPU for each."""
     queue = {"lease": "lease", "process": "run"}.get(name)
     if queue:
@@ -163,7 +187,7 @@ def piece(name, home, daemon, conn, n):
     before, begin = cpu(daemon.pid), time.monotonic()
     if queue:
         conn.call("POST", f"/v1/pools/{queue}/queue/resume", {})
-    work = {"one": one, "sixteen": sixteen, "batched": lambda home, conn, n: hundreds("wait", conn, n), "lease": lease, "process": process}
+    work = {"one": one, "stream": lambda home, conn, n: stream(home, ahead, n), "sixteen": sixteen, "batched": lambda home, conn, n: hundreds("wait", conn, n, size), "lease": lease, "process": process}
     work[name](home, conn, n)
     took = time.monotonic() - begin
     return n / took, 1000 * (cpu(daemon.pid) - before) / n
@@ -204,6 +228,8 @@ def main():
     ask.add_argument("--n", type=int, default=3000)
     ask.add_argument("--rounds", type=int, default=1)
     ask.add_argument("--queued", type=int, default=0)
+    ask.add_argument("--ahead", type=int, default=16)
+    ask.add_argument("--batch", type=int, default=100, help="at a time; a part of 6400")
     ask.add_argument("--slots", type=int, default=2)
     ask.add_argument("--weir", default="target/release/weir")
     ask.add_argument("--only", default=",".join(PIECES), help=f"of {','.join(PIECES)}")
@@ -229,7 +255,7 @@ def main():
             for _ in range(args.rounds):
                 for name, rows in found.items():
                     floor = bare.rate(n // 4)
-                    rate, used = piece(name, home, daemon, conn, 4 * n if name == "batched" else n)
+                    rate, used = piece(name, home, daemon, conn, 4 * n if name == "batched" else n, args.ahead, args.batch)
                     rows.append((rate, rate / floor, floor, used))
             for name, rows in found.items():
                 rate, ratio, floor, used = (statistics.median(column) for column in zip(*rows))

@@ -19,6 +19,9 @@ pub struct Submit {
     /// Read what it carries from a file, or from - for the standard input
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// Each line of the file, or of the standard input, is what a task of its own carries; they are given as they come
+    #[arg(long, conflicts_with_all = ["payload", "count", "wait"])]
+    pub each: bool,
     /// 9 goes first, 0 last
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=9))]
     pub priority: u8,
@@ -34,7 +37,7 @@ pub struct Submit {
     /// No two tasks with the same key run at once
     #[arg(long)]
     pub key: Option<String>,
-    /// A second submit with it gives the task of the first one
+    /// A second submit with it gives the task of the first one; with --each it is KEY-1 for the first line, and so on
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
     /// Attempts in all

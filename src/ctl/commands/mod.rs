@@ -9,6 +9,7 @@ mod dashboard;
 mod describe;
 mod diff;
 mod drain;
+mod each;
 mod edit;
 mod get;
 mod history;

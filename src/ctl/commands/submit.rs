@@ -38,7 +38,7 @@ const ANSWER: Span = Span::secs(2);
 /// `ctl submit`
 pub(super) async fn run(context: &Context, args: &Submit) -> Result<(), Failure> {
     let format = args.output.as_deref().map(|output| Format::parse(Some(output))).transpose()?;
-    let payload = payload(args.file.as_deref(), &args.payload)?;
+    let payload = if args.each { Value::Null } else { payload(args.file.as_deref(), &args.payload)? };
     let task = NewTask {
         payload,
         priority: args.priority,
@@ -51,6 +51,10 @@ pub(super) async fn run(context: &Context, args: &Submit) -> Result<(), Failure>
         hold: args.hold,
         ..NewTask::default()
     };
+    if args.each {
+        let file = args.file.as_deref().unwrap_or(Path::new("-"));
+        return super::each::run(context, &args.pool, (task, file), format).await;
+    }
     let task = serde_json::to_value(&task).expect("a task is plain data with string keys");
     let path = format!("/v1/pools/{}/tasks", encoded(pool(&args.pool)?));
     let many = vec![task; usize::try_from(args.count).unwrap_or(1)];
@@ -148,7 +152,7 @@ pub(super) fn payload(file: Option<&Path>, words: &[String]) -> Result<Value, Fa
 }
 
 /// Why a text is no JSON.
-fn doubt(text: &str) -> Option<String> {
+pub(super) fn doubt(text: &str) -> Option<String> {
     serde_json::from_str::<serde::de::IgnoredAny>(text).err().map(|error| format!("this is no JSON: {error}"))
 }
 
@@ -160,7 +164,7 @@ pub(super) fn json_or_text(text: &str, nothing: bool) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))
 }
 
-fn said(tasks: &[TaskView]) -> String {
+pub(super) fn said(tasks: &[TaskView]) -> String {
     match tasks {
         [first, .., last] => {
             let places =

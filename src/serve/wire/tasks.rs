@@ -13,6 +13,9 @@ use crate::model::time::{Span, Wall};
 /// Most tasks in one submit.
 pub const SUBMIT_MAX: usize = 10_000;
 
+/// The type of a body of lines, each of them JSON.
+pub const LINES: &str = "application/x-ndjson";
+
 /// Tasks that are listed when a request does not say how many.
 pub const LIST_DEFAULT: u32 = 500;
 
