@@ -13,9 +13,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::app::{App, until_true};
 use super::refusal::{Refusal, bad};
-use super::tasks::of_json;
 use super::wire::tasks::{LINES, TaskView};
 use super::wire::{BODY_BYTES_MAX, Status};
+use super::write::new_task;
 use crate::engine::handle::Accepted;
 use crate::model::exact::inexact;
 use crate::model::task::NewTask;
@@ -170,5 +170,5 @@ fn task(line: &[u8]) -> Result<NewTask, Refusal> {
     if let Some(number) = str::from_utf8(line).ok().and_then(inexact) {
         return Err(bad(number.to_string()));
     }
-    of_json(value).map_err(bad)
+    new_task(value).map_err(bad)
 }

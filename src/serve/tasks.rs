@@ -20,7 +20,7 @@ use super::lines;
 use super::refusal::{Refusal, bad, nowhere};
 use super::wire::Status;
 use super::wire::tasks::{CapacityView, LIST_DEFAULT, PauseQueue, SUBMIT_MAX, TaskList, TaskView, WAIT_MAX};
-use super::write::{Sent, body, typed};
+use super::write::{Sent, body, new_task, typed};
 use crate::engine::handle::{Accepted, TaskFilter};
 use crate::model::exact::inexact;
 use crate::model::meta::quoted;
@@ -115,19 +115,6 @@ pub async fn submit(
     Ok(one.map_or_else(|| (code, Json(TaskList::new(views))).into_response(), |only| (code, Json(only)).into_response()))
 }
 
-/// A task as it was sent.
-///
-/// # Errors
-/// In words, with the field that does not hold.
-pub(super) fn of_json(value: Value) -> Result<NewTask, String> {
-    if !value.is_object() {
-        // A list would be read as the fields in their order.
-        return Err("a task is an object, like {\"payload\": …}".into());
-    }
-    let task: NewTask = typed(value)?;
-    Ok(NewTask { source: "submit".into(), ..task })
-}
-
 /// The tasks of a body, and whether it was a list.
 fn new_tasks(body: Value) -> Result<(bool, Vec<NewTask>), Refusal> {
     let many = body.is_array();
@@ -137,7 +124,7 @@ fn new_tasks(body: Value) -> Result<(bool, Vec<NewTask>), Refusal> {
     }
     let task = |(n, item): (usize, Value)| {
         let place = if many { format!("[{n}]: ") } else { String::new() };
-        of_json(item).map_err(|error| bad(format!("{place}{error}")))
+        new_task(item).map_err(|error| bad(format!("{place}{error}")))
     };
     Ok((many, items.into_iter().enumerate().map(task).collect::<Result<_, Refusal>>()?))
 }

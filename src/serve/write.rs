@@ -22,6 +22,7 @@ use super::wire::{Applied, BODY_BYTES_MAX, Drained, Outcome, Prune, Scale, Scale
 use crate::engine::handle::{Denied, DocumentText, Edit, Edited};
 use crate::model::document::{Piece, Violation, parse, pieces, shown};
 use crate::model::status::{Kind, Object, PoolObject};
+use crate::model::task::NewTask;
 
 /// `POST /v1/workers/{worker}/drain`: it takes no more tasks, and is replaced when it is idle.
 pub async fn drain(State(app): State<App>, Path(worker): Path<String>) -> Result<Json<Drained>, Refusal> {
@@ -59,6 +60,19 @@ pub(super) fn typed<'a, T: DeserializeOwned>(json: impl Deserializer<'a, Error =
         "." => error.inner().to_string(),
         path => format!("{path}: {}", error.inner()),
     })
+}
+
+/// A task as it was sent.
+///
+/// # Errors
+/// In words, with the field that does not hold.
+pub(super) fn new_task(value: Value) -> Result<NewTask, String> {
+    if !value.is_object() {
+        // A list would be read as the fields in their order.
+        return Err("a task is an object, like {\"payload\": …}".into());
+    }
+    let task: NewTask = typed(value)?;
+    Ok(NewTask { source: "submit".into(), ..task })
 }
 
 /// A body of JSON or YAML; none is as `{}`.

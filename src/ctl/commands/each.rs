@@ -6,7 +6,6 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::stream::poll_fn;
@@ -16,8 +15,9 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::Context;
-use super::submit::{doubt, json_or_text, said};
+use super::submit::{asked, doubt, json_or_text, said};
 use super::task_get::show;
+use crate::ctl::args::Submit;
 use crate::ctl::client::encoded;
 use crate::ctl::error::Failure;
 use crate::ctl::print::{Format, emit, note};
@@ -67,24 +67,22 @@ struct Reader {
     sent: Sent,
 }
 
-/// `ctl submit POOL --each -f FILE`
-pub(super) async fn run(
-    context: &Context,
-    name: &str,
-    (task, file): (NewTask, &Path),
-    format: Option<Format>,
-) -> Result<(), Failure> {
-    let input: Box<dyn Read + Send> = match file {
-        file if file.as_os_str() == "-" => Box::new(io::stdin()),
-        file => Box::new(File::open(file).map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?),
+/// `ctl submit POOL --each`
+pub(super) async fn run(context: &Context, args: &Submit) -> Result<(), Failure> {
+    let format = args.output.as_deref().map(|output| Format::parse(Some(output))).transpose()?;
+    let input: Box<dyn Read + Send> = match args.file.as_deref() {
+        None => Box::new(io::stdin()),
+        Some(file) if file.as_os_str() == "-" => Box::new(io::stdin()),
+        Some(file) => Box::new(File::open(file).map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?),
     };
+    let task = asked(args);
     let (sent, key) = (Sent::default(), task.idempotency_key.clone());
     let reader = Reader { task, key, sent: sent.clone() };
     let (give, mut given) = mpsc::channel(2);
     // A thread of its own and not waited for: whoever writes the lines may never end.
     let reading = std::thread::spawn(move || reader.read(BufReader::new(input), &give));
     let body = poll_fn(move |cx| given.poll_recv(cx).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk)))));
-    let path = format!("/v1/pools/{}/tasks", encoded(pool(name)?));
+    let path = format!("/v1/pools/{}/tasks", encoded(pool(&args.pool)?));
     let mut answers = context.client.exchange(&path, LINES, StreamBody::new(body)).await?;
     let mut counts = Counts::default();
     // Where no more is wanted what was sent is waited for, and not whoever writes the lines.

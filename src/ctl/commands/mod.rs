@@ -86,6 +86,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             Some(ids) => logs::task(&context, args, &ids).await,
             None => logs::run(&context, args).await,
         },
+        Command::Submit(args) if args.each => each::run(&context, &args).await,
         Command::Submit(args) => submit::run(&context, &args).await,
         Command::Queue(args) => queue::run(&context, &args).await,
         Command::CapacityTest(args) => capacity_test::run(&context, &args).await,

@@ -38,23 +38,7 @@ const ANSWER: Span = Span::secs(2);
 /// `ctl submit`
 pub(super) async fn run(context: &Context, args: &Submit) -> Result<(), Failure> {
     let format = args.output.as_deref().map(|output| Format::parse(Some(output))).transpose()?;
-    let payload = if args.each { Value::Null } else { payload(args.file.as_deref(), &args.payload)? };
-    let task = NewTask {
-        payload,
-        priority: args.priority,
-        key: args.key.clone(),
-        idempotency_key: args.idempotency_key.clone(),
-        ttl: args.ttl,
-        timeout: args.timeout,
-        max_attempts: args.max_attempts,
-        delay: args.delay,
-        hold: args.hold,
-        ..NewTask::default()
-    };
-    if args.each {
-        let file = args.file.as_deref().unwrap_or(Path::new("-"));
-        return super::each::run(context, &args.pool, (task, file), format).await;
-    }
+    let task = NewTask { payload: payload(args.file.as_deref(), &args.payload)?, ..asked(args) };
     let task = serde_json::to_value(&task).expect("a task is plain data with string keys");
     let path = format!("/v1/pools/{}/tasks", encoded(pool(&args.pool)?));
     let many = vec![task; usize::try_from(args.count).unwrap_or(1)];
@@ -86,6 +70,21 @@ pub(super) async fn run(context: &Context, args: &Submit) -> Result<(), Failure>
             ended_badly(&tasks.items, format.is_none());
             Err(Failure::No(format!("timed out after {} waiting for {}", longest.unwrap_or_default(), goes_on(late))))
         }
+    }
+}
+
+/// A task as the options ask for it.
+pub(super) fn asked(args: &Submit) -> NewTask {
+    NewTask {
+        priority: args.priority,
+        key: args.key.clone(),
+        idempotency_key: args.idempotency_key.clone(),
+        ttl: args.ttl,
+        timeout: args.timeout,
+        max_attempts: args.max_attempts,
+        delay: args.delay,
+        hold: args.hold,
+        ..NewTask::default()
     }
 }
 
