@@ -82,6 +82,8 @@ pub(super) async fn serve_until_told(
                 Err(_) => break,
             }
         }
+        // The words with the shims have this thread too, also while there is always something to take in.
+        tokio::task::yield_now().await;
     }
 }
 

@@ -63,10 +63,6 @@ pub trait Host {
     fn limits_unable(&self, target: &Target) -> Option<String>;
     /// Commit these rows together, then tell [`Fact::Committed`] with the ticket.
     fn commit(&mut self, ticket: u64, batch: Batch);
-    /// The same when no other turn is due: nothing would be joined with them, and nobody is kept waiting.
-    fn commit_alone(&mut self, ticket: u64, batch: Batch) {
-        self.commit(ticket, batch);
-    }
     /// Look at this slot, of which nothing was told, then tell [`Fact::Seen`].
     fn look(&mut self, slot: &SlotId);
     /// List the specs directory, then tell [`Fact::Listed`].

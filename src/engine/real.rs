@@ -17,7 +17,6 @@ use super::order::{self, Unstarted};
 use super::revisions::Recorder;
 use super::shares::Looks;
 use super::specs_door::{FIRST_WITHIN, SpecsDoor};
-use super::tasks::is_small;
 use super::wear::Bound;
 use crate::edge::backlog::Reader;
 use crate::edge::host::{self, Machine};
@@ -37,7 +36,6 @@ use crate::model::policy::{Amounts, Target};
 use crate::model::policy_status::ForecastStatus;
 use crate::model::pool::PoolSpec;
 use crate::model::quantity::Memory;
-use crate::model::queue_work::QueueAnswer;
 use crate::model::reading::{Failure, Number};
 use crate::model::scaling::{Asker, Question};
 use crate::model::source::Source;
@@ -110,15 +108,6 @@ impl RealHost {
             Err(Unstarted::Other(message)) => (None, message),
         };
         Self::send(&self.facts, Fact::StartFailed { slot, incarnation, code, message });
-    }
-
-    /// Whom to tell of the answer to this ticket.
-    fn committed(&self, ticket: u64) -> impl FnOnce(Result<Vec<QueueAnswer>, String>) + Send + 'static {
-        let (facts, board) = (self.facts.clone(), self.board.clone());
-        move |result| {
-            board.kept(&result);
-            Self::send(&facts, Fact::Committed { ticket, result });
-        }
     }
 
     fn pre_stop(&self, pool: &Arc<PoolFacts>, slot: SlotId, incarnation: u64, timeout: Span) {
@@ -279,15 +268,12 @@ impl Host for RealHost {
     }
 
     fn commit(&mut self, ticket: u64, batch: Batch) {
-        self.store.commit(batch, self.committed(ticket));
-    }
-
-    fn commit_alone(&mut self, ticket: u64, batch: Batch) {
-        if batch.queue.iter().all(is_small) {
-            self.store.commit_here(batch, self.committed(ticket));
-        } else {
-            self.commit(ticket, batch);
-        }
+        let (facts, board) = (self.facts.clone(), self.board.clone());
+        // Never here: on a disk that hangs this thread still hears, and ends workers in time.
+        self.store.commit(batch, move |result| {
+            board.kept(&result);
+            Self::send(&facts, Fact::Committed { ticket, result });
+        });
     }
 
     fn list(&mut self) {

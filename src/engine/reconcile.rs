@@ -67,11 +67,7 @@ impl<H: Host> Engine<H> {
             }
             self.last_ticket += 1;
             self.tickets.insert(self.last_ticket, ticket);
-            if self.queue.is_due(now.mono) {
-                self.host.commit(self.last_ticket, batch);
-            } else {
-                self.host.commit_alone(self.last_ticket, batch);
-            }
+            self.host.commit(self.last_ticket, batch);
         }
     }
 

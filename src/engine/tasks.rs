@@ -48,7 +48,7 @@ pub(super) fn unexpected<T>() -> Result<T, Denied> {
 }
 
 /// It touches a few rows, whatever stands in the queue.
-pub(super) fn is_small(work: &QueueWork) -> bool {
+fn is_small(work: &QueueWork) -> bool {
     match work {
         // Where each worker has a line of its own, all lines are counted.
         QueueWork::Submit { tasks, workers, .. } => tasks.len() <= SMALL && workers.is_empty(),

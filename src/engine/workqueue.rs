@@ -56,11 +56,6 @@ impl<K: Ord + Clone> Workqueue<K> {
         self.held.remove(key);
     }
 
-    /// Whether there is a key to take.
-    pub fn is_due(&self, now: Moment) -> bool {
-        self.next_wake().is_some_and(|at| at <= now)
-    }
-
     /// When the next key that is not held comes due.
     pub fn next_wake(&self) -> Option<Moment> {
         self.due.iter().find(|(_, key)| !self.held.contains(key)).map(|(at, _)| *at)
@@ -78,7 +73,6 @@ mod tests {
         queue.add("a", Moment(5));
         queue.add("a", Moment(20));
         assert_eq!(queue.next_wake(), Some(Moment(5)));
-        assert_eq!((queue.is_due(Moment(4)), queue.is_due(Moment(5))), (false, true));
         assert_eq!(queue.take(Moment(4)), None);
         assert_eq!(queue.take(Moment(5)), Some("a"));
         assert_eq!(queue.next_wake(), None);
@@ -90,7 +84,7 @@ mod tests {
         queue.add("a", Moment(1));
         assert_eq!(queue.take(Moment(1)), Some("a"));
         queue.add("a", Moment(2));
-        assert_eq!((queue.take(Moment(9)), queue.next_wake(), queue.is_due(Moment(9))), (None, None, false));
+        assert_eq!((queue.take(Moment(9)), queue.next_wake()), (None, None));
         queue.done(&"a");
         assert_eq!(queue.take(Moment(9)), Some("a"));
     }

@@ -19,7 +19,7 @@ const ROUNDS: u32 = 16;
 const IDLE: u8 = 0;
 /// It is polled.
 const POLLED: u8 = 1;
-/// It was woken while it was polled.
+/// It was woken since.
 const AGAIN: u8 = 2;
 
 /// The waker that a connection is given.
@@ -35,8 +35,8 @@ impl Wake for Own {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let held = self.state.compare_exchange(POLLED, AGAIN, Ordering::AcqRel, Ordering::Acquire);
-        if held == Err(IDLE) {
+        // Everybody writes: who polls it sees whatever was done before, by each of those who woke it.
+        if self.state.swap(AGAIN, Ordering::AcqRel) == IDLE {
             self.task.wake();
         }
     }
@@ -54,7 +54,7 @@ impl Own {
     fn poll<F: Future>(&self, mut serving: Pin<&mut F>, waker: &Waker, cx: &mut Context<'_>) -> Poll<F::Output> {
         self.task.register(cx.waker());
         for _ in 0..ROUNDS {
-            self.state.store(POLLED, Ordering::Release);
+            self.state.swap(POLLED, Ordering::AcqRel);
             if let Poll::Ready(done) = serving.as_mut().poll(&mut Context::from_waker(waker)) {
                 return Poll::Ready(done);
             }
@@ -62,7 +62,7 @@ impl Own {
                 return Poll::Pending;
             }
         }
-        self.state.store(IDLE, Ordering::Release);
+        self.state.swap(IDLE, Ordering::AcqRel);
         cx.waker().wake_by_ref();
         Poll::Pending
     }

@@ -216,11 +216,7 @@ fn the_client_says_which_lines_were_not_taken() {
     submit(&world, "runs", &json!({}));
     let ran = given(&world, "submit runs --each -o name", "1\n2\n3\n4\n");
     assert_eq!((ran.code, ran.out.lines().count()), (1, 2), "{}", ran.err);
-    assert!(
-        ran.err.ends_with(
-            "2 tasks taken; there was no room for lines 3-4, and none behind line 4 was read: give those again later\n"
-        )
-    );
+    assert!(ran.err.ends_with("2 tasks taken; lines 3-4 were not, and none behind line 4 was given: give those again later\n"));
     // Whoever writes the lines is not waited for.
     let mut client = each(&world, "submit runs --each");
     writeln!(client.stdin.as_mut().unwrap(), "5").unwrap();
@@ -231,6 +227,33 @@ fn the_client_says_which_lines_were_not_taken() {
     assert!(ran.code == 1 && ran.err.contains("\"none\" not found"), "{ran:?}");
     let ran = world.ctl("submit takes --each -f /no/such/file");
     assert!(ran.code == 2 && ran.err.contains("/no/such/file"), "{ran:?}");
+}
+
+#[test]
+fn a_client_whose_lines_never_end_is_told_that_the_daemon_ends() {
+    let mut world = world();
+    let mut client = each(&world, "submit takes --each -o name");
+    writeln!(client.stdin.as_mut().unwrap(), "1").unwrap();
+    let (lines, mut told, mut answer) = (client.stdin.take(), BufReader::new(client.stdout.take().unwrap()), String::new());
+    told.read_line(&mut answer).unwrap();
+    assert_eq!(answer, "task/1\n");
+    assert!(world.end());
+    let ran = Ran::of(client.wait_with_output().unwrap());
+    let said = "error: 1 task taken; the daemon ends, and none behind line 1 was given: give those again later\n";
+    assert_eq!((ran.code, ran.err.as_str()), (1, said));
+    drop(lines);
+}
+
+#[test]
+fn lines_are_given_also_when_nobody_reads_what_became_of_them() {
+    let world = world();
+    let mut client = each(&world, "submit takes --each -o name");
+    drop(client.stdout.take());
+    let lines: String = (0..500).map(|n| format!("{n}\n")).collect();
+    client.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    assert!(client.wait().unwrap().success());
+    let (_, room) = ask(&world, "GET /v1/pools/takes/capacity", &Value::Null);
+    assert_eq!(room["queued"], 500, "{room}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `submit --each`: a task for each line of a file or of what comes, over one connection, each told when it is on disk.
 //!
-//! A line that is refused is told with its number, and the others go on. Where the queue is full no more lines are read: nothing
-//! is taken from whoever writes them that is not given.
+//! A line that is refused is told with its number, and the others go on. Where the queue is full, or the daemon takes nothing, no
+//! more lines are read, and it is said which were not taken: nothing is taken from whoever writes them that is not told of.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -27,8 +27,8 @@ use crate::model::exact::inexact;
 use crate::model::reading::counted;
 use crate::model::task::NewTask;
 
-use crate::serve::wire::Status;
 use crate::serve::wire::tasks::{LINES, TaskView};
+use crate::serve::wire::{BODY_BYTES_MAX, Status};
 
 /// Lines are sent together up to so many bytes.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -45,13 +45,29 @@ struct Sent(Arc<Mutex<Lines>>);
 struct Lines {
     /// The numbers of those that are not answered.
     unanswered: VecDeque<u64>,
+    /// The last of them all.
+    last: u64,
     /// No more is wanted.
     stop: bool,
+    /// There are no more, and how their reading ended.
+    read: Option<Result<(), String>>,
 }
 
 impl Sent {
     fn lines(&self) -> MutexGuard<'_, Lines> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// No more is wanted, and all that was sent is answered.
+    fn is_done(&self) -> bool {
+        let lines = self.lines();
+        lines.stop && lines.unanswered.is_empty()
+    }
+
+    /// The last line that was sent, and how the reading of the lines ended, if it has.
+    fn over(&self) -> (u64, Option<Result<(), String>>) {
+        let mut lines = self.lines();
+        (lines.last, lines.read.take())
     }
 
     /// The first line that nobody has answered.
@@ -77,32 +93,36 @@ pub(super) async fn run(context: &Context, args: &Submit) -> Result<(), Failure>
     };
     let task = asked(args);
     let (sent, key) = (Sent::default(), task.idempotency_key.clone());
-    let reader = Reader { task, key, sent: sent.clone() };
+    let mut counts = Counts { keyed: key.is_some(), ..Counts::default() };
+    let (reader, read) = (Reader { task, key, sent: sent.clone() }, sent.clone());
     let (give, mut given) = mpsc::channel(2);
     // A thread of its own and not waited for: whoever writes the lines may never end.
-    let reading = std::thread::spawn(move || reader.read(BufReader::new(input), &give));
+    std::thread::spawn(move || {
+        let result = reader.read(BufReader::new(input), &give);
+        // Before the end of what is given is seen.
+        read.lines().read = Some(result.map_err(|error| error.to_string()));
+        drop(give);
+    });
     let body = poll_fn(move |cx| given.poll_recv(cx).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk)))));
     let path = format!("/v1/pools/{}/tasks", encoded(pool(&args.pool)?));
     let mut answers = context.client.exchange(&path, LINES, StreamBody::new(body)).await?;
-    let mut counts = Counts::default();
+    let mut heard = true;
     // Where no more is wanted what was sent is waited for, and not whoever writes the lines.
-    while !(sent.lines().stop && sent.left().is_none()) {
+    while !sent.is_done() {
         let answer = answers.next::<Value>().await.map_err(|failure| counts.broke_off(failure, &sent))?;
         let Some(answer) = answer else { break };
         let line = sent.lines().unanswered.pop_front().unwrap_or_default();
         if answer["kind"] == "Status" {
             sent.lines().stop |= counts.refuse(line, &serde_json::from_value(answer).unwrap_or_default());
-        } else {
-            counts.taken += 1;
-            let view =
-                serde_json::from_value(answer).map_err(|error| Failure::Internal(format!("the daemon's answer: {error}")))?;
-            tell(view, format.as_ref())?;
+            continue;
         }
-    }
-    if counts.full.is_empty() && sent.left().is_none() {
-        // It has ended: nothing more came.
-        let read = reading.join().unwrap_or_else(|_| Err(io::Error::other("what reads the lines has panicked")));
-        read.map_err(|error| Failure::Usage(format!("{error}; {} taken", tasks(counts.taken))))?;
+        counts.taken += 1;
+        let view = serde_json::from_value(answer).map_err(|error| Failure::Internal(format!("the daemon's answer: {error}")))?;
+        match if heard { tell(view, format.as_ref()) } else { Ok(()) } {
+            // Who reads no more of what became of them wants them given all the same.
+            Err(Failure::ReaderGone) => heard = false,
+            told => told?,
+        }
     }
     counts.end(&sent)
 }
@@ -119,51 +139,64 @@ fn tell(view: TaskView, format: Option<&Format>) -> Result<(), Failure> {
 struct Counts {
     taken: u64,
     refused: u64,
-    /// The lines that there was no room for.
-    full: Vec<u64>,
+    /// The lines that nothing is wrong with, and that were not taken all the same.
+    kept_out: Vec<u64>,
+    /// Each line has a key of its own.
+    keyed: bool,
 }
 
 impl Counts {
-    /// Says whether there is no room for any more.
+    /// Says whether those behind it would fare no better.
     fn refuse(&mut self, line: u64, status: &Status) -> bool {
-        let full = status.code == 429;
+        let for_all = matches!(status.code, 404 | 429 | 500..);
         // One word of a full queue is enough.
-        if !full || self.full.is_empty() {
+        if !for_all || self.kept_out.is_empty() {
             note(&format!("line {line}: {}", tame(&status.message)));
         }
-        if full {
-            self.full.push(line);
+        if for_all {
+            self.kept_out.push(line);
         } else {
             self.refused += 1;
         }
-        full
+        for_all
+    }
+
+    /// What to do about lines that were not taken.
+    fn again(&self) -> &'static str {
+        if self.keyed { "give all the same lines again with the same key: none is taken twice" } else { "give those again later" }
     }
 
     /// Which lines nobody knows of.
     fn broke_off(&self, failure: Failure, sent: &Sent) -> Failure {
-        let from = sent.left().map_or_else(String::new, |line| {
-            format!("; whether line {line} and those behind it were is not known: with --idempotency-key they can be given again")
+        let how = if self.keyed { self.again() } else { "with --idempotency-key all could be given again" };
+        let (last, left) = (sent.over().0, sent.left());
+        let from = left.map_or_else(String::new, |line| {
+            format!("; whether lines {line} to {last} were is not known, and none behind them was given: {how}")
         });
         note(&format!("{} taken{from}", tasks(self.taken)));
         failure
     }
 
     fn end(self, sent: &Sent) -> Result<(), Failure> {
-        let taken = tasks(self.taken);
-        if let Some(line) = sent.left() {
-            return Err(Failure::No(format!("{taken} taken; the daemon ends, and line {line} and those behind it were not")));
+        let (taken, again, left) = (tasks(self.taken), self.again(), sent.left());
+        let (last, read) = sent.over();
+        if left.is_some() || !self.kept_out.is_empty() {
+            let out: Vec<u64> = self.kept_out.iter().copied().chain(left.into_iter().flat_map(|line| line..=last)).collect();
+            let (lines, were) = (ranges(&out), if out.len() == 1 { "was" } else { "were" });
+            let behind = format!("none behind line {last} was given");
+            return Err(Failure::No(format!("{taken} taken; {lines} {were} not, and {behind}: {again}")));
         }
-        if let Some(last) = self.full.last() {
-            let lines = ranges(&self.full);
-            return Err(Failure::No(format!(
-                "{taken} taken; there was no room for {lines}, and none behind line {last} was read: give those again later"
-            )));
+        match read {
+            Some(Err(error)) => Err(Failure::Usage(format!("{error}; {taken} taken"))),
+            None => Err(Failure::No(format!("{taken} taken; the daemon ends, and none behind line {last} was given: {again}"))),
+            Some(Ok(())) if self.refused > 0 => Err(Failure::No(format!("{taken} taken, {} refused", self.refused))),
+            Some(Ok(())) => Ok(()),
         }
-        if self.refused > 0 {
-            return Err(Failure::No(format!("{taken} taken, {} refused", self.refused)));
-        }
-        Ok(())
     }
+}
+
+fn tasks(taken: u64) -> String {
+    counted(taken, "task")
 }
 
 /// `line 3`, or `lines 3-7, 9`.
@@ -176,10 +209,6 @@ fn ranges(lines: &[u64]) -> String {
         })
         .collect();
     format!("{} {}", if lines.len() == 1 { "line" } else { "lines" }, runs.join(", "))
-}
-
-fn tasks(taken: u64) -> String {
-    counted(taken, "task")
 }
 
 impl Reader {
@@ -227,9 +256,16 @@ impl Reader {
         if lines.stop {
             return Ok(false);
         }
-        lines.unanswered.push_back(number);
+        let begun = chunk.len();
         serde_json::to_writer(&mut *chunk, &self.task)?;
+        if chunk.len() - begun > BODY_BYTES_MAX {
+            // As JSON it can be longer than it is.
+            chunk.truncate(begun);
+            return Err(wrong("is too long"));
+        }
         chunk.push(b'\n');
+        lines.unanswered.push_back(number);
+        lines.last = number;
         Ok(true)
     }
 }

@@ -5,10 +5,10 @@
 //! Every call ends within [`CALL_MAX`], a reload within [`RELOAD_MAX`], with an answer or with words; one that is made again
 //! [`AGAIN_MAX`] later.
 
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::net::UnixStream;
 
 use serde::Serialize;
 use tokio::sync::Mutex;
@@ -189,7 +189,8 @@ impl Manager {
     async fn connect(&self) -> Result<Connection, String> {
         let socket = socket(self.which);
         let why = |error: String| format!("{}: {error}", socket.display());
-        let stream = UnixStream::connect(&socket).map_err(|error| why(error.to_string()))?;
+        // A bus that takes no more connections is an error and nothing to wait for.
+        let stream = UnixStream::connect(&socket).await.and_then(UnixStream::into_std).map_err(|error| why(error.to_string()))?;
         zbus::connection::Builder::unix_stream(stream).build().await.map_err(|error| why(error.to_string()))
     }
 

@@ -130,7 +130,12 @@ impl Driver {
                 let shim = shim.and_then(|pid| u32::try_from(pid).ok()).ok_or("the shim's pid is not known")?;
                 systemd.place(slot, shim, limits).await?
             }
-            Driver::Cgroupfs(root) => cgroupfs::make(root, slot, limits.as_ref())?,
+            // What the worker before it made there is removed, however much that is.
+            Driver::Cgroupfs(root) => {
+                let (root, slot) = (root.clone(), slot.clone());
+                let made = tokio::task::spawn_blocking(move || cgroupfs::make(&root, &slot, limits.as_ref())).await;
+                made.map_err(|error| error.to_string())??
+            }
             Driver::None => PathBuf::new(),
         };
         Ok(path.display().to_string())
@@ -171,7 +176,10 @@ impl Driver {
     pub(super) async fn remove(&self, slot: &SlotId) {
         match self {
             Driver::Systemd(systemd) => systemd.remove(slot).await,
-            Driver::Cgroupfs(root) => cgroupfs::remove(root, slot),
+            Driver::Cgroupfs(root) => {
+                let (root, slot) = (root.clone(), slot.clone());
+                let _removed = tokio::task::spawn_blocking(move || cgroupfs::remove(&root, &slot)).await;
+            }
             Driver::None => {}
         }
     }
