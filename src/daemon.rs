@@ -6,7 +6,6 @@
 mod doors;
 mod turns;
 
-use std::borrow::BorrowMut;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,9 +98,9 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         StateError::Held { .. } => Failure { code: 5, message: error.to_string() },
         StateError::Unusable(message) => failure(message),
     })?;
-    // The controller and its words with the shims have one thread: from an end to the next start nothing waits for another to
-    // wake. Whoever serves, asks others or waits for disks does so aside, and neither holds up the other.
-    let own = runtime(Builder::new_current_thread())?;
+    // The controller and its words with the shims have one thread: from an end to the next start only the store's has to wake.
+    // Whoever serves or asks others does so aside, and neither holds up the other.
+    let own = runtime(&mut Builder::new_current_thread())?;
     let aside = runtime(Builder::new_multi_thread().worker_threads(2))?;
     let ended = own.block_on(main(options, &state, aside.handle()));
     aside.shutdown_timeout(Duration::from_millis(200));
@@ -110,8 +109,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     ended
 }
 
-fn runtime(mut builder: impl BorrowMut<Builder>) -> Result<Runtime, Failure> {
-    let built = builder.borrow_mut().max_blocking_threads(16).enable_all().build();
+fn runtime(builder: &mut Builder) -> Result<Runtime, Failure> {
+    let built = builder.max_blocking_threads(16).enable_all().build();
     built.map_err(|e| failure(format!("cannot start threads: {e}")))
 }
 

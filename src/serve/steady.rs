@@ -1,8 +1,7 @@
 //! A connection that wakes itself while it is served goes on at once, in the thread that serves it.
 //!
 //! A request's body reaches its handler through a channel inside the connection, so each request with a body wakes its own
-//! connection. To the runtime that is work for another thread: one is woken for nothing, and has the connection then. On a good
-//! disk that costs as much as half of a durable commit.
+//! connection. To the runtime that is work for another thread: one is woken for nothing, and has the connection then.
 
 use std::future::Future;
 use std::pin::{Pin, pin};

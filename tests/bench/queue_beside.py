@@ -4,10 +4,10 @@
     cargo build --release && tests/bench/queue_beside.py [--n 2000] [--rounds 5] [--weir target/release/weir] [--huey VENV]
 
 --huey: a virtual environment that has huey (python3 -m venv V && V/bin/pip install huey); without it there are two columns.
-Each round: every one of them takes in so many tasks one at a time, then, where it can, as lines with 16 ahead of their answers, and 100
-at a time, drains them by two workers of its
-kind, and drains as many with a process for each, two at once. Every commit is synced (synchronous=FULL). A task does nothing but write
-down when it ran: the time stamps of the first and the last give the rate, the same for all. Medians of the rounds, as they interleave.
+Each round: every one of them takes in so many tasks one at a time, then, where it can, as lines with 16 ahead of their answers and 100 at
+a time, drains as many by two workers of its kind, and as many with a process for each, two at once. Every commit is synced
+(synchronous=FULL). A task does nothing but write down when it ran: the time stamps of the first and the last give the rate, the same
+for all. Medians of the rounds, as they interleave.
 The bare loop is what the disk and the system give: one commit for each task that is taken in, a claim and a done together in one where
 workers drain (two processes), and a claim and a done of their own around a posix_spawn where each task is a process.
 """

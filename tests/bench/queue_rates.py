@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How fast the queue is, as ratios to a bare SQLite commit loop on the same disk in the same run.
 
-    cargo build --release && tests/bench/queue_rates.py [--n 3000] [--weir target/release/weir] [--only one,process] [--rounds 3] [--slots 2]
+    cargo build --release && tests/bench/queue_rates.py [--n 3000] [--only one,process] [--rounds 3]
 
 Prints, each per second: submits over one kept connection; as lines over one connection, each answered for itself, with so many that
 are not answered yet (--ahead); over 16 connections; tasks submitted many at a time (--batch); tasks drained by two workers that
@@ -173,8 +173,8 @@ def process(home, conn, n):
 
 
 WORDS = {
-    "one": "submits, one connection", "stream": "submits, lines of one", "sixteen": "submits, 16 connections", "batched": "submits, many at a time",
-    "lease": "drained by two workers", "process": "a process for each",
+    "one": "submits, one connection", "stream": "submits, lines of one", "sixteen": "submits, 16 connections",
+    "batched": "submits, many at a time", "lease": "drained by two workers", "process": "a process for each",
 }
 
 
@@ -187,7 +187,11 @@ def piece(name, home, daemon, conn, n, ahead=16, size=100):
     before, begin = cpu(daemon.pid), time.monotonic()
     if queue:
         conn.call("POST", f"/v1/pools/{queue}/queue/resume", {})
-    work = {"one": one, "stream": lambda home, conn, n: stream(home, ahead, n), "sixteen": sixteen, "batched": lambda home, conn, n: hundreds("wait", conn, n, size), "lease": lease, "process": process}
+    work = {
+        "one": one, "sixteen": sixteen, "lease": lease, "process": process,
+        "stream": lambda home, conn, n: stream(home, ahead, n),
+        "batched": lambda home, conn, n: hundreds("wait", conn, n, size),
+    }
     work[name](home, conn, n)
     took = time.monotonic() - begin
     return n / took, 1000 * (cpu(daemon.pid) - before) / n
@@ -228,9 +232,9 @@ def main():
     ask.add_argument("--n", type=int, default=3000)
     ask.add_argument("--rounds", type=int, default=1)
     ask.add_argument("--queued", type=int, default=0)
-    ask.add_argument("--ahead", type=int, default=16)
-    ask.add_argument("--batch", type=int, default=100, help="at a time; a part of 6400")
-    ask.add_argument("--slots", type=int, default=2)
+    ask.add_argument("--ahead", type=int, default=16, help="lines that are not answered yet")
+    ask.add_argument("--batch", type=int, default=100, help="tasks at a time; a part of 6400")
+    ask.add_argument("--slots", type=int, default=2, help="of the pool with a process for each")
     ask.add_argument("--weir", default="target/release/weir")
     ask.add_argument("--only", default=",".join(PIECES), help=f"of {','.join(PIECES)}")
     args = ask.parse_args()

@@ -227,6 +227,11 @@ fn the_client_says_which_lines_were_not_taken() {
     assert!(ran.code == 1 && ran.err.contains("\"none\" not found"), "{ran:?}");
     let ran = world.ctl("submit takes --each -f /no/such/file");
     assert!(ran.code == 2 && ran.err.contains("/no/such/file"), "{ran:?}");
+    let ran = world.ctl("submit takes --each -f /");
+    assert!(ran.code == 2 && ran.err.starts_with("error: /: Is a directory") && ran.err.contains("0 tasks taken"), "{ran:?}");
+    let ran = given(&world, "submit takes --each -o name", "7\n12345678901234567890123\n8\n");
+    assert_eq!((ran.code, ran.out.lines().count()), (2, 1));
+    assert!(ran.err.starts_with("error: standard input: line 2 has a number") && ran.err.ends_with("1 task taken\n"), "{ran:?}");
 }
 
 #[test]

@@ -26,15 +26,11 @@ use crate::ctl::text::tame;
 use crate::model::exact::inexact;
 use crate::model::reading::counted;
 use crate::model::task::NewTask;
-
 use crate::serve::wire::tasks::{LINES, TaskView};
 use crate::serve::wire::{BODY_BYTES_MAX, Status};
 
 /// Lines are sent together up to so many bytes.
 const CHUNK_BYTES: usize = 64 * 1024;
-
-/// Longest line, in bytes: four times what a task may carry.
-const LINE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What was sent, as its reader and the reader of the answers share it.
 #[derive(Clone, Default)]
@@ -86,10 +82,11 @@ struct Reader {
 /// `ctl submit POOL --each`
 pub(super) async fn run(context: &Context, args: &Submit) -> Result<(), Failure> {
     let format = args.output.as_deref().map(|output| Format::parse(Some(output))).transpose()?;
-    let input: Box<dyn Read + Send> = match args.file.as_deref() {
+    let file = args.file.as_deref().filter(|file| file.as_os_str() != "-");
+    let name = file.map_or_else(|| "standard input".to_owned(), |file| file.display().to_string());
+    let input: Box<dyn Read + Send> = match file {
         None => Box::new(io::stdin()),
-        Some(file) if file.as_os_str() == "-" => Box::new(io::stdin()),
-        Some(file) => Box::new(File::open(file).map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?),
+        Some(file) => Box::new(File::open(file).map_err(|error| Failure::Usage(format!("{name}: {error}")))?),
     };
     let task = asked(args);
     let (sent, key) = (Sent::default(), task.idempotency_key.clone());
@@ -100,7 +97,7 @@ pub(super) async fn run(context: &Context, args: &Submit) -> Result<(), Failure>
     std::thread::spawn(move || {
         let result = reader.read(BufReader::new(input), &give);
         // Before the end of what is given is seen.
-        read.lines().read = Some(result.map_err(|error| error.to_string()));
+        read.lines().read = Some(result.map_err(|error| format!("{name}: {error}")));
         drop(give);
     });
     let body = poll_fn(move |cx| given.poll_recv(cx).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk)))));
@@ -222,7 +219,7 @@ impl Reader {
         while matches!(went, Ok(true)) {
             let mut line = Vec::new();
             number += 1;
-            let read = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
+            let read = input.by_ref().take(BODY_BYTES_MAX as u64).read_until(b'\n', &mut line);
             went = read.and_then(|read| if read == 0 { Ok(false) } else { self.put(number, &line, &mut chunk) });
             let more = input.buffer().contains(&b'\n') && chunk.len() < CHUNK_BYTES && matches!(went, Ok(true));
             if !more && !chunk.is_empty() && give.blocking_send(Bytes::from(std::mem::take(&mut chunk))).is_err() {
@@ -235,7 +232,7 @@ impl Reader {
     /// Says whether more is wanted.
     fn put(&mut self, number: u64, line: &[u8], chunk: &mut Vec<u8>) -> io::Result<bool> {
         let wrong = |what: &str| io::Error::other(format!("line {number} {what}: it and those behind it were not given"));
-        if line.len() as u64 == LINE_BYTES_MAX {
+        if line.len() == BODY_BYTES_MAX {
             return Err(wrong("is too long"));
         }
         let text = str::from_utf8(line).map_err(|_| wrong("is not UTF-8"))?.trim();
@@ -243,12 +240,13 @@ impl Reader {
             return Ok(true);
         }
         self.task.payload = json_or_text(text, false);
-        if let Some(words) = doubt(text).filter(|_| text.starts_with(['{', '['])) {
-            note(&format!("line {number}: warning: {words}: it is sent as a text"));
-        }
-        if !self.task.payload.is_string()
-            && let Some(found) = inexact(text)
-        {
+        if self.task.payload.is_string() {
+            if text.starts_with(['{', '['])
+                && let Some(words) = doubt(text)
+            {
+                note(&format!("line {number}: warning: {words}: it is sent as a text"));
+            }
+        } else if let Some(found) = inexact(text) {
             return Err(wrong(&format!("has a number that cannot be carried ({found})")));
         }
         self.task.idempotency_key = self.key.as_ref().map(|key| format!("{key}-{number}"));
@@ -259,7 +257,7 @@ impl Reader {
         let begun = chunk.len();
         serde_json::to_writer(&mut *chunk, &self.task)?;
         if chunk.len() - begun > BODY_BYTES_MAX {
-            // As JSON it can be longer than it is.
+            // As JSON it can be longer than it is as text.
             chunk.truncate(begun);
             return Err(wrong("is too long"));
         }

@@ -8,9 +8,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::net::UnixStream;
 
 use serde::Serialize;
+use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use zbus::{Connection, DynamicType, Message, OwnedVariant};
