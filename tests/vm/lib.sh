@@ -18,11 +18,13 @@ rounds=$(cat /payload/rounds)
 # Which parts of a campaign that has some are run; none: all.
 parts=$(cat /payload/parts)
 
+trap 'echo "FAILED: line $LINENO: $BASH_COMMAND"' ERR
 fail() { echo "FAILED: $*"; exit 1; }
 
 ended() {
   local code=$?
   set +e
+  trap - ERR
   if [ $code != 0 ]; then
     echo "--- the daemon said"; tail -n 40 "$home/weir.log"
     echo "--- pools"; ctl get pools -o yaml 2>&1 | tail -n 80; ctl get workers 2>&1

@@ -11,6 +11,7 @@ mount -o loop "$home/disk.img" "$home/disk"
 thawed() {
   local code=$?
   set +e
+  trap - ERR
   if [ $code != 0 ]; then
     echo "--- before the thaw"
     ctl get workers -l weir.dev/pool=cold -o yaml | grep -E 'name:|phase|pid|message|stop'

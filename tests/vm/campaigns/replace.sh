@@ -9,6 +9,7 @@ fi
 removed() {
   local code=$?
   set +e
+  trap - ERR
   [ $code = 0 ] || journalctl "${flags[@]}" --no-pager -q -n 60 -u weir
   ctl delete pool/eight && for _ in $(seq 100); do ctl get worker/eight-0 2>/dev/null || break; sleep 0.2; done
   "${systemctl[@]}" disable --now weir

@@ -117,6 +117,7 @@ in_between() {
 not_in_between() {
   local code=$?
   set +e
+  trap - ERR
   [ -z "$between" ] || { kill $between; mv /run/dbus/real /run/dbus/system_bus_socket; }
   (exit $code)
   ended

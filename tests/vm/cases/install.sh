@@ -10,6 +10,7 @@ journal() { journalctl "${flags[@]}" --no-pager -q -n 40 -u weir; }
 removed() {
   local code=$?
   set +e
+  trap - ERR
   [ $code = 0 ] || journal
   ctl delete pool/eight && for _ in $(seq 100); do ctl get worker/eight-0 2>/dev/null || break; sleep 0.2; done
   "${systemctl[@]}" disable --now weir
@@ -67,7 +68,9 @@ equal "$(show NRestarts)" 1 "restarts by systemd"
 daemon_pid=$(show MainPID)
 sed -i 's/replicas: 8/replicas: 9/' "$config/weir/eight.yaml"
 "${systemctl[@]}" reload weir
-equal "$(show ActiveState) $(show MainPID)" "active $daemon_pid" "after a reload"
+# Before systemd 253 a reload ends with the signal; that the specs are read again may be said, and be over, just after it.
+reloaded() { [ "$(show ActiveState) $(show MainPID)" = "active $daemon_pid" ]; }
+wait_for 20 reloaded
 wait_for 40 is pool/eight .status.readyReplicas 9
 sed -i 's/replicas: 9/replicas: 8/' "$config/weir/eight.yaml"
 wait_for 40 same
