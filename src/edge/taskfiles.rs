@@ -14,6 +14,8 @@ use std::collections::BTreeSet;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
@@ -43,6 +45,8 @@ pub struct TaskFiles {
     state: PathBuf,
     tasks: PathBuf,
     others: PathBuf,
+    /// Others may have files: most daemons have no worker of another user, and look for none.
+    some_others: Arc<AtomicBool>,
     logs: PathBuf,
 }
 
@@ -55,7 +59,9 @@ impl TaskFiles {
     /// # Errors
     /// With the path: it cannot be made.
     pub fn open(state: &Path, others: PathBuf) -> Result<TaskFiles, String> {
-        let files = TaskFiles { state: state.to_owned(), tasks: state.join("tasks"), others, logs: state.join(LOGS) };
+        let some_others = Arc::new(AtomicBool::new(others.exists()));
+        let files =
+            TaskFiles { state: state.to_owned(), tasks: state.join("tasks"), others, some_others, logs: state.join(LOGS) };
         for dir in [&files.tasks, &files.logs] {
             own(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
         }
@@ -65,6 +71,12 @@ impl TaskFiles {
     /// The state directory.
     pub fn state(&self) -> &Path {
         &self.state
+    }
+
+    /// Where the files of a run may be that is no more, whoever it ran as: no run has them in both.
+    fn dirs(&self) -> impl Iterator<Item = &PathBuf> {
+        let others = self.some_others.load(Ordering::Acquire).then_some(&self.others);
+        [&self.tasks].into_iter().chain(others)
     }
 
     fn dir(&self, other: Option<Other>) -> &Path {
@@ -93,6 +105,7 @@ impl TaskFiles {
     /// With the path.
     pub fn put(&self, (slot, run): (&SlotId, u64), text: &str, other: Option<Other>) -> Result<(), String> {
         if other.is_some() {
+            self.some_others.store(true, Ordering::Release);
             enterable(&self.others).map_err(|e| format!("{}: {e}", self.others.display()))?;
             written(&self.result(slot, run, other), "", other)?;
         }
@@ -106,12 +119,11 @@ impl TaskFiles {
 
     /// Read the result of a run, if it wrote one. What is no JSON is taken as text. It stays: whoever reads it may not get to commit it.
     pub fn read_result(&self, slot: &SlotId, run: u64) -> Option<Value> {
-        // Whoever it ran as: no run has both.
         let open = |dir: &PathBuf| {
             let path = dir.join(result_name(slot, run));
             std::fs::OpenOptions::new().read(true).custom_flags(libc_nofollow()).open(path).ok()
         };
-        let file = [&self.tasks, &self.others].into_iter().find_map(open)?;
+        let file = self.dirs().find_map(open)?;
         let mut bytes = Vec::new();
         file.take(PAYLOAD_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).ok()?;
         if bytes.is_empty() {
@@ -129,8 +141,8 @@ impl TaskFiles {
 
     /// Remove the result of a run, if there is one: its task's end is committed.
     pub fn forget_result(&self, slot: &SlotId, run: u64) {
-        for dir in [&self.tasks, &self.others] {
-            // Most runs leave none, and none is in both. What cannot be removed now goes when the next daemon starts.
+        for dir in self.dirs() {
+            // Most runs leave none. What cannot be removed now goes when the next daemon starts.
             let _gone = std::fs::remove_file(dir.join(result_name(slot, run)));
         }
     }
@@ -150,8 +162,8 @@ impl TaskFiles {
 
     /// Remove the file of a slot's task: the slot is no more.
     pub fn forget_slot(&self, slot: &SlotId) {
-        for dir in [&self.tasks, &self.others] {
-            // Most slots never had one, and none has both. What cannot be removed now goes when the next daemon starts.
+        for dir in self.dirs() {
+            // Most slots never had one. What cannot be removed now goes when the next daemon starts.
             let _gone = std::fs::remove_file(dir.join(task_name(slot)));
         }
     }
@@ -430,6 +442,8 @@ mod tests {
         files.put((&of("p"), 7), "{}", other).unwrap();
         std::fs::write(files.result(&of("p"), 7, other), "[7]").unwrap();
         assert_eq!(files.read_result(&of("p"), 7), Some(serde_json::json!([7])));
+        let next = TaskFiles::open(dir.path(), others.clone()).unwrap();
+        assert_eq!(next.read_result(&of("p"), 7), Some(serde_json::json!([7])), "of the daemon before");
         files.forget_result(&of("p"), 7);
         assert!(!files.result(&of("p"), 7, other).exists());
     }

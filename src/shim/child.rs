@@ -14,6 +14,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chdir, pipe2, setsid};
 
 use super::sys;
+use super::tree::Cgroup;
 use super::wire::Go;
 
 /// The number that the worker finds its identity lock at.
@@ -36,13 +37,13 @@ pub(super) struct Child {
 ///
 /// # Errors
 /// In words: no pipe, no process.
-pub(super) fn spawn(go: &Go, lock: &File, oom_score: &[u8]) -> Result<Child, String> {
+pub(super) fn spawn(go: &Go, cgroup: &Cgroup, lock: &File, oom_score: &[u8]) -> Result<Child, String> {
     let pipe = |flags| pipe2(flags).map_err(|e| words("pipe", "", e));
     let (output, output_in) = pipe(nix::fcntl::OFlag::O_CLOEXEC)?;
     let (news, news_in) = pipe(nix::fcntl::OFlag::O_CLOEXEC)?;
     let input = if go.stdin.is_empty() { "/dev/null".into() } else { String::from_utf8_lossy(&go.stdin) };
     let null = File::open(&*input).map_err(|e| format!("standard input {input}: {e}"))?;
-    let born = cgroup(go).and_then(|dir| sys::fork_into(&dir).ok());
+    let born = cgroup.dir().and_then(|dir| sys::fork_into(dir).ok());
     let inside = born.is_some();
     match born.map_or_else(sys::fork, Ok).map_err(|e| format!("fork: {e}"))? {
         Some(pid) => Ok(Child { pid, output, news }),
@@ -53,11 +54,6 @@ pub(super) fn spawn(go: &Go, lock: &File, oom_score: &[u8]) -> Result<Child, Str
             sys::exit_now(127)
         }
     }
-}
-
-fn cgroup(go: &Go) -> Option<File> {
-    let dir = (!go.cgroup.is_empty()).then(|| String::from_utf8_lossy(&go.cgroup).into_owned())?;
-    File::open(dir).ok()
 }
 
 /// Set up and exec; comes back only to say why not.

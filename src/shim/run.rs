@@ -20,6 +20,7 @@ use nix::sys::stat::{Mode, umask};
 use super::child::{self, Child};
 use super::logs::Log;
 use super::notify::Notify;
+use super::tree::Cgroup;
 use super::wire::{self, Command, Exit, Go, Phase, State};
 use super::{beside, record, sys, tree};
 
@@ -50,7 +51,9 @@ enum Record {
 }
 
 struct Shim {
-    dir: String,
+    /// The slot's directory.
+    dir: File,
+    path: String,
     /// Held as long as we or anything that inherits it live.
     lock: Flock<File>,
     listener: UnixListener,
@@ -61,6 +64,7 @@ struct Shim {
     state: State,
     /// What the present run was started with.
     go: Go,
+    cgroup: Cgroup,
     output: Option<File>,
     news: Option<File>,
     main_end: Option<sys::Reaped>,
@@ -142,7 +146,7 @@ impl Shim {
             let idle = self.state.phase == Phase::Waiting && matches!(self.record, Record::Kept);
             if idle && (bye || (met && self.daemon.is_none())) {
                 // The path is free for the next shim of this slot.
-                let _gone = std::fs::remove_file(format!("{}/sock", self.dir));
+                let _gone = std::fs::remove_file(format!("{}/sock", self.path));
                 return 0;
             }
         }
@@ -282,7 +286,7 @@ impl Shim {
             code: end.code.filter(|_| self.failed.is_empty()),
             signal: end.signal.filter(|_| self.failed.is_empty()),
             failed: std::mem::take(&mut self.failed),
-            oom: tree::oom_kills(&self.go.cgroup) > self.oom_before,
+            oom: self.cgroup.oom_kills() > self.oom_before,
             started: if ran { self.started_wall } else { 0 },
             finished: sys::wall_ms(),
             ran: if ran { sys::boot_ms().saturating_sub(self.state.started) } else { 0 },
@@ -292,6 +296,8 @@ impl Shim {
             log_start: self.state.log_start,
             log_end: self.log.position(),
         };
+        // It may be removed: nothing of it is held.
+        self.cgroup = Cgroup::open(b"");
         self.state.exit = Some(exit);
         self.write_record();
         self.state.phase = Phase::Waiting;
@@ -425,7 +431,8 @@ impl Shim {
 
     fn start(&mut self, go: Go) {
         self.cpu_before = sys::reaped_cpu_ms();
-        self.oom_before = tree::oom_kills(&go.cgroup);
+        self.cgroup = Cgroup::open(&go.cgroup);
+        self.oom_before = self.cgroup.oom_kills();
         let log_start = self.log.begin(&go.log, (go.log_size, go.log_files, go.log_rate));
         let exit = self.state.exit.take();
         self.state = State {
@@ -445,7 +452,7 @@ impl Shim {
         self.failed.clear();
         // Whoever says go has the last end in its own store.
         self.record = Record::Kept;
-        match child::spawn(&self.go, &self.lock, &self.oom_score) {
+        match child::spawn(&self.go, &self.cgroup, &self.lock, &self.oom_score) {
             Ok(Child { pid, output, news }) => {
                 self.state.pid = pid;
                 // The child has its own copy.

@@ -192,13 +192,13 @@ pub(super) fn prctl(option: c_int, value: libc::c_ulong) {
     unsafe { libc::prctl(option, value, 0, 0, 0) };
 }
 
-/// Have two files change places. Asked of the kernel: not every C library has the call.
+/// Have two files of a directory change places. Asked of the kernel: not every C library has the call.
 ///
 /// # Errors
 /// The system's: ENOENT where one is missing, EINVAL where the file system cannot do it.
-pub(super) fn exchange(one: &str, other: &str) -> io::Result<()> {
+pub(super) fn exchange(dir: &impl AsRawFd, one: &str, other: &str) -> io::Result<()> {
     let (one, other) = (CString::new(one)?, CString::new(other)?);
-    let here = libc::AT_FDCWD;
+    let here = dir.as_raw_fd();
     // SAFETY: both strings end in NUL and outlive the call.
     match unsafe { libc::syscall(libc::SYS_renameat2, here, one.as_ptr(), here, other.as_ptr(), libc::RENAME_EXCHANGE) } {
         -1 => Err(io::Error::last_os_error()),

@@ -3,7 +3,42 @@
 //! As the subreaper of the tree the shim becomes the parent of every orphan in it. Killing its own children until there are
 //! none left therefore reaches everything, whatever sessions it fled into, and each pid it signals is its own unreaped child.
 
+use std::fs::File;
+use std::io::{self, Read};
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+
 use super::sys;
+
+/// The cgroup of a run, by its directory: looked up once, not for each file in it. None: there is no cgroup, or it is not there.
+pub(super) struct Cgroup(Option<File>);
+
+impl Cgroup {
+    /// The cgroup at this path; empty: there is none.
+    pub(super) fn open(path: &[u8]) -> Cgroup {
+        let path = (!path.is_empty()).then(|| String::from_utf8_lossy(path));
+        Cgroup(path.and_then(|path| File::open(&*path).ok()))
+    }
+
+    /// Its directory.
+    pub(super) fn dir(&self) -> Option<&File> {
+        self.0.as_ref()
+    }
+
+    /// How often the kernel has killed something in it for want of memory.
+    pub(super) fn oom_kills(&self) -> u64 {
+        let events = self.read("memory.events").unwrap_or_default();
+        events.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
+    }
+
+    fn read(&self, name: &str) -> io::Result<String> {
+        let dir = self.dir().ok_or(io::ErrorKind::NotFound)?;
+        let mut text = String::new();
+        File::from(openat(dir, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?).read_to_string(&mut text)?;
+        Ok(text)
+    }
+}
 
 /// SIGKILL whatever is directly below us, and the whole cgroup where there is one.
 pub(super) fn kill(cgroup: &[u8]) {
@@ -43,13 +78,4 @@ pub(super) fn cpu_ms(pid: i32) -> Option<u64> {
         stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11).take(4).filter_map(|n| n.parse().ok()).collect();
     // Clock ticks are 10 ms on every Linux that Rust runs on.
     Some(fields.iter().sum::<u64>() * 10)
-}
-
-/// How often the kernel has killed something in this cgroup for want of memory.
-pub(super) fn oom_kills(cgroup: &[u8]) -> u64 {
-    if cgroup.is_empty() {
-        return 0;
-    }
-    let events = std::fs::read_to_string(format!("{}/memory.events", String::from_utf8_lossy(cgroup))).unwrap_or_default();
-    events.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
 }

@@ -16,6 +16,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use super::super::logs::Log;
 use super::super::notify::Notify;
 use super::super::sys;
+use super::super::tree::Cgroup;
 use super::super::wire::{Go, Phase, State};
 use super::{Record, Shim};
 
@@ -66,6 +67,10 @@ impl Shim {
             Ok(lock) => lock,
             Err(why) => return Err((listener, why)),
         };
+        let slot = match File::open(dir) {
+            Ok(slot) => slot,
+            Err(error) => return Err((listener, format!("{dir}: {error}"))),
+        };
         let mut mask = SigSet::empty();
         [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGPIPE]
             .into_iter()
@@ -77,7 +82,8 @@ impl Shim {
         };
         sys::nonblocking(&listener);
         Ok(Shim {
-            dir: dir.into(),
+            dir: slot,
+            path: dir.into(),
             lock,
             listener,
             signals,
@@ -86,6 +92,7 @@ impl Shim {
             log: Log::new(log.into()),
             state: State::default(),
             go: Go::default(),
+            cgroup: Cgroup::open(b""),
             output: None,
             news: None,
             main_end: None,

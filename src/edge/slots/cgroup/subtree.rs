@@ -1,10 +1,14 @@
 //! What both drivers do below a directory that is ours: controllers switched on, a worker's cgroup made fresh, with its limits.
 //! No decision here: which limits, and which controllers there are, is data of the model.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{DirEntry, File};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::read;
 
 use crate::model::cgroup::{Controllers, as_made, worker_files};
 use crate::model::template::Limits;
@@ -63,8 +67,9 @@ pub(super) fn fresh(dir: &Path, limits: Option<&Limits>, controllers: &Controlle
 /// A cgroup of [`fresh`] without limits, and the files of it that a worker could write something into that holds for the next one.
 #[derive(Debug)]
 pub(super) struct Made {
-    dir: PathBuf,
-    files: Vec<(PathBuf, &'static str)>,
+    /// Held open, so that the path is not looked up for each file: there are twenty of them with all controllers.
+    dir: File,
+    files: Vec<(OsString, &'static str)>,
 }
 
 impl Made {
@@ -73,24 +78,26 @@ impl Made {
     /// # Errors
     /// The system's: it is not there.
     pub(super) fn of(dir: &Path) -> io::Result<Made> {
-        let known = |entry: &DirEntry| Some((entry.path(), as_made(entry.file_name().to_str()?)?));
+        let known = |entry: &DirEntry| Some((entry.file_name(), as_made(entry.file_name().to_str()?)?));
         let files = std::fs::read_dir(dir)?.filter_map(|entry| entry.as_ref().ok().and_then(known)).collect();
-        Ok(Made { dir: dir.to_owned(), files })
+        Ok(Made { dir: File::open(dir)?, files })
     }
 
     /// It is there as it was made: no cgroup was made below it, and nothing that holds was written into it.
     pub(super) fn is_as_made(&self) -> bool {
         // A directory of the kernel's has two names of its own, and one more for each directory in it.
-        let alone = std::fs::metadata(&self.dir).is_ok_and(|meta| meta.nlink() == 2);
-        alone && self.files.iter().all(|(file, made)| says(file, made))
+        let alone = self.dir.metadata().is_ok_and(|meta| meta.nlink() == 2);
+        alone && self.files.iter().all(|(file, made)| self.says(file, made))
     }
-}
 
-/// The file's text is this one and nothing else. Called for each task: it is read in one go, and its length is not asked for.
-fn says(file: &Path, made: &str) -> bool {
-    let mut text = [0; 32];
-    let read = File::open(file).and_then(|mut file| file.read(&mut text));
-    read.is_ok_and(|n| text[..n].trim_ascii_end() == made.as_bytes())
+    /// The file's text is this one and nothing else. Called for each task: it is read in one go, and its length is not asked for.
+    /// In a cgroup that was removed, no file can be opened.
+    fn says(&self, file: &OsStr, made: &str) -> bool {
+        let mut text = [0; 32];
+        let read =
+            openat(&self.dir, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).and_then(|file| read(file, &mut text));
+        read.is_ok_and(|n| text[..n].trim_ascii_end() == made.as_bytes())
+    }
 }
 
 /// Make a directory, whether or not it is there.
