@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
+use crate::model::exact::inexact;
 use crate::model::task::{PAYLOAD_BYTES_MAX, Task};
 use crate::model::worker::SlotId;
 
@@ -117,7 +118,8 @@ impl TaskFiles {
         })
     }
 
-    /// Read the result of a run, if it wrote one. What is no JSON is taken as text. It stays: whoever reads it may not get to commit it.
+    /// Read the result of a run, if it wrote one. What is no JSON is taken as text, and so is what has numbers in it that would be
+    /// rounded. It stays: whoever reads it may not get to commit it.
     pub fn read_result(&self, slot: &SlotId, run: u64) -> Option<Value> {
         let open = |dir: &PathBuf| {
             let path = dir.join(result_name(slot, run));
@@ -133,8 +135,9 @@ impl TaskFiles {
         if bytes.len() > PAYLOAD_BYTES_MAX {
             return Some(too_large());
         }
-        let text = || Value::from(String::from_utf8_lossy(&bytes).into_owned());
-        let value: Value = serde_json::from_slice(&bytes).unwrap_or_else(|_| text());
+        let text = std::str::from_utf8(&bytes).ok().filter(|text| inexact(text).is_none());
+        let json = text.and_then(|text| serde_json::from_str(text).ok());
+        let value: Value = json.unwrap_or_else(|| String::from_utf8_lossy(&bytes).into());
         // As JSON a text may be longer than in its file.
         Some(if value.to_string().len() > PAYLOAD_BYTES_MAX { too_large() } else { value })
     }
@@ -334,6 +337,8 @@ mod tests {
         assert_eq!(files.read_result(&of("p"), 1), None);
         std::fs::write(files.result(&of("p"), 2, None), "done\n").unwrap();
         assert_eq!(files.read_result(&of("p"), 2), Some(Value::from("done\n")));
+        std::fs::write(files.result(&of("p"), 2, None), r#"{"id": 123456789012345678901}"#).unwrap();
+        assert_eq!(files.read_result(&of("p"), 2), Some(Value::from(r#"{"id": 123456789012345678901}"#)), "as it was written");
         std::fs::write(dir.path().join("secret"), "s").unwrap();
         std::os::unix::fs::symlink(dir.path().join("secret"), files.result(&of("p"), 3, None)).unwrap();
         assert_eq!(files.read_result(&of("p"), 3), None);

@@ -6,6 +6,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::app::App;
@@ -13,8 +14,9 @@ use super::app::until_true;
 use super::refusal::{Refusal, bad, nowhere};
 use super::tasks::{read, view, wait};
 use super::wire::tasks::{Complete, Ended, Fail, Heartbeat, Leased, LeasedTask, TaskView, Wish};
-use super::write::Sent;
+use super::write::{Sent, body};
 use crate::engine::handle::Denied;
+use crate::model::exact::inexact;
 use crate::model::task::{End, EndReason, Token};
 
 /// `POST /v1/pools/{pool}/lease`
@@ -43,17 +45,27 @@ pub async fn verb(State(app): State<App>, Path((token, verb)): Path<(String, Str
             Ok(Json(TaskView { deadline, ..view(task) }).into_response())
         }
         "complete" => {
-            let Complete { result, message, next } = read(sent)?;
+            let Complete { result, message, next } = told(sent)?;
             let end = End { reason: EndReason::Done, message, ..End::default() };
             Ok(Json(end_and_next(&app, token, (end, result), next).await?).into_response())
         }
         "fail" => {
-            let Fail { message, code, again, result, next } = read(sent)?;
+            let Fail { message, code, again, result, next } = told(sent)?;
             let reason = if again { EndReason::Again } else { EndReason::Failed };
             let end = End { reason, message, code, ..End::default() };
             Ok(Json(end_and_next(&app, token, (end, result), next).await?).into_response())
         }
         _ => Err(nowhere(": a lease can be asked to heartbeat, complete or fail")),
+    }
+}
+
+/// What a worker tells of an end. A number in its result that would be rounded is refused, and the task stays with it.
+fn told<T: DeserializeOwned>(sent: Sent) -> Result<T, Refusal> {
+    let body = body(sent)?;
+    let told = read(Ok(body.clone()))?;
+    match str::from_utf8(&body).ok().and_then(inexact) {
+        Some(number) => Err(bad(number.to_string())),
+        None => Ok(told),
     }
 }
 

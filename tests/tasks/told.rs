@@ -90,6 +90,16 @@ fn a_number_that_cannot_be_carried_is_refused() {
         assert!(ran.code == 2 && ran.err.contains("Send it as a string"), "{ran:?}");
     }
     assert_eq!(world.run(&["submit", "takes", "-o", "jsonpath={.payload}", "--", "[0.1,1e3]"]).out.trim(), "[0.1,1000.0]");
+    // A result with one is refused too, and its task stays with the worker; what was typed is kept as it was.
+    let leased = lease(&world);
+    let token = leased["token"].as_str().unwrap();
+    for verb in ["complete", "fail"] {
+        let (code, told) = world.request(&format!("POST /v1/leases/{token}/{verb}"), br#"{"result": [12345678901234567890123]}"#);
+        assert!(code == 400 && told.contains("Send it as a string"), "{code} {told}");
+        assert_eq!(task(&world, 1)["state"], "Leased");
+    }
+    assert_eq!(world.run(&["task", "done", token, "--result", "12345678901234567890123"]).code, 0);
+    assert_eq!(task(&world, 1)["result"], "12345678901234567890123");
 }
 
 #[test]

@@ -74,11 +74,11 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             why::explain(&context, &words, args.output.as_deref()).await
         }
         Command::Explain(args) => misc::explain(&args.field, args.recursive),
-        Command::Pause(args) => match queue::meant(&args.names) {
+        Command::Pause(args) => match queue::meant(&args.names)? {
             Some(pools) => queue::pause(&context, &pools, &args).await,
             None => why::pause(&context, &args.names, args.span).await,
         },
-        Command::Resume(args) => match queue::meant(&args.names) {
+        Command::Resume(args) => match queue::meant(&args.names)? {
             Some(pools) => queue::resume(&context, &pools).await,
             None => why::resume(&context, &args.names).await,
         },

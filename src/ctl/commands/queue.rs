@@ -17,6 +17,7 @@ use crate::ctl::print::{Format, Table, emit, list_of, redraw};
 use crate::ctl::resource::{many, of_queues};
 use crate::ctl::text::tame;
 use crate::ctl::time::now;
+use crate::model::meta::quoted;
 use crate::model::status::{Kind, MEMORY_PRESSED};
 use crate::model::time::Wall;
 use crate::serve::wire::columns::{number, text};
@@ -161,14 +162,25 @@ fn summary(room: &CapacityView, pool: &Value, shown: usize, now: Wall) -> String
 }
 
 /// The pools of `queue/NAME …` or `queue NAME …`, when it is queues that are meant.
-pub(super) fn meant(words: &[String]) -> Option<Vec<String>> {
+///
+/// # Errors
+/// Usage: queues and something else.
+pub(super) fn meant(words: &[String]) -> Result<Option<Vec<String>>, Failure> {
     let is_queue = |word: &str| matches!(word, "queue" | "queues");
-    let (first, rest) = words.split_first()?;
-    if is_queue(first) && !rest.is_empty() {
-        return Some(rest.to_vec());
+    if let Some((first, rest)) = words.split_first().filter(|(first, rest)| is_queue(first) && !rest.is_empty()) {
+        return match rest.iter().find(|word| word.contains('/')) {
+            Some(word) => Err(Failure::Usage(format!("{} after \"{first}\": give names alone", quoted(word)))),
+            None => Ok(Some(rest.to_vec())),
+        };
     }
     let named = |word: &String| word.split_once('/').filter(|(kind, _)| is_queue(kind)).map(|(_, name)| name.to_owned());
-    words.iter().map(named).collect()
+    let names: Vec<String> = words.iter().filter_map(named).collect();
+    match words.iter().find(|word| named(word).is_none()) {
+        Some(other) if !names.is_empty() => {
+            Err(Failure::Usage(format!("{} is no queue: queues and pools need a command each", quoted(other))))
+        }
+        _ => Ok((!names.is_empty()).then_some(names)),
+    }
 }
 
 /// `ctl pause queue/NAME`
@@ -216,10 +228,15 @@ mod tests {
     #[test]
     fn queues_by_name() {
         let words = |text: &str| meant(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
-        assert_eq!(words("queue/a queue/b"), Some(vec!["a".into(), "b".into()]));
-        assert_eq!(words("queue a"), Some(vec!["a".into()]));
-        for text in ["pool/a", "queue/a pool/b", "", "queue"] {
-            assert_eq!(words(text), None, "{text}");
+        assert_eq!(words("queue/a queue/b").unwrap(), Some(vec!["a".into(), "b".into()]));
+        assert_eq!(words("queue a").unwrap(), Some(vec!["a".into()]));
+        for text in ["pool/a", "", "queue"] {
+            assert_eq!(words(text).unwrap(), None, "{text}");
+        }
+        for (text, why) in
+            [("queue/a pool/b", "\"pool/b\" is no queue"), ("b queue/a", "\"b\" is no queue"), ("queue queue/a", "names alone")]
+        {
+            assert!(words(text).unwrap_err().text().contains(why), "{text}");
         }
     }
 }

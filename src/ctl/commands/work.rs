@@ -18,6 +18,7 @@ use crate::ctl::client::{Sent, encoded};
 use crate::ctl::error::Failure;
 use crate::ctl::print::{Format, as_json, as_yaml, custom_row, emit, for_programs, note};
 use crate::ctl::time::now;
+use crate::model::exact::inexact;
 use crate::model::task::{EndReason, TaskState, Token};
 use crate::model::time::{Span, Wall};
 use crate::serve::wire::tasks::{Complete, Ended, Fail, Heartbeat, Leased, LeasedTask, TaskView, Wish};
@@ -53,7 +54,9 @@ pub(super) async fn run(context: &Context, work: Work) -> Result<(), Failure> {
         }
         Work::Done { token, result, next, wish } => {
             let (token, format) = (held(token)?, format(&wish)?);
-            let result = result.map(|text| json_or_text(&text, false));
+            // As from a result file: what has a number in it that would be rounded is a text.
+            let kept = |text: String| if inexact(&text).is_some() { text.into() } else { json_or_text(&text, false) };
+            let result = result.map(kept);
             let next = next.then(|| wanted(&wish)).transpose()?;
             let asked = next.is_some();
             let complete = Complete { result, message: String::new(), next };
