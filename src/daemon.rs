@@ -229,6 +229,7 @@ async fn main(options: &Options, state: &StateDir, aside: &tokio::runtime::Handl
         units,
         notifier: Default::default(),
         sample: None,
+        disks: Default::default(),
         hearing: Arc::new(Hearing::begin()),
         aside: aside.clone(),
     };

@@ -125,7 +125,7 @@ async fn sleep_until(wake: Option<Moment>) {
 fn fact_of(event: SlotEvent) -> Fact {
     match event {
         SlotEvent::Seen(slot, seen) => Fact::Seen(slot, seen),
-        SlotEvent::StartFailed { slot, incarnation, message } => Fact::StartFailed { slot, incarnation, code: None, message },
+        SlotEvent::StartFailed { slot, incarnation, code, message } => Fact::StartFailed { slot, incarnation, code, message },
         SlotEvent::Recovered => Fact::Recovered,
     }
 }

@@ -9,6 +9,7 @@ pub mod board;
 pub mod catalogue;
 mod commits;
 pub mod controller;
+pub mod disks;
 mod edit;
 mod event_object;
 mod expected;

@@ -4,26 +4,39 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::Semaphore;
 
 use crate::decide::roster;
 use crate::decide::{expand, payload};
+use crate::edge::slots::Unready;
 use crate::edge::taskfiles::{Other, TaskFiles};
 use crate::edge::{command, secrets, slots};
 use crate::model::plan::PoolFacts;
-use crate::model::task::Task;
+use crate::model::task::{Task, UNFIT_CODE};
 use crate::model::template::{EnvVar, Template};
 use crate::model::worker::{LogLimits, SlotId, StartOrder};
+
+/// Commands that may be put together aside at once: each may hold a thread for as long as a directory service is out of reach.
+static LOOKUPS: Semaphore = Semaphore::const_new(8);
+
+/// To put an order by this template together may take its time: a user may be asked of a directory service, and a secret be in a
+/// file of another machine.
+pub(super) fn may_wait(template: &Template) -> bool {
+    let file = |var: &EnvVar| var.value_from.as_ref().is_some_and(|source| source.file.is_some());
+    template.user.is_some() || template.env.iter().any(file)
+}
 
 /// The order to start a worker.
 ///
 /// # Errors
-/// With the variable's name: a value that cannot be read.
+/// With the variable's name: a value that cannot be read; and that its task does not fit the template.
 pub(super) fn start(
     (pool, slot): (&PoolFacts, &SlotId),
     incarnation: u64,
     (task, files): (Option<&Task>, &TaskFiles),
-) -> Result<StartOrder, Unstarted> {
+) -> Result<StartOrder, Unready> {
     let template = &pool.spec.template;
     let mut env = environment(pool, slot)?;
     env.insert("WEIR_RUN".into(), incarnation.to_string());
@@ -31,7 +44,8 @@ pub(super) fn start(
     let mut command = template.command.clone();
     let (mut stdin, mut log) = (None, None);
     if let Some(task) = task {
-        command = payload::arguments(&command, &task.payload).map_err(Unstarted::Task)?;
+        let unfit = |message| Unready { code: Some(UNFIT_CODE), message };
+        command = payload::arguments(&command, &task.payload).map_err(unfit)?;
         let other = template.user.as_deref().map(slots::another).transpose()?.flatten();
         env.extend(given((task, other), slot, files));
         files.put((slot, task.run), &TaskFiles::text(task), other)?;
@@ -58,20 +72,6 @@ pub(super) fn start(
     })
 }
 
-/// Why a worker was not started.
-pub(super) enum Unstarted {
-    /// Its task does not fit the template.
-    Task(String),
-    /// Anything else.
-    Other(String),
-}
-
-impl From<String> for Unstarted {
-    fn from(why: String) -> Unstarted {
-        Unstarted::Other(why)
-    }
-}
-
 /// What a run for a task finds in its environment.
 fn given((task, other): (&Task, Option<Other>), slot: &SlotId, files: &TaskFiles) -> BTreeMap<String, String> {
     let path = |path: std::path::PathBuf| path.display().to_string();
@@ -85,11 +85,24 @@ fn given((task, other): (&Task, Option<Other>), slot: &SlotId, files: &TaskFiles
     ])
 }
 
-/// A command to run beside a worker: with its environment, directory and user.
+/// A command to run beside a worker: with its environment, directory and user. Waited for aside where that may take its time.
 ///
 /// # Errors
 /// As [`start`], and that the user is unknown.
-pub(super) fn beside(pool: &PoolFacts, slot: &SlotId, argv: &[String]) -> Result<command::Command, String> {
+pub(super) async fn beside(pool: &Arc<PoolFacts>, slot: &SlotId, argv: &[String]) -> Result<command::Command, String> {
+    if !may_wait(&pool.spec.template) {
+        return to_run(pool, slot, argv);
+    }
+    let permit = LOOKUPS.acquire().await.map_err(|e| e.to_string())?;
+    let (pool, slot, argv) = (pool.clone(), slot.clone(), argv.to_vec());
+    let put_together = tokio::task::spawn_blocking(move || {
+        let _until_it_is_done = permit;
+        to_run(&pool, &slot, &argv)
+    });
+    put_together.await.unwrap_or_else(|panic| Err(panic.to_string()))
+}
+
+fn to_run(pool: &PoolFacts, slot: &SlotId, argv: &[String]) -> Result<command::Command, String> {
     let env = environment(pool, slot)?;
     let template = &pool.spec.template;
     let user = template.user.as_deref().map(slots::account).transpose()?;

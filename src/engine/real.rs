@@ -3,17 +3,17 @@
 //! One `match` over the action and nothing else to decide. What a worker starts with is put together in [`super::order`].
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::board::Board;
+use super::disks::Disks;
 use super::handle::{Ask, Denied};
 use super::hearing::Hearing;
 use super::host::{Fact, Host};
-use super::order::{self, Unstarted};
+use super::order;
 use super::revisions::Recorder;
 use super::shares::Looks;
 use super::specs_door::{FIRST_WITHIN, SpecsDoor};
@@ -21,7 +21,7 @@ use super::wear::Bound;
 use crate::edge::backlog::Reader;
 use crate::edge::host::{self, Machine};
 use crate::edge::notify_out::Notifier;
-use crate::edge::slots::Slots;
+use crate::edge::slots::{Slots, Unready};
 use crate::edge::statusdir::StatusDir;
 use crate::edge::store::Store;
 use crate::edge::taskfiles::TaskFiles;
@@ -40,7 +40,7 @@ use crate::model::reading::{Failure, Number};
 use crate::model::scaling::{Asker, Question};
 use crate::model::source::Source;
 use crate::model::status::{EventObject, EventType, Kind, Object};
-use crate::model::task::{Task, UNFIT_CODE};
+use crate::model::task::Task;
 use crate::model::template::Probe;
 use crate::model::text;
 use crate::model::time::{Moment, Now, Span};
@@ -71,6 +71,8 @@ pub struct RealHost {
     pub machine: Machine,
     /// What it had left a moment ago.
     pub sample: Option<Sample>,
+    /// What file systems had left a moment ago.
+    pub disks: Disks,
     /// Keeps units and their limits.
     pub units: Arc<dyn Units>,
     /// Tells receivers of events.
@@ -101,23 +103,26 @@ impl RealHost {
         let _heard = facts.send(fact);
     }
 
-    fn start(&self, pool: &PoolFacts, slot: SlotId, incarnation: u64, task: Option<&Task>) {
-        let (code, message) = match order::start((pool, &slot), incarnation, (task, &self.files)) {
-            Ok(order) => return self.slots.start(order),
-            Err(Unstarted::Task(message)) => (Some(UNFIT_CODE), message),
-            Err(Unstarted::Other(message)) => (None, message),
-        };
-        Self::send(&self.facts, Fact::StartFailed { slot, incarnation, code, message });
+    fn start(&self, pool: &Arc<PoolFacts>, slot: SlotId, incarnation: u64, task: Option<&Task>) {
+        if order::may_wait(&pool.spec.template) {
+            let (id, pool, task, files) = (slot.clone(), pool.clone(), task.cloned(), self.files.clone());
+            let prepare = move || order::start((&pool, &id), incarnation, (task.as_ref(), &files));
+            return self.slots.prepare(&slot, incarnation, Box::new(prepare));
+        }
+        match order::start((pool, &slot), incarnation, (task, &self.files)) {
+            Ok(order) => self.slots.start(order),
+            Err(Unready { code, message }) => {
+                Self::send(&self.facts, Fact::StartFailed { slot, incarnation, code, message });
+            }
+        }
     }
 
     fn pre_stop(&self, pool: &Arc<PoolFacts>, slot: SlotId, incarnation: u64, timeout: Span) {
         let (facts, pool) = (self.facts.clone(), pool.clone());
         self.aside.spawn(async move {
             let argv = pool.spec.template.pre_stop.as_ref().map(|hook| hook.exec.command.clone()).unwrap_or_default();
-            let answer = match order::beside(&pool, &slot, &argv) {
-                Ok(command) => probe::within(timeout.duration(), probe::exec(command)).await,
-                Err(message) => Err(message),
-            };
+            let hook = async { probe::exec(order::beside(&pool, &slot, &argv).await?).await };
+            let answer = probe::within(timeout.duration(), hook).await;
             Self::send(&facts, Fact::PreStopped { slot, incarnation, answer });
         });
     }
@@ -150,9 +155,9 @@ impl RealHost {
     }
 }
 
-async fn look(pool: &PoolFacts, slot: &SlotId, how: &Probe) -> Result<(), String> {
+async fn look(pool: &Arc<PoolFacts>, slot: &SlotId, how: &Probe) -> Result<(), String> {
     if let Some(exec) = &how.exec {
-        probe::exec(order::beside(pool, slot, &exec.command)?).await
+        probe::exec(order::beside(pool, slot, &exec.command).await?).await
     } else if let Some(http) = &how.http_get {
         probe::http(&http.host, http.port, &http.path).await
     } else if let Some(tcp) = &how.tcp_socket {
@@ -239,7 +244,9 @@ impl Host for RealHost {
         let now = clock::now().mono;
         let kept = self.sample.take().filter(|sample| now.since(sample.at) < SAMPLE_FOR);
         let sample = self.sample.insert(kept.unwrap_or_else(|| self.machine.sample(now))).clone();
-        (sample, dir.map(|dir| host::free(Path::new(dir))))
+        let aside = self.aside.clone();
+        let free = |dir| self.disks.free(dir, now, |ask| drop(aside.spawn_blocking(ask)));
+        (sample, dir.map(free))
     }
 
     fn host_capacity(&self) -> Amounts {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use weir::edge::slots::{SlotEvent, Slots, SlotsConfig, cgroup};
+use weir::edge::slots::{Prepare, SlotEvent, Slots, SlotsConfig, cgroup};
 use weir::model::worker::{Exit, LogLimits, Run, Seen, SlotId, SlotState, StartOrder};
 
 /// Long for a loaded machine; nothing here takes a tenth of it.
@@ -59,7 +59,7 @@ pub fn order(worker: &str, incarnation: u64, script: &str) -> StartOrder {
 }
 
 fn open(dir: &Path, driver: &cgroup::Driver, program: &Path) -> Side {
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let runtime = Builder::new_multi_thread().worker_threads(1).max_blocking_threads(16).enable_all().build().expect("a runtime");
     let (tell, events) = unbounded_channel();
     let config = SlotsConfig {
         run_dir: dir.join("run"),
@@ -131,7 +131,9 @@ impl Room {
         let event = next.unwrap_or_else(|_| panic!("nothing told in {PATIENCE:?}; last: {:#?}", self.seen)).expect("open");
         match &event {
             SlotEvent::Seen(slot, seen) => self.take(slot, seen),
-            SlotEvent::StartFailed { message, .. } => self.failures.push(message.clone()),
+            SlotEvent::StartFailed { message, code, .. } => {
+                self.failures.push(code.map_or_else(|| message.clone(), |code| format!("{code}: {message}")));
+            }
             SlotEvent::Recovered => {}
         }
         event
@@ -161,6 +163,13 @@ impl Room {
         let side = self.side.as_ref().expect("open");
         let _inside = side.runtime.enter();
         side.slots.start(order);
+    }
+
+    /// Start with an order that is put together aside.
+    pub fn prepare(&mut self, worker: &str, prepare: Prepare) {
+        let side = self.side.as_ref().expect("open");
+        let _inside = side.runtime.enter();
+        side.slots.prepare(&slot(worker), 1, prepare);
     }
 
     /// Have a slot looked at.

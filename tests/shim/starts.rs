@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::{Arc, Mutex};
 
+use weir::edge::slots::Unready;
 use weir::model::worker::{ExitReason, SlotState};
 
 use super::room::{Room, order, slot, wait, without_python};
@@ -80,6 +82,44 @@ fn a_user_that_does_not_exist_and_a_command_beyond_all_bounds_are_refused_before
     room.start(huge);
     room.until(|room| (room.failures.len() == 2).then_some(()));
     assert!(room.failures[0].contains("no-such-user") && room.failures[1].contains("E2BIG"), "{:?}", room.failures);
+}
+
+#[test]
+fn an_order_that_takes_its_time_holds_up_its_own_slot_alone() {
+    let mut room = Room::new("none");
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    room.prepare(
+        "slow",
+        Box::new(move || {
+            let _released = held.recv();
+            Ok(order("slow", 1, "exit 5"))
+        }),
+    );
+    room.find("slow", 1);
+    let unfit = || Err(Unready { code: Some(65), message: "no such key".into() });
+    room.prepare("unfit", Box::new(unfit));
+    room.prepare("broken", Box::new(|| panic!("a bug")));
+    room.until(|room| (room.failures.len() == 2).then_some(()));
+    room.failures.sort();
+    assert!(room.failures[0] == "65: no such key" && room.failures[1].contains("panic"), "{:?}", room.failures);
+    // More of them than there are threads in a daemon.
+    let (release_all, all_held) = std::sync::mpsc::channel::<()>();
+    let all_held = Arc::new(Mutex::new(all_held));
+    for n in 0..40 {
+        let held = all_held.clone();
+        let late = move || {
+            let _released = held.lock().map(|held| held.recv());
+            Err(format!("late {n}").into())
+        };
+        room.prepare(&format!("late-{n}"), Box::new(late));
+    }
+    assert_eq!(room.run(order("quick", 1, "exit 4")).code, Some(4), "a fork needs one too");
+    drop(release_all);
+    room.until(|room| (room.failures.len() == 42).then_some(()));
+    assert!(!room.seen.contains_key("slow"), "whoever looks for it is answered when it has begun: {:?}", room.seen);
+    drop(release);
+    assert_eq!(room.ended("slow", 1).code, Some(5));
+    assert_eq!(room.failures.len(), 42, "it was never taken for lost: {:?}", room.failures);
 }
 
 #[test]

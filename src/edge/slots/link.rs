@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use lost::{Aside, Debt, Owed};
 
 use super::talk::Shim;
-use super::{Shared, SlotEvent, cgroup, exits, memory};
+use super::{Prepare, Shared, SlotEvent, Unready, cgroup, exits, memory};
 use crate::edge::clock;
 use crate::model::quantity::Memory;
 use crate::model::time::Moment;
@@ -27,6 +27,10 @@ use crate::shim::wire::{Command, Phase, State};
 /// What is wanted of a slot.
 pub(super) enum Wish {
     Start(Box<StartOrder>),
+    Prepare {
+        incarnation: u64,
+        prepare: Prepare,
+    },
     Signal {
         incarnation: u64,
         signal: i32,
@@ -172,6 +176,7 @@ impl Link {
     async fn obey(&mut self, wish: Wish) -> bool {
         match wish {
             Wish::Start(order) => self.start(*order).await,
+            Wish::Prepare { incarnation, prepare } => self.prepare(incarnation, prepare).await,
             Wish::Signal { incarnation, signal } => {
                 self.clean = None;
                 self.send(&Command::Signal { incarnation, signal }).await;
@@ -215,7 +220,7 @@ impl Link {
         let lost = matches!(self.seen.state, SlotState::Lost { .. });
         if !lost && self.begun.max(self.last_told()) < incarnation {
             // The wish got lost with a link that panicked.
-            self.start_failed(incarnation, "its start got lost on the way".into());
+            self.start_failed(incarnation, "its start got lost on the way".to_owned());
         } else if !lost && self.shim.is_some() {
             self.send(&Command::Query).await;
             self.owe(Debt::Word);
@@ -232,8 +237,9 @@ impl Link {
         present.max(self.seen.exit.as_ref().map_or(0, |exit| exit.incarnation))
     }
 
-    fn start_failed(&mut self, incarnation: u64, message: String) {
-        self.shared.tell(SlotEvent::StartFailed { slot: self.slot.clone(), incarnation, message });
+    fn start_failed(&mut self, incarnation: u64, why: impl Into<Unready>) {
+        let Unready { code, message } = why.into();
+        self.shared.tell(SlotEvent::StartFailed { slot: self.slot.clone(), incarnation, code, message });
     }
 
     async fn look_at_memory(&self) -> Option<Memory> {

@@ -43,6 +43,9 @@ pub use users::{account, another, user_env};
 /// Shims made at once: process creation gains nothing from more than the cores of a small machine.
 const SPAWNS_AT_ONCE: usize = 2;
 
+/// Lookups for starts that may be on their way at once. Each may hold a thread for as long as a directory service is out of reach.
+const LOOKUPS_AT_ONCE: usize = 8;
+
 /// What is told of a slot.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "each is made, sent and taken apart at once; a box would only add an allocation")]
@@ -55,11 +58,31 @@ pub enum SlotEvent {
         slot: SlotId,
         /// Which run.
         incarnation: u64,
+        /// As in [`Unready`].
+        code: Option<i32>,
         /// Why.
         message: String,
     },
     /// Every slot found on disk at the start has been told of.
     Recovered,
+}
+
+/// Puts the order for a start together.
+pub type Prepare = Box<dyn FnOnce() -> Result<StartOrder, Unready> + Send>;
+
+/// Why there is no order for a start.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unready {
+    /// The exit code that says so of its task, where that is what does not fit.
+    pub code: Option<i32>,
+    /// In words.
+    pub message: String,
+}
+
+impl From<String> for Unready {
+    fn from(message: String) -> Unready {
+        Unready { code: None, message }
+    }
 }
 
 /// Where things are.
@@ -83,6 +106,7 @@ struct Shared {
     nofile: (u64, u64),
     events: mpsc::UnboundedSender<SlotEvent>,
     spawns: Semaphore,
+    lookups: Arc<Semaphore>,
     links: Mutex<BTreeMap<SlotId, mpsc::UnboundedSender<link::Wish>>>,
 }
 
@@ -104,8 +128,8 @@ impl Slots {
         }
         let found = slots_on_disk(&config.run_dir)?;
         let marker = config.run_dir.display().to_string();
-        let (spawns, links) = (Semaphore::new(SPAWNS_AT_ONCE), Mutex::default());
-        let shared = Arc::new(Shared { config, marker, nofile, events, spawns, links });
+        let (spawns, lookups) = (Semaphore::new(SPAWNS_AT_ONCE), Arc::new(Semaphore::new(LOOKUPS_AT_ONCE)));
+        let shared = Arc::new(Shared { config, marker, nofile, events, spawns, lookups, links: Mutex::default() });
         let slots = Slots { shared };
         let (told, mut all_told) = mpsc::channel::<()>(1);
         for slot in found {
@@ -126,6 +150,11 @@ impl Slots {
     pub fn start(&self, order: StartOrder) {
         let slot = order.slot.clone();
         self.wish(&slot, link::Wish::Start(Box::new(order)));
+    }
+
+    /// Start a run whose order may take its time: it is put together where nothing waits for it but this slot.
+    pub fn prepare(&self, slot: &SlotId, incarnation: u64, prepare: Prepare) {
+        self.wish(slot, link::Wish::Prepare { incarnation, prepare });
     }
 
     /// Send a signal, and SIGCONT, to the main process of a run.

@@ -140,7 +140,7 @@ impl Link {
     fn never_told(&mut self, state: &State) {
         if state.phase == Phase::Waiting && self.begun > 0 {
             let incarnation = std::mem::take(&mut self.begun);
-            self.start_failed(incarnation, "its shim let go of the daemon before it was told to start".into());
+            self.start_failed(incarnation, "its shim let go of the daemon before it was told to start".to_owned());
         }
     }
 

@@ -2,11 +2,15 @@
 //!
 //! What fails before that word was given is told as a start that failed; what follows it is the shim's to tell.
 
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
 use super::Link;
 use crate::edge::clock;
 use crate::edge::command::User;
 use crate::edge::slots::talk::{self, Shim};
-use crate::edge::slots::{cgroup, spawn, users};
+use crate::edge::slots::{Prepare, Unready, cgroup, spawn, users};
 use crate::model::template::Limits;
 use crate::model::worker::{SlotState, StartOrder};
 use crate::shim::wire::{self, Command, Go};
@@ -15,23 +19,31 @@ impl Link {
     pub(super) async fn start(&mut self, order: StartOrder) {
         let incarnation = order.incarnation;
         if let Err(message) = self.try_start(order).await {
-            if self.seen.state != SlotState::Unknown {
-                // Before it: who hears of the failure alone takes the slot for vacant.
-                self.tell(self.seen.clone());
-            }
-            self.start_failed(incarnation, message);
+            self.not_started(incarnation, message.into());
         }
+    }
+
+    /// Who a user is, and what is in a file, may be asked of another machine, which may take its time.
+    pub(super) async fn prepare(&mut self, incarnation: u64, prepare: Prepare) {
+        match aside(&self.shared.lookups, prepare).await {
+            Ok(order) => self.start(order).await,
+            Err(unready) => self.not_started(incarnation, unready),
+        }
+    }
+
+    fn not_started(&mut self, incarnation: u64, why: Unready) {
+        if self.seen.state != SlotState::Unknown {
+            // Before it: who hears of the failure alone takes the slot for vacant.
+            self.tell(self.seen.clone());
+        }
+        self.start_failed(incarnation, why);
     }
 
     async fn try_start(&mut self, order: StartOrder) -> Result<(), String> {
         self.taken()?;
         let limits = order.limits;
         let account = match order.user.clone() {
-            // Who a user is may be asked of a directory service, which may take its time.
-            Some(user) => {
-                let asked = tokio::task::spawn_blocking(move || users::account(&user)).await;
-                Some(asked.map_err(|e| e.to_string())??)
-            }
+            Some(user) => Some(aside(&self.shared.lookups, move || users::account(&user)).await?),
             None => None,
         };
         let mut go = self.go(order, account);
@@ -109,4 +121,17 @@ impl Link {
             cgroup: Vec::new(),
         }
     }
+}
+
+/// Run what may never come back: only so many at once, so that a thread is left for everything else.
+async fn aside<T: Send + 'static, E: From<String> + Send + 'static>(
+    lookups: &Arc<Semaphore>,
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
+    let permit = lookups.clone().acquire_owned().await.map_err(|e| e.to_string())?;
+    let done = tokio::task::spawn_blocking(move || {
+        let _until_it_is_done = permit;
+        work()
+    });
+    done.await.unwrap_or_else(|panic| Err(panic.to_string().into()))
 }
