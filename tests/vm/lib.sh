@@ -1,7 +1,7 @@
 # What the cases share: a daemon of this case's own, waiting for a condition, and ways to say that something is not so.
 #
 # Every case has its own directory, removed at its end with the daemon and its workers.
-set -euo pipefail
+set -Eeuo pipefail
 home=$(mktemp -d /var/tmp/case-XXXXXX)
 specs=$home/specs state=$home/state
 mkdir "$specs"
@@ -18,7 +18,7 @@ rounds=$(cat /payload/rounds)
 # Which parts of a campaign that has some are run; none: all.
 parts=$(cat /payload/parts)
 
-trap 'echo "FAILED: line $LINENO: $BASH_COMMAND"' ERR
+trap 'echo "FAILED: line $LINENO: $BASH_COMMAND" >&2' ERR
 fail() { echo "FAILED: $*"; exit 1; }
 
 ended() {

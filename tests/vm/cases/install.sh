@@ -70,8 +70,8 @@ sed -i 's/replicas: 8/replicas: 9/' "$config/weir/eight.yaml"
 "${systemctl[@]}" reload weir
 # Before systemd 253 a reload ends with the signal; that the specs are read again may be said, and be over, just after it.
 reloaded() { [ "$(show ActiveState) $(show MainPID)" = "active $daemon_pid" ]; }
-wait_for 20 reloaded
 wait_for 40 is pool/eight .status.readyReplicas 9
+wait_for 20 reloaded
 sed -i 's/replicas: 9/replicas: 8/' "$config/weir/eight.yaml"
 wait_for 40 same
 
