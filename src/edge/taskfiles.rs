@@ -14,8 +14,8 @@ use std::collections::BTreeSet;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
@@ -264,14 +264,20 @@ fn own(dir: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
-/// Make a directory that everybody enters who knows a name in it, and nobody lists, whatever the mask for new files is.
+/// Make a directory that everybody enters who knows a name in it, and nobody lists, whatever the mask for new files is. Several
+/// starts may want it at once: it is there when this is over, with its mode.
 fn enterable(dir: &Path) -> std::io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
+    static MAKING: Mutex<()> = Mutex::new(());
+    fn make(dir: &Path) -> std::io::Result<()> {
+        if dir.is_dir() {
+            return Ok(());
+        }
+        dir.parent().map_or(Ok(()), make)?;
+        std::fs::create_dir(dir)?;
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o711))
     }
-    dir.parent().map_or(Ok(()), enterable)?;
-    std::fs::create_dir(dir)?;
-    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o711))
+    let _one_at_a_time = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    make(dir)
 }
 
 /// Write over the file of our own at this path; what else is there goes.
@@ -451,6 +457,26 @@ mod tests {
         assert_eq!(next.read_result(&of("p"), 7), Some(serde_json::json!([7])), "of the daemon before");
         files.forget_result(&of("p"), 7);
         assert!(!files.result(&of("p"), 7, other).exists());
+    }
+
+    #[test]
+    fn starts_at_once_find_the_directory_of_others_made() {
+        let me = Some((rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
+        for _ in 0..50 {
+            let dir = tempfile::tempdir().unwrap();
+            let files = TaskFiles::open(dir.path(), dir.path().join("run/id/tasks")).unwrap();
+            std::thread::scope(|scope| {
+                let all: Vec<_> = (0..4)
+                    .map(|run| {
+                        scope.spawn({
+                            let files = &files;
+                            move || files.put((&SlotId { pool: "p".into(), worker: format!("p-{run}") }, run), "{}", me)
+                        })
+                    })
+                    .collect();
+                all.into_iter().for_each(|put| assert_eq!(put.join().unwrap(), Ok(())));
+            });
+        }
     }
 
     #[test]

@@ -4,13 +4,11 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::sync::{Arc, OnceLock};
-
-use tokio::sync::Semaphore;
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use crate::decide::roster;
 use crate::decide::{expand, payload};
-use crate::edge::slots::Unready;
+use crate::edge::slots::{Lookups, Unready};
 use crate::edge::taskfiles::{Other, TaskFiles};
 use crate::edge::{command, secrets, slots};
 use crate::model::plan::PoolFacts;
@@ -18,8 +16,8 @@ use crate::model::task::{Task, UNFIT_CODE};
 use crate::model::template::{EnvVar, Template};
 use crate::model::worker::{LogLimits, SlotId, StartOrder};
 
-/// Commands that may be put together aside at once: each may hold a thread for as long as a directory service is out of reach.
-static LOOKUPS: Semaphore = Semaphore::const_new(8);
+/// Of the commands that run beside workers.
+static LOOKUPS: LazyLock<Lookups> = LazyLock::new(Lookups::default);
 
 /// To put an order by this template together may take its time: a user may be asked of a directory service, and a secret be in a
 /// file of another machine.
@@ -93,13 +91,8 @@ pub(super) async fn beside(pool: &Arc<PoolFacts>, slot: &SlotId, argv: &[String]
     if !may_wait(&pool.spec.template) {
         return to_run(pool, slot, argv);
     }
-    let permit = LOOKUPS.acquire().await.map_err(|e| e.to_string())?;
-    let (pool, slot, argv) = (pool.clone(), slot.clone(), argv.to_vec());
-    let put_together = tokio::task::spawn_blocking(move || {
-        let _until_it_is_done = permit;
-        to_run(&pool, &slot, &argv)
-    });
-    put_together.await.unwrap_or_else(|panic| Err(panic.to_string()))
+    let (facts, slot, argv) = (pool.clone(), slot.clone(), argv.to_vec());
+    LOOKUPS.run(&pool.name, move || to_run(&facts, &slot, &argv)).await
 }
 
 fn to_run(pool: &PoolFacts, slot: &SlotId, argv: &[String]) -> Result<command::Command, String> {
@@ -158,4 +151,21 @@ pub(super) fn random_number() -> u64 {
         let _read = random.read_exact(&mut bytes);
     }
     u64::from_le_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::template::EnvSource;
+
+    #[test]
+    fn who_asks_another_machine_may_wait() {
+        let from = |file: Option<&str>, daemon_env: Option<&str>| {
+            let value_from = Some(EnvSource { file: file.map(Into::into), daemon_env: daemon_env.map(Into::into) });
+            Template { env: vec![EnvVar { name: "A".into(), value: None, value_from }], ..Template::default() }
+        };
+        let user = Template { user: Some("ann".into()), ..Template::default() };
+        let all = [Template::default(), from(None, Some("B")), user, from(Some("/run/secret"), None)];
+        assert_eq!(all.map(|template| may_wait(&template)), [false, false, true, true]);
+    }
 }

@@ -30,6 +30,8 @@ use crate::model::worker::{Run, Seen, SlotId, SlotState, Stopping};
 
 /// A pool whose turn panicked is looked at again after this long.
 const PANIC_RETRY: Span = Span::secs(10);
+/// A start that takes longer waits for something that nobody else waits for: it keeps no other from being made.
+const LONG_START: Span = Span::secs(10);
 
 impl<H: Host> Engine<H> {
     pub(super) fn pool_turn(&mut self, name: &str, now: Now) {
@@ -44,6 +46,9 @@ impl<H: Host> Engine<H> {
         self.ask(name, &plan);
         if plan.starts_withheld > 0 {
             self.hungry.insert(name.to_owned());
+            // Those of this plan begin only now.
+            let until = self.in_flight(now.mono).1.unwrap_or(now.mono.after(LONG_START));
+            self.queue.add(key.clone(), until);
         }
         let (mut batch, tell) = self.batch(name, &plan, now);
         batch.queue = self.work_of(&facts, &plan);
@@ -75,7 +80,7 @@ impl<H: Host> Engine<H> {
         let ready = self.may_decide();
         let pool = self.pools.get(name)?;
         let facts = pool.facts.clone().filter(|_| ready)?;
-        let allowance = self.settings.starts_in_flight_max.saturating_sub(self.starting.len());
+        let allowance = self.settings.starts_in_flight_max.saturating_sub(self.in_flight(now.mono).0);
         let allowance = u32::try_from(allowance).unwrap_or(u32::MAX);
         let (look, squeeze) = (self.look(&facts, now), self.squeeze(name));
         let pool = self.pools.get(name)?;
@@ -164,6 +169,17 @@ impl<H: Host> Engine<H> {
                 self.host.publish(Kind::Worker, worker, Some(object));
             }
         }
+    }
+
+    /// How many starts are in flight, and when the first of them will have taken too long to count.
+    fn in_flight(&self, now: Moment) -> (usize, Option<Moment>) {
+        let state = |id: &SlotId| Some(&self.pools.get(&id.pool)?.slots.get(&id.worker)?.seen.state);
+        let until = |id: &SlotId| match state(id) {
+            Some(SlotState::Starting { since, .. }) => Some(since.after(LONG_START)),
+            Some(_) | None => None,
+        };
+        let counted = || self.starting.iter().map(until).filter(|until| until.is_none_or(|at| at > now));
+        (counted().count(), counted().flatten().min())
     }
 
     /// Starts count as in flight from the moment they are planned, or two pools could use the same allowance.

@@ -98,6 +98,7 @@ fn an_order_that_takes_its_time_holds_up_its_own_slot_alone() {
     room.find("slow", 1);
     let unfit = || Err(Unready { code: Some(65), message: "no such key".into() });
     room.prepare("unfit", Box::new(unfit));
+    room.find("unfit", 1);
     room.prepare("broken", Box::new(|| panic!("a bug")));
     room.until(|room| (room.failures.len() == 2).then_some(()));
     room.failures.sort();

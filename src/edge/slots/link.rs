@@ -65,6 +65,8 @@ struct Link {
     /// The run that was told of as begun, or that the shim was told to begin; 0 when it has ended. It outlives the state that a
     /// slot had before it was lost, and a hello that the shim said before it was told.
     begun: u64,
+    /// The last run that could not be started, as it was told.
+    failed: u64,
     /// The shim owes an answer.
     owed: Option<Owed>,
     seen: Seen,
@@ -137,7 +139,7 @@ impl Link {
     fn new(shared: Arc<Shared>, slot: SlotId) -> Link {
         let (seen, cpu_at, refreshed, asked_at, memory) = (Seen::default(), None, None, None, None);
         let (told, shim, child, aside, clean) = (None, None, None, None, None);
-        let (cpu_ms, begun, owed, walked) = (0, 0, None, None);
+        let (cpu_ms, begun, failed, owed, walked) = (0, 0, 0, None, None);
         Link {
             shared,
             slot,
@@ -147,6 +149,7 @@ impl Link {
             aside,
             clean,
             begun,
+            failed,
             owed,
             seen,
             cpu_ms,
@@ -218,7 +221,7 @@ impl Link {
             self.tell(self.seen.clone());
         }
         let lost = matches!(self.seen.state, SlotState::Lost { .. });
-        if !lost && self.begun.max(self.last_told()) < incarnation {
+        if !lost && self.begun.max(self.failed).max(self.last_told()) < incarnation {
             // The wish got lost with a link that panicked.
             self.start_failed(incarnation, "its start got lost on the way".to_owned());
         } else if !lost && self.shim.is_some() {
@@ -239,6 +242,7 @@ impl Link {
 
     fn start_failed(&mut self, incarnation: u64, why: impl Into<Unready>) {
         let Unready { code, message } = why.into();
+        self.failed = incarnation;
         self.shared.tell(SlotEvent::StartFailed { slot: self.slot.clone(), incarnation, code, message });
     }
 

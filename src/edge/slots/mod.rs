@@ -11,12 +11,14 @@
 //! | `hunt` | ending a tree whose shim was killed |
 //! | `exits` | reading exit records |
 //! | `users` | names to ids |
+//! | `lookups` | who may wait for an answer from another machine, and how many at once |
 //! | `cgroup` | the drivers |
 
 pub mod cgroup;
 mod exits;
 mod hunt;
 mod link;
+mod lookups;
 mod memory;
 mod spawn;
 mod talk;
@@ -38,13 +40,11 @@ use crate::model::worker::{Seen, SlotId, StartOrder};
 
 pub use cgroup::id as state_id;
 pub use exits::log_place;
+pub use lookups::Lookups;
 pub use users::{account, another, user_env};
 
 /// Shims made at once: process creation gains nothing from more than the cores of a small machine.
 const SPAWNS_AT_ONCE: usize = 2;
-
-/// Lookups for starts that may be on their way at once. Each may hold a thread for as long as a directory service is out of reach.
-const LOOKUPS_AT_ONCE: usize = 8;
 
 /// What is told of a slot.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ struct Shared {
     nofile: (u64, u64),
     events: mpsc::UnboundedSender<SlotEvent>,
     spawns: Semaphore,
-    lookups: Arc<Semaphore>,
+    lookups: Lookups,
     links: Mutex<BTreeMap<SlotId, mpsc::UnboundedSender<link::Wish>>>,
 }
 
@@ -128,8 +128,8 @@ impl Slots {
         }
         let found = slots_on_disk(&config.run_dir)?;
         let marker = config.run_dir.display().to_string();
-        let (spawns, lookups) = (Semaphore::new(SPAWNS_AT_ONCE), Arc::new(Semaphore::new(LOOKUPS_AT_ONCE)));
-        let shared = Arc::new(Shared { config, marker, nofile, events, spawns, lookups, links: Mutex::default() });
+        let (spawns, lookups, links) = (Semaphore::new(SPAWNS_AT_ONCE), Lookups::default(), Mutex::default());
+        let shared = Arc::new(Shared { config, marker, nofile, events, spawns, lookups, links });
         let slots = Slots { shared };
         let (told, mut all_told) = mpsc::channel::<()>(1);
         for slot in found {

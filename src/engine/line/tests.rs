@@ -197,6 +197,27 @@ fn starts_that_are_not_made_leave_their_room_to_pools_that_wait_for_it() {
 }
 
 #[test]
+fn starts_that_take_long_keep_no_other_pool_from_starting() {
+    let mut world = World::empty();
+    let pool = |name: &str, replicas: u32| {
+        format!(
+            "apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {{name: {name}}}\nspec: {{replicas: {replicas}, template: {{command: [x]}}}}\n"
+        )
+    };
+    world.texts(&[&pool("far", 6), &pool("near", 1)]);
+    world.settle();
+    let started = |world: &mut World| {
+        let performed = std::mem::take(&mut world.engine.host().performed);
+        performed.iter().map(|action| action.worker().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(started(&mut world), ["far-0", "far-1", "far-2", "far-3"], "as many as may be in flight");
+    world.pass(9_999);
+    assert!(started(&mut world).is_empty());
+    world.pass(1);
+    assert_eq!(started(&mut world), ["far-4", "far-5", "near-0"], "none of the first has answered");
+}
+
+#[test]
 fn of_a_pool_that_is_gone_what_ended_goes_in_time_and_what_waits_stays() {
     const HOUR: u64 = 3_600_000;
     let mut world = World::new(1, "");

@@ -2,10 +2,6 @@
 //!
 //! What fails before that word was given is told as a start that failed; what follows it is the shim's to tell.
 
-use std::sync::Arc;
-
-use tokio::sync::Semaphore;
-
 use super::Link;
 use crate::edge::clock;
 use crate::edge::command::User;
@@ -25,7 +21,7 @@ impl Link {
 
     /// Who a user is, and what is in a file, may be asked of another machine, which may take its time.
     pub(super) async fn prepare(&mut self, incarnation: u64, prepare: Prepare) {
-        match aside(&self.shared.lookups, prepare).await {
+        match self.shared.lookups.run(&self.slot.pool, prepare).await {
             Ok(order) => self.start(order).await,
             Err(unready) => self.not_started(incarnation, unready),
         }
@@ -43,7 +39,7 @@ impl Link {
         self.taken()?;
         let limits = order.limits;
         let account = match order.user.clone() {
-            Some(user) => Some(aside(&self.shared.lookups, move || users::account(&user)).await?),
+            Some(user) => Some(self.shared.lookups.run(&self.slot.pool, move || users::account(&user)).await?),
             None => None,
         };
         let mut go = self.go(order, account);
@@ -121,17 +117,4 @@ impl Link {
             cgroup: Vec::new(),
         }
     }
-}
-
-/// Run what may never come back: only so many at once, so that a thread is left for everything else.
-async fn aside<T: Send + 'static, E: From<String> + Send + 'static>(
-    lookups: &Arc<Semaphore>,
-    work: impl FnOnce() -> Result<T, E> + Send + 'static,
-) -> Result<T, E> {
-    let permit = lookups.clone().acquire_owned().await.map_err(|e| e.to_string())?;
-    let done = tokio::task::spawn_blocking(move || {
-        let _until_it_is_done = permit;
-        work()
-    });
-    done.await.unwrap_or_else(|panic| Err(panic.to_string().into()))
 }
