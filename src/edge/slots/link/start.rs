@@ -13,21 +13,31 @@ use crate::shim::wire::{self, Command, Go};
 
 impl Link {
     pub(super) async fn start(&mut self, order: StartOrder) {
-        let incarnation = order.incarnation;
-        if let Err(message) = self.try_start(order).await {
-            self.not_started(incarnation, message.into());
+        if order.user.is_some() {
+            return self.prepare(order.incarnation, Box::new(move || Ok(order))).await;
         }
+        let incarnation = order.incarnation;
+        let begun = self.try_start(order, None).await;
+        self.not_started(incarnation, begun);
     }
 
     /// Who a user is, and what is in a file, may be asked of another machine, which may take its time.
     pub(super) async fn prepare(&mut self, incarnation: u64, prepare: Prepare) {
-        match self.shared.lookups.run(&self.slot.pool, prepare).await {
-            Ok(order) => self.start(order).await,
-            Err(unready) => self.not_started(incarnation, unready),
-        }
+        let look_up = move || -> Result<_, Unready> {
+            let order = prepare()?;
+            let account = order.user.as_deref().map(users::account).transpose()?;
+            Ok((order, account))
+        };
+        let begun = match self.shared.lookups.run(&self.slot.pool, look_up).await {
+            Ok((order, account)) => self.try_start(order, account).await,
+            Err(unready) => Err(unready),
+        };
+        self.not_started(incarnation, begun);
     }
 
-    fn not_started(&mut self, incarnation: u64, why: Unready) {
+    /// Tell why, unless it was.
+    fn not_started(&mut self, incarnation: u64, begun: Result<(), Unready>) {
+        let Err(why) = begun else { return };
         if self.seen.state != SlotState::Unknown {
             // Before it: who hears of the failure alone takes the slot for vacant.
             self.tell(self.seen.clone());
@@ -35,17 +45,13 @@ impl Link {
         self.start_failed(incarnation, why);
     }
 
-    async fn try_start(&mut self, order: StartOrder) -> Result<(), String> {
+    async fn try_start(&mut self, order: StartOrder, account: Option<User>) -> Result<(), Unready> {
         self.taken()?;
         let limits = order.limits;
-        let account = match order.user.clone() {
-            Some(user) => Some(self.shared.lookups.run(&self.slot.pool, move || users::account(&user)).await?),
-            None => None,
-        };
         let mut go = self.go(order, account);
         let incarnation = go.incarnation;
         if Command::Go(Box::new(go.clone())).encode().len() > wire::MESSAGE_MAX - libc::PATH_MAX.unsigned_abs() as usize {
-            return Err("the command and its environment are too long (E2BIG)".into());
+            return Err("the command and its environment are too long (E2BIG)".to_owned().into());
         }
         let new = self.shim.is_none();
         if new {
@@ -65,7 +71,7 @@ impl Link {
                 if new {
                     self.dismiss().await;
                 }
-                return Err(why);
+                return Err(why.into());
             }
         }
         let command = Command::Go(Box::new(go)).encode();
