@@ -1,19 +1,22 @@
-//! Between fork and exec: a clean slate for the worker.
+//! Between birth and exec: a clean slate for the worker.
 //!
 //! Everything inherited is reset: session, signals, descriptors (0, 1, 2 and the identity lock remain), mask, limits, cgroup,
-//! directory, user. A step that fails is told through a pipe that exec closes, with the step, the errno and what was touched.
+//! directory, user. A step that fails is told with the step, the errno and what was touched: the child has our memory until exec.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chdir, pipe2, setsid};
 
-use super::sys;
+use super::birth::{self, Stack};
+use super::sys::{self, Strings};
 use super::tree::Cgroup;
 use super::wire::Go;
 
@@ -23,69 +26,67 @@ const LOCK_FD: RawFd = 3;
 /// Characters of a program's name or a path that are shown.
 const SHOWN_MAX: usize = 512;
 
-/// A child on its way to exec.
+/// A child that has become the worker, or could not.
 pub(super) struct Child {
     /// Its pid.
     pub(super) pid: i32,
     /// Its standard output and error.
     pub(super) output: OwnedFd,
-    /// Closed by exec, or tells why it failed.
-    pub(super) news: OwnedFd,
+    /// Why it is no worker and ends; nothing: it is one.
+    pub(super) failed: String,
 }
 
-/// Fork a child that becomes the worker.
+/// Have a child become the worker.
 ///
 /// # Errors
-/// In words: no pipe, no process.
-pub(super) fn spawn(go: &Go, cgroup: &Cgroup, lock: &File, oom_score: &[u8]) -> Result<Child, String> {
-    let pipe = |flags| pipe2(flags).map_err(|e| words("pipe", "", e));
-    let (output, output_in) = pipe(nix::fcntl::OFlag::O_CLOEXEC)?;
-    let (news, news_in) = pipe(nix::fcntl::OFlag::O_CLOEXEC)?;
+/// In words: no pipe, no process, no command.
+pub(super) fn spawn(go: &Go, place: (&Cgroup, &mut Stack), lock: &File, oom_score: &[u8]) -> Result<Child, String> {
+    let (cgroup, stack) = place;
+    let (output, output_in) = pipe2(OFlag::O_CLOEXEC).map_err(|e| words("pipe", "", e))?;
     let input = if go.stdin.is_empty() { "/dev/null".into() } else { String::from_utf8_lossy(&go.stdin) };
-    let null = File::open(&*input).map_err(|e| format!("standard input {input}: {e}"))?;
-    let born = cgroup.dir().and_then(|dir| sys::fork_into(dir).ok());
-    let inside = born.is_some();
-    match born.map_or_else(sys::fork, Ok).map_err(|e| format!("fork: {e}"))? {
-        Some(pid) => Ok(Child { pid, output, news }),
-        None => {
-            let why = set_up(go, lock, [&null.into(), &output_in, &news_in], (oom_score, inside));
-            // The parent reads what there is; with nothing readable left to tell there is nobody to tell it to.
-            let _told = File::from(news_in).write_all(why.as_bytes());
-            sys::exit_now(127)
-        }
-    }
+    let input_file = File::open(&*input).map_err(|e| format!("standard input {input}: {e}"))?.into();
+    let image = Image::of(go)?;
+    let become_it = |inside| {
+        let ready = prepare(go, (&image, inside), (lock, [&input_file, &output_in]), oom_score);
+        ready.err().unwrap_or_else(|| image.exec())
+    };
+    let mut born = |cgroup: Option<&File>| {
+        let (inside, own) = (cgroup.is_some(), go.user.is_none());
+        let within = own.then(|| birth::within(stack, cgroup, || become_it(inside)).ok()).flatten();
+        within.map_or_else(|| birth::apart(cgroup, || become_it(inside)), Ok)
+    };
+    let inside = cgroup.dir().and_then(|dir| born(Some(dir)).ok());
+    let (pid, failed) = inside.map_or_else(|| born(None), Ok).map_err(|e| format!("fork: {e}"))?;
+    Ok(Child { pid, output, failed })
 }
 
-/// Set up and exec; comes back only to say why not.
-fn set_up(go: &Go, lock: &File, [null, output, news]: [&OwnedFd; 3], (oom_score, inside): (&[u8], bool)) -> String {
-    match prepare(go, lock, [null, output, news], (oom_score, inside)) {
-        Ok(()) => exec(go),
-        Err(why) => why,
-    }
-}
-
-fn prepare(go: &Go, lock: &File, [null, output, news]: [&OwnedFd; 3], (oom_score, inside): (&[u8], bool)) -> Result<(), String> {
+/// The clean slate. Nothing is allocated on the way, unless it fails: the memory is the shim's.
+fn prepare(
+    go: &Go,
+    (image, inside): (&Image<'_>, bool),
+    (lock, [input, output]): (&File, [&OwnedFd; 2]),
+    oom_score: &[u8],
+) -> Result<(), String> {
     setsid().map_err(|e| words("setsid", "", e))?;
     let plain = |what: &'static str| move |e: std::io::Error| format!("{what}: {e}");
     // Above 3, so that no copy below is overwritten before it is used.
-    let numbers = [null.as_raw_fd(), output.as_raw_fd(), lock.as_raw_fd(), news.as_raw_fd()];
-    let [null, output, lock, news_copy] = numbers.map(|fd| sys::copy_above(fd, 10));
-    for (fd, at) in [(null, 0), (output, 1), (lock, LOCK_FD)] {
+    let numbers = [input.as_raw_fd(), output.as_raw_fd(), lock.as_raw_fd()];
+    let [input, output, lock] = numbers.map(|fd| sys::copy_above(fd, 10));
+    for (fd, at) in [(input, 0), (output, 1), (lock, LOCK_FD)] {
         let fd = fd.map_err(plain("descriptors"))?;
         sys::put_at(fd.as_raw_fd(), at).map_err(plain("descriptors"))?;
     }
     sys::put_at(1, 2).map_err(plain("descriptors"))?;
-    drop(news_copy);
     sys::close_on_exec_from(4);
-    if !inside && !go.cgroup.is_empty() {
-        enter(&go.cgroup)?;
+    if !inside && !image.procs.is_empty() {
+        enter(&image.procs)?;
     }
     if !oom_score.is_empty() {
         // The shim's own protection is not the worker's; where it was not raised this cannot fail either.
         let _reset = std::fs::write("/proc/self/oom_score_adj", oom_score);
     }
     umask(Mode::from_bits_truncate(go.umask));
-    stand(go)?;
+    stand(go, image)?;
     sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1);
     // Their dispositions are the shim's: all default.
     sys::unblock_signals();
@@ -93,7 +94,7 @@ fn prepare(go: &Go, lock: &File, [null, output, news]: [&OwnedFd; 3], (oom_score
 }
 
 /// The limits, the user and the directory of the worker.
-fn stand(go: &Go) -> Result<(), String> {
+fn stand(go: &Go, image: &Image<'_>) -> Result<(), String> {
     let (soft, hard) = go.nofile;
     if hard > 0 {
         setrlimit(Resource::RLIMIT_NOFILE, soft, hard).map_err(|e| words("limit of open files", "", e))?;
@@ -101,42 +102,66 @@ fn stand(go: &Go) -> Result<(), String> {
     if let Some((uid, gid)) = go.user {
         sys::become_user(uid, gid, &go.groups).map_err(|e| format!("become uid {uid}: {e}"))?;
     }
-    if !go.dir.is_empty() {
-        let dir = String::from_utf8_lossy(&go.dir).into_owned();
-        chdir(dir.as_str()).map_err(|e| words("workingDir", &dir, e))?;
+    if !image.dir.is_empty() {
+        chdir(image.dir.as_c_str()).map_err(|e| words("workingDir", &image.dir.to_string_lossy(), e))?;
     }
     Ok(())
 }
 
 /// Become a command that runs beside a worker. Comes back only to say why not.
 pub(super) fn become_command(go: &Go) -> String {
-    stand(go).err().unwrap_or_else(|| exec(go))
+    let ready = Image::of(go).and_then(|image| stand(go, &image).map(|()| image));
+    ready.map_or_else(|why| why, |image| image.exec())
 }
 
-fn enter(cgroup: &[u8]) -> Result<(), String> {
-    let path = format!("{}/cgroup.procs", String::from_utf8_lossy(cgroup));
-    std::fs::write(&path, "0").map_err(|e| format!("{path}: {e}"))
+fn enter(procs: &CStr) -> Result<(), String> {
+    let path = Path::new(OsStr::from_bytes(procs.to_bytes()));
+    std::fs::write(path, "0").map_err(|e| format!("{}: {e}", path.display()))
 }
 
-fn exec(go: &Go) -> String {
-    let strings = |all: &[Vec<u8>]| -> Vec<CString> { all.iter().filter_map(|text| CString::new(text.clone()).ok()).collect() };
-    let (argv, env) = (strings(&go.argv), strings(&go.env));
-    let Some(program) = go.argv.first().filter(|_| argv.len() == go.argv.len()) else {
-        return "the command is empty or has a NUL byte".into();
-    };
-    let shown = String::from_utf8_lossy(program).into_owned();
-    let mut denied = None;
-    for path in candidates(program, &go.env) {
-        let Ok(path) = CString::new(path) else { continue };
-        let error = sys::exec(&path, &argv, &env);
-        match error.raw_os_error().map(Errno::from_raw) {
-            Some(Errno::ENOENT | Errno::ENOTDIR) => {}
-            Some(Errno::EACCES) => denied = Some(Errno::EACCES),
-            Some(errno) => return words("exec", &shown, errno),
-            None => return format!("exec {shown:?}: {error}"),
-        }
+/// A program to become, ready for the kernel.
+struct Image<'a> {
+    program: &'a [u8],
+    /// Where it may be.
+    paths: Vec<CString>,
+    argv: Strings,
+    env: Strings,
+    /// Where it starts; empty: where we are.
+    dir: CString,
+    /// What it enters its cgroup by where it is not born there; empty: it has none.
+    procs: CString,
+}
+
+impl Image<'_> {
+    fn of(go: &Go) -> Result<Image<'_>, String> {
+        let strings =
+            |all: &[Vec<u8>]| -> Vec<CString> { all.iter().filter_map(|text| CString::new(text.clone()).ok()).collect() };
+        let (argv, env) = (strings(&go.argv), strings(&go.env));
+        let Some(program) = go.argv.first().filter(|_| argv.len() == go.argv.len()) else {
+            return Err("the command is empty or has a NUL byte".into());
+        };
+        let paths = strings(&candidates(program, &go.env));
+        let path = |bytes: Vec<u8>| CString::new(bytes).map_err(|_| "a path has a NUL byte".to_owned());
+        let procs = if go.cgroup.is_empty() { Vec::new() } else { [&go.cgroup[..], b"/cgroup.procs"].concat() };
+        let (dir, procs) = (path(go.dir.clone())?, path(procs)?);
+        Ok(Image { program, paths, argv: Strings::of(argv), env: Strings::of(env), dir, procs })
     }
-    words("exec", &shown, denied.unwrap_or(Errno::ENOENT))
+
+    /// Become it. Comes back only to say why not.
+    fn exec(&self) -> String {
+        let shown = || String::from_utf8_lossy(self.program).into_owned();
+        let mut denied = None;
+        for path in &self.paths {
+            let error = sys::exec(path, &self.argv, &self.env);
+            match error.raw_os_error().map(Errno::from_raw) {
+                Some(Errno::ENOENT | Errno::ENOTDIR) => {}
+                Some(Errno::EACCES) => denied = Some(Errno::EACCES),
+                Some(errno) => return words("exec", &shown(), errno),
+                None => return format!("exec {:?}: {error}", shown()),
+            }
+        }
+        words("exec", &shown(), denied.unwrap_or(Errno::ENOENT))
+    }
 }
 
 /// Where the program may be: as given when it has a slash, else in each directory of the worker's own PATH.

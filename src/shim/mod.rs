@@ -15,6 +15,7 @@
 //! It imports std, nix and libc only, polls without a timeout but where a record is to be written or somebody does not read, and knows nothing of documents or pools.
 
 mod beside;
+mod birth;
 mod child;
 mod codec;
 mod logs;

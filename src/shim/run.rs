@@ -17,6 +17,7 @@ use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{Backlog, getsockopt, sockopt};
 use nix::sys::stat::{Mode, umask};
 
+use super::birth::Stack;
 use super::child::{self, Child};
 use super::logs::Log;
 use super::notify::Notify;
@@ -66,13 +67,13 @@ struct Shim {
     go: Go,
     cgroup: Cgroup,
     output: Option<File>,
-    news: Option<File>,
     main_end: Option<sys::Reaped>,
     failed: String,
     started_wall: i64,
     cpu_before: u64,
     oom_before: u64,
     oom_score: Vec<u8>,
+    stack: Stack,
     record: Record,
     /// When the worker's notifications will have used up their burst, boot clock in ms.
     notified: u64,
@@ -122,9 +123,6 @@ impl Shim {
                 self.pump();
             }
             if ready[4] {
-                self.read_news();
-            }
-            if ready[5] {
                 self.read_notify();
             }
             if ready[0] {
@@ -137,7 +135,7 @@ impl Shim {
             if ready[2] {
                 bye = self.read_commands();
             }
-            if ready == [false; 6] {
+            if ready == [false; 5] {
                 self.keep_record();
             }
             self.dirty |= self.later && self.may_tell();
@@ -152,8 +150,8 @@ impl Shim {
         }
     }
 
-    /// Wait for anything: signals, a daemon, its commands, output, news of exec, notifications.
-    fn wait(&mut self) -> [bool; 6] {
+    /// Wait for anything: signals, a daemon, its commands, output, notifications.
+    fn wait(&mut self) -> [bool; 5] {
         if self.deaf <= sys::boot_ms() {
             self.deaf = 0;
         }
@@ -162,7 +160,6 @@ impl Shim {
             (self.deaf == 0).then(|| self.listener.as_fd()),
             self.daemon.as_ref().map(|(stream, _)| stream.as_fd()),
             self.output.as_ref().map(AsFd::as_fd),
-            self.news.as_ref().map(AsFd::as_fd),
             self.notify.as_ref().map(|notify| notify.socket.as_fd()),
         ];
         let mut fds: Vec<PollFd<'_>> = sources.iter().flatten().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
@@ -177,7 +174,7 @@ impl Shim {
             (false, Record::Kept) => PollTimeout::NONE,
         };
         if poll(&mut fds, timeout).is_err() {
-            return [false; 6];
+            return [false; 5];
         }
         let mut answers = fds.iter().map(|fd| fd.revents().is_some_and(|events| !events.is_empty()));
         sources.map(|source| source.is_some() && answers.next().unwrap_or(false))
@@ -205,21 +202,6 @@ impl Shim {
         if self.log.owes() && self.log.last + u64::from(DROPS_MS) <= now {
             self.log.end();
         }
-    }
-
-    fn read_news(&mut self) {
-        let Some(mut news) = self.news.take() else { return };
-        let mut why = Vec::new();
-        // The child closes it by exec or by its end, which follows at once.
-        let _read = news.read_to_end(&mut why);
-        if why.is_empty() && self.state.phase == Phase::Starting {
-            self.state.phase = Phase::Running;
-            self.state.started = sys::boot_ms();
-            record::running(&self.dir, &self.state);
-        } else {
-            self.failed = String::from_utf8_lossy(&why).into_owned();
-        }
-        self.dirty = true;
     }
 
     fn read_notify(&mut self) {
@@ -252,7 +234,6 @@ impl Shim {
                 sys::Wait::Ended(child)
                     if child.pid == self.state.pid && self.main_end.is_none() && self.state.phase != Phase::Waiting =>
                 {
-                    self.read_news();
                     self.main_end = Some(child);
                     self.state.phase = Phase::Clearing;
                     self.dirty = true;
@@ -452,13 +433,20 @@ impl Shim {
         self.failed.clear();
         // Whoever says go has the last end in its own store.
         self.record = Record::Kept;
-        match child::spawn(&self.go, &self.cgroup, &self.lock, &self.oom_score) {
-            Ok(Child { pid, output, news }) => {
+        match child::spawn(&self.go, (&self.cgroup, &mut self.stack), &self.lock, &self.oom_score) {
+            Ok(Child { pid, output, failed }) => {
                 self.state.pid = pid;
-                // The child has its own copy.
+                if failed.is_empty() {
+                    self.state.phase = Phase::Running;
+                    self.state.started = sys::boot_ms();
+                    record::running(&self.dir, &self.state);
+                }
+                // Of one that could not the end follows at once.
+                self.failed = failed;
+                // The worker has its own copy.
                 (self.go.argv, self.go.env) = (Vec::new(), Vec::new());
                 sys::nonblocking(&output);
-                (self.output, self.news) = (Some(output.into()), Some(news.into()));
+                self.output = Some(output.into());
             }
             Err(why) => {
                 self.failed = why;

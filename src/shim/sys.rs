@@ -1,6 +1,6 @@
-//! The shim's only unsafe code: the few system calls that no safe wrapper offers in the form needed here.
+//! The shim's unsafe code, but for how a child is born: the few system calls that no safe wrapper offers in the form needed here.
 //!
-//! The shim has one thread, so a fork's child may do anything; everything wrapped here is checked for its result.
+//! The shim has one thread, so a child may do anything; everything wrapped here is checked for its result.
 
 #![expect(unsafe_code, reason = "fork, wait4, close_range and prctl have no safe form; the shim has a single thread")]
 
@@ -35,28 +35,6 @@ pub(super) fn fork() -> io::Result<Option<i32>> {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(None),
         pid => Ok(Some(pid)),
-    }
-}
-
-/// The kernel's number; the libc crate's has a type too narrow for it.
-const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-
-/// Fork into a cgroup, given by its directory. `None` in the child. A process that is born there costs nothing; moving one
-/// there afterwards waits for every processor to pass a quiet moment, ten milliseconds and more.
-///
-/// # Errors
-/// The system's; ENOSYS before Linux 5.7.
-pub(super) fn fork_into(cgroup: &impl AsRawFd) -> io::Result<Option<i32>> {
-    // SAFETY: all-zero bytes are a valid clone_args.
-    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = CLONE_INTO_CGROUP;
-    args.exit_signal = libc::SIGCHLD.unsigned_abs().into();
-    args.cgroup = cgroup.as_raw_fd().unsigned_abs().into();
-    // SAFETY: without CLONE_VM this is fork; the process has one thread, and the child goes straight to exec or _exit.
-    match unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) } {
-        -1 => Err(io::Error::last_os_error()),
-        0 => Ok(None),
-        pid => Ok(i32::try_from(pid).ok()),
     }
 }
 
@@ -206,13 +184,24 @@ pub(super) fn exchange(dir: &impl AsRawFd, one: &str, other: &str) -> io::Result
     }
 }
 
+/// Strings as exec takes them.
+pub(super) struct Strings {
+    /// Where they are: they do not move when their owner does.
+    pointers: Vec<*const c_char>,
+    _held: Vec<CString>,
+}
+
+impl Strings {
+    pub(super) fn of(strings: Vec<CString>) -> Strings {
+        let pointers = strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect();
+        Strings { pointers, _held: strings }
+    }
+}
+
 /// Replace the program. Returns only the error.
-pub(super) fn exec(path: &CString, argv: &[CString], env: &[CString]) -> io::Error {
-    let pointers =
-        |strings: &[CString]| -> Vec<*const c_char> { strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect() };
-    let (argv, env) = (pointers(argv), pointers(env));
-    // SAFETY: both arrays end in null and their strings outlive the call.
-    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), env.as_ptr()) };
+pub(super) fn exec(path: &CString, argv: &Strings, env: &Strings) -> io::Error {
+    // SAFETY: both arrays end in null, and hold their strings.
+    unsafe { libc::execve(path.as_ptr(), argv.pointers.as_ptr(), env.pointers.as_ptr()) };
     io::Error::last_os_error()
 }
 

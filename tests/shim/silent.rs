@@ -11,6 +11,7 @@ use weir::model::worker::{ExitReason, SlotState};
 use weir::shim::wire::State;
 
 use super::room::{Room, order, signal, slot, wait, without_python};
+use super::skipped;
 
 #[test]
 fn a_worker_whose_shim_was_stopped_is_killed_all_the_same() {
@@ -26,6 +27,32 @@ fn a_worker_whose_shim_was_stopped_is_killed_all_the_same() {
         // The slot is as good as before.
         assert_eq!(room.run(order("frozen", 2, "exit 3")).code, Some(3));
     }
+}
+
+/// As on a file system that hangs: its shim waits for it to become the worker. Here the kernel holds it in a frozen cgroup.
+#[test]
+fn a_worker_that_is_held_up_on_its_way_is_killed_all_the_same() {
+    let mut room = Room::new("auto");
+    let root = match &room.driver {
+        Driver::Cgroupfs(root) => Some(root.clone()),
+        Driver::Systemd(_) | Driver::None => None,
+    };
+    if skipped::without(root.is_some(), "a cgroup v2 subtree that may be written") {
+        return;
+    }
+    let Some(root) = root else { return };
+    let pool = root.join("pool");
+    fs::create_dir_all(&pool).expect("made");
+    let freeze = |frozen: &str| fs::write(pool.join("cgroup.freeze"), frozen).expect("written");
+    freeze("1");
+    room.start(order("held", 1, "exit 0"));
+    let procs = pool.join("held/cgroup.procs");
+    wait("a process in the cgroup", || fs::read_to_string(&procs).is_ok_and(|pids| !pids.is_empty()));
+    room.slots().kill(&slot("held"), 1);
+    let exit = room.ended("held", 1);
+    assert_eq!((exit.code, room.alive("held")), (None, Vec::new()));
+    freeze("0");
+    assert_eq!(room.run(order("held", 2, "exit 3")).code, Some(3));
 }
 
 #[test]

@@ -70,6 +70,33 @@ fn a_start_that_fails_says_where_and_why_and_leaves_nothing() {
     assert_eq!(room.run(order("cwd", 2, "exit 3")).code, Some(3));
 }
 
+/// Such a child has a copy of the shim's memory.
+#[test]
+fn another_user_s_worker_begins_and_fails_as_any_other() {
+    if skipped::without(nix::unistd::geteuid().is_root(), "root") {
+        return;
+    }
+    for driver in ["none", "auto"] {
+        let mut room = Room::new(driver);
+        let other = |mut order: weir::model::worker::StartOrder| {
+            order.user = Some("nobody".into());
+            order
+        };
+        assert_eq!(room.run(other(order("who", 1, "id -un; exit 4"))).code, Some(4));
+        assert_eq!(room.output("who"), "nobody\n");
+        let mut unknown = other(order("who", 2, ""));
+        unknown.command = vec!["no-such-program".into()];
+        let mut nowhere = other(order("who", 3, ""));
+        nowhere.working_dir = Some("/no/such/dir".into());
+        let cases = [(unknown, "exec \"no-such-program\": No such file"), (nowhere, "workingDir \"/no/such/dir\": No such file")];
+        for (order, words) in cases {
+            let exit = room.run(order);
+            assert_eq!((exit.reason, exit.code), (ExitReason::StartError, None), "{driver}");
+            assert!(exit.message.as_deref().is_some_and(|message| message.contains(words)), "{exit:?}");
+        }
+    }
+}
+
 #[test]
 fn a_user_that_does_not_exist_and_a_command_beyond_all_bounds_are_refused_before_any_process() {
     let mut room = Room::new("none");
@@ -188,4 +215,34 @@ fn a_stop_reaches_a_stopped_worker_and_is_remembered() {
     let exit = room.ended("stopped", 1);
     assert_eq!((exit.signal, exit.asked, exit.reason), (Some(15), true, ExitReason::Signaled));
     assert_eq!(room.seen["stopped"].state, SlotState::Vacant);
+}
+
+/// A child has the shim's memory until it is another program: what it leaves there stays.
+#[test]
+fn a_shim_that_has_begun_many_is_no_larger() {
+    let mut room = Room::new("none");
+    let begin = |room: &mut Room, n: u64| {
+        let (mut order, is_known) = (order("many", n, ""), n.is_multiple_of(2));
+        order.command = vec![if is_known { "true" } else { "no-such-program" }.into()];
+        order.env.push(("LARGE".into(), "x".repeat(60_000)));
+        let reason = room.run(order).reason;
+        assert_eq!(reason == ExitReason::Completed, is_known, "{reason:?}");
+    };
+    let size = |room: &mut Room, incarnation: u64| -> u64 {
+        let before = room.output("many").len();
+        room.start(order("many", incarnation, "echo $PPID; exec sleep 1000"));
+        room.running_when("many", |run| run.incarnation == incarnation);
+        wait("its parent's pid", || room.output("many").len() > before);
+        let shim = room.output("many").lines().last().expect("said").to_owned();
+        let status = fs::read_to_string(format!("/proc/{shim}/status")).expect("the shim lives");
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("of every process");
+        room.slots().kill(&slot("many"), incarnation);
+        room.ended("many", incarnation);
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    };
+    (1..=20).for_each(|n| begin(&mut room, n));
+    let before = size(&mut room, 21);
+    (22..=321).for_each(|n| begin(&mut room, n));
+    let after = size(&mut room, 322);
+    assert!(after < before + 1024, "{before} KiB, then {after} KiB: the environments together are 17,000");
 }

@@ -13,6 +13,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use super::super::birth::Stack;
 use super::super::logs::Log;
 use super::super::notify::Notify;
 use super::super::sys;
@@ -94,13 +95,13 @@ impl Shim {
             go: Go::default(),
             cgroup: Cgroup::open(b""),
             output: None,
-            news: None,
             main_end: None,
             failed: String::new(),
             started_wall: 0,
             cpu_before: 0,
             oom_before: 0,
             oom_score: protect(),
+            stack: Stack::new(),
             record: Record::Kept,
             notified: 0,
             later: false,
