@@ -60,7 +60,7 @@ struct Link {
     child: Option<Child>,
     /// The slot is left alone for now: another has it, or whether it has a shim cannot be told.
     aside: Option<Aside>,
-    /// The cgroup of the last run, as long as nothing was killed in it: the next task is born there too.
+    /// The cgroup of the last run, if that was a task and nothing was killed in it: the next task is born there too.
     clean: Option<cgroup::Clean>,
     /// The run that was told of as begun, or that the shim was told to begin; 0 when it has ended. It outlives the state that a
     /// slot had before it was lost, and a hello that the shim said before it was told.
@@ -109,7 +109,10 @@ pub(super) async fn run(
                 biased;
                 message = shim.receive() => {
                     match message {
-                        Some(state) => link.state(&state),
+                        Some(state) => {
+                            link.state(&state);
+                            link.look_ahead().await;
+                        }
                         None => link.cut_off().await,
                     }
                     continue;
@@ -297,6 +300,16 @@ impl Link {
             exit: state.exit.as_ref().map(exits::model),
         };
         self.tell(seen);
+    }
+
+    /// Look at an empty slot's cgroup before the next task is there. The controller first: it has an end to commit.
+    async fn look_ahead(&mut self) {
+        if self.seen.state == SlotState::Vacant
+            && let Some(clean) = &mut self.clean
+        {
+            tokio::task::yield_now().await;
+            clean.look(clock::now().mono);
+        }
     }
 
     fn slot_state(&self, state: &State, now: Moment) -> SlotState {

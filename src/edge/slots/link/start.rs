@@ -91,14 +91,14 @@ impl Link {
     async fn place(&mut self, limits: Option<Limits>, (new, task): (bool, bool)) -> Result<String, String> {
         let again = task && !new && limits.is_none();
         if let Some(mut clean) = self.clean.take().filter(|_| again)
-            && let Some(cgroup) = clean.as_made().map(str::to_owned)
+            && let Some(cgroup) = clean.as_made(clock::now().mono).map(str::to_owned)
         {
             self.clean = Some(clean);
             return Ok(cgroup);
         }
         let pid = self.shim.as_ref().and_then(|shim| shim.pid);
         let cgroup = self.shared.config.driver.place(&self.slot, pid, limits).await?;
-        self.clean = limits.is_none().then(|| cgroup::Clean::of(&cgroup));
+        self.clean = (task && limits.is_none()).then(|| cgroup::Clean::of(&cgroup));
         Ok(cgroup)
     }
 
