@@ -60,7 +60,7 @@ pub(super) fn spawn(go: &Go, place: (&Cgroup, &mut Stack), lock: &File, oom_scor
     Ok(Child { pid, output, failed })
 }
 
-/// The clean slate. Nothing is allocated on the way, unless it fails: the memory is the shim's.
+/// The clean slate. Nothing that is allocated on the way is kept, unless it fails: the memory is the shim's.
 fn prepare(
     go: &Go,
     (image, inside): (&Image<'_>, bool),
