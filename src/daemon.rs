@@ -37,6 +37,7 @@ use crate::engine::revisions::Recorder;
 use crate::engine::specs_door::SpecsDoor;
 use crate::model::batch::Stored;
 use crate::model::queue_work::QueueCounts;
+use crate::model::status::Kind;
 use crate::model::task::Task;
 use crate::model::time::Span;
 
@@ -166,7 +167,8 @@ fn board(stored: &Stored, db: &Path, facts: mpsc::UnboundedSender<Fact>) -> Arc<
     let pools: Vec<String> = stored.pools.iter().map(|(name, _)| name.clone()).collect();
     let board = Arc::new(Board::default());
     board.start_at(stored.version);
-    board.expect(pools.iter().cloned());
+    board.expect(Kind::Pool, pools.iter().cloned());
+    board.expect(Kind::Policy, stored.policies.iter().map(|(name, _)| name.clone()));
     let (learning, db, before) = (board.clone(), db.to_owned(), clock::now().wall);
     tokio::task::spawn_blocking(move || {
         learning.learnt.recall(&db, &pools, before, |pool, needed| {

@@ -507,7 +507,7 @@ fn the_log_of_a_task_is_followed_to_its_end() {
 #[test]
 fn a_pool_of_the_daemon_before_is_waited_for() {
     let world = world();
-    world.board.expect(["late".to_owned()]);
+    world.board.expect(Kind::Pool, ["late".to_owned()]);
     std::thread::scope(|scope| {
         let early = scope.spawn(|| ask(&world, "POST /v1/pools/late/tasks", &json!({})));
         std::thread::sleep(Duration::from_millis(50));

@@ -1,11 +1,12 @@
 //! What the daemon listens at: its own socket, the network, and the webhooks of forges.
 //!
 //! Each door is served until its sender is dropped, and not in the controller's thread; who may do what behind each is for
-//! `serve` to say.
+//! `serve` to say. Whoever comes before the daemon shows what it knows waits at the door until it does.
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Handle as Runtime;
@@ -19,6 +20,9 @@ use crate::engine::handle::Handle;
 use crate::engine::hooks::Hooks;
 use crate::model::hook::Delivery;
 use crate::serve;
+
+/// How long whoever comes waits until a daemon that has just begun shows what it knows.
+const CAUGHT_UP: Duration = Duration::from_secs(2);
 
 /// Serve HTTP and the Kubernetes API where it was asked for, until the sender is dropped.
 pub(super) fn serve_network(
@@ -45,10 +49,11 @@ pub(super) fn serve_network(
             Vec::new()
         })
     });
-    aside.spawn(serve::serve_tcp(serve::Listen { listener, tls, grants }, handle.clone(), async {
-        // A dropped sender is the same wish.
-        let _told = stopped.await;
-    }));
+    let handle = handle.clone();
+    aside.spawn(async move {
+        handle.caught_up(CAUGHT_UP).await;
+        serve::serve_tcp(serve::Listen { listener, tls, grants }, handle, told(stopped)).await;
+    });
     Ok(stop)
 }
 
@@ -58,26 +63,31 @@ pub(super) fn serve_hooks(at: Option<SocketAddr>, handle: &Handle, aside: &Runti
     let Some(at) = at else { return Ok(stop) };
     let listener = bind(at, aside).map_err(|e| failure(format!("--hooks-listen {at}: {e}")))?;
     lines::say(&format!("webhooks at http://{}/hooks/POOL/INDEX", listener.local_addr().unwrap_or(at)));
-    let hooks = Hooks::new(Arc::new(handle.clone()));
+    let (hooks, handle) = (Hooks::new(Arc::new(handle.clone())), handle.clone());
     let receive = move |delivery: Delivery<_>| -> futures_util::future::BoxFuture<'static, _> {
         let hooks = hooks.clone();
         Box::pin(async move { hooks.receive(delivery).await })
     };
-    aside.spawn(serve::serve_hooks(listener, Arc::new(receive), async {
-        // A dropped sender is the same wish.
-        let _told = stopped.await;
-    }));
+    aside.spawn(async move {
+        handle.caught_up(CAUGHT_UP).await;
+        serve::serve_hooks(listener, Arc::new(receive), told(stopped)).await;
+    });
     Ok(stop)
 }
 
 /// Serve what listens at the daemon's own socket until the sender is dropped. It is over then, but for what does not end.
 pub(super) fn serve_socket(socket: UnixListener, handle: Handle, aside: &Runtime) -> (oneshot::Sender<()>, JoinHandle<()>) {
     let (stop, stopped) = oneshot::channel();
-    let served = aside.spawn(serve::serve_unix(socket, handle, async {
-        // A dropped sender is the same wish.
-        let _told = stopped.await;
-    }));
+    let served = aside.spawn(async move {
+        handle.caught_up(CAUGHT_UP).await;
+        serve::serve_unix(socket, handle, told(stopped)).await;
+    });
     (stop, served)
+}
+
+/// Until the sender says so, or is dropped, which is the same wish.
+async fn told(stopped: oneshot::Receiver<()>) {
+    let _told = stopped.await;
 }
 
 /// A listener that belongs to whoever serves.

@@ -40,8 +40,8 @@ pub struct Gone;
 struct State {
     version: u64,
     objects: BTreeMap<(Kind, String), Arc<Object>>,
-    /// Pools that a daemon before this one had, and that were not published yet.
-    expected: BTreeSet<String>,
+    /// What a daemon before this one had, and that was not published yet.
+    expected: BTreeSet<(Kind, String)>,
     changes: VecDeque<Change>,
 }
 
@@ -160,14 +160,21 @@ impl Board {
         self.versions.send_replace(version);
     }
 
-    /// These pools are known from a daemon before this one: until they are published, nobody can say that they are not there.
-    pub fn expect(&self, pools: impl IntoIterator<Item = String>) {
-        self.state().expected.extend(pools);
+    /// These are known from a daemon before this one: until they are published, nobody can say that they are not there.
+    pub fn expect(&self, kind: Kind, names: impl IntoIterator<Item = String>) {
+        self.state().expected.extend(names.into_iter().map(|name| (kind, name)));
     }
 
-    /// The pool is known from before, and was not published yet.
-    pub fn expects(&self, pool: &str) -> bool {
-        self.state().expected.contains(pool)
+    /// The object is known from before, and was not published yet.
+    pub fn expects(&self, kind: Kind, name: &str) -> bool {
+        self.state().expected.contains(&(kind, name.to_owned()))
+    }
+
+    /// Wait until all that is known from before is published, or gone.
+    pub async fn caught_up(&self) {
+        let mut versions = self.versions.subscribe();
+        // The sender is the board's own: it outlives this.
+        let _shown = versions.wait_for(|_| self.state().expected.is_empty()).await;
     }
 
     /// Publish an object if it differs from the one published. Says whether it did. One with another uid takes the place of the
@@ -187,9 +194,7 @@ impl Board {
             None => "ADDED",
         };
         let object = Arc::new(stamped(object, state.version + 1));
-        if key.0 == Kind::Pool {
-            state.expected.remove(&key.1);
-        }
+        state.expected.remove(&key);
         state.objects.insert(key, object.clone());
         state.record(verb, object);
         let version = state.version;
@@ -209,8 +214,15 @@ impl Board {
             Kind::Worker => self.wear.look(name, None),
             Kind::Event => {}
         }
-        let mut state = self.state();
-        let Some(object) = state.objects.remove(&(kind, name.to_owned())) else { return false };
+        let (mut state, key) = (self.state(), (kind, name.to_owned()));
+        let was_expected = state.expected.remove(&key);
+        let Some(object) = state.objects.remove(&key) else {
+            drop(state);
+            if was_expected {
+                self.versions.send_modify(|_| {});
+            }
+            return false;
+        };
         let object = Arc::new(stamped((*object).clone(), state.version + 1));
         state.record("DELETED", object);
         let version = state.version;

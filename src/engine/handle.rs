@@ -17,11 +17,10 @@ use super::queue_door::TaskDoor;
 pub use super::queue_door::{Accepted, Capacity, LISTED_MAX, TaskFilter};
 pub use crate::edge::logs::{Place as LogPlace, Until};
 use crate::model::catalogue::Stray;
-use crate::model::document::Document;
 use crate::model::document::Violation;
 use crate::model::meta;
 use crate::model::revision::Revision;
-use crate::model::status::{Kind, Meta, Object};
+use crate::model::status::{Kind, Object};
 use crate::model::time::Span;
 use crate::model::usage::Usage;
 use crate::model::worker::SlotId;
@@ -211,44 +210,8 @@ pub type FindLog = Arc<dyn Fn(&str, &str, bool) -> Option<LogPlace> + Send + Syn
 /// The way to what workers use now, by slot and main process. It reads files, and may take as long as that takes.
 pub type Measure = Arc<dyn Fn(&[(SlotId, i32)]) -> Vec<Usage> + Send + Sync>;
 
-/// How long an edit waits at most to be shown: longer than any file takes to be believed.
-const FOLLOWS: std::time::Duration = std::time::Duration::from_secs(2);
-
 /// How long the specs directory is waited for: a file system that is gone does not answer at all.
 const SPECS_WITHIN: Span = Span(8_000);
-
-/// An object, and what it must show.
-type Followed = (Kind, String, Box<dyn Fn(&Object) -> bool + Send + Sync>);
-
-/// What the objects show once an edit is in force.
-fn followed(edit: &Edit) -> Vec<Followed> {
-    match edit.clone() {
-        Edit::Scale { pool, replicas } => {
-            let shows = move |object: &Object| matches!(object, Object::Pool(pool) if pool.spec.replicas == Some(replicas));
-            vec![(Kind::Pool, pool, Box::new(shows))]
-        }
-        Edit::Delete { .. } => Vec::new(),
-        Edit::Apply { text } | Edit::Replace { text, .. } => {
-            let documents = crate::model::document::parse(text.as_bytes()).into_iter().flatten().map(|located| located.document);
-            documents.map(followed_document).collect()
-        }
-    }
-}
-
-fn followed_document(document: Document) -> Followed {
-    let same = |shown: &Meta, wanted: &meta::ObjectMeta| shown.labels == wanted.labels && shown.annotations == wanted.annotations;
-    let name = document.name().to_owned();
-    match document {
-        Document::WorkerPool(wanted) => {
-            let shows = move |object: &Object| matches!(object, Object::Pool(pool) if pool.spec == wanted.spec && same(&pool.metadata, &wanted.metadata));
-            (Kind::Pool, name, Box::new(shows))
-        }
-        Document::ResourcePolicy(wanted) => {
-            let shows = move |object: &Object| matches!(object, Object::Policy(policy) if policy.spec == wanted.spec && same(&policy.metadata, &wanted.metadata));
-            (Kind::Policy, name, Box::new(shows))
-        }
-    }
-}
 
 /// A clonable handle on the running engine.
 #[derive(Clone)]
@@ -432,30 +395,6 @@ impl Handle {
         self.ask_specs(|reply| Ask::Revisions { kind, name: name.into(), reply }).await
     }
 
-    /// Change the specs on disk, and wait until what is shown follows (a moment; at most [`FOLLOWS`]).
-    ///
-    /// # Errors
-    /// Any [`Denied`]: nothing was written then, but where there was no answer nobody can know.
-    pub async fn edit(&self, edit: Edit, dry_run: bool) -> Result<Vec<Edited>, Denied> {
-        let wanted = if dry_run { Vec::new() } else { followed(&edit) };
-        let changes = [Kind::Pool, Kind::Policy].map(|kind| self.board.subscribe(kind, 0));
-        let edited = self.ask_specs(|reply| Ask::Edit { edit, dry_run, reply }).await?;
-        if let [Ok(pools), Ok(policies)] = changes {
-            let (of_pools, of_policies) = wanted.into_iter().partition(|(kind, ..)| *kind == Kind::Pool);
-            let both = async { tokio::join!(self.shown(of_pools, pools), self.shown(of_policies, policies)) };
-            // Whoever asks next sees what was asked for, or, where that takes longer, finds out by looking again.
-            let _in_time = tokio::time::timeout(FOLLOWS, both).await;
-        }
-        Ok(edited)
-    }
-
-    async fn shown(&self, wanted: Vec<Followed>, mut changes: Subscription) {
-        let shows = |(kind, name, test): &Followed| self.board.get(*kind, name).is_some_and(|object| test(&object));
-        while !wanted.iter().all(shows) {
-            let Some(Ok(_)) = changes.next().await else { return };
-        }
-    }
-
     /// Say something that needs no answer. Where too much is waiting already it is not said: hints repeat what polling finds.
     pub(super) fn hint(&self, ask: Ask) {
         let _said = self.asks.try_send(ask);
@@ -472,7 +411,7 @@ impl Handle {
     }
 
     /// Ask what is answered out of the specs directory.
-    async fn ask_specs<T>(&self, make: impl FnOnce(oneshot::Sender<Result<T, Denied>>) -> Ask) -> Result<T, Denied> {
+    pub(super) async fn ask_specs<T>(&self, make: impl FnOnce(oneshot::Sender<Result<T, Denied>>) -> Ask) -> Result<T, Denied> {
         within(SPECS_WITHIN, self.asked(make).await?).await
     }
 }

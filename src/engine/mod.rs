@@ -37,6 +37,7 @@ mod reconcile;
 mod restored;
 pub mod revisions;
 pub mod shares;
+mod shown;
 mod slots;
 pub mod specs_door;
 mod spread;

@@ -157,10 +157,10 @@ impl Handle {
     /// The rules of a queue. Waits for a pool that a daemon before this one had, as long as this one has not looked at it: a worker
     /// that has done its task while no daemon was there must not be told that there is no such pool.
     pub(super) async fn rules(&self, name: &str) -> Result<Rules, Denied> {
-        if self.board().expects(name) {
+        if self.board().expects(Kind::Pool, name) {
             let shown = async {
                 let Ok(mut changes) = self.watch(Kind::Pool, 0) else { return };
-                while self.board().expects(name) && matches!(changes.next().await, Some(Ok(_))) {}
+                while self.board().expects(Kind::Pool, name) && matches!(changes.next().await, Some(Ok(_))) {}
             };
             // What takes longer is gone from the specs, or cannot be read: it is answered as what it is.
             let _in_time = tokio::time::timeout(SHOWN, shown).await;

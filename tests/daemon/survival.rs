@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
 
 use super::harness::{Scratch, signal, wait};
+use super::socket;
 use super::tasks::{ctl, daemon, notes, runs, said, start, submit, task, until, until_state};
 
 #[test]
@@ -33,31 +34,98 @@ fn tasks_outlive_the_daemon_and_run_once() {
     assert!(most <= 3, "{most} at once");
 }
 
+/// What is told of a daemon that has gone.
+const GONE: &str = "the daemon is gone; for 60 s the next one is waited for\n";
+
+/// `ctl`, of which the lines are read one by one.
+struct Waiting {
+    ctl: Child,
+    said: BufReader<ChildStdout>,
+    complained: BufReader<ChildStderr>,
+}
+
+impl Waiting {
+    fn begin(scratch: &Scratch, args: &[&str]) -> Waiting {
+        let mut ctl = Command::new(env!("CARGO_BIN_EXE_ctl"));
+        ctl.arg("--state").arg(scratch.dir.join("state")).args(args);
+        let mut ctl = ctl.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("ctl runs");
+        let said = BufReader::new(ctl.stdout.take().expect("piped"));
+        let complained = BufReader::new(ctl.stderr.take().expect("piped"));
+        Waiting { ctl, said, complained }
+    }
+
+    fn said(&mut self) -> String {
+        line(&mut self.said)
+    }
+
+    /// The daemon is killed, and that is told; then the next one begins.
+    fn outlasts(&mut self, scratch: &mut Scratch) {
+        scratch.kill();
+        assert_eq!(line(&mut self.complained), GONE);
+        start(scratch);
+    }
+
+    fn ends_well(mut self) {
+        assert!(self.ctl.wait().expect("ended").success(), "{}", line(&mut self.complained));
+    }
+}
+
+fn line(reader: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    reader.read_line(&mut line).expect("read");
+    line
+}
+
 #[test]
 fn whoever_waits_for_a_task_outlasts_the_daemon() {
     let mut scratch = daemon(1, "");
-    let mut ctl = Command::new(env!("CARGO_BIN_EXE_ctl"));
-    ctl.arg("--state").arg(scratch.dir.join("state")).args([
-        "submit",
-        "work",
-        "--wait=60s",
-        "--",
-        r#"{"do": "hold", "with": ""}"#,
-    ]);
-    let mut waits = ctl.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("ctl runs");
-    let (mut said, mut complained) = (BufReader::new(waits.stdout.take().unwrap()), BufReader::new(waits.stderr.take().unwrap()));
-    let line = |reader: &mut dyn BufRead| {
-        let mut line = String::new();
-        reader.read_line(&mut line).expect("read");
-        line
-    };
-    assert!(line(&mut said).starts_with("task/1 "));
-    scratch.kill();
-    assert_eq!(line(&mut complained), "the daemon is gone; for 60 s the next one is waited for\n");
-    start(&mut scratch);
+    let mut waits = Waiting::begin(&scratch, &["submit", "work", "--wait=60s", "--", r#"{"do": "hold", "with": ""}"#]);
+    assert!(waits.said().starts_with("task/1 "));
+    waits.outlasts(&mut scratch);
     fs::write(scratch.dir.join("enough"), "").expect("written");
-    assert!(line(&mut said).starts_with("task/1 succeeded"));
-    assert!(waits.wait().expect("ended").success());
+    assert!(waits.said().starts_with("task/1 succeeded"));
+    waits.ends_well();
+}
+
+#[test]
+fn whoever_waits_for_a_pool_or_drains_one_outlasts_the_daemon() {
+    let mut scratch = daemon(1, "");
+    until_state(&scratch, submit(&scratch, ("hold", json!("")), &[]), "Leased");
+    let mut drain = Waiting::begin(&scratch, &["drain", "pool/work"]);
+    assert_eq!(drain.said(), "pool/work gets no more tasks; `ctl resume queue/work` ends that\n");
+    let both = ["wait", "pool/work", "pool/other", "--for=create", "--timeout=60s"];
+    let mut other = Waiting::begin(&scratch, &both);
+    assert_eq!(other.said(), "pool/work condition met\n");
+    drain.outlasts(&mut scratch);
+    assert_eq!(line(&mut other.complained), GONE);
+    scratch.put("other.yaml", &scratch.pool("other", 0, "[\"true\"]", ""));
+    assert_eq!(other.said(), "pool/other condition met\n");
+    other.ends_well();
+    assert!(drain.ctl.try_wait().expect("asked").is_none(), "its task runs on");
+    fs::write(scratch.dir.join("enough"), "").expect("written");
+    assert_eq!(drain.said(), "pool/work drained\n");
+    drain.ends_well();
+}
+
+#[test]
+fn the_first_answer_of_the_next_daemon_shows_all_that_there_was() {
+    let mut scratch = Scratch::new();
+    for n in 0..20 {
+        let name = format!("p{n}");
+        scratch.put(&format!("{name}.yaml"), &scratch.pool(&name, 1, "[sleep, \"1000\"]", ""));
+    }
+    scratch.start();
+    let answered = |scratch: &Scratch| {
+        let (status, list) = socket::ask(&socket::of(&scratch.dir), "GET", "/apis/weir.dev/v1/workerpools", &Value::Null)?;
+        assert_eq!(status, 200, "{list}");
+        list["items"].as_array().map(Vec::len)
+    };
+    wait("all are there", || answered(&scratch).filter(|n| *n == 20), || scratch.log());
+    for round in 0..5 {
+        scratch.kill();
+        scratch.start();
+        assert_eq!(wait("an answer", || answered(&scratch), || scratch.log()), 20, "in round {round}");
+    }
 }
 
 /// How long a task waits is told by the classes of those that ended before the daemon was killed.

@@ -8,6 +8,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::Context;
+use super::away::is_there;
 use super::wait::{Seen, follow};
 use crate::ctl::client::{Sent, path};
 use crate::ctl::error::Failure;
@@ -39,7 +40,9 @@ pub(super) async fn restart(context: &Context, words: &[String]) -> Result<(), F
 
 /// `ctl rollout status`
 pub(super) async fn status(context: &Context, words: &[String], timeout: Span) -> Result<(), Failure> {
-    for name in many(words, Kind::Pool)? {
+    let names = many(words, Kind::Pool)?;
+    is_there(context).await?;
+    for name in names {
         let timeout = Some(timeout).filter(|timeout| timeout.0 > 0);
         in_force(context, &name, timeout).await?;
         let mut said = String::new();

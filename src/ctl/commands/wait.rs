@@ -1,13 +1,14 @@
 //! `wait`: look, then watch, until something is so or the time is over.
 //!
-//! Never asks again and again. What is gone cannot come to be so, which is told at once instead of at the end of the time.
-//! `rollout status` waits by the same loop.
+//! Never asks again and again, and outlasts the daemon. What is gone cannot come to be so, which is told at once instead of at
+//! the end of the time. `rollout status` and `drain` wait by the same loop.
 
 use std::future::Future;
 
 use serde_json::Value;
 
 use super::Context;
+use super::away::{is_there, outlasting};
 use crate::ctl::args::Wait;
 use crate::ctl::client::encoded;
 use crate::ctl::error::Failure;
@@ -29,14 +30,15 @@ pub(super) enum Seen<'a> {
     Absent,
 }
 
-/// Look at an object, and again at each change, until `done` says yes: true. False: the time is over first.
+/// Look at an object, and again at each change, until `done` says yes: true. False: the time is over first. A daemon that went
+/// away is waited for.
 pub(super) async fn follow(
     context: &Context,
     object: (Kind, &str),
     timeout: Option<Span>,
-    done: impl FnMut(Seen) -> Result<bool, Failure>,
+    mut done: impl FnMut(Seen) -> Result<bool, Failure>,
 ) -> Result<bool, Failure> {
-    within(timeout, looking(context, object, done)).await
+    within(timeout, outlasting(context, async || looking(context, object, &mut done).await)).await
 }
 
 pub(super) async fn within(timeout: Option<Span>, work: impl Future<Output = Result<(), Failure>>) -> Result<bool, Failure> {
@@ -52,7 +54,7 @@ pub(super) async fn within(timeout: Option<Span>, work: impl Future<Output = Res
 async fn looking(
     context: &Context,
     (kind, name): (Kind, &str),
-    mut done: impl FnMut(Seen) -> Result<bool, Failure>,
+    done: &mut impl FnMut(Seen) -> Result<bool, Failure>,
 ) -> Result<(), Failure> {
     let selector = format!("&fieldSelector=metadata.name%3D{}", encoded(name));
     loop {
@@ -162,14 +164,16 @@ pub(super) async fn run(context: &Context, args: Wait) -> Result<(), Failure> {
     let what = args.what.as_deref();
     let goal = Goal::parse(what.ok_or_else(|| Failure::Usage("--for: say what to wait for, as --for=condition=Ready".into()))?)?;
     let patient = matches!(goal, Goal::Delete | Goal::Create);
-    for target in targets(&args.names)? {
-        if target.names.is_empty() {
-            return Err(Failure::Usage(format!("say which {}: {}/NAME", short(target.kind), short(target.kind))));
-        }
+    let targets = targets(&args.names)?;
+    if let Some(target) = targets.iter().find(|target| target.names.is_empty()) {
+        return Err(Failure::Usage(format!("say which {}: {}/NAME", short(target.kind), short(target.kind))));
+    }
+    is_there(context).await?;
+    for target in targets {
         for name in &target.names {
             let label = format!("{}/{}", short(target.kind), tame(name));
             if !patient {
-                let object = context.client.get(target.kind, name).await?;
+                let object = outlasting(context, async || context.client.get(target.kind, name).await).await?;
                 goal.strange(&label, &object).iter().for_each(|strange| note(strange));
             }
             let reached = follow(context, (target.kind, name), Some(args.timeout), |seen| {
