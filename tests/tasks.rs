@@ -384,7 +384,7 @@ fn the_client_shows_and_changes_tasks() {
     assert_eq!(said("retry task/3"), "task/3 queued again\n");
     assert_eq!(said("pause queue/takes --for 1h --reason limit"), "queue/takes paused for 1h\n");
     let line = said("queue takes");
-    assert!(line.contains("4 queued, 0 running, 0 of 1 slots free, room for 996 more; paused until"), "{line}");
+    assert!(line.contains("4 queued (1 delayed), 0 running, 0 of 1 slots free, room for 996 more; paused until"), "{line}");
     assert_eq!(line.lines().filter(|line| line.contains("Queued")).count(), 3, "{line}");
     assert_eq!(said("resume queue/takes"), "queue/takes resumed\n");
     assert!(said("queue").contains("pool/runs\n"));

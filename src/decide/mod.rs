@@ -45,6 +45,30 @@ pub fn pool(observation: &Observation<'_>, now: Now) -> Plan {
     if observation.pool.is_held() {
         return held(observation, now);
     }
+    let forgiven = forgiven(observation);
+    if forgiven.is_empty() {
+        return planned(observation, now);
+    }
+    let mut slots = observation.slots.clone();
+    for (worker, record) in &forgiven {
+        slots.entry(worker.clone()).and_modify(|slot| slot.record = record.clone());
+    }
+    let mut plan = planned(&Observation { slots: &slots, ..*observation }, now);
+    forgiven.into_iter().for_each(|(worker, record)| drop(plan.records.entry(worker).or_insert(record)));
+    plan
+}
+
+/// What failed were workers, and each task has a process of its own now: none of that holds up a task.
+fn forgiven(observation: &Observation<'_>) -> BTreeMap<String, Record> {
+    let failed = |record: &Record| record.failures > 0 || record.next_start.is_some();
+    let was_worker = |slot: &Slot| slot.seen.state == SlotState::Vacant && slot.record.for_task == Some(false);
+    let slots =
+        observation.slots.iter().filter(|(_, slot)| observation.pool.per_task() && was_worker(slot) && failed(&slot.record));
+    let fresh = |record: &Record| Record { failures: 0, next_start: None, for_task: Some(true), ..record.clone() };
+    slots.map(|(worker, slot)| (worker.clone(), fresh(&slot.record))).collect()
+}
+
+fn planned(observation: &Observation<'_>, now: Now) -> Plan {
     let mut plan = Plan::default();
     let (facts, slots) = (observation.pool, observation.slots);
     let demand = demand::demand(observation, now);

@@ -82,14 +82,18 @@ pub(super) struct Waits {
 }
 
 impl Waits {
-    fn of(pool: &PoolObject) -> Waits {
+    /// From what is shown of a pool, and from how many tasks run by now: what is shown is older than the answer to a submit.
+    fn of(pool: &PoolObject, running: u64) -> Waits {
         let queue = pool.status.queue.as_ref();
         let most = pool.spec.scale.as_ref().map_or(pool.status.desired_replicas, |scale| scale.max_replicas);
         let slots = if pool.status.scaling.is_some() { pool.status.slots() } else { most };
-        // When tasks are begun again nobody knows, nor where there are to be no workers.
-        let closed = pool.status.begins_nothing() || slots == 0;
         let each = queue.and_then(|queue| queue.stats.p50_ms);
-        let free = queue.filter(|_| !pool.status.begins_nothing()).map_or(0, |queue| queue.free_slots);
+        let shown = queue.filter(|queue| queue.free_slots > 0 && !pool.status.begins_nothing());
+        let left = |all: u64| u32::try_from(all.saturating_sub(running)).unwrap_or(u32::MAX);
+        let free = shown.map_or(0, |queue| left(u64::from(queue.free_slots) + queue.running).min(left(u64::from(slots))));
+        // When tasks are begun again nobody knows, nor where there are to be no workers, or all of them wait to be started again.
+        let stands = running == 0 && pool.status.busy_replicas == 0 && shown.is_none();
+        let closed = pool.status.begins_nothing() || slots == 0 || stands;
         let divided = pool.spec.queue.as_ref().is_some_and(|queue| queue.dispatch == Dispatch::PerWorker);
         Waits { each, slots, free, closed, divided, starts: None }
     }
@@ -168,6 +172,16 @@ impl Handle {
         self.rules_now(name)
     }
 
+    fn waits(&self, name: &str) -> Result<Waits, Denied> {
+        let running = self.running(name);
+        self.pool(name, |pool| Waits::of(pool, running))
+    }
+
+    /// Tasks of a pool that run.
+    fn running(&self, name: &str) -> u64 {
+        self.tasks_door().hub.of(name).borrow().leased
+    }
+
     fn rules_now(&self, name: &str) -> Result<Rules, Denied> {
         let rules = |pool: &PoolObject| {
             let queue = Arc::new(pool.spec.queue.clone()?);
@@ -176,7 +190,7 @@ impl Handle {
             let workers = if divided { self.board().dealt(name).unwrap_or_else(all) } else { Arc::default() };
             let per_task = queue.delivery == Delivery::Process;
             let takes = Some(&pool.spec.template.command).filter(|command| per_task && payload::is_asked_for(command)).cloned();
-            Some(Rules { queue, workers, waits: Waits::of(pool), takes })
+            Some(Rules { queue, workers, waits: Waits::of(pool, self.running(name)), takes })
         };
         self.pool(name, rules)?.ok_or_else(|| {
             Denied::Refused(format!("pool {name} has no queue: give it `spec.queue` (see `ctl explain pool.spec.queue`)"))
@@ -317,6 +331,7 @@ impl Handle {
             slots,
             queued: counts.queued(),
             delayed: counts.delayed,
+            blocked: counts.blocked,
             held: counts.held,
             running: counts.leased,
             capacity: queue.capacity,
@@ -394,7 +409,7 @@ impl Handle {
         let mut waits: BTreeMap<String, Waits> = BTreeMap::new();
         for (task, _) in listed.iter().filter(|(_, position)| position.is_some()) {
             if !waits.contains_key(&task.pool)
-                && let Ok(known) = self.pool(&task.pool, Waits::of)
+                && let Ok(known) = self.waits(&task.pool)
             {
                 waits.insert(task.pool.clone(), self.walked(&task.pool, known).await);
             }

@@ -209,6 +209,7 @@ pub async fn capacity(State(app): State<App>, Path(pool): Path<String>) -> Resul
         slots: room.slots,
         queued: room.queued,
         delayed: room.delayed,
+        blocked: room.blocked,
         held: room.held,
         running: room.running,
         capacity: room.capacity,

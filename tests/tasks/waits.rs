@@ -19,6 +19,7 @@ fn shown(world: &World, name: &str, (replicas, p50_ms, free_slots): (u32, u64, u
     (pool.status.desired_replicas, pool.spec.replicas) = (replicas, Some(replicas));
     let queue = pool.status.queue.as_mut().unwrap();
     (queue.stats.p50_ms, queue.free_slots) = (Some(p50_ms), free_slots);
+    pool.status.busy_replicas = replicas - free_slots;
     world.board.put(Object::Pool(pool));
 }
 
@@ -42,6 +43,30 @@ fn a_wait_is_as_long_as_tasks_of_the_classes_before_it_took() {
     let (_, all) = ask(&world, "GET /v1/tasks?pool=mixed", &Value::Null);
     let waits: Vec<Option<Span>> = all["items"].as_array().unwrap().iter().map(wait).collect();
     assert_eq!(waits, [Some(Span(0)), Some(Span::secs(60))], "{all}");
+}
+
+#[test]
+fn what_is_free_is_counted_from_what_runs_by_now_and_no_wait_is_told_where_nothing_can_begin() {
+    let world = World::new();
+    queued(&world, "few", "{delivery: Lease}");
+    shown(&world, "few", (2, 5000, 2));
+    (0..2).for_each(|n| drop(world.board.put(worker("few", n, Phase::Ready))));
+    let free = || ask(&world, "GET /v1/pools/few/capacity", &Value::Null).1["freeSlots"].clone();
+    let submit = || ask(&world, "POST /v1/pools/few/tasks", &json!({})).1;
+    assert_eq!(free(), 2);
+    submit();
+    assert_eq!(free(), 1, "one of the free ones begins it");
+    let (status, leased) = ask(&world, "POST /v1/pools/few/lease", &json!({"worker": "few-0", "run": 4, "wait": "0s"}));
+    assert_eq!((status, leased["task"].is_object()), (200, true), "{leased}");
+    assert_eq!(free(), 1, "it runs, though what is shown of the pool does not say so yet");
+    let (_, ended) = ask(&world, &format!("POST /v1/leases/{}/complete", leased["task"]["token"].as_str().unwrap()), &json!({}));
+    assert_eq!(free(), 2, "{ended}");
+    let pool = world.board.get(Kind::Pool, "few").unwrap();
+    let Object::Pool(mut pool) = (*pool).clone() else { panic!("a pool") };
+    pool.status.queue.as_mut().unwrap().free_slots = 0;
+    world.board.put(Object::Pool(pool));
+    let waits = submit();
+    assert_eq!((&waits["position"], wait(&waits)), (&json!(1), None), "all wait to be started again: {waits}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::ctl::time::now;
 use crate::model::meta::quoted;
 use crate::model::status::{Kind, MEMORY_PRESSED};
 use crate::model::time::Wall;
-use crate::serve::wire::columns::{number, text};
+use crate::serve::wire::columns::text;
 use crate::serve::wire::task_columns::{is_now, pause_end, queue_heads, queue_row, rough};
 use crate::serve::wire::tasks::{CapacityView, PauseQueue, TaskView};
 use crate::serve::wire::{List, ROOT, Status, WatchEvent};
@@ -130,8 +130,7 @@ async fn one(context: &Context, pool: &str, heads: bool, title: bool) -> Result<
 
 /// `3 queued (1 delayed), 2 running, 0 of 2 slots free, room for 997 more`
 fn summary(room: &CapacityView, pool: &Value, shown: usize, now: Wall) -> String {
-    let count = |name: &str| number(pool, &format!("/status/queue/{name}"));
-    let kinds = ["delayed", "blocked"].map(|kind| (count(kind), kind));
+    let kinds = [(room.delayed, "delayed"), (room.blocked, "blocked")];
     let kinds: Vec<String> = kinds.iter().filter(|(n, _)| *n > 0).map(|(n, kind)| format!("{n} {kind}")).collect();
     let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
     let held = room.held;
@@ -216,8 +215,9 @@ mod tests {
 
     #[test]
     fn the_sum_of_a_queue() {
-        let room = CapacityView { queued: 5, held: 3, running: 2, capacity: 100, slots: 2, ..CapacityView::default() };
-        let pool = json!({"status": {"queue": {"delayed": 1}}});
+        let room =
+            CapacityView { queued: 5, delayed: 1, held: 3, running: 2, capacity: 100, slots: 2, ..CapacityView::default() };
+        let pool = json!({"status": {"queue": {"delayed": 4}}});
         let plain = "5 queued (1 delayed), 3 held, 2 running, 0 of 2 slots free, room for 92 more";
         assert_eq!(summary(&room, &pool, 10, Wall(0)), plain);
         let paused = CapacityView { paused_until: Some(Wall(60_000)), paused_why: "limit".into(), ..room };

@@ -61,7 +61,13 @@ async fn found(context: &Context, many: &Many, (done, to): (&str, &[TaskState]))
         let words = format!("{} would be {done}: add --all to have it done", counted(tasks.len() as u64, "task"));
         return Err(Failure::No(words));
     }
-    Ok(tasks.iter().map(|view| view.task.id).collect())
+    Ok(waiting_first(tasks))
+}
+
+/// Those that wait before those that run: whoever runs makes room when it is stopped, and what waits would begin just to be stopped too.
+fn waiting_first(mut tasks: Vec<TaskView>) -> Vec<u64> {
+    tasks.sort_by_key(|view| view.task.state == TaskState::Leased);
+    tasks.iter().map(|view| view.task.id).collect()
 }
 
 fn cancelled(task: &Task) -> String {
@@ -119,4 +125,16 @@ async fn each(context: &Context, ids: &[u64], verb: &str, words: impl Fn(&Task) 
         }
     }
     failed.map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_cancelled_before_what_runs_makes_room_for_it() {
+        let view = |(id, state)| TaskView { task: Task { id, state, ..Task::default() }, ..TaskView::default() };
+        let states = [(1, TaskState::Leased), (2, TaskState::Leased), (3, TaskState::Queued), (4, TaskState::Held)];
+        assert_eq!(waiting_first(states.map(view).to_vec()), [3, 4, 1, 2]);
+    }
 }

@@ -56,9 +56,9 @@ fn why(rule: &FailureRule, end: &End) -> String {
     }
 }
 
-/// The wait after the `attempt`-th attempt: doubled each time, up to the maximum, spread by ±20 % in a way that repeats.
+/// The wait after the `attempt`-th attempt: doubled each time, spread by ±20 % in a way that repeats, and the maximum at most.
 pub fn backoff(queue: &Queue, attempt: u32, id: u64) -> Span {
     let backoff = &queue.retry.backoff;
     let doubled = backoff.initial.0.saturating_mul(1u64.checked_shl(attempt.saturating_sub(1)).unwrap_or(u64::MAX));
-    restart::jittered(Span(doubled.min(backoff.max.0)), id ^ (u64::from(attempt) << 48))
+    restart::jittered(Span(doubled.min(backoff.max.0)), id ^ (u64::from(attempt) << 48)).min(backoff.max)
 }

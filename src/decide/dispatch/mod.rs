@@ -292,8 +292,16 @@ pub fn expire(task: Task, wall: Wall) -> Task {
 }
 
 fn over(task: Task, state: TaskState, reason: EndReason, wall: Wall) -> Task {
-    let end = End { reason, ..task.end.clone().unwrap_or_default() };
+    // How an attempt before it ended is told, and is not how this ended.
+    let message = task.end.as_ref().filter(|_| task.attempt > 0).map_or_else(String::new, |end| after(task.attempt, end));
+    let end = End { reason, message, ..End::default() };
     Task { state, finished: Some(wall), end: Some(end), not_before: None, blocked: false, ..task }
+}
+
+fn after(attempt: u32, end: &End) -> String {
+    let mut message = format!("after attempt {attempt}: {}", if end.message.is_empty() { "it ended" } else { &end.message });
+    cut(&mut message, MESSAGE_BYTES_MAX);
+    message
 }
 
 /// A held task goes.

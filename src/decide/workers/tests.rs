@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::model::plan::{Health, ProbeState};
+use crate::model::plan::{Health, Observation, ProbeState};
 use crate::model::queue::{Delivery, Queue};
 use crate::model::template::{Exec, NotifyProbe, Probe, Stall, StallAction};
 use crate::model::time::Moment;
@@ -127,6 +127,49 @@ fn who_was_not_started_for_a_task_leaves_its_place_to_tasks() {
     assert_eq!(stopped(&pool, slot(Some(false), true)), [], "it is at work");
     assert_eq!(stopped(&pool, slot(Some(true), false)), []);
     assert_eq!(stopped(&pool, slot(None, false)), [], "an older weir started it, and did not say");
+}
+
+#[test]
+fn what_a_worker_failed_of_holds_up_no_task() {
+    let failed = |for_task| Slot {
+        seen: Seen { state: SlotState::Vacant, ..Seen::default() },
+        record: Record {
+            failures: 3,
+            next_start: Some(NOW.mono.after(Span::secs(300))),
+            template: "same".into(),
+            for_task,
+            ..Record::default()
+        },
+        ..Slot::default()
+    };
+    let of_tasks = facts("same", |facts| facts.spec.queue = Some(Queue::default()));
+    let of_workers = facts("same", |_| {});
+    for (pool, for_task, free) in [
+        (&of_tasks, Some(false), true),
+        (&of_tasks, Some(true), false),
+        (&of_tasks, None, false),
+        (&of_workers, Some(false), false),
+    ] {
+        let slots = BTreeMap::from([("p-0".to_owned(), failed(for_task))]);
+        let (previous, scaling, line, queues) = Default::default();
+        let observation = Observation {
+            pool,
+            slots: &slots,
+            allowance: 1,
+            previous: &previous,
+            runs: 0,
+            scaling: &scaling,
+            line: &line,
+            queues: &queues,
+            machine: None,
+            squeeze: None,
+        };
+        let plan = crate::decide::pool(&observation, NOW);
+        let kept = plan.records.get("p-0").map(|record| (record.failures, record.next_start));
+        assert_eq!(kept, free.then_some((0, None)), "{for_task:?}");
+        let looping = plan.status.conditions.iter().find(|said| said.kind == "CrashLoop").map(|said| said.status);
+        assert_eq!(looping == Some(crate::model::status::Truth::True), !free, "{for_task:?}: what is shown is so too");
+    }
 }
 
 #[test]

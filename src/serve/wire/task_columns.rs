@@ -193,7 +193,8 @@ pub fn ended(task: &Task) -> String {
     };
     let said = format!("exit code {}", end.code.unwrap_or(0));
     let message = if end.message.is_empty() || end.message == said { String::new() } else { format!(": {}", end.message) };
-    let ran = if end.reason == EndReason::Expired { String::new() } else { format!(" after {}", Span(end.ran_ms)) };
+    let ran_not = end.reason == EndReason::Expired || (end.reason == EndReason::Cancelled && end.ran_ms == 0);
+    let ran = if ran_not { String::new() } else { format!(" after {}", Span(end.ran_ms)) };
     format!("{:?}{how}{ran}{message}", end.reason)
 }
 

@@ -346,6 +346,8 @@ pub struct CapacityView {
     pub queued: u64,
     /// Those of them that wait for their time.
     pub delayed: u64,
+    /// Those of them that wait for another task of their key.
+    pub blocked: u64,
     /// Tasks that wait for a release. They count against `capacity` too.
     pub held: u64,
     /// Tasks that run.
