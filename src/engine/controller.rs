@@ -16,10 +16,10 @@ use super::workqueue::Workqueue;
 use crate::decide::admit::{self, Admission};
 use crate::decide::dispatch;
 use crate::model::batch::{Batch, StoredPool};
-use crate::model::catalogue::{Object, ObjectKey};
+use crate::model::catalogue::{Catalogue, ObjectKey};
 use crate::model::cgroup::Controllers;
 use crate::model::line::Line;
-use crate::model::listing::{Listing, Root};
+use crate::model::listing::Listing;
 use crate::model::metered::Metered;
 use crate::model::plan::{Happening, PoolFacts, Slot};
 use crate::model::queue_work::QueueCounts;
@@ -127,7 +127,7 @@ pub struct Engine<H> {
     /// The catalogue as it is to be kept, and as it is known to be on disk.
     pub(super) kept: String,
     /// What `kept` was written from.
-    pub(super) written: Option<(Option<Root>, BTreeMap<ObjectKey, Object>)>,
+    pub(super) written: Option<Catalogue>,
     pub(super) durable: String,
     /// Catalogues and events of the specs on their way to the store.
     pub(super) keeping: BTreeMap<u64, Batch>,
@@ -232,7 +232,10 @@ impl<H: Host> Engine<H> {
             Fact::Queue(pool, counts) => self.counted(pool, counts, now),
             Fact::Task(task) => self.task_changed(*task, now),
             Fact::Learnt(pool, ended) => self.learnt(&pool, &ended),
-            Fact::Removed(key) => self.admission.removed(key, now.mono),
+            Fact::Removed(key) => {
+                self.admission.removed(key, now.mono);
+                self.keep();
+            }
             Fact::Asked(ask) => self.asked(ask, now),
         }
     }

@@ -20,10 +20,9 @@ impl<H: Host> Engine<H> {
     pub(super) fn keep(&mut self) {
         let catalogue = &self.admission.catalogue;
         // Nearly every listing finds what the one before found: comparing is much cheaper than writing.
-        let same = |(root, objects): &(_, _)| *root == catalogue.root && *objects == catalogue.objects;
-        if !self.written.as_ref().is_some_and(same) {
+        if !self.written.as_ref().is_some_and(|before| catalogue.is_kept_as(before)) {
             self.kept = catalogue.to_json().to_string();
-            self.written = Some((catalogue.root, catalogue.objects.clone()));
+            self.written = Some(catalogue.clone());
         }
         let text = &self.kept;
         let under_way = self.keeping.values().any(|batch| batch.catalogue.as_ref() == Some(text));

@@ -3,7 +3,7 @@
 //! Written by `decide::admit` alone and swapped whole; everyone else reads it. How it is kept from one daemon to the next is in
 //! `kept`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -71,6 +71,10 @@ pub struct Catalogue {
     pub unreadable: Option<String>,
     /// More objects vanished at once than is believed.
     pub prune: Option<PruneBlocked>,
+    /// Objects whose documents people removed by name, and when, that are not seen to be gone yet.
+    pub asked: BTreeMap<ObjectKey, Moment>,
+    /// Objects that are gone, which nobody needs to confirm any more: they were removed by name, or somebody did.
+    pub confirmed: BTreeSet<ObjectKey>,
     /// The commit, when the directory is a checkout.
     pub revision: Option<Revision>,
     /// The directory in which documents were last seen: an empty one in its place stops nobody, after a restart neither.

@@ -4,6 +4,8 @@
 //! and a pool of which too little reads is held as it is, since no document can be told from none by a program that does not
 //! know its fields. No moment of the boot clock is kept: it would mean nothing later.
 
+use std::collections::BTreeSet;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -20,6 +22,12 @@ use super::time::Moment;
 struct Kept {
     root: Option<Root>,
     objects: Vec<Value>,
+    /// The removal that is blocked.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    blocked: Value,
+    /// The objects whose removal nobody needs to confirm.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    removed: Value,
 }
 
 /// An object as it is kept between daemons.
@@ -36,7 +44,15 @@ impl Catalogue {
     /// Its objects as JSON: what a later start holds on to.
     pub fn to_json(&self) -> Value {
         let objects = self.objects.iter().map(|(key, object)| to_keep(key, object)).chain(self.aside.iter().cloned());
-        plain(Kept { root: self.root, objects: objects.collect() })
+        let removed: BTreeSet<&ObjectKey> = self.asked.keys().chain(&self.confirmed).collect();
+        let removed = if removed.is_empty() { Value::Null } else { plain(removed) };
+        plain(Kept { root: self.root, objects: objects.collect(), blocked: plain(&self.prune), removed })
+    }
+
+    /// What is kept of the other one is what is kept of this.
+    pub fn is_kept_as(&self, other: &Catalogue) -> bool {
+        let removed = self.asked.keys().eq(other.asked.keys()) && self.confirmed == other.confirmed;
+        removed && self.root == other.root && self.prune == other.prune && self.objects == other.objects
     }
 
     /// The catalogue that was kept; moments begin anew at `now`. An object that does not read does not spoil the others.
@@ -50,6 +66,15 @@ impl Catalogue {
             match read(kept.clone(), now) {
                 Ok((key, object)) => drop(catalogue.objects.insert(key, object)),
                 Err(error) => catalogue.set_aside(kept, error.to_string(), now),
+            }
+        }
+        // Whatever was asked for or confirmed holds once it is seen to be gone, and what was blocked stays so.
+        let removed: Vec<ObjectKey> = serde_json::from_value(kept.removed).unwrap_or_default();
+        catalogue.asked = removed.into_iter().map(|key| (key, now)).collect();
+        catalogue.prune = serde_json::from_value(kept.blocked).unwrap_or_default();
+        for key in catalogue.prune.iter().flat_map(|prune| &prune.keys) {
+            if let Some(object) = catalogue.objects.get_mut(key).filter(|object| object.standing == Standing::Good) {
+                object.standing = Standing::Vanished { since: now };
             }
         }
         Ok(catalogue)

@@ -189,6 +189,7 @@ fn conflict(next: &mut Admitted, key: &ObjectKey, claims: &[Claim]) {
 /// does so now.
 fn unclaim(next: &mut Admitted, key: &ObjectKey, now: Moment) -> bool {
     let held = held_by(next, key);
+    let blocked = next.admission.catalogue.prune.as_ref().is_some_and(|prune| prune.keys.contains(key));
     let Some(object) = next.admission.catalogue.objects.get_mut(key) else { return false };
     match (held, &object.standing) {
         (_, Standing::Terminating { .. }) | (Held::No, Standing::Vanished { .. }) => {}
@@ -196,6 +197,8 @@ fn unclaim(next: &mut Admitted, key: &ObjectKey, now: Moment) -> bool {
             object.standing = Standing::Held { violations };
         }
         (Held::Unknown, Standing::Good | Standing::Held { .. } | Standing::Conflict) => {}
+        // What is blocked stays so until it has returned: a file that may be about it has not brought it back.
+        (Held::Unknown, Standing::Vanished { .. }) if blocked => {}
         (Held::Unknown, Standing::Vanished { .. }) => object.standing = Standing::Good,
         (Held::No, Standing::Good | Standing::Held { .. } | Standing::Conflict) => {
             object.standing = Standing::Vanished { since: now };

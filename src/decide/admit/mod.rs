@@ -46,10 +46,6 @@ pub struct Admission {
     overlooked: BTreeSet<String>,
     /// Objects that are forgotten, and when their documents were gone: they still count for the guard.
     pruned: BTreeMap<ObjectKey, Moment>,
-    /// Objects whose documents people removed by name, and when: nobody needs to confirm that again.
-    asked: BTreeMap<ObjectKey, Moment>,
-    /// Objects whose pruning was confirmed.
-    confirmed: Vec<ObjectKey>,
 }
 
 /// What came of a listing.
@@ -148,14 +144,15 @@ impl Admission {
 
     /// The document of this object was removed because somebody asked for it by name.
     pub fn removed(&mut self, key: ObjectKey, now: Moment) {
-        self.asked.insert(key, now);
+        self.catalogue.asked.insert(key, now);
     }
 
     /// The blocked removal of this token is confirmed: of the objects that it names now, and for as long as they stay gone. Says
     /// whether there is one.
     pub fn confirm(&mut self, token: &str) -> bool {
         let Some(blocked) = self.catalogue.prune.as_ref().filter(|blocked| blocked.token == token) else { return false };
-        self.confirmed.extend(blocked.keys.iter().cloned());
+        let keys = blocked.keys.clone();
+        self.catalogue.confirmed.extend(keys);
         true
     }
 
@@ -165,10 +162,9 @@ impl Admission {
         if let Standing::Terminating { since } = object.standing {
             self.catalogue.objects.remove(key);
             // What went by a wish says nothing of what goes beside it.
-            if !self.confirmed.contains(key) {
+            if !self.catalogue.confirmed.remove(key) {
                 self.pruned.insert(key.clone(), since);
             }
-            self.confirmed.retain(|confirmed| confirmed != key);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! May an object whose document is gone be stopped? After a grace, and never many at once: a directory that was emptied by
 //! mistake is more likely than a wish to stop most of what runs.
 
+use std::collections::BTreeSet;
+
 use sha2::{Digest, Sha256};
 
 use crate::model::catalogue::{Object, ObjectKey, PruneBlocked, Standing};
@@ -28,7 +30,8 @@ pub fn prune(next: &mut Admitted, (whole, fresh): (&Whole, &[ObjectKey]), now: M
     let objects = &next.admission.catalogue.objects;
     let leaves =
         |key: &ObjectKey| vanished.iter().any(|(gone, _)| gone == key) || objects.get(key).is_some_and(Object::is_terminating);
-    next.admission.confirmed.retain(leaves);
+    let confirmed: BTreeSet<ObjectKey> = next.admission.catalogue.confirmed.iter().filter(|key| leaves(key)).cloned().collect();
+    next.admission.catalogue.confirmed = confirmed;
     guard(next, whole, &vanished, grace);
     for (key, since) in vanished {
         let blocked = next.admission.catalogue.prune.as_ref().is_some_and(|prune| prune.keys.contains(&key));
@@ -50,10 +53,11 @@ pub fn prune(next: &mut Admitted, (whole, fresh): (&Whole, &[ObjectKey]), now: M
 
 /// What was asked for by name is confirmed, as soon as it is seen to be gone.
 fn asked(next: &mut Admitted, vanished: &[(ObjectKey, Moment)], now: Moment) {
-    let admission = &mut next.admission;
-    let gone = |key: &ObjectKey| vanished.iter().any(|(gone, _)| gone == key);
-    admission.confirmed.extend(admission.asked.keys().filter(|key| gone(key)).cloned());
-    admission.asked.retain(|key, at| !gone(key) && now.since(*at) <= ASKED);
+    let catalogue = &mut next.admission.catalogue;
+    let ends = |key: &ObjectKey| catalogue.objects.get(key).is_some_and(Object::is_terminating);
+    let gone = |key: &ObjectKey| vanished.iter().any(|(gone, _)| gone == key) || ends(key);
+    catalogue.confirmed.extend(catalogue.asked.keys().filter(|key| gone(key)).cloned());
+    catalogue.asked.retain(|key, at| !gone(key) && now.since(*at) <= ASKED);
 }
 
 fn vanished(next: &Admitted) -> Vec<(ObjectKey, Moment)> {
@@ -69,7 +73,8 @@ fn vanished(next: &Admitted) -> Vec<(ObjectKey, Moment)> {
 /// the rest stays blocked until each has returned or is confirmed.
 fn guard(next: &mut Admitted, whole: &Whole, vanished: &[(ObjectKey, Moment)], grace: Span) {
     let blocked_before = next.admission.catalogue.prune.take();
-    let waiting: Vec<&(ObjectKey, Moment)> = vanished.iter().filter(|(key, _)| !next.admission.confirmed.contains(key)).collect();
+    let waiting: Vec<&(ObjectKey, Moment)> =
+        vanished.iter().filter(|(key, _)| !next.admission.catalogue.confirmed.contains(key)).collect();
     let was_blocked = |key: &ObjectKey| blocked_before.as_ref().is_some_and(|before| before.keys.contains(key));
     let sticky = waiting.iter().any(|(key, _)| was_blocked(key));
     let swapped = next.admission.catalogue.root.is_some_and(|root| root != whole.root) && !whole.has_documents();
@@ -92,7 +97,7 @@ fn together(next: &Admitted, since: Moment, grace: Span) -> usize {
     let from = Moment(since.0.saturating_sub(grace.0));
     let gone = next.admission.catalogue.objects.iter().filter(|(key, object)| match object.standing {
         Standing::Vanished { since } | Standing::Terminating { since } => {
-            key.kind == Kind::WorkerPool && since >= from && !next.admission.confirmed.contains(key)
+            key.kind == Kind::WorkerPool && since >= from && !next.admission.catalogue.confirmed.contains(key)
         }
         Standing::Good | Standing::Held { .. } | Standing::Conflict => false,
     });

@@ -3,6 +3,7 @@
 
 use super::world::{World, spec};
 use super::*;
+use crate::model::listing::Arrival;
 
 #[test]
 fn a_vanished_object_is_stopped_after_the_grace() {
@@ -154,6 +155,59 @@ fn a_blocked_prune_is_ended_by_its_token_or_by_the_files() {
     world.rename("b.yaml", &spec("b", 1));
     assert!(world.admission.catalogue.prune.is_none());
     assert!(world.taken().contains(&Change::PruneUnblocked));
+}
+
+#[test]
+fn a_block_outlasts_files_that_are_being_written_and_the_daemon() {
+    let mut world = blocked();
+    let token = world.admission.catalogue.prune.clone().expect("blocked");
+    let kept = |world: &World| world.admission.catalogue.prune == Some(token.clone());
+    // With each the share of those that are gone is smaller, and the last are no crowd among so many.
+    for name in ["d", "e", "f", "g", "h"] {
+        world.put(&format!("{name}.yaml"), &spec(name, 1), Arrival::ClosedWrite);
+        assert!(kept(&world), "{name} is being written");
+        world.pass(5000);
+        assert!(kept(&world) && world.has(name), "{name} was written");
+    }
+    world.restart();
+    assert!(kept(&world), "the next daemon knows it before it has looked");
+    world.put("i.yaml", &spec("i", 1), Arrival::ClosedWrite);
+    world.pass(60_000);
+    assert!(kept(&world) && !world.object("a").is_terminating() && !world.object("b").is_terminating());
+    world.taken();
+    world.rename("a.yaml", &spec("a", 1));
+    world.pass(60_000);
+    assert_eq!(world.admission.catalogue.prune.as_ref().map(|prune| prune.keys.clone()), Some(vec![ObjectKey::pool("b")]));
+    assert!(world.admission.confirm(&world.admission.catalogue.prune.clone().expect("blocked").token));
+    world.restart();
+    world.look();
+    world.pass(60_000);
+    assert!(world.object("b").is_terminating() && world.admission.catalogue.prune.is_none(), "it was confirmed before");
+}
+
+#[test]
+fn what_was_removed_by_name_needs_no_confirmation_from_the_next_daemon() {
+    for (seen_gone, ended) in [(false, false), (true, false), (true, true)] {
+        let mut world = World::new();
+        for name in ["a", "b", "c", "d", "e"] {
+            world.rename(&format!("{name}.yaml"), &spec(name, 1));
+        }
+        for name in ["a", "b", "c"] {
+            world.admission.removed(ObjectKey::pool(name), Moment(world.now));
+            world.files.remove(&format!("{name}.yaml"));
+        }
+        if seen_gone {
+            world.look();
+            world.pass(if ended { 20_000 } else { 1000 });
+        }
+        world.restart();
+        world.look();
+        world.remove("d.yaml");
+        world.pass(60_000);
+        let ends = ["a", "b", "c", "d", "e"].map(|name| world.object(name).is_terminating());
+        assert_eq!(ends, [true, true, true, true, false], "{seen_gone} {ended}");
+        assert_eq!(world.admission.catalogue.prune, None);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::decide::admit::{Admission, Change, Settings, admit};
-use crate::model::catalogue::{Object, ObjectKey};
+use crate::model::catalogue::{Catalogue, Object, ObjectKey};
 use crate::model::document::parse;
 use crate::model::listing::{Arrival, Content, File, Listing, Root, Stamp, Whole};
 use crate::model::time::{Moment, Now, Wall};
@@ -86,6 +86,14 @@ impl World {
         self.wake_at = admitted.wake_at;
         self.admission = admitted.admission;
         self.changes.extend(admitted.changes);
+    }
+
+    /// The daemon ends, and the next one begins with what was kept.
+    pub fn restart(&mut self) {
+        let kept = self.admission.catalogue.to_json();
+        let catalogue = Catalogue::from_json(kept, Moment(self.now)).expect("it reads");
+        self.admission = Admission::restored(catalogue);
+        self.wake_at = None;
     }
 
     /// Let time pass; look at each moment that was asked for.
