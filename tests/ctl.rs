@@ -324,6 +324,24 @@ fn a_watch_goes_on() {
 }
 
 #[test]
+fn a_watch_of_one_shows_that_one_alone_however_old_it_is() {
+    let mut world = World::furnished();
+    // More changes than are kept, since this one changed last.
+    for n in 0..6000 {
+        world.board.put(pool("batch", 1, n % 2));
+    }
+    let mut watch = Running::start(&world, "get pool web -w");
+    assert!(watch.line().starts_with("NAME   READY   DESIRED"));
+    assert!(watch.line().starts_with("web    2/3"));
+    world.board.put(pool("batch", 9, 1));
+    world.board.put(pool("web", 3, 3));
+    assert!(watch.line().starts_with("web    3/3"));
+    assert!(world.end());
+    assert_eq!(watch.0.wait().unwrap().code(), Some(3));
+    assert_eq!(World::furnished().ctl("get pool nosuch -w").code, 1);
+}
+
+#[test]
 fn a_rollout_is_waited_for() {
     let world = World::furnished();
     let mut rollout = Running::start(&world, "rollout status pool/web --timeout 20s");

@@ -244,6 +244,17 @@ fn a_watch_begins_with_what_is_there_and_resumes_where_it_was() {
     world.board.put(pool("unseen", 1, 1));
     world.board.put(pool("new", 1, 1));
     assert_eq!(parsed(only.next()).pointer("/object/metadata/name").unwrap(), "new");
+    // From an older version on the others' changes are there too, and were never among what is selected by name.
+    world.board.put(pool("unseen", 1, 0));
+    let mut older = stream(
+        &world,
+        &format!("/apis/weir.dev/v1/workerpools?watch=1&fieldSelector=metadata.name%3Dnew&resourceVersion={version}"),
+    );
+    world.board.put(pool("new", 1, 0));
+    let names = [(); 2]
+        .map(|()| parsed(older.next()))
+        .map(|event| (event["type"].clone(), event.pointer("/object/metadata/name").cloned()));
+    assert_eq!(names, ["ADDED", "MODIFIED"].map(|verb| (json!(verb), Some(json!("new")))));
 }
 
 #[test]

@@ -20,7 +20,12 @@ pub fn after_exit(record: &Record, exit: &Exit, template: &Template, now: Now) -
     next.restart_asked = record.restart_asked.filter(|asked| *asked > exit.incarnation);
     next.drain_asked = record.drain_asked.filter(|asked| *asked > exit.incarnation);
     next.failed_run = failed_run(record, exit);
-    let failed_by_us = next.condemned.take().is_some();
+    let condemned = next.condemned.take();
+    let failed_by_us = condemned.is_some();
+    // The signal that ended it says nothing; why it was sent is to be seen as long as the end is.
+    if let (Some(last), Some(why)) = (&mut next.last_exit, condemned) {
+        last.message.get_or_insert(why);
+    }
     // What ended with its machine did not fail, and nobody knows how long it was well.
     if exit.reason == ExitReason::Rebooted || exit.asked && !failed_by_us {
         next.failures = 0;

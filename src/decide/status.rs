@@ -259,7 +259,8 @@ pub fn exit_words(exit: &Exit) -> String {
         (ExitReason::Completed | ExitReason::Error | ExitReason::Signaled, None, Some(signal)) => format!("signal {signal}"),
         (ExitReason::Completed | ExitReason::Error | ExitReason::Signaled, None, None) => "ended".to_owned(),
     };
-    format!("{what} after {after}")
+    let why = exit.message.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
+    format!("{what} after {after}{why}")
 }
 
 /// A happening of one run.

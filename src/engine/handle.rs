@@ -336,12 +336,18 @@ impl Handle {
     /// Where the log of a worker's present or previous run is.
     ///
     /// # Errors
-    /// [`Denied::NotFound`] for an unknown worker, [`Denied::Refused`] when there was no previous run.
+    /// [`Denied::NotFound`] for an unknown worker, [`Denied::Refused`] when there was no such run.
     pub fn log(&self, worker: &str, previous: bool) -> Result<LogPlace, Denied> {
         let object = self.get(Kind::Worker, worker)?;
         let pool = object.meta().owner.clone().unwrap_or_default();
-        (self.logs)(&pool, worker, previous)
-            .ok_or_else(|| Denied::Refused(format!("worker \"{worker}\" has no previous run to show")))
+        (self.logs)(&pool, worker, previous).ok_or_else(|| {
+            let why = match &*object {
+                Object::Worker(found) if !previous && !found.status.message.is_empty() => format!(": {}", found.status.message),
+                _ => String::new(),
+            };
+            let what = if previous { "has no previous run to show" } else { "has not run yet" };
+            Denied::Refused(format!("worker \"{worker}\" {what}{why}"))
+        })
     }
 
     /// The bytes of a log: all, or the last `tail` lines; then, with `follow`, what is written until that future is done.

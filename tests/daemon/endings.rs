@@ -1,11 +1,13 @@
 //! How workers end: exactly known, also while nobody watched; and nothing of a tree is left.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 
 use super::harness::{Scratch, alive, signal, wait};
-use super::tasks::{daemon, submit, until_state};
+use super::tasks::{ctl, daemon, submit, until_state};
 
 #[test]
 fn ends_while_no_daemon_runs_are_reported_exactly() {
@@ -134,4 +136,42 @@ fn what_a_task_does_to_its_cgroup_is_not_handed_on_to_the_next() {
         let attempts = task["attempt"].as_u64();
         assert!(attempts == Some(1) || what == "kill" && attempts == Some(2), "{what}: {task}");
     }
+}
+
+#[test]
+fn what_is_wrong_is_told_where_it_is_looked_for() {
+    let mut scratch = Scratch::new().with(&["--on-exit", "leave"]);
+    scratch.put("never.yaml", &scratch.pool("never", 1, "", "    user: no-such-user-here\n"));
+    let probe = "    livenessProbe: {exec: {command: [\"false\"]}, period: 100ms, failureThreshold: 1}\n";
+    scratch.put("unwell.yaml", &scratch.pool("unwell", 1, "", probe));
+    scratch.put("web.yaml", &scratch.pool("web", 1, "[sh, -c, \"echo hello; exec sleep 100000\"]", ""));
+    scratch.start();
+    let of = |status: &serde_json::Value, kind: &str| {
+        let conditions = status["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let one = conditions.iter().find(|condition| condition["type"] == kind);
+        one.and_then(|condition| condition["message"].as_str()).unwrap_or_default().to_owned()
+    };
+    scratch.wait_status("workerpools", "unwell", |status| of(status, "Ready").contains("(livenessProbe failed"));
+    scratch.wait_status("workers", "never-0", |status| status["status"]["phase"] == "BackOff");
+    let wrong = |arguments: &[&str]| {
+        let told = ctl(&scratch, arguments);
+        assert_eq!(told.status.code(), Some(1), "{arguments:?}: {}", scratch.log());
+        String::from_utf8(told.stderr).expect("text")
+    };
+    let logs = wrong(&["logs", "never-0"]);
+    assert!(logs.contains("has not run yet: ") && logs.contains("no-such-user-here"), "{logs}");
+    assert!(wrong(&["logs", "web-0", "--previous"]).contains("has no previous run to show"));
+    let rollout = wrong(&["rollout", "status", "pool/nosuch"]);
+    assert!(rollout.contains("\"nosuch\" not found"), "{rollout}");
+    // What is followed ends with the daemon, and that is no end of the log.
+    let mut follow = Command::new(env!("CARGO_BIN_EXE_ctl"));
+    follow.arg("--state").arg(scratch.dir.join("state")).args(["logs", "-f", "web-0"]);
+    let mut follow = follow.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("ctl runs");
+    let mut line = String::new();
+    BufReader::new(follow.stdout.as_mut().expect("piped")).read_line(&mut line).expect("read");
+    assert_eq!(line, "hello\n");
+    assert_eq!(scratch.end(), Some(0));
+    let ended = follow.wait_with_output().expect("ended");
+    let words = String::from_utf8(ended.stderr).expect("text");
+    assert!(ended.status.code() == Some(3) && words.contains("the daemon has ended"), "{words}");
 }

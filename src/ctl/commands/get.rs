@@ -185,17 +185,16 @@ async fn watch(context: &Context, targets: &[Target], selector: &str, look: &Loo
     let kind = target.kind;
     let mut watched = Watched { kind, look, table: table(kind, look), rows: BTreeMap::new(), begun: now() };
     loop {
-        let (mut objects, version) = match target.names.first() {
-            Some(name) => {
-                let object = context.client.get(kind, name).await?;
-                let version = text(&object, "/metadata/resourceVersion").to_owned();
-                (vec![object], version)
+        // From the version of the whole: an object's own may be as old as its last change.
+        let list = context.client.list(kind, selector).await?;
+        let (mut objects, version) = (list.items, list.metadata.resource_version);
+        if let Some(name) = target.names.first() {
+            objects.retain(|object| text(object, "/metadata/name") == name);
+            if objects.is_empty() {
+                // It says what there is instead.
+                objects.push(context.client.get(kind, name).await?);
             }
-            None => {
-                let list = context.client.list(kind, selector).await?;
-                (list.items, list.metadata.resource_version)
-            }
-        };
+        }
         arrange(kind, &mut objects, None);
         watched.list(&objects)?;
         match changes(context, &version, &selectors, &mut watched).await {

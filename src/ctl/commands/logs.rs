@@ -8,6 +8,7 @@ use std::io::{self, IsTerminal, Write};
 use serde_json::Value;
 
 use super::Context;
+use super::away::is_there;
 use super::tasks::fetch;
 use crate::ctl::args::Logs;
 use crate::ctl::client::{next_chunk, path};
@@ -28,6 +29,7 @@ pub(super) async fn run(context: &Context, args: Logs) -> Result<(), Failure> {
             while let Some(bytes) = next_chunk(&mut body).await? {
                 out.write_all(&bytes)?;
             }
+            ended_by_itself(context, args.follow).await?;
         }
         Err(Failure::NoDaemon(at)) if args.follow || args.previous => return Err(Failure::NoDaemon(at)),
         Err(Failure::NoDaemon(at)) => {
@@ -40,6 +42,14 @@ pub(super) async fn run(context: &Context, args: Logs) -> Result<(), Failure> {
         Err(failure) => return Err(failure),
     }
     Ok(out.flush()?)
+}
+
+/// A daemon that ends in good order ends what is followed in good order too, though the worker may run on.
+async fn ended_by_itself(context: &Context, follow: bool) -> Result<(), Failure> {
+    match is_there(context).await {
+        Err(Failure::NoDaemon(_)) if follow => Err(Failure::NoDaemon("the daemon has ended".into())),
+        _ => Ok(()),
+    }
 }
 
 /// How many lines are wanted, and as a part of a query.
@@ -67,6 +77,7 @@ pub(super) async fn task(context: &Context, args: Logs, ids: &[u64]) -> Result<(
             while let Some(bytes) = next_chunk(&mut body).await? {
                 out.write_all(&bytes)?;
             }
+            ended_by_itself(context, args.follow).await?;
         }
         Err(Failure::NoDaemon(at)) => {
             let file = context.state.join("logs/tasks").join(format!("{id}.log"));

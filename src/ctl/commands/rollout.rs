@@ -8,7 +8,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::Context;
-use super::away::is_there;
+use super::away::{is_there, outlasting};
 use super::wait::{Seen, follow};
 use crate::ctl::client::{Sent, path};
 use crate::ctl::error::Failure;
@@ -45,6 +45,8 @@ pub(super) async fn status(context: &Context, words: &[String], timeout: Span) -
     for name in names {
         let timeout = Some(timeout).filter(|timeout| timeout.0 > 0);
         in_force(context, &name, timeout).await?;
+        // Of one that never was, and of one that was refused from the start, that is said.
+        let _there: Value = outlasting(context, async || context.client.get(Kind::Pool, &name).await).await?;
         let mut said = String::new();
         let told = follow(context, (Kind::Pool, &name), timeout, |seen| {
             let pool = match seen {

@@ -181,8 +181,12 @@ impl Watcher {
 
     /// One change, as this watcher sees it: what leaves its selection is deleted for it, what enters is added.
     fn take(&mut self, verb: &'static str, object: &Object, version: u64) {
-        let rendered = self.place.view.render(&self.app.handle, object);
         let name = &object.meta().name;
+        // No object changes its name: one of another name was never selected.
+        if !self.filter.allows("metadata.name", name) {
+            return;
+        }
+        let rendered = self.place.view.render(&self.app.handle, object);
         let wants = self.filter.wants(&rendered);
         // What stood there before this watch began is not known: it may have been selected then.
         let perhaps_known = self.known.contains(name) || version <= self.began;
