@@ -94,6 +94,13 @@ impl Table {
         self.rows.push(row);
     }
 
+    /// A column is as wide as a text of so many characters, before there is one.
+    pub fn reserve(&mut self, column: usize, width: usize) {
+        if let Some(kept) = self.widths.get_mut(column) {
+            *kept = (*kept).max(width);
+        }
+    }
+
     /// The rows as text; they are gone then, and the widths stay for rows that come later.
     pub fn take(&mut self) -> String {
         let rows = std::mem::take(&mut self.rows);

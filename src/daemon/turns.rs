@@ -58,6 +58,9 @@ pub(super) async fn serve_until_told(
                     engine.on(Fact::Hint);
                 }
                 Signal::End(_) if ending || on_exit == OnExit::Leave => {
+                    if ending {
+                        lines::say("ending at once: the workers that are still there run on");
+                    }
                     engine.host().board.end();
                     return Ok(());
                 }

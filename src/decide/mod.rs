@@ -54,7 +54,9 @@ pub fn pool(observation: &Observation<'_>, now: Now) -> Plan {
         slots.entry(worker.clone()).and_modify(|slot| slot.record = record.clone());
     }
     let mut plan = planned(&Observation { slots: &slots, ..*observation }, now);
-    forgiven.into_iter().for_each(|(worker, record)| drop(plan.records.entry(worker).or_insert(record)));
+    for (worker, record) in forgiven {
+        plan.records.entry(worker).or_insert(record);
+    }
     plan
 }
 

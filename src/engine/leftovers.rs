@@ -10,24 +10,29 @@ use crate::edge::store::read::Reader;
 use crate::edge::taskfiles::TaskFiles;
 use crate::model::batch::Batch;
 use crate::model::queue::Retention;
-use crate::model::queue_work::{QueueAnswer, QueueWork};
+use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueWork};
 use crate::model::time::{Now, Span};
 
-/// From one look at pools that are no more to the next.
+/// From one look at all pools that are no more to the next. Those where the time of a task is over are looked at with each resync.
 const EVERY: Span = Span::secs(3600);
 
 impl<H: Host> Engine<H> {
-    /// Remove what has ended long ago of pools that no document stands for. What waits there stays for when they come back.
+    /// Remove what has ended long ago of pools that no document stands for. What waits there stays for when they come back, until it
+    /// expires.
     pub(super) fn sweep_leftovers(&mut self, now: Now) {
-        if !self.may_decide() || self.sweeping.is_some() || now.mono < self.sweep_at {
+        if !self.may_decide() || self.sweeping.is_some() {
             return;
         }
+        let all = now.mono >= self.sweep_at;
+        let is_due = |counts: &QueueCounts| all || counts.next.is_some_and(|at| at <= now.wall);
         let facts = |name: &String| self.pools.get(name).and_then(|pool| pool.facts.as_ref());
         let is_left = |name: &&String| facts(name).is_none_or(|facts| facts.spec.queue.is_none() && !facts.is_held());
-        let left = self.counts.keys().filter(is_left);
-        let queue = left.map(|pool| QueueWork::Sweep { pool: pool.clone(), retention: Retention::default() }).collect();
+        let left = self.counts.iter().filter(|(name, counts)| is_left(name) && is_due(counts));
+        let queue = left.map(|(pool, _)| QueueWork::Sweep { pool: pool.clone(), retention: Retention::default() }).collect();
         let batch = Batch { queue, at: now, ..Batch::default() };
-        self.sweep_at = now.mono.after(EVERY);
+        if all {
+            self.sweep_at = now.mono.after(EVERY);
+        }
         if !batch.is_empty() {
             self.last_ticket += 1;
             self.sweeping = Some(self.last_ticket);
@@ -43,7 +48,8 @@ impl<H: Host> Engine<H> {
             Vec::new()
         });
         for answer in answers {
-            if let QueueAnswer::Ticked { gone, more, .. } = answer {
+            if let QueueAnswer::Ticked { expired, gone, more } = answer {
+                expired.iter().for_each(|task| self.tell_expired(&task.pool, task, now));
                 if more {
                     self.sweep_at = now.mono;
                 }

@@ -240,10 +240,7 @@ impl<H: Host> Engine<H> {
                     self.divided(&ticket.pool, workers, now);
                 }
                 (work, QueueAnswer::Ticked { expired, gone, more }) => {
-                    for task in &expired {
-                        let note = format!("task {} expired: nobody took it within {}", task.id, task.ttl);
-                        self.note(&ticket.pool, &about("TaskExpired", EventType::Warning, note), now);
-                    }
+                    expired.iter().for_each(|task| self.tell_expired(&ticket.pool, task, now));
                     if !gone.is_empty() {
                         self.host.forget_tasks(gone);
                     }
@@ -296,6 +293,11 @@ impl<H: Host> Engine<H> {
         if let Some(task) = leases.and_then(|leases| leases.get(&token.id)).filter(|task| task.epoch == token.epoch) {
             self.host.ended(task);
         }
+    }
+
+    pub(super) fn tell_expired(&mut self, pool: &str, task: &Task, now: Now) {
+        let note = format!("task {} expired: nobody took it within {}", task.id, task.ttl);
+        self.note(pool, &about("TaskExpired", EventType::Warning, note), now);
     }
 
     fn tell_pause(&mut self, pool: &str, until: Wall, now: Now) {

@@ -159,8 +159,12 @@ pub async fn list(State(app): State<App>, query: Params) -> Result<Json<TaskList
     let pool = text("pool").cloned();
     let (found, cut) = app.handle.tasks(TaskFilter { pool: pool.clone(), id: None, states, most: limit }).await?;
     if let Some(pool) = pool.filter(|_| found.is_empty()) {
-        // Tasks of a pool that is gone are still listed; a pool that never was is an error in the question.
-        app.handle.capacity(&pool).await?;
+        // Tasks of a pool that is gone are still listed, or none of the states that are asked for; a pool that never was is an error
+        // in the question.
+        let any = TaskFilter { pool: Some(pool.clone()), id: None, states: Vec::new(), most: 1 };
+        if app.handle.tasks(any).await?.0.is_empty() {
+            app.handle.capacity(&pool).await?;
+        }
     }
     Ok(Json(TaskList { cut, ..TaskList::new(found.into_iter().map(TaskView::from).collect()) }))
 }

@@ -57,6 +57,27 @@ fn tasks_are_watched_sorted_and_selected() {
 }
 
 #[test]
+fn the_columns_of_a_watch_stand_still() {
+    let world = world();
+    let mut watch = Running::start(&world, "get tasks -w --pool takes");
+    submit(&world, "takes", &json!({}));
+    let mut lines = vec![watch.line(), watch.line()];
+    let leased = lease(&world);
+    lines.push(watch.line());
+    assert_eq!(on_lease(&world, &leased["token"], "complete", &json!({})).0, 200);
+    lines.push(watch.line());
+    let begins = |line: &str, word: &str| line.find(word).unwrap_or_else(|| panic!("no {word}: {lines:#?}"));
+    for (head, cells) in
+        [("STATE", ["Queued", "Running", "Succeeded"]), ("PRI", [" 0 "; 3]), ("WORKER", [" - ", "takes-0", "takes-0"])]
+    {
+        for (line, cell) in lines[1..].iter().zip(cells) {
+            let before = usize::from(cell.starts_with(' '));
+            assert_eq!(begins(line, cell) + before, begins(&lines[0], head), "{head}: {lines:#?}");
+        }
+    }
+}
+
+#[test]
 fn a_task_is_waited_for() {
     let world = world();
     submit(&world, "takes", &json!({}));

@@ -50,7 +50,9 @@ fn what_is_free_is_counted_from_what_runs_by_now_and_no_wait_is_told_where_nothi
     let world = World::new();
     queued(&world, "few", "{delivery: Lease}");
     shown(&world, "few", (2, 5000, 2));
-    (0..2).for_each(|n| drop(world.board.put(worker("few", n, Phase::Ready))));
+    for n in 0..2 {
+        world.board.put(worker("few", n, Phase::Ready));
+    }
     let free = || ask(&world, "GET /v1/pools/few/capacity", &Value::Null).1["freeSlots"].clone();
     let submit = || ask(&world, "POST /v1/pools/few/tasks", &json!({})).1;
     assert_eq!(free(), 2);

@@ -18,6 +18,7 @@ use crate::ctl::resource::{many, of_queues};
 use crate::ctl::text::tame;
 use crate::ctl::time::now;
 use crate::model::meta::quoted;
+use crate::model::reading::counted;
 use crate::model::status::{Kind, MEMORY_PRESSED};
 use crate::model::time::Wall;
 use crate::serve::wire::columns::text;
@@ -112,20 +113,37 @@ async fn with_queue(context: &Context) -> Result<Vec<String>, Failure> {
 async fn look(context: &Context, pool: &str) -> Result<(CapacityView, Vec<TaskView>), Failure> {
     let path = format!("/v1/pools/{}/capacity", encoded(pool));
     let room: CapacityView = context.client.ask(Method::GET, &path, Sent::nothing()).await?;
-    let tasks = listed(context, &format!("pool={}&state=Leased,Queued,Held&limit={SHOWN}", encoded(pool))).await?;
-    Ok((room, tasks))
+    Ok((room, waiting(context, pool).await?))
+}
+
+async fn waiting(context: &Context, pool: &str) -> Result<Vec<TaskView>, Failure> {
+    listed(context, &format!("pool={}&state=Leased,Queued,Held&limit={SHOWN}", encoded(pool))).await
 }
 
 async fn one(context: &Context, pool: &str, heads: bool, title: bool) -> Result<String, Failure> {
-    let (room, tasks) = look(context, pool).await?;
-    let object = context.client.get(Kind::Pool, pool).await?;
     let mut out = if title { format!("pool/{}\n", tame(pool)) } else { String::new() };
+    let (sum, tasks) = match look(context, pool).await {
+        Ok((room, tasks)) => {
+            let object = context.client.get(Kind::Pool, pool).await?;
+            (summary(&room, &object, tasks.len(), now()), tasks)
+        }
+        Err(gone @ Failure::Server(_)) => {
+            // What waits in the queue of a pool that is gone waits on.
+            let tasks = waiting(context, pool).await.unwrap_or_default();
+            if tasks.is_empty() {
+                return Err(gone);
+            }
+            let how = format!("they wait until it has one or expire, or ctl cancel --pool {pool} --all takes them back");
+            (format!("{}; no document gives it a queue: {how}", counted(tasks.len() as u64, "task")), tasks)
+        }
+        Err(failure) => return Err(failure),
+    };
     if !tasks.is_empty() {
         let mut table = Table::new(&queue_heads(), heads);
         tasks.iter().for_each(|view| table.add(queue_row(view, now())));
         out += &table.take();
     }
-    Ok(out + &tame(&summary(&room, &object, tasks.len(), now())) + "\n")
+    Ok(out + &tame(&sum) + "\n")
 }
 
 /// `3 queued (1 delayed), 2 running, 0 of 2 slots free, room for 997 more`

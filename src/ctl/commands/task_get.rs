@@ -225,6 +225,8 @@ struct Watched {
     /// The last row of each task, as it was at the beginning: that time passes is no change.
     rows: BTreeMap<u64, Vec<String>>,
     begun: Wall,
+    /// There was a row.
+    any: bool,
 }
 
 impl Watched {
@@ -236,10 +238,29 @@ impl Watched {
             Format::Json => emit(&as_json(&value(view))),
             Format::JsonPath(template) => emit(&for_programs(&template.render(&value(view)))),
             Format::Name | Format::Table { .. } | Format::Columns(_) if fresh => {
+                self.make_room(view);
+                self.any = true;
                 self.table.add(cells(&self.format, view, now()));
                 Ok(())
             }
             Format::Name | Format::Table { .. } | Format::Columns(_) => Ok(()),
+        }
+    }
+}
+
+impl Watched {
+    /// Print what there is to print. The heads come with the first row, and are as wide.
+    fn emit(&mut self) -> Result<(), Failure> {
+        if self.any { emit(&self.table.take()) } else { Ok(()) }
+    }
+
+    /// A task is in several states, and has a worker in some: their columns stand still all the same.
+    fn make_room(&mut self, view: &TaskView) {
+        let Format::Table { wide } = &self.format else { return };
+        let states = TaskState::ALL.map(|state| state.name().len()).into_iter().max();
+        for (head, width) in [("STATE", states.unwrap_or(0)), ("WORKER", view.task.pool.len() + "-00".len())] {
+            let column = heads(*wide).iter().position(|found| found == head);
+            column.into_iter().for_each(|column| self.table.reserve(column, width));
         }
     }
 }
@@ -259,7 +280,8 @@ async fn watch(context: &Context, args: &Get, (ids, which): (&[u64], &Which), fo
         context.client.get(Kind::Pool, pool).await?;
     }
     let selectors = which.selectors(args, id);
-    let mut watched = Watched { table: table(&format, !args.no_headers), format, rows: BTreeMap::new(), begun: now() };
+    let mut watched =
+        Watched { table: table(&format, !args.no_headers), format, rows: BTreeMap::new(), begun: now(), any: false };
     loop {
         let list: List = context.client.ask(Method::GET, &format!("{ROOT}/tasks?{selectors}"), Sent::nothing()).await?;
         for object in list.items {
@@ -268,7 +290,7 @@ async fn watch(context: &Context, args: &Get, (ids, which): (&[u64], &Which), fo
                 watched.show(&view)?;
             }
         }
-        emit(&watched.table.take())?;
+        watched.emit()?;
         match changes(context, (&list.metadata.resource_version, &selectors), which, &mut watched).await {
             Err(Failure::Server(status)) if status.code == 410 => {}
             ended => return ended,
@@ -306,7 +328,7 @@ async fn changes(
         if !which.wants(&view.task) && which.is_finer() {
             watched.rows.remove(&view.task.id);
         }
-        emit(&watched.table.take())?;
+        watched.emit()?;
     }
     Err(Failure::NoDaemon("the daemon has ended".into()))
 }

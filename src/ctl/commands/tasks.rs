@@ -119,7 +119,8 @@ fn sheet(view: &TaskView, now: Wall) -> String {
 
 fn expiry(task: &Task, now: Wall) -> String {
     let waits = matches!(task.state, TaskState::Held | TaskState::Queued);
-    task.expires.filter(|_| waits).map_or_else(String::new, |at| format!("{at} (in {})", age(now, at)))
+    let when = |at: Wall| if at > now { format!("{at} (in {})", age(now, at)) } else { format!("{at} (at any moment)") };
+    task.expires.filter(|_| waits).map_or_else(String::new, when)
 }
 
 #[cfg(test)]

@@ -251,13 +251,7 @@ fn tick(tables: &Tasks<'_>, (pool, queue): (&str, &Queue), workers: &[String], w
         let wait = dispatch::failure::backoff(queue, before.attempt.max(1), before.id);
         tables.put(&before, &Task { not_before: Some(dispatch::later(wall, wait)), ..before.clone() })?;
     }
-    let mut expired = Vec::new();
-    for before in tables.overdue(pool, wall, TICK_MAX)? {
-        let task = dispatch::expire(before.clone(), wall);
-        tables.put(&before, &task)?;
-        order_key(tables, &task)?;
-        expired.push(task);
-    }
+    let expired = expire(tables, pool, wall)?;
     more |= expired.len() >= TICK_MAX as usize;
     let gone = tables.sweep(pool, kept_since(queue.retention, wall), TICK_MAX)?;
     more |= gone.len() >= TICK_MAX as usize;
@@ -267,20 +261,34 @@ fn tick(tables: &Tasks<'_>, (pool, queue): (&str, &Queue), workers: &[String], w
     Ok(QueueAnswer::Ticked { expired, gone, more })
 }
 
+/// Those expire that nobody took in time.
+fn expire(tables: &Tasks<'_>, pool: &str, wall: Wall) -> rusqlite::Result<Vec<Task>> {
+    let mut expired = Vec::new();
+    for before in tables.overdue(pool, wall, TICK_MAX)? {
+        let task = dispatch::expire(before.clone(), wall);
+        tables.put(&before, &task)?;
+        order_key(tables, &task)?;
+        expired.push(task);
+    }
+    Ok(expired)
+}
+
 /// What succeeded, and what ended otherwise, is kept since then.
 fn kept_since(retention: Retention, wall: Wall) -> (Wall, Wall) {
     let ago = |span: Span| Wall(wall.0.saturating_sub(i64::try_from(span.0).unwrap_or(i64::MAX)));
     (ago(retention.succeeded), ago(retention.failed))
 }
 
-/// The queue of a pool that is no more: what has ended goes after the usual retention, and with the last of its tasks its counts.
+/// The queue of a pool that is no more: what waits expires when its time is over, what has ended goes after the usual retention, and
+/// with the last of its tasks its counts.
 fn sweep(tables: &Tasks<'_>, pool: &str, retention: Retention, wall: Wall) -> Answer {
+    let expired = expire(tables, pool, wall)?;
     let gone = tables.sweep(pool, kept_since(retention, wall), TICK_MAX)?;
-    let more = gone.len() >= TICK_MAX as usize;
+    let more = gone.len().max(expired.len()) >= TICK_MAX as usize;
     if gone.is_empty() {
         tables.forget_empty(pool)?;
     }
-    Ok(QueueAnswer::Ticked { expired: Vec::new(), gone, more })
+    Ok(QueueAnswer::Ticked { expired, gone, more })
 }
 
 /// What waits for a worker that is gone waits for another one; with no workers, for whoever comes. Then who joined gets its share.

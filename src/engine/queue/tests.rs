@@ -440,3 +440,20 @@ proptest::proptest! {
         assert_eq!(world.listed().len(), submitted, "no task is lost and none made up");
     }
 }
+
+#[test]
+fn what_waits_for_a_pool_that_is_no_more_expires_and_what_has_ended_there_goes() {
+    let (mut world, queue) = (World::new(), Arc::new(Queue { ttl: Span::secs(20), ..Queue::default() }));
+    let sweep = |world: &World| world.one(QueueWork::Sweep { pool: "p".into(), retention: Retention::default() });
+    let ids: Vec<u64> =
+        world.submit(&queue, vec![plain(0), NewTask { hold: true, ..plain(0) }]).unwrap().iter().map(|s| s.task.id).collect();
+    world.at += 19_000;
+    assert!(matches!(&sweep(&world), QueueAnswer::Ticked { expired, .. } if expired.is_empty()));
+    world.at += 1000;
+    let swept = sweep(&world);
+    assert!(
+        matches!(&swept, QueueAnswer::Ticked { expired, .. } if expired.iter().map(|task| task.id).eq(ids.iter().copied())),
+        "{swept:?}"
+    );
+    world.consistent();
+}
