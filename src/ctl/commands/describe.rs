@@ -291,12 +291,17 @@ async fn workers(context: &Context, pool: &Value) -> Result<String, Failure> {
 
 /// The last events about an object; without a daemon there are none to show.
 async fn events(context: &Context, about: &str) -> Result<String, Failure> {
+    events_of(context, |event| text(event, "/regarding") == about).await
+}
+
+/// The last of those that are wanted.
+pub(super) async fn events_of(context: &Context, wanted: impl Fn(&Value) -> bool) -> Result<String, Failure> {
     let mut events = match context.client.list(Kind::Event, "").await {
         Ok(list) => list.items,
         Err(Failure::NoDaemon(_)) => return Ok(String::new()),
         Err(failure) => return Err(failure),
     };
-    events.retain(|event| text(event, "/regarding") == about);
+    events.retain(wanted);
     events.sort_by(|a, b| text(a, "/eventTime").cmp(text(b, "/eventTime")));
     let heads = ["Type", "Reason", "Age", "Message"].map(str::to_owned);
     let rows = events.iter().skip(events.len().saturating_sub(EVENTS_MAX)).map(|event| {

@@ -7,7 +7,7 @@ use hyper::Method;
 use serde_json::Value;
 
 use super::Context;
-use super::describe::Sheet;
+use super::describe::{Sheet, events_of};
 use crate::ctl::client::Sent;
 use crate::ctl::error::Failure;
 use crate::ctl::print::{emit, note, shown_yaml};
@@ -16,6 +16,7 @@ use crate::ctl::time::{age, now};
 use crate::model::meta::quoted;
 use crate::model::task::{Task, TaskState};
 use crate::model::time::Wall;
+use crate::serve::wire::columns::text;
 use crate::serve::wire::task_columns::{ended, message, standing, state};
 use crate::serve::wire::tasks::{TaskList, TaskView};
 
@@ -81,9 +82,18 @@ pub(super) async fn describe(context: &Context, ids: &[u64]) -> Result<(), Failu
     }
     let mut parts = Vec::new();
     for id in ids {
-        parts.push(sheet(&fetch(context, *id).await?, now()));
+        let view = fetch(context, *id).await?;
+        let pool = format!("pool/{}", view.task.pool);
+        let mine = |event: &Value| text(event, "/regarding") == pool && is_about(text(event, "/note"), *id);
+        parts.push(sheet(&view, now()) + &events_of(context, mine).await?);
     }
     emit(&parts.join("\n\n"))
+}
+
+/// What is told of a task is told of its pool, and begins with its number.
+fn is_about(note: &str, id: u64) -> bool {
+    let named = note.strip_prefix("task ").and_then(|rest| rest.split([' ', ',']).next());
+    named.and_then(|number| number.parse().ok()) == Some(id)
 }
 
 fn sheet(view: &TaskView, now: Wall) -> String {
