@@ -164,6 +164,10 @@ fn conditions(observation: &Observation<'_>, status: &PoolStatus, demand: &Deman
         let message = format!("changes of the specs may be seen up to 10 s late: {why}");
         all.push(("WatchDegraded", Truth::True, "Polling", message));
     }
+    if facts.vanished && facts.prune_blocked.is_none() {
+        let message = "its document is gone: its workers are stopped after the prune grace, unless it comes back";
+        all.push(("PendingDelete", Truth::True, "SpecRemoved", message.into()));
+    }
     if let Some(token) = &facts.prune_blocked {
         let message =
             format!("too much vanished at once, so nothing is removed: put the files back, or run `ctl prune --confirm {token}`");

@@ -54,6 +54,7 @@ fn facts(catalogue: &Catalogue, key: &ObjectKey, object: &Object, pool: &WorkerP
         unenforced: None,
         ending: object.is_terminating().then_some(Ending::Removed),
         held: object.unread.as_ref().map(|unread| format!("what was kept of it does not read here: {}", unread.why)),
+        vanished: matches!(object.standing, Standing::Vanished { .. }),
         prune_blocked: blocked.map(|prune| prune.token.clone()),
     }
 }

@@ -343,7 +343,7 @@ impl Handle {
         (self.logs)(&pool, worker, previous).ok_or_else(|| {
             let why = match &*object {
                 Object::Worker(found) if !previous && !found.status.message.is_empty() => format!(": {}", found.status.message),
-                _ => String::new(),
+                Object::Pool(_) | Object::Worker(_) | Object::Policy(_) | Object::Event(_) => String::new(),
             };
             let what = if previous { "has no previous run to show" } else { "has not run yet" };
             Denied::Refused(format!("worker \"{worker}\" {what}{why}"))

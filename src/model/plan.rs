@@ -106,6 +106,8 @@ pub struct PoolFacts {
     pub ending: Option<Ending>,
     /// What is wanted of it is not known, and why: the spec is a guess. See [`PoolFacts::is_held`].
     pub held: Option<String>,
+    /// Its document is gone: it runs on for the grace, or until that is confirmed.
+    pub vanished: bool,
     /// Its removal waits for a confirmation with this token.
     pub prune_blocked: Option<String>,
 }
@@ -137,6 +139,7 @@ impl PoolFacts {
             unenforced: None,
             ending: Some(Ending::Removed),
             held: None,
+            vanished: false,
             prune_blocked: None,
         }
     }

@@ -175,3 +175,26 @@ fn what_is_wrong_is_told_where_it_is_looked_for() {
     let words = String::from_utf8(ended.stderr).expect("text");
     assert!(ended.status.code() == Some(3) && words.contains("the daemon has ended"), "{words}");
 }
+
+#[test]
+fn a_pool_whose_document_is_gone_shows_that_for_the_grace() {
+    let mut scratch = Scratch::new().with(&["--prune-grace", "30s"]);
+    for name in ["web", "other", "third"] {
+        scratch.put(&format!("{name}.yaml"), &scratch.pool(name, 1, "", ""));
+    }
+    scratch.start();
+    let workers = scratch.wait_workers(3);
+    let shown = |status: &serde_json::Value| {
+        let conditions = status["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.iter().any(|condition| condition["type"] == "PendingDelete" && condition["status"] == "True")
+    };
+    let text = fs::read_to_string(scratch.spec("web.yaml")).expect("its document");
+    assert!(ctl(&scratch, &["delete", "pool/web"]).status.success());
+    scratch.wait_status("workerpools", "web", shown);
+    let told = String::from_utf8(ctl(&scratch, &["get", "pools", "-o", "wide"]).stdout).expect("text");
+    let line = told.lines().find(|line| line.starts_with("web ")).unwrap_or_default();
+    assert!(line.contains("PendingDelete") && line.contains("its workers are stopped after the prune grace"), "{told}");
+    scratch.put("web.yaml", &text);
+    scratch.wait_status("workerpools", "web", |status| !shown(status));
+    assert_eq!(scratch.workers(), workers, "all run on");
+}

@@ -57,6 +57,10 @@ pub(super) async fn status(context: &Context, words: &[String], timeout: Span) -
                 return Err(Failure::No(format!("pool/{name}: its newest document is refused: {why}")));
             }
             let waiting = waiting(pool);
+            if let Some(what) = waiting.as_ref().filter(|_| is_by_hand(pool)) {
+                let how = "with updateStrategy OnDelete a worker is replaced when it ends: ctl restart worker/NAME";
+                return Err(Failure::No(format!("pool/{name}: {what}; {how}")));
+            }
             let line =
                 waiting.as_ref().map(|what| format!("Waiting for pool \"{}\" rollout to finish: {what}...\n", tame(&name)));
             if let Some(line) = line.filter(|line| *line != said) {
@@ -119,6 +123,12 @@ fn refused(pool: &Value) -> Option<String> {
     Some(tame(text(accepted, "/message")))
 }
 
+/// Workers run an older template, and nothing replaces them by itself.
+fn is_by_hand(pool: &Value) -> bool {
+    let count = |name: &str| number(pool, &format!("/status/{name}"));
+    text(pool, "/spec/updateStrategy/type") == "OnDelete" && count("updatedReplicas") < count("replicas")
+}
+
 /// What is still missing, in kubectl's words; nothing when the pool is as wanted.
 fn waiting(pool: &Value) -> Option<String> {
     let count = |name: &str| number(pool, &format!("/status/{name}"));
@@ -165,6 +175,14 @@ mod tests {
             assert_eq!(waiting.is_some(), part.is_some());
             assert!(waiting.unwrap_or_default().contains(part.unwrap_or_default()));
         }
+    }
+
+    #[test]
+    fn what_nobody_but_a_person_replaces_is_not_waited_for() {
+        let pool = |kind: &str, updated: u64| json!({"spec": {"updateStrategy": {"type": kind}}, "status": {"replicas": 2, "updatedReplicas": updated}});
+        let by_hand =
+            [("OnDelete", 1), ("OnDelete", 2), ("RollingUpdate", 1)].map(|(kind, updated)| is_by_hand(&pool(kind, updated)));
+        assert_eq!(by_hand, [true, false, false]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ function word(pool) {
   const blocked = holds(pool, "PruneBlocked");
   if (pool.metadata.deletionTimestamp && !blocked) return ["Terminating", "warn"];
   if (pool.status?.stuckReplicas > 0 && !blocked) return ["Stuck", "bad"];
-  for (const bad of ["PruneBlocked", "CrashLoop"]) if (holds(pool, bad)) return [bad, "bad"];
+  for (const bad of ["PruneBlocked", "PendingDelete", "CrashLoop"]) if (holds(pool, bad)) return [bad, "bad"];
   if (holds(pool, "Paused")) return ["Paused", "warn"];
   if (condition(pool, "Accepted")?.status === "False") return ["Invalid", "bad"];
   if (pool.status?.queue?.pausedUntil) return ["Paused", "warn"];
