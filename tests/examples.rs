@@ -21,9 +21,9 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use weir::ctl::args::{Cli, Command as Verb};
-use weir::decide::payload::arguments;
 use weir::edge::clock;
 use weir::model::document::{Document, parse};
+use weir::model::payload::arguments;
 use weir::model::status::{Phase, PoolObject, Truth, WorkerObject};
 use weir::model::time::Span;
 

@@ -16,7 +16,6 @@ pub mod hooks;
 pub mod joint;
 pub mod limits;
 pub mod notify;
-pub mod payload;
 pub mod recycle;
 pub mod restart;
 pub mod roster;

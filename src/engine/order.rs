@@ -6,11 +6,12 @@ use std::fs::File;
 use std::io::Read;
 use std::sync::{Arc, LazyLock, OnceLock};
 
+use crate::decide::expand;
 use crate::decide::roster;
-use crate::decide::{expand, payload};
 use crate::edge::slots::{Lookups, Unready};
 use crate::edge::taskfiles::{Other, TaskFiles};
 use crate::edge::{command, secrets, slots};
+use crate::model::payload;
 use crate::model::plan::PoolFacts;
 use crate::model::task::{Task, UNFIT_CODE};
 use crate::model::template::{EnvVar, Template};

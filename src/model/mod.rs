@@ -20,6 +20,7 @@ pub mod listing;
 pub mod meta;
 pub mod metered;
 pub mod object;
+pub mod payload;
 pub mod plan;
 pub mod policy;
 pub mod policy_plan;

@@ -14,6 +14,7 @@ mod rules;
 mod scaler;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 use std::collections::BTreeMap;
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::readings::{self, Poll, Reading};
 use super::rules::{self, Wants};
+use super::windows::{bounds, moment};
 use super::{Demand, PAUSED_UNTIL, QUOTA, behavior, poll};
 use crate::decide::{allot, joint};
 use crate::model::cron::Window;
@@ -32,6 +33,9 @@ pub(super) struct Scaler<'a> {
     /// The bounds of now.
     min: u32,
     max: u32,
+    /// Which window sets them, in words, if one does.
+    min_by: String,
+    max_by: String,
     /// Workers at work.
     busy: u32,
     /// Workers that run.
@@ -57,6 +61,7 @@ impl<'a> Scaler<'a> {
         let mut out = Demand { scaling: observation.scaling.clone(), room, ..Demand::default() };
         let (min, max, until) = bounds(scale, now);
         out.wake(until);
+        let ([min_by, max_by], [min, max]) = ([min.by, max.by], [min.size, max.size]);
         let previous = observation.previous;
         let closed = previous.conditions.iter().find(|condition| condition.kind == QUOTA_AVAILABLE);
         let words = closed.filter(|condition| condition.status == Truth::False).map(|condition| condition.message.as_str());
@@ -75,6 +80,8 @@ impl<'a> Scaler<'a> {
             current,
             min,
             max,
+            min_by,
+            max_by,
             busy: observation.busy(),
             running: running(observation.slots),
             budget: observation.machine.and_then(|look| look.budget.as_ref()),
@@ -173,7 +180,7 @@ impl<'a> Scaler<'a> {
         let (raw, reason) = largest.unwrap_or_else(|| (self.current, "no trigger has a number".into()));
         (self.size, self.reason) = (raw, reason);
         if self.scale.triggers.is_empty() {
-            (self.size, self.reason) = (self.min, "there is no trigger, so the least".into());
+            (self.size, self.reason) = (self.min, format!("there is no trigger, so the least{}", self.min_by));
         } else if !lower && raw < self.current {
             self.clamp("backlogUnknown", self.current, "a number is missing or old, so nothing is lowered".into(), None);
         }
@@ -381,9 +388,9 @@ impl<'a> Scaler<'a> {
 
     fn bound(&mut self) {
         if self.size < self.min {
-            self.clamp("minReplicas", self.min, format!("never fewer than {}", self.min), None);
+            self.clamp("minReplicas", self.min, format!("never fewer than {}{}", self.min, self.min_by), None);
         } else if self.size > self.max {
-            self.clamp("maxReplicas", self.max, format!("never more than {}", self.max), None);
+            self.clamp("maxReplicas", self.max, format!("never more than {}{}", self.max, self.max_by), None);
         }
     }
 
@@ -401,7 +408,7 @@ impl<'a> Scaler<'a> {
 
     fn done(mut self, raw: u32) -> Demand {
         if self.size > self.max {
-            self.clamp("maxReplicas", self.max, format!("never more than {}", self.max), None);
+            self.clamp("maxReplicas", self.max, format!("never more than {}{}", self.max, self.max_by), None);
         }
         if self.size != self.current {
             let change = Change { at: self.now.mono, from: self.current, to: self.size };
@@ -447,23 +454,6 @@ fn put(
     }
 }
 
-/// The bounds of now, and when the clock changes them. Where windows overlap, the largest floor and the largest ceiling count;
-/// a floor above the ceiling is the ceiling.
-fn bounds(scale: &Scale, now: Now) -> (u32, u32, Option<Moment>) {
-    let (mut min, mut max, mut until): (Option<u32>, Option<u32>, Option<Moment>) = (None, None, None);
-    for schedule in &scale.schedules {
-        let Ok(window) = Window::new(&schedule.cron, schedule.time_zone.as_deref(), schedule.duration) else { continue };
-        let inside = window.at(now.wall);
-        until = until.into_iter().chain(moment(inside.until, now)).min();
-        if inside.active {
-            min = min.max(Some(schedule.min_replicas.unwrap_or(scale.min_replicas)));
-            max = max.max(Some(schedule.max_replicas.unwrap_or(scale.max_replicas)));
-        }
-    }
-    let max = max.unwrap_or(scale.max_replicas);
-    (min.unwrap_or(scale.min_replicas).min(max), max, until)
-}
-
 /// Its source is asked at intervals: not what the clock or a queue of weir's own says, but where a rule makes a step for each number.
 fn asked(trigger: &Trigger) -> bool {
     trigger.source.schedule.is_none() && (trigger.source.queue.is_none() || trigger.step.is_some())
@@ -475,11 +465,6 @@ fn clocked(trigger: &Trigger, now: Now) -> Option<(f64, Moment)> {
     let inside = Window::new(&schedule.cron, schedule.time_zone.as_deref(), schedule.duration).ok()?.at(now.wall);
     let value = if inside.active { schedule.value } else { 0 };
     Some((value as f64, moment(inside.until, now)?))
-}
-
-/// The moment of a time to come.
-fn moment(wall: Wall, now: Now) -> Option<Moment> {
-    u64::try_from(wall.0.checked_sub(now.wall.0)?).ok().map(|ahead| now.mono.after(Span(ahead)))
 }
 
 /// The last change of size that an earlier daemon made: its cooldown is kept, and the policies count it.

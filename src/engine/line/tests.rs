@@ -218,7 +218,7 @@ fn starts_that_take_long_keep_no_other_pool_from_starting() {
 }
 
 #[test]
-fn of_a_pool_that_is_gone_what_ended_goes_in_time_and_what_waits_stays() {
+fn of_a_pool_that_is_gone_what_ended_goes_in_time_and_what_waits_stays_until_it_expires() {
     const HOUR: u64 = 3_600_000;
     let mut world = World::new(1, "");
     let (first, second) = (world.submit(NewTask::default()), world.submit(NewTask::default()));
@@ -232,10 +232,10 @@ fn of_a_pool_that_is_gone_what_ended_goes_in_time_and_what_waits_stays() {
     }
     assert!(!world.engine.pools.contains_key("p"), "it is gone");
     world.pass(23 * HOUR);
-    assert_eq!((world.task(first.id).state, world.tasks()), (TaskState::Succeeded, 2));
+    assert_eq!((world.task(first.id).state, world.task(second.id).state), (TaskState::Succeeded, TaskState::Queued));
     world.pass(2 * HOUR);
     world.pass(2 * HOUR);
-    assert_eq!((world.task(second.id).state, world.tasks()), (TaskState::Queued, 1));
+    assert_eq!((world.task(second.id).state, world.tasks()), (TaskState::Expired, 1));
 }
 
 #[test]

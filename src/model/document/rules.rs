@@ -11,9 +11,10 @@ use super::tree::{Broken, Step, at};
 use super::used;
 use crate::model::expansion::{Expansion, Field};
 use crate::model::meta::NAME_BYTES_MAX;
+use crate::model::payload;
 use crate::model::policy::{Amounts, Apply, Bounds, Mode, PolicySpec};
 use crate::model::pool::{PoolSpec, Webhook, WorkerPool};
-use crate::model::queue::{FailureAction, ForgeHook, Queue};
+use crate::model::queue::{Delivery, FailureAction, ForgeHook, Queue};
 use crate::model::reading::counted;
 use crate::model::scale::Scale;
 use crate::model::template::Template;
@@ -47,8 +48,20 @@ pub fn pool(pool: &WorkerPool) -> Vec<Broken> {
             broken.push((at("spec.queue.retry.backoff.initial"), "is above max".into()));
         }
         self::queue(queue, &mut broken);
+        if queue.delivery == Delivery::Process {
+            carried(queue, &pool.spec.template.command, &mut broken);
+        }
     }
     broken
+}
+
+/// What a schedule's tasks carry fits the command that is run for each of them.
+fn carried(queue: &Queue, command: &[String], broken: &mut Vec<Broken>) {
+    for (n, schedule) in queue.schedules.iter().enumerate() {
+        if let Err(why) = payload::arguments(command, &Value::Object(schedule.payload.clone())) {
+            broken.push((at(&format!("spec.queue.schedules.{n}.payload")), format!("its tasks could never begin: {why}")));
+        }
+    }
 }
 
 fn queue(queue: &Queue, broken: &mut Vec<Broken>) {
