@@ -25,6 +25,35 @@ pub enum Failure {
     ReaderGone,
 }
 
+/// Refusals where many are asked: one that refuses does not keep the others from being asked.
+#[derive(Default)]
+pub struct Refusals(Option<Failure>);
+
+impl Refusals {
+    /// What one answered; none where it refused, which is said with the next refusal or at the end.
+    ///
+    /// # Errors
+    /// What is no refusal: then nobody else need be asked.
+    pub fn heard<T>(&mut self, answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
+        match answer {
+            Ok(answer) => Ok(Some(answer)),
+            Err(failure @ Failure::Server(_)) => {
+                if let Some(before) = self.0.replace(failure) {
+                    complain(&before.text());
+                }
+                Ok(None)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// # Errors
+    /// The last refusal, if there was one.
+    pub fn end(self) -> Result<(), Failure> {
+        self.0.map_or(Ok(()), Err)
+    }
+}
+
 impl Failure {
     /// The exit code for wrong use.
     pub const USAGE: u8 = 2;

@@ -299,3 +299,25 @@ pub fn counts(pool: &PoolFacts, slot: &Slot, state: WorkerCount) -> bool {
         WorkerCount::Ready => ready,
     }
 }
+
+/// Look at a pool with these slots, leases and counts: it was never shown, and nobody asks what the machine has left.
+#[cfg(test)]
+fn seen<T>(
+    (pool, slots): (&PoolFacts, &BTreeMap<String, Slot>),
+    (line, queues): (&crate::model::line::Line, &BTreeMap<String, crate::model::queue_work::QueueCounts>),
+    look: impl FnOnce(&Observation<'_>) -> T,
+) -> T {
+    let (previous, scaling) = Default::default();
+    look(&Observation {
+        pool,
+        slots,
+        allowance: 1,
+        previous: &previous,
+        runs: 0,
+        scaling: &scaling,
+        line,
+        queues,
+        machine: None,
+        squeeze: None,
+    })
+}

@@ -392,20 +392,8 @@ mod tests {
         let record = Record { failures: 1, last_exit: Some(exit), next_start, ..Record::default() };
         let slot = Slot { seen: Seen { state: SlotState::Vacant, ..Seen::default() }, record, ..Slot::default() };
         let slots = BTreeMap::from([("a-0".to_owned(), slot)]);
-        let (previous, scaling, queues, line) = Default::default();
-        let observation = Observation {
-            pool: &facts,
-            slots: &slots,
-            allowance: 1,
-            previous: &previous,
-            runs: 0,
-            scaling: &scaling,
-            line: &line,
-            queues: &queues,
-            machine: None,
-            squeeze: None,
-        };
-        let status = crate::decide::pool(&observation, NOW).status;
+        let (line, queues) = Default::default();
+        let status = crate::decide::seen((&facts, &slots), (&line, &queues), |seen| crate::decide::pool(seen, NOW)).status;
         let said = |kind: &str| status.conditions.iter().find(|condition| condition.kind == kind).cloned().expect(kind);
         for kind in ["Ready", "Progressing"] {
             let message = said(kind).message;
@@ -429,22 +417,11 @@ mod tests {
         facts.spec.queue = serde_json::from_value(serde_json::json!({"schedules": schedules})).expect("a queue");
         let fired = |count| Fired { last: NOW.wall, count, beat: String::new() };
         let line = Line { fired: [("a".into(), fired(1)), ("b".into(), fired(2))].into(), ..Line::default() };
-        let (slots, previous, scaling) = Default::default();
+        let slots = BTreeMap::new();
         let seen = |paused_until| {
             let queues = BTreeMap::from([("a".to_owned(), QueueCounts { paused_until, ..QueueCounts::default() })]);
-            let observation = Observation {
-                pool: &facts,
-                slots: &slots,
-                allowance: 1,
-                previous: &previous,
-                runs: 0,
-                scaling: &scaling,
-                line: &line,
-                queues: &queues,
-                machine: None,
-                squeeze: None,
-            };
-            crate::decide::pool(&observation, NOW).status.queue.expect("a queue")
+            let plan = crate::decide::seen((&facts, &slots), (&line, &queues), |seen| crate::decide::pool(seen, NOW));
+            plan.status.queue.expect("a queue")
         };
         let free = [None, Some(NOW.wall), Some(Wall(NOW.wall.0 + 1))].map(|until| seen(until).free_slots);
         assert_eq!(free, [2, 2, 0]);

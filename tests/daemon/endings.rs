@@ -189,7 +189,12 @@ fn a_pool_whose_document_is_gone_shows_that_for_the_grace() {
         conditions.iter().any(|condition| condition["type"] == "PendingDelete" && condition["status"] == "True")
     };
     let text = fs::read_to_string(scratch.spec("web.yaml")).expect("its document");
-    assert!(ctl(&scratch, &["delete", "pool/web"]).status.success());
+    let deleted = ctl(&scratch, &["delete", "pool/nosuch", "pool/web"]);
+    assert_eq!(
+        (deleted.status.code(), deleted.stdout.as_slice()),
+        (Some(1), b"pool/web deleted\n".as_slice()),
+        "the other one all the same"
+    );
     scratch.wait_status("workerpools", "web", shown);
     let told = String::from_utf8(ctl(&scratch, &["get", "pools", "-o", "wide"]).stdout).expect("text");
     let line = told.lines().find(|line| line.starts_with("web ")).unwrap_or_default();

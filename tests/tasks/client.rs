@@ -1,6 +1,7 @@
 //! What the client does with tasks beyond one at a time: watches, waits, selections, and what it says where something is doubtful.
 
 use serde_json::{Value, json};
+use weir::model::status::{EventObject, Kind, Object};
 
 use super::served::{Ran, Running, World};
 use super::{NewTask, ask, lease, on_lease, submit, task, wish, world};
@@ -74,6 +75,32 @@ fn the_columns_of_a_watch_stand_still() {
             let before = usize::from(cell.starts_with(' '));
             assert_eq!(begins(line, cell) + before, begins(&lines[0], head), "{head}: {lines:#?}");
         }
+    }
+}
+
+#[test]
+fn what_waits_for_a_pool_that_is_gone_is_shown_and_what_is_told_of_a_task_is_found_with_it() {
+    let world = world();
+    let ids = [(); 2].map(|()| submit(&world, "takes", &json!({})));
+    for (name, note) in
+        [("a", "task 1, attempt 1 of 2 on takes-0: exit code 3"), ("b", "task 11 is dead"), ("c", "all workers are ready")]
+    {
+        let mut event = EventObject { regarding: "pool/takes".into(), note: note.into(), ..EventObject::default() };
+        event.metadata.name = name.into();
+        world.board.put(Object::Event(Box::new(event)));
+    }
+    let described = said(&world, &format!("describe task/{}", ids[0]));
+    assert!(
+        described.contains("attempt 1 of 2") && !described.contains("is dead") && !described.contains("are ready"),
+        "{described}"
+    );
+    world.board.remove(Kind::Pool, "takes");
+    let waits = said(&world, "queue takes");
+    assert!(waits.contains("2 tasks; no document gives it a queue") && waits.lines().count() == 4, "{waits}");
+    let none = world.ctl("get tasks --pool takes --status Running");
+    assert_eq!((none.code, none.out.as_str()), (0, ""), "{}", none.err);
+    for unknown in ["queue nosuch", "get tasks --pool nosuch --status Running"] {
+        assert_eq!(world.ctl(unknown).code, 1, "{unknown}");
     }
 }
 

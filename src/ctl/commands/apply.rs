@@ -13,10 +13,10 @@ use hyper::Method;
 use super::Context;
 use crate::ctl::args::Delete;
 use crate::ctl::client::{Sent, path};
-use crate::ctl::error::Failure;
+use crate::ctl::error::{Failure, Refusals};
 use crate::ctl::print::emit;
 use crate::ctl::resource::{Target, short, targets};
-use crate::ctl::text::{complain, tame};
+use crate::ctl::text::tame;
 use crate::model::catalogue::ObjectKey;
 use crate::model::document::refusal::with_source;
 use crate::model::document::{APPLIED_BYTES_MAX, Document, SPEC_BYTES_MAX, Violation, parse_within, shown};
@@ -166,21 +166,17 @@ pub(super) async fn apply(context: &Context, files: &[PathBuf], dry_run: bool) -
 pub(super) async fn delete(context: &Context, args: Delete) -> Result<(), Failure> {
     let targets = if args.files.is_empty() { named(&args.names)? } else { of_files(&args.files)? };
     let (query, mark) = dry(args.dry_run);
-    let mut failed = None;
-    for (kind, name) in targets.into_iter().flat_map(|target| target.names.into_iter().map(move |name| (target.kind, name))) {
-        let at = format!("{}{query}", path(kind, &name));
-        match context.client.ask::<Status>(Method::DELETE, &at, Sent::nothing()).await {
-            Ok(_) => emit(&format!("{}/{} deleted{mark}\n", short(kind), tame(&name)))?,
-            // One that is gone already does not keep the others from being deleted.
-            Err(failure @ Failure::Server(_)) => {
-                if let Some(before) = failed.replace(failure) {
-                    complain(&before.text());
-                }
+    let mut refusals = Refusals::default();
+    for Target { kind, names } in targets {
+        for name in names {
+            let at = format!("{}{query}", path(kind, &name));
+            let asked = context.client.ask::<Status>(Method::DELETE, &at, Sent::nothing()).await;
+            if refusals.heard(asked)?.is_some() {
+                emit(&format!("{}/{} deleted{mark}\n", short(kind), tame(&name)))?;
             }
-            Err(failure) => return Err(failure),
         }
     }
-    failed.map_or(Ok(()), Err)
+    refusals.end()
 }
 
 fn named(words: &[String]) -> Result<Vec<Target>, Failure> {

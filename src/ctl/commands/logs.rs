@@ -46,10 +46,10 @@ pub(super) async fn run(context: &Context, args: Logs) -> Result<(), Failure> {
 
 /// A daemon that ends in good order ends what is followed in good order too, though the worker may run on.
 async fn ended_by_itself(context: &Context, follow: bool) -> Result<(), Failure> {
-    match is_there(context).await {
-        Err(Failure::NoDaemon(_)) if follow => Err(Failure::NoDaemon("the daemon has ended".into())),
-        _ => Ok(()),
+    if follow && matches!(is_there(context).await, Err(Failure::NoDaemon(_))) {
+        return Err(Failure::NoDaemon("the daemon has ended".into()));
     }
+    Ok(())
 }
 
 /// How many lines are wanted, and as a part of a query.

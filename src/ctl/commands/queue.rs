@@ -127,11 +127,11 @@ async fn one(context: &Context, pool: &str, heads: bool, title: bool) -> Result<
             let object = context.client.get(Kind::Pool, pool).await?;
             (summary(&room, &object, tasks.len(), now()), tasks)
         }
-        Err(gone @ Failure::Server(_)) => {
-            // What waits in the queue of a pool that is gone waits on.
+        // What waits in the queue of a pool that is gone, or has no queue any more, waits on.
+        Err(Failure::Server(gone)) if matches!(gone.code, 400 | 404) => {
             let tasks = waiting(context, pool).await.unwrap_or_default();
             if tasks.is_empty() {
-                return Err(gone);
+                return Err(Failure::Server(gone));
             }
             let how = format!("they wait until it has one or expire, or ctl cancel --pool {pool} --all takes them back");
             (format!("{}; no document gives it a queue: {how}", counted(tasks.len() as u64, "task")), tasks)

@@ -11,9 +11,9 @@ use super::task_get::{self, Which};
 use super::tasks::{fetch, ids, listed};
 use crate::ctl::args::{Cancel, Many, TaskIds};
 use crate::ctl::client::Sent;
-use crate::ctl::error::Failure;
+use crate::ctl::error::{Failure, Refusals};
 use crate::ctl::print::{Format, emit, note};
-use crate::ctl::text::{complain, tame};
+use crate::ctl::text::tame;
 use crate::model::reading::counted;
 use crate::model::status::Kind;
 use crate::model::task::{Task, TaskState};
@@ -112,19 +112,13 @@ pub(super) async fn retry(context: &Context, args: &TaskIds) -> Result<(), Failu
 
 /// Ask the same of each; one that refuses does not keep the others from being asked.
 async fn each(context: &Context, ids: &[u64], verb: &str, words: impl Fn(&Task) -> String) -> Result<(), Failure> {
-    let mut failed = None;
+    let mut refusals = Refusals::default();
     for id in ids {
-        match ask(context, *id, verb).await {
-            Ok(view) => emit(&words(&view.task))?,
-            Err(failure @ Failure::Server(_)) => {
-                if let Some(before) = failed.replace(failure) {
-                    complain(&before.text());
-                }
-            }
-            Err(failure) => return Err(failure),
+        if let Some(view) = refusals.heard(ask(context, *id, verb).await)? {
+            emit(&words(&view.task))?;
         }
     }
-    failed.map_or(Ok(()), Err)
+    refusals.end()
 }
 
 #[cfg(test)]

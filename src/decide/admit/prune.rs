@@ -1,8 +1,6 @@
 //! May an object whose document is gone be stopped? After a grace, and never many at once: a directory that was emptied by
 //! mistake is more likely than a wish to stop most of what runs.
 
-use std::collections::BTreeSet;
-
 use sha2::{Digest, Sha256};
 
 use crate::model::catalogue::{Object, ObjectKey, PruneBlocked, Standing};
@@ -30,8 +28,7 @@ pub fn prune(next: &mut Admitted, (whole, fresh): (&Whole, &[ObjectKey]), now: M
     let objects = &next.admission.catalogue.objects;
     let leaves =
         |key: &ObjectKey| vanished.iter().any(|(gone, _)| gone == key) || objects.get(key).is_some_and(Object::is_terminating);
-    let confirmed: BTreeSet<ObjectKey> = next.admission.catalogue.confirmed.iter().filter(|key| leaves(key)).cloned().collect();
-    next.admission.catalogue.confirmed = confirmed;
+    next.admission.catalogue.confirmed.retain(leaves);
     guard(next, whole, &vanished, grace);
     for (key, since) in vanished {
         let blocked = next.admission.catalogue.prune.as_ref().is_some_and(|prune| prune.keys.contains(&key));

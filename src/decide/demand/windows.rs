@@ -7,7 +7,6 @@ use crate::model::scale::{Scale, ScaleSchedule};
 use crate::model::time::{Moment, Now, Span, Wall};
 
 /// A bound of now, and the window that sets it, in words; no words: it is the document's own.
-#[derive(Default)]
 pub(super) struct Bound {
     pub(super) size: u32,
     pub(super) by: String,

@@ -5,12 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::model::line::Line;
-use crate::model::plan::{Observation, Plan, PoolFacts, Slot};
+use crate::model::plan::{Plan, PoolFacts, Slot};
 use crate::model::pool::PoolSpec;
 use crate::model::queue::{FailureAction, FailureRule};
 use crate::model::queue_work::QueueCounts;
-use crate::model::scaling::Scaling;
-use crate::model::status::PoolStatus;
 use crate::model::time::Moment;
 use crate::model::worker::{Exit, ExitReason, Run, Seen, SlotState};
 
@@ -375,21 +373,9 @@ fn ends_that_were_kept_long_enough_are_due_though_nothing_else_is() {
 fn planned(slots: &BTreeMap<String, Slot>, counts: QueueCounts, line: &Line, at: Now) -> Plan {
     let spec = PoolSpec { queue: Some(queue(Delivery::Process)), ..PoolSpec::default() };
     let facts = PoolFacts { spec, generation: 1, ending: None, ..PoolFacts::orphan("p") };
-    let (previous, scaling, queues) = (PoolStatus::default(), Scaling::default(), BTreeMap::from([("p".to_owned(), counts)]));
-    let observation = Observation {
-        pool: &facts,
-        slots,
-        allowance: 1,
-        previous: &previous,
-        runs: 0,
-        scaling: &scaling,
-        line,
-        queues: &queues,
-        machine: None,
-        squeeze: None,
-    };
+    let queues = BTreeMap::from([("p".to_owned(), counts)]);
     let mut plan = Plan::default();
-    line::look(&observation, &mut plan, at);
+    crate::decide::seen((&facts, slots), (line, &queues), |observation| line::look(observation, &mut plan, at));
     plan
 }
 

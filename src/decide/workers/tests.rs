@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::model::plan::{Health, Observation, ProbeState};
+use crate::model::plan::{Health, ProbeState};
 use crate::model::queue::{Delivery, Queue};
 use crate::model::template::{Exec, NotifyProbe, Probe, Stall, StallAction};
 use crate::model::time::Moment;
@@ -151,20 +151,8 @@ fn what_a_worker_failed_of_holds_up_no_task() {
         (&of_workers, Some(false), false),
     ] {
         let slots = BTreeMap::from([("p-0".to_owned(), failed(for_task))]);
-        let (previous, scaling, line, queues) = Default::default();
-        let observation = Observation {
-            pool,
-            slots: &slots,
-            allowance: 1,
-            previous: &previous,
-            runs: 0,
-            scaling: &scaling,
-            line: &line,
-            queues: &queues,
-            machine: None,
-            squeeze: None,
-        };
-        let plan = crate::decide::pool(&observation, NOW);
+        let (line, queues) = Default::default();
+        let plan = crate::decide::seen((pool, &slots), (&line, &queues), |observation| crate::decide::pool(observation, NOW));
         let kept = plan.records.get("p-0").map(|record| (record.failures, record.next_start));
         assert_eq!(kept, free.then_some((0, None)), "{for_task:?}");
         let looping = plan.status.conditions.iter().find(|said| said.kind == "CrashLoop").map(|said| said.status);
