@@ -20,6 +20,8 @@ mod told;
 mod waits;
 #[path = "tasks/watches.rs"]
 mod watches;
+#[path = "tasks/worker_lines.rs"]
+mod worker_lines;
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

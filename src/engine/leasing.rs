@@ -23,6 +23,9 @@ use crate::model::time::{Span, Wall};
 /// A worker may ask before what is shown of it says that it runs; that takes a moment.
 const SHOWN: Duration = Duration::from_secs(2);
 
+/// Why a task is given back.
+const HUNG_UP: &str = "whoever asked for it hung up";
+
 /// Whether a worker may take a task.
 enum May {
     Yes,
@@ -98,6 +101,14 @@ impl Handle {
         while self.begins_nothing(pool) && matches!(changes.next().await, Some(Ok(_))) {}
     }
 
+    /// Whether the tasks of this pool are for workers to take.
+    ///
+    /// # Errors
+    /// [`Denied::NotFound`], [`Denied::Refused`] and [`Denied::Conflict`] where they are not.
+    pub async fn is_leased_from(&self, name: &str) -> Result<(), Denied> {
+        self.leased_from(name).await.map(drop)
+    }
+
     /// The rules of a queue whose tasks workers take: they may have changed while one waited.
     async fn leased_from(&self, name: &str) -> Result<Arc<Queue>, Denied> {
         let queue = self.rules(name).await?.queue;
@@ -126,7 +137,7 @@ impl Handle {
         tokio::spawn(async move {
             let answer = handle.work(work).await;
             if let Err(Ok(QueueAnswer::Leased(Some(task)) | QueueAnswer::Ended { next: Some(task), .. })) = tell.send(answer) {
-                handle.give_back(&task, "whoever asked for it hung up").await;
+                handle.give_back(Token::from(&*task), HUNG_UP).await;
             }
         });
         told.await.map_err(|_| Denied::Ending)?
@@ -135,15 +146,19 @@ impl Handle {
     /// That its worker is to be stopped may have been decided while the task was taken for it: then the next one has it.
     async fn still_may(&self, task: &Task, worker: &str, run: u64) -> Result<(), Denied> {
         if let May::No(why) = self.may_take(&task.pool, worker, run) {
-            self.give_back(task, "its worker is being stopped").await;
+            self.give_back(Token::from(task), "its worker is being stopped").await;
             return Err(why);
         }
         Ok(())
     }
 
-    async fn give_back(&self, task: &Task, why: &str) {
-        let Ok(Rules { queue, .. }) = self.rules(&task.pool).await else { return };
-        let token = Token { pool: task.pool.clone(), id: task.id, epoch: task.epoch, nonce: task.nonce };
+    /// A task that was given and of which nobody heard goes to the next who asks.
+    pub async fn unheard(&self, token: Token) {
+        self.give_back(token, HUNG_UP).await;
+    }
+
+    async fn give_back(&self, token: Token, why: &str) {
+        let Ok(Rules { queue, .. }) = self.rules(&token.pool).await else { return };
         let end = End { reason: EndReason::Returned, message: why.into(), ..End::default() };
         let work = QueueWork::End { token, end, result: None, output: String::new(), queue, next: None };
         // Where it fails, the end of its lease returns it.

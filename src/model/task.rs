@@ -247,6 +247,13 @@ pub struct Token {
     pub nonce: u64,
 }
 
+impl From<&Task> for Token {
+    /// That of its present lease.
+    fn from(task: &Task) -> Token {
+        Token { pool: task.pool.clone(), id: task.id, epoch: task.epoch, nonce: task.nonce }
+    }
+}
+
 impl std::str::FromStr for Token {
     type Err = String;
     fn from_str(text: &str) -> Result<Token, String> {

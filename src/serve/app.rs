@@ -51,6 +51,11 @@ impl App {
         App { handle, ending, told: Arc::default(), streams, waiting, most, edits: Arc::default() }
     }
 
+    /// The same, whose streams and waits end with something else.
+    pub fn until(self, ending: watch::Receiver<bool>) -> App {
+        App { ending, ..self }
+    }
+
     /// The turn of one edit that is made from what is shown: the next begins when what is shown follows from this one.
     pub async fn turn(&self) -> OwnedMutexGuard<()> {
         self.edits.clone().lock_owned().await

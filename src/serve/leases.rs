@@ -4,13 +4,15 @@
 //! no task, and asks again.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::app::App;
 use super::app::until_true;
+use super::lines;
 use super::refusal::{Refusal, bad, nowhere};
 use super::tasks::{read, view, wait};
 use super::wire::tasks::{Complete, Ended, Fail, Heartbeat, Leased, LeasedTask, TaskView, Wish};
@@ -19,44 +21,91 @@ use crate::engine::handle::Denied;
 use crate::model::exact::inexact;
 use crate::model::task::{End, EndReason, Token};
 
-/// `POST /v1/pools/{pool}/lease`
-pub async fn lease(State(app): State<App>, Path(pool): Path<String>, sent: Sent) -> Result<Json<Leased>, Refusal> {
-    let task = take(&app, &pool, read(sent)?).await?;
-    Ok(Json(Leased { task }))
+/// `POST /v1/pools/{pool}/lease`; with a body of lines, all that a worker says.
+pub async fn lease(State(app): State<App>, Path(pool): Path<String>, request: Request) -> Result<Response, Refusal> {
+    if lines::of_lines(request.headers()) {
+        return lines::lease::lease(app, pool, request.into_body()).await;
+    }
+    let sent: Sent = Bytes::from_request(request, &()).await;
+    let task = take(&app, &pool, read(sent)?, || app.waiting_place()).await?;
+    Ok(Json(Leased { task }).into_response())
 }
 
-async fn take(app: &App, pool: &str, wish: Wish) -> Result<Option<LeasedTask>, Refusal> {
+/// Give a worker its next task.
+///
+/// # Errors
+/// As those of [`crate::engine::handle::Handle::lease`]; 400 for a wait that is too long.
+pub async fn take<P>(
+    app: &App,
+    pool: &str,
+    wish: Wish,
+    place: impl Fn() -> Result<P, Denied>,
+) -> Result<Option<LeasedTask>, Refusal> {
     let longest = wait(wish.wait.unwrap_or_default())?;
     let leased = tokio::select! {
-        leased = app.handle.lease(pool, &wish.worker, wish.run, (longest, || app.waiting_place())) => leased?,
+        leased = app.handle.lease(pool, &wish.worker, wish.run, (longest, place)) => leased?,
         () = until_true(app.ending.clone()) => None,
     };
     Ok(leased.map(LeasedTask::from))
 }
 
 /// `POST /v1/leases/{token}/heartbeat`, `complete` and `fail`
-pub async fn verb(State(app): State<App>, Path((token, verb)): Path<(String, String)>, sent: Sent) -> Result<Response, Refusal> {
-    let token: Token = token.parse().map_err(|error: String| bad(error))?;
+pub async fn verb(State(app): State<App>, Path((of, verb)): Path<(String, String)>, sent: Sent) -> Result<Response, Refusal> {
+    let of = token(&of)?;
+    let place = || app.waiting_place();
     match verb.as_str() {
-        "heartbeat" => {
-            let Heartbeat { extend, progress } = read(sent)?;
-            let task = app.handle.heartbeat(token, extend, progress).await.map_err(over)?;
-            let deadline = app.handle.ends(&task);
-            Ok(Json(TaskView { deadline, ..view(task) }).into_response())
-        }
-        "complete" => {
-            let Complete { result, message, next } = told(sent)?;
-            let end = End { reason: EndReason::Done, message, ..End::default() };
-            Ok(Json(end_and_next(&app, token, (end, result), next).await?).into_response())
-        }
-        "fail" => {
-            let Fail { message, code, again, result, next } = told(sent)?;
-            let reason = if again { EndReason::Again } else { EndReason::Failed };
-            let end = End { reason, message, code, ..End::default() };
-            Ok(Json(end_and_next(&app, token, (end, result), next).await?).into_response())
-        }
+        "heartbeat" => Ok(Json(heartbeat(&app, of, read(sent)?).await?).into_response()),
+        "complete" => Ok(Json(complete(&app, of, told(sent)?, place).await?).into_response()),
+        "fail" => Ok(Json(fail(&app, of, told(sent)?, place).await?).into_response()),
         _ => Err(nowhere(": a lease can be asked to heartbeat, complete or fail")),
     }
+}
+
+/// The token of a lease.
+///
+/// # Errors
+/// 400.
+pub fn token(text: &str) -> Result<Token, Refusal> {
+    text.parse().map_err(|error: String| bad(error))
+}
+
+/// The holder of a task lives.
+///
+/// # Errors
+/// 409 when the lease is over.
+pub async fn heartbeat(app: &App, token: Token, Heartbeat { extend, progress }: Heartbeat) -> Result<TaskView, Refusal> {
+    let task = app.handle.heartbeat(token, extend, progress).await.map_err(over)?;
+    let deadline = app.handle.ends(&task);
+    Ok(TaskView { deadline, ..view(task) })
+}
+
+/// The task is done.
+///
+/// # Errors
+/// 409 when the lease is over; 400 for a wait that is too long, or a result that is too large.
+pub async fn complete<P>(
+    app: &App,
+    token: Token,
+    Complete { result, message, next }: Complete,
+    place: impl Fn() -> Result<P, Denied>,
+) -> Result<Ended, Refusal> {
+    let end = End { reason: EndReason::Done, message, ..End::default() };
+    end_and_next(app, token, (end, result), (next, place)).await
+}
+
+/// The attempt failed.
+///
+/// # Errors
+/// As those of [`complete`].
+pub async fn fail<P>(
+    app: &App,
+    token: Token,
+    Fail { message, code, again, result, next }: Fail,
+    place: impl Fn() -> Result<P, Denied>,
+) -> Result<Ended, Refusal> {
+    let reason = if again { EndReason::Again } else { EndReason::Failed };
+    let end = End { reason, message, code, ..End::default() };
+    end_and_next(app, token, (end, result), (next, place)).await
 }
 
 /// What a worker tells of an end. A number in its result that would be rounded is refused, and the task stays with it.
@@ -77,7 +126,12 @@ fn over(denied: Denied) -> Denied {
     denied
 }
 
-async fn end_and_next(app: &App, token: Token, end: (End, Option<Value>), next: Option<Wish>) -> Result<Ended, Refusal> {
+async fn end_and_next<P>(
+    app: &App,
+    token: Token,
+    end: (End, Option<Value>),
+    (next, place): (Option<Wish>, impl Fn() -> Result<P, Denied>),
+) -> Result<Ended, Refusal> {
     // What cannot be asked for is refused before anything is changed.
     next.as_ref().map(|wish| wait(wish.wait.unwrap_or_default())).transpose()?;
     let taker = next.as_ref().map(|wish| (wish.worker.clone(), wish.run));
@@ -86,7 +140,7 @@ async fn end_and_next(app: &App, token: Token, end: (End, Option<Value>), next: 
     let next = match (leased, next) {
         (Some(leased), _) => Some(leased.into()),
         // The end is on disk: that there is no next one, for whatever reason, is no refusal of it.
-        (None, Some(wish)) if wish.wait.is_some_and(|wait| wait.0 > 0) => take(app, &pool, wish).await.unwrap_or(None),
+        (None, Some(wish)) if wish.wait.is_some_and(|wait| wait.0 > 0) => take(app, &pool, wish, place).await.unwrap_or(None),
         (None, Some(_) | None) => None,
     };
     Ok(Ended { task: view(task), next })

@@ -86,7 +86,7 @@ pub async fn submit(
     let longest = wanted_wait(&params(query)?)?;
     if lines::of_lines(request.headers()) {
         return match longest {
-            None => lines::submit(app, pool, request.into_body()).await,
+            None => lines::submit::submit(app, pool, request.into_body()).await,
             Some(_) => Err(bad("wait goes with a task or a list of them, and not with lines")),
         };
     }

@@ -5,7 +5,8 @@
 
 --huey: a virtual environment that has huey (python3 -m venv V && V/bin/pip install huey); without it there are two columns.
 Each round: every one of them takes in so many tasks one at a time, then, where it can, as lines with 16 ahead of their answers and 100 at
-a time, drains as many by two workers of its kind, and as many with a process for each, two at once. Every commit is synced
+a time, drains as many by two workers of its kind, then, where it can, by two that have 8 tasks with them, and as many with a process for
+each, two at once. Every commit is synced
 (synchronous=FULL). A task does nothing but write down when it ran: the time stamps of the first and the last give the rate, the same
 for all. Medians of the rounds, as they interleave.
 The bare loop is what the disk and the system give: one commit for each task that is taken in, a claim and a done together in one where
@@ -76,7 +77,7 @@ class Marks:
 
 
 class Bare:
-    lines = None
+    lines = leased = None
 
     def __init__(self, home, marks, mark):
         self.db, self.marks, self.mark = f"{home}/bare.db", marks, mark
@@ -144,7 +145,7 @@ class Bare:
 
 
 class Huey:
-    lines = batched = None
+    lines = batched = leased = None
 
     def __init__(self, home, marks, mark, venv):
         self.home, self.marks, self.bin = home, marks, os.path.abspath(f"{venv}/bin")
@@ -213,7 +214,15 @@ class Weir:
             os.write(fifo, struct.pack("q", time.monotonic_ns()))
             task = conn.call("POST", f"/v1/leases/{task['token']}/complete", {"next": {**me, "wait": "0s"}})["next"]
 
-    def drain(self, n, process):
+    def by_lines(self, n):
+        fifo = os.open(self.marks.path, os.O_WRONLY | os.O_NONBLOCK)
+        mark = lambda: os.write(fifo, struct.pack("q", time.monotonic_ns()))
+        rates.leased(f"{self.home}/state/weir.sock", "lease", f"lease-{n}", 8, mark)
+
+    def leased(self, n):
+        return self.drain(n, False, self.by_lines)
+
+    def drain(self, n, process, worker=None):
         pool, workers = "run" if process else "lease", []
 
         def begin():
@@ -221,7 +230,7 @@ class Weir:
             for i in range(0 if process else 2):
                 pid = os.fork()
                 if pid == 0:
-                    self.worker(i)
+                    (worker or self.worker)(i)
                     os._exit(0)
                 workers.append(pid)
         self.conn.call("POST", f"/v1/pools/{pool}/queue/pause", {})
@@ -236,6 +245,7 @@ PIECES = {
     "taken in, as lines": lambda one, n: one.lines(4 * n) if one.lines else None,
     "taken in, 100 at a time": lambda one, n: one.batched(4 * n) if one.batched else None,
     "drained by two workers": lambda one, n: one.drain(n, False),
+    "drained by two, 8 with each": lambda one, n: one.leased(2 * n) if one.leased else None,
     "drained, a process for each": lambda one, n: one.drain(n, True),
 }
 

@@ -5,14 +5,15 @@
 
 Prints, each per second: submits over one kept connection; as lines over one connection, each answered for itself, with so many that
 are not answered yet (--ahead); over 16 connections; tasks submitted many at a time (--batch); tasks drained by two workers that
-complete and take the next in one call; tasks drained as a process each (/bin/true, so many slots). Every answer is durable. Beside each
+complete and take the next in one call; the same by lines of one connection each, with --tasks of them at a time in a worker's hands;
+tasks drained as a process each (/bin/true, so many slots). Every answer is durable. Beside each
 stands what the bare loop (one row, one durable commit) reached just before it, and the daemon's and its shims' CPU time for each task:
 on a busy machine the rates move together, and the CPU time hardly. Of several rounds the medians.
 Submits, claims, lists, memory and start-up with many queued tasks: --queued 1000000.
 """
 import argparse, json, os, re, signal, socket, sqlite3, statistics, subprocess, sys, tempfile, threading, time
 
-PIECES = ["one", "stream", "sixteen", "batched", "lease", "process"]
+PIECES = ["one", "stream", "sixteen", "batched", "lease", "lines", "process"]
 TICK = os.sysconf("SC_CLK_TCK")
 LENGTH = re.compile(rb"\ncontent-length: *(\d+)\r", re.IGNORECASE)
 
@@ -167,6 +168,46 @@ def lease(home, conn, n):
     [t.join() for t in threads]
 
 
+def leased(path, pool, worker, many, mark=lambda: None):
+    """A worker that has so many tasks with it, and says by lines of one connection that each is done and that it takes the next."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect(path)
+    me = json.dumps({"worker": worker, "run": 1, "wait": "0s"})
+    say = [b'{"lease":%s}\n' % json.dumps({"worker": worker, "run": 1, "wait": "5s"}).encode()] * many
+    sock.sendall(b"POST /v1/pools/%s/lease HTTP/1.1\r\nhost: weir\r\ncontent-type: application/x-ndjson\r\n"
+                 b"transfer-encoding: chunked\r\n\r\n" % pool.encode())
+    rest = b""
+    while many:
+        if say:
+            text = b"".join(say)
+            sock.sendall(b"%x\r\n%s\r\n" % (len(text), text))
+            say = []
+        chunk = sock.recv(1 << 18)
+        if not chunk:
+            sys.exit("the daemon hung up")
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            # Between them are the heads of the chunks and of the answer.
+            if not line.startswith(b"{"):
+                continue
+            answer = json.loads(line)
+            task = answer.get("next") or ("next" not in answer and answer.get("task"))
+            if answer.get("kind") == "Status":
+                sys.exit(f"refused: {answer}")
+            if not task:
+                many -= 1
+                continue
+            mark()
+            say.append(b'{"token":"%s","complete":{"next":%s}}\n' % (task["token"].encode(), me.encode()))
+    sock.close()
+
+
+def lines(home, conn, n, many=8):
+    threads = [threading.Thread(target=leased, args=(f"{home}/state/weir.sock", "lease", f"lease-{n}", many)) for n in range(2)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+
+
 def process(home, conn, n):
     while (now := counts(conn, "run"))["queued"] + now["running"]:
         time.sleep(0.02)
@@ -174,13 +215,13 @@ def process(home, conn, n):
 
 WORDS = {
     "one": "submits, one connection", "stream": "submits, lines of one", "sixteen": "submits, 16 connections",
-    "batched": "submits, many at a time", "lease": "drained by two workers", "process": "a process for each",
+    "batched": "submits, many at a time", "lease": "drained by two workers", "lines": "by their lines", "process": "a process for each",
 }
 
 
-def piece(name, home, daemon, conn, n, ahead=16, size=100):
+def piece(name, home, daemon, conn, n, ahead=16, size=100, many=8):
     """How often a second, and the milliseconds of CPU for each."""
-    queue = {"lease": "lease", "process": "run"}.get(name)
+    queue = {"lease": "lease", "lines": "lease", "process": "run"}.get(name)
     if queue:
         conn.call("POST", f"/v1/pools/{queue}/queue/pause", {})
         hundreds(queue, conn, n)
@@ -189,6 +230,7 @@ def piece(name, home, daemon, conn, n, ahead=16, size=100):
         conn.call("POST", f"/v1/pools/{queue}/queue/resume", {})
     work = {
         "one": one, "sixteen": sixteen, "lease": lease, "process": process,
+        "lines": lambda home, conn, n: lines(home, conn, n, many),
         "stream": lambda home, conn, n: stream(home, ahead, n),
         "batched": lambda home, conn, n: hundreds("wait", conn, n, size),
     }
@@ -233,6 +275,7 @@ def main():
     ask.add_argument("--rounds", type=int, default=1)
     ask.add_argument("--queued", type=int, default=0)
     ask.add_argument("--ahead", type=int, default=16, help="lines that are not answered yet")
+    ask.add_argument("--tasks", type=int, default=8, help="that a worker has with it, where it talks by lines")
     ask.add_argument("--batch", type=int, default=100, help="tasks at a time; a part of 6400")
     ask.add_argument("--slots", type=int, default=2, help="of the pool with a process for each")
     ask.add_argument("--weir", default="target/release/weir")
@@ -259,7 +302,7 @@ def main():
             for _ in range(args.rounds):
                 for name, rows in found.items():
                     floor = bare.rate(n // 4)
-                    rate, used = piece(name, home, daemon, conn, 4 * n if name == "batched" else n, args.ahead, args.batch)
+                    rate, used = piece(name, home, daemon, conn, 4 * n if name == "batched" else n, args.ahead, args.batch, args.tasks)
                     rows.append((rate, rate / floor, floor, used))
             for name, rows in found.items():
                 rate, ratio, floor, used = (statistics.median(column) for column in zip(*rows))

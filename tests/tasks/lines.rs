@@ -11,16 +11,16 @@ use super::served::{PATIENCE, Ran, World};
 use super::{ask, queued, submit, world};
 
 /// A connection that writes lines.
-struct Talk {
+pub struct Talk {
     socket: UnixStream,
     reader: BufReader<UnixStream>,
     /// What was heard and is no whole line yet.
     heard: String,
-    code: u16,
+    pub code: u16,
 }
 
 impl Talk {
-    fn begin(world: &World, target: &str) -> Talk {
+    pub fn begin(world: &World, target: &str) -> Talk {
         let mut socket = UnixStream::connect(world.state.join("weir.sock")).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let kind = "content-type: application/x-ndjson; charset=utf-8\r\ntransfer-encoding: chunked";
@@ -34,16 +34,16 @@ impl Talk {
         Talk { socket, reader, heard: String::new(), code }
     }
 
-    fn say(&mut self, text: &str) {
+    pub fn say(&mut self, text: &str) {
         write!(self.socket, "{:x}\r\n{text}\r\n", text.len()).unwrap();
     }
 
-    fn over(&mut self) {
+    pub fn over(&mut self) {
         write!(self.socket, "0\r\n\r\n").unwrap();
     }
 
     /// The next answer; none when there are no more.
-    fn hear(&mut self) -> Option<Value> {
+    pub fn hear(&mut self) -> Option<Value> {
         loop {
             if let Some((line, rest)) = self.heard.split_once('\n') {
                 let answer = serde_json::from_str(line).unwrap();

@@ -323,6 +323,30 @@ pub struct Fail {
     pub next: Option<Wish>,
 }
 
+/// One line of a worker's: one of the four things to do, all but the first with the token of a lease.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LeaseLine {
+    /// Whatever the worker wants to see in the answer.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub id: Value,
+    /// Of which lease.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// Take a task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Wish>,
+    /// It lives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<Heartbeat>,
+    /// The task is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub complete: Option<Complete>,
+    /// The attempt failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fail: Option<Fail>,
+}
+
 /// What came of an end.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ended {
