@@ -292,6 +292,16 @@ fn an_edit_is_applied_and_a_bad_one_is_never_lost() {
 }
 
 #[test]
+fn an_editor_with_quotes_is_read_as_a_shell_does() {
+    let world = World::furnished();
+    let mut command = world.command();
+    command.env("EDITOR", "/bin/sed -i -e 's/replicas: 3/replicas: 4/'").env("PATH", "/usr/bin:/bin");
+    let ran = Ran::of(command.args(["edit", "pool/web"]).output().unwrap());
+    assert_eq!((ran.code, ran.out.as_str()), (0, "pool/web edited\n"), "{}", ran.err);
+    assert!(world.asked().iter().any(|ask| ask.contains("Replace") && ask.contains("replicas: 4")));
+}
+
+#[test]
 fn a_watch_goes_on() {
     let mut world = World::furnished();
     let mut watch = Running::start(&world, "get pools -w");

@@ -14,6 +14,14 @@ pub fn is_asked_for(command: &[String]) -> bool {
     command.iter().any(|argument| argument.contains(OPEN))
 }
 
+/// Whether this argument takes something from the payload; `$$(payload` is text.
+pub fn takes(argument: &str) -> bool {
+    argument.match_indices(OPEN).any(|(at, _)| {
+        let closed = argument[at..].contains(')');
+        closed && !argument[..at].ends_with('$')
+    })
+}
+
 /// The arguments with what they take from the payload. The other references stay for later, and `$` of the payload is doubled
 /// so that it stays what it is.
 ///
@@ -95,6 +103,16 @@ mod tests {
         ok(&["x", "--dir=$(payload.dash)", "$(HOME)"], &["x", "--dir=-rf", "/home/x"]);
         ok(&["x", "$$(payload.p)", "$(payload"], &["x", "$(payload.p)", "$(payload"]);
         assert_eq!(run(&["x", "$(payload)"], &Value::from("all")).unwrap(), ["x", "all"]);
+    }
+
+    #[test]
+    fn an_argument_takes_something_where_it_is_written_so() {
+        for argument in ["$(payload)", "x$(payload.a.0)y", "$$(payload.a)$(payload.b)"] {
+            assert!(takes(argument), "{argument}");
+        }
+        for argument in ["", "$(HOME)", "$$(payload.a)", "$(payload", "payload.a"] {
+            assert!(!takes(argument), "{argument}");
+        }
     }
 
     #[test]

@@ -121,15 +121,23 @@ fn in_editor(name: &str, header: &str, text: &str) -> Result<String, Failure> {
     Err(failed)
 }
 
-/// `$EDITOR` may carry arguments; it is split at spaces and never given to a shell.
+/// `$EDITOR` may carry arguments. One with quotes in it is for a shell to read, as whoever set it expects; the file is never part of
+/// what the shell reads.
 fn start_editor(file: &Path) -> Result<(), Failure> {
     let variable = |name| env::var(name).ok().filter(|value| !value.trim().is_empty());
     let editor =
         variable("KUBE_EDITOR").or_else(|| variable("VISUAL")).or_else(|| variable("EDITOR")).unwrap_or_else(|| "vi".into());
-    let mut words = editor.split_whitespace();
-    let program = words.next().unwrap_or("vi");
-    let ended = Command::new(program).args(words).arg(file).status();
-    match ended {
+    let mut command = if editor.contains(['"', '\'', '\\', '$', '~']) {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("{editor} \"$@\""), "sh"]);
+        shell
+    } else {
+        let mut words = editor.split_whitespace();
+        let mut program = Command::new(words.next().unwrap_or("vi"));
+        program.args(words);
+        program
+    };
+    match command.arg(file).status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(Failure::No(format!("the editor \"{editor}\" failed ({status}); nothing was changed"))),
         Err(error) => Err(Failure::No(format!("the editor \"{editor}\" cannot be started: {error}; set $EDITOR"))),

@@ -58,7 +58,7 @@ pub(super) async fn run(context: &Context, args: &Wait, ids: &[u64]) -> Result<(
 
 /// What to do when a wait is over and its task is not.
 pub(super) fn go_on(id: u64) -> String {
-    format!("it goes on: ctl wait task/{id} --timeout 1h, or ctl logs -f task/{id}")
+    format!("it goes on: ctl wait task/{id} --timeout 1h, or ctl describe task/{id}")
 }
 
 /// What is waited for, as far as tasks can be so.

@@ -48,11 +48,23 @@ pub fn pool(pool: &WorkerPool) -> Vec<Broken> {
             broken.push((at("spec.queue.retry.backoff.initial"), "is above max".into()));
         }
         self::queue(queue, &mut broken);
-        if queue.delivery == Delivery::Process {
-            carried(queue, &pool.spec.template.command, &mut broken);
-        }
+    }
+    match &pool.spec.queue {
+        Some(queue) if queue.delivery == Delivery::Process => carried(queue, &pool.spec.template.command, &mut broken),
+        queue => taken(queue.is_some(), &pool.spec.template.command, &mut broken),
     }
     broken
+}
+
+/// A command that is not run for a task takes nothing from one.
+fn taken(leased: bool, command: &[String], broken: &mut Vec<Broken>) {
+    let why = if leased { "its workers take their tasks themselves (delivery: Lease)" } else { "the pool has no queue" };
+    for n in (0..command.len()).filter(|n| payload::takes(&command[*n])) {
+        let words = format!(
+            "takes something from a task's payload, and no task is given to this command: {why}; for the text itself write $$(payload…)"
+        );
+        broken.push((at(&format!("spec.template.command.{n}")), words));
+    }
 }
 
 /// What a schedule's tasks carry fits the command that is run for each of them.
