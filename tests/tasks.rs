@@ -7,6 +7,8 @@
 
 #[path = "tasks/client.rs"]
 mod client;
+#[path = "tasks/holders.rs"]
+mod holders;
 #[path = "tasks/lines.rs"]
 mod lines;
 #[path = "tasks/places.rs"]

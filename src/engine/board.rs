@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::learnt::Learnt;
 use super::meters::Meters;
+use super::nudges::Nudges;
 use super::wear::Wear;
 use crate::model::catalogue::Stray;
 use crate::model::meta;
@@ -55,6 +56,8 @@ pub struct Board {
     pub learnt: Learnt,
     /// What runs have done of which only so many tasks may be done.
     pub wear: Wear,
+    /// Who hears of what is shown of a worker.
+    pub(super) nudges: Nudges,
     /// What is expected of each policy's target, with the way there, which is too long for the object.
     forecasts: Mutex<BTreeMap<String, ForecastStatus>>,
     /// Among which workers each divided queue is dealt.
@@ -75,6 +78,7 @@ impl Default for Board {
             meters: Meters::default(),
             learnt: Learnt::default(),
             wear: Wear::default(),
+            nudges: Nudges::default(),
             forecasts: Mutex::default(),
             dealt: Mutex::default(),
             strays: Mutex::default(),
@@ -196,10 +200,10 @@ impl Board {
         let object = Arc::new(stamped(object, state.version + 1));
         state.expected.remove(&key);
         state.objects.insert(key, object.clone());
-        state.record(verb, object);
+        state.record(verb, object.clone());
         let version = state.version;
         drop(state);
-        self.versions.send_replace(version);
+        self.shown(&object, version);
         true
     }
 
@@ -224,11 +228,19 @@ impl Board {
             return false;
         };
         let object = Arc::new(stamped((*object).clone(), state.version + 1));
-        state.record("DELETED", object);
+        state.record("DELETED", object.clone());
         let version = state.version;
         drop(state);
-        self.versions.send_replace(version);
+        self.shown(&object, version);
         true
+    }
+
+    /// Have those who wait look.
+    fn shown(&self, object: &Object, version: u64) {
+        self.versions.send_replace(version);
+        if let Object::Worker(worker) = object {
+            self.nudges.nudge(&worker.metadata.name);
+        }
     }
 
     /// All objects of a kind by name, and the version.

@@ -10,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::handle::{Denied, Handle};
 use super::order;
+use super::queue_door::TaskFilter;
 use super::tasks::{Rules, unexpected};
 use super::waiters::Turn;
 use crate::decide::dispatch;
@@ -17,7 +18,7 @@ use crate::edge::clock;
 use crate::model::queue::{Delivery, Dispatch, Queue};
 use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueWork, Taker};
 use crate::model::status::{Kind, Object, Phase};
-use crate::model::task::{End, EndReason, Task, Token};
+use crate::model::task::{End, EndReason, Task, TaskState, Token};
 use crate::model::time::{Span, Wall};
 
 /// A worker may ask before what is shown of it says that it runs; that takes a moment.
@@ -52,6 +53,7 @@ impl Handle {
         let (mut changes, waiters) = (self.tasks_door().hub.of(name).subscribe(), self.tasks_door().hub.waiters(name));
         let end = tokio::time::sleep(wait);
         tokio::pin!(end);
+        let worker_shown = self.board().nudges.of(worker);
         // Held while it tries; where it does not come to that the next one is woken.
         let mut turn: Option<Turn> = None;
         let mut held = None;
@@ -63,6 +65,7 @@ impl Handle {
         };
         loop {
             changes.mark_unchanged();
+            let shown = worker_shown.next();
             self.may_take(name, worker, run).yes()?;
             if self.begins_nothing(name) {
                 drop(turn.take());
@@ -70,6 +73,7 @@ impl Handle {
                 tokio::select! {
                     () = &mut end => return Ok(None),
                     () = self.has_room(name) => continue,
+                    () = shown => continue,
                 }
             }
             let queue = self.leased_from(name).await?;
@@ -84,6 +88,8 @@ impl Handle {
             settle()?;
             tokio::select! {
                 () = &mut end => return Ok(None),
+                // One that is being stopped waits no longer.
+                () = shown => {}
                 woken = async { waiter.as_mut()?.woken().await }, if !divided => turn = woken,
                 changed = own_ready(&mut changes, worker), if divided => changed.map_err(|_| Denied::Ending)?,
             }
@@ -122,25 +128,44 @@ impl Handle {
 
     /// Take the next task, if there is one. Whoever hangs up meanwhile has none.
     async fn claim(&self, (name, queue): (&str, Arc<Queue>), worker: &str, run: u64) -> Result<Option<Task>, Denied> {
+        if !self.board().wear.take(worker, run, 0) {
+            return Err(worn_out(worker));
+        }
         let taker = Taker { worker: worker.into(), run, nonce: order::random_number() };
         let work = QueueWork::Lease { pool: name.to_owned(), queue, taker };
-        let QueueAnswer::Leased(task) = self.work_or_give_back(work).await? else { return unexpected() };
+        let QueueAnswer::Leased(task) = self.work_or_give_back(work, Some((worker, run))).await? else { return unexpected() };
         let Some(task) = task else { return Ok(None) };
         self.still_may(&task, worker, run).await?;
         Ok(Some(*task))
     }
 
-    /// Do this work. A task that it gives is given back where whoever asked for it hung up meanwhile.
-    async fn work_or_give_back(&self, work: QueueWork) -> Result<QueueAnswer, Denied> {
+    /// Do this work, which may give a task to this run. One that it gives is given back where whoever asked for it hung up meanwhile.
+    async fn work_or_give_back(&self, work: QueueWork, taker: Option<(&str, u64)>) -> Result<QueueAnswer, Denied> {
         let (tell, told) = oneshot::channel();
         let handle = self.clone();
+        let taker = taker.map(|(worker, run)| (worker.to_owned(), run));
         tokio::spawn(async move {
             let answer = handle.work(work).await;
+            let gives = matches!(answer, Ok(QueueAnswer::Leased(Some(_)) | QueueAnswer::Ended { next: Some(_), .. }));
+            if let Some((worker, run)) = taker.filter(|_| !gives) {
+                handle.board().wear.put_down(&worker, run, false);
+            }
             if let Err(Ok(QueueAnswer::Leased(Some(task)) | QueueAnswer::Ended { next: Some(task), .. })) = tell.send(answer) {
                 handle.give_back(Token::from(&*task), HUNG_UP).await;
             }
         });
         told.await.map_err(|_| Denied::Ending)?
+    }
+
+    /// The tasks that this run of a worker has: it may not have heard of each.
+    ///
+    /// # Errors
+    /// [`Denied::NotFound`], [`Denied::Conflict`] and [`Denied::Refused`] where the pool's tasks are not for workers to take.
+    pub async fn leases(&self, pool: &str, worker: &str, run: u64) -> Result<Vec<Task>, Denied> {
+        self.leased_from(pool).await?;
+        let filter = TaskFilter { pool: Some(pool.into()), id: None, states: vec![TaskState::Leased], most: u32::MAX };
+        let all = self.tasks(filter).await?.0.into_iter().map(|found| found.task);
+        Ok(all.filter(|task| task.worker.as_deref() == Some(worker) && task.run == run).collect())
     }
 
     /// That its worker is to be stopped may have been decided while the task was taken for it: then the next one has it.
@@ -200,8 +225,8 @@ impl Handle {
         if found.status.draining {
             return May::No(conflict(format!("worker {worker} is being drained: it takes no more tasks")));
         }
-        if self.board().wear.is_full(worker, run, 0) {
-            return May::Later(conflict(format!("worker {worker} has done recycle.maxTasks tasks: it is being replaced")));
+        if self.board().wear.is_full(worker, run) {
+            return May::Later(worn_out(worker));
         }
         match found.status.phase {
             Phase::Running | Phase::Ready | Phase::Busy | Phase::Starting => May::Yes,
@@ -223,7 +248,7 @@ impl Handle {
         (end, result): (End, Option<serde_json::Value>),
         next: Option<(String, u64)>,
     ) -> Result<(Task, Option<Task>), Denied> {
-        let queue = self.last_rules(&token.pool).await?;
+        let (queue, gives) = self.last_rules(&token.pool).await?;
         if queue.delivery == Delivery::Process && self.task(token.id).await?.task.lease_until.is_none() {
             return Err(Denied::Conflict(format!(
                 "task {} ends with its process: exit code 0 is done, 75 is once more, any other is failed",
@@ -231,13 +256,15 @@ impl Handle {
             )));
         }
         // The end of a task counts also when its worker is to take no more.
-        let full = |worker: &str, run| self.board().wear.is_full(worker, run, 1);
-        let may = |worker: &str, run| matches!(self.may_take(&token.pool, worker, run), May::Yes) && !full(worker, run);
-        let next = next.filter(|(worker, run)| may(worker, *run) && !self.begins_nothing(&token.pool));
+        let may = |worker: &str, run| matches!(self.may_take(&token.pool, worker, run), May::Yes);
+        let next = next.filter(|(worker, run)| {
+            gives && may(worker, *run) && !self.begins_nothing(&token.pool) && self.board().wear.take(worker, *run, 1)
+        });
         let (taker, next) = (next.clone(), next.map(|(worker, run)| Taker { worker, run, nonce: order::random_number() }));
         let output = end.message.clone();
         let work = QueueWork::End { token, end, result, output, queue, next };
-        let QueueAnswer::Ended { task, next, .. } = self.work_or_give_back(work).await? else { return unexpected() };
+        let run = taker.as_ref().map(|(worker, run)| (worker.as_str(), *run));
+        let QueueAnswer::Ended { task, next, .. } = self.work_or_give_back(work, run).await? else { return unexpected() };
         let next = match (next, taker) {
             (Some(next), Some((worker, run))) => self.still_may(&next, &worker, run).await.ok().map(|()| *next),
             (next, _) => next.map(|next| *next),
@@ -245,11 +272,15 @@ impl Handle {
         Ok((*task, next))
     }
 
-    /// The rules for a lease that there is: whoever holds one is heard also when its pool has no queue any more.
-    async fn last_rules(&self, pool: &str) -> Result<Arc<Queue>, Denied> {
+    /// The rules for a lease that there is, and whether more are given: whoever holds one is heard also when its pool has no queue
+    /// any more, or a process for each task by now.
+    async fn last_rules(&self, pool: &str) -> Result<(Arc<Queue>, bool), Denied> {
         match self.rules(pool).await {
-            Ok(rules) => Ok(rules.queue),
-            Err(Denied::Refused(_)) => Ok(Arc::new(Queue { delivery: Delivery::Lease, ..Queue::default() })),
+            Ok(Rules { queue, .. }) => {
+                let gives = queue.delivery == Delivery::Lease;
+                Ok((queue, gives))
+            }
+            Err(Denied::Refused(_)) => Ok((Arc::new(Queue { delivery: Delivery::Lease, ..Queue::default() }), false)),
             Err(denied) => Err(denied),
         }
     }
@@ -259,7 +290,7 @@ impl Handle {
     /// # Errors
     /// [`Denied::Conflict`] when the lease is over.
     pub async fn heartbeat(&self, token: Token, extend: Option<Span>, progress: Option<String>) -> Result<Task, Denied> {
-        let queue = self.last_rules(&token.pool).await?;
+        let (queue, _) = self.last_rules(&token.pool).await?;
         let since = self.hearing().since();
         self.one(QueueWork::Heartbeat { token, extend, progress, queue, since }).await
     }
@@ -269,6 +300,10 @@ impl Handle {
         let now = clock::now();
         task.deadline.map(|at| dispatch::later(now.wall, at.since(now.mono)))
     }
+}
+
+fn worn_out(worker: &str) -> Denied {
+    Denied::Conflict(format!("worker {worker} has recycle.maxTasks tasks done, or with it: it is replaced when it has none"))
 }
 
 impl May {

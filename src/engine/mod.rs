@@ -26,6 +26,7 @@ pub mod limits;
 mod line;
 pub mod logs;
 pub mod meters;
+mod nudges;
 mod order;
 mod policies;
 mod policy_door;

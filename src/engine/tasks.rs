@@ -461,12 +461,10 @@ fn unfit(pool: &str, (n, of): (usize, usize), why: &str) -> Denied {
     Denied::Refused(format!("{which}the payload does not fit the command of pool {pool}: {why}"))
 }
 
-/// One more task is done by the run that had it.
+/// The run that had the task has one less with it.
 fn count(wear: &Wear, answer: &QueueAnswer) {
-    if let QueueAnswer::Ended { task, holder: (worker, run), .. } = answer
-        && task.end.as_ref().and_then(Needed::of).is_some()
-    {
-        wear.count(worker, *run);
+    if let QueueAnswer::Ended { task, holder: (worker, run), .. } = answer {
+        wear.put_down(worker, *run, task.end.as_ref().and_then(Needed::of).is_some());
     }
 }
 

@@ -222,6 +222,9 @@ fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
+/// The source of what somebody submitted.
+pub const SUBMIT: &str = "submit";
+
 impl Task {
     /// It came to its end after somebody had taken it back, whatever that end is.
     pub fn is_taken_back(&self) -> bool {

@@ -143,6 +143,7 @@ pub const TABLE: &[(&str, &str, Role)] = &[
     ("GET", "/v1/pools/{}/capacity", Role::View),
     ("POST", "/v1/pools/{}/queue/{}", Role::Operate),
     ("POST", "/v1/pools/{}/lease", Role::Operate),
+    ("GET", "/v1/pools/{}/leases", Role::Operate),
     ("POST", "/v1/leases/{}/{}", Role::Operate),
     ("GET", "/v1/policies/{}/{}", Role::View),
     ("POST", "/v1/policies/{}/{}", Role::Operate),

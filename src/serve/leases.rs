@@ -10,12 +10,11 @@ use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::app::App;
-use super::app::until_true;
+use super::app::{App, Params, number, params, until_true};
 use super::lines;
 use super::refusal::{Refusal, bad, nowhere};
 use super::tasks::{read, view, wait};
-use super::wire::tasks::{Complete, Ended, Fail, Heartbeat, Leased, LeasedTask, TaskView, Wish};
+use super::wire::tasks::{Complete, Ended, Fail, Heartbeat, Held, Leased, LeasedTask, TaskView, Wish};
 use super::write::{Sent, body};
 use crate::engine::handle::Denied;
 use crate::model::exact::inexact;
@@ -29,6 +28,15 @@ pub async fn lease(State(app): State<App>, Path(pool): Path<String>, request: Re
     let sent: Sent = Bytes::from_request(request, &()).await;
     let task = take(&app, &pool, read(sent)?, || app.waiting_place()).await?;
     Ok(Json(Leased { task }).into_response())
+}
+
+/// `GET /v1/pools/{pool}/leases?worker=&run=`: what a run of a worker has, for one that may not have heard of each.
+pub async fn held(State(app): State<App>, Path(pool): Path<String>, query: Params) -> Result<Json<Held>, Refusal> {
+    let query = params(query)?;
+    let worker = query.get("worker").filter(|name| !name.is_empty()).ok_or_else(|| bad("worker: say whose leases"))?;
+    let run = number(&query, "run")?.ok_or_else(|| bad("run: say which run of the worker"))?;
+    let tasks = app.handle.leases(&pool, worker, run).await?;
+    Ok(Json(Held { tasks: tasks.into_iter().map(LeasedTask::from).collect() }))
 }
 
 /// Give a worker its next task.

@@ -41,6 +41,7 @@ fn api(app: App) -> Router {
         .route("/v1/pools/{pool}/capacity", get(tasks::capacity))
         .route("/v1/pools/{pool}/queue/{verb}", post(tasks::queue))
         .route("/v1/pools/{pool}/lease", post(leases::lease))
+        .route("/v1/pools/{pool}/leases", get(leases::held))
         .route("/v1/leases/{token}/{verb}", post(leases::verb))
         .route("/v1/policies/{name}/{what}", get(policies::show).post(policies::verb).put(policies::put))
         .route("/v1/workers/{worker}/drain", post(write::drain))

@@ -22,7 +22,7 @@ use super::wire::{Applied, BODY_BYTES_MAX, Drained, Outcome, Prune, Scale, Scale
 use crate::engine::handle::{Denied, DocumentText, Edit, Edited};
 use crate::model::document::{Piece, Violation, parse, pieces, shown};
 use crate::model::status::{Kind, Object, PoolObject};
-use crate::model::task::NewTask;
+use crate::model::task::{NewTask, SUBMIT};
 
 /// `POST /v1/workers/{worker}/drain`: it takes no more tasks, and is replaced when it is idle.
 pub async fn drain(State(app): State<App>, Path(worker): Path<String>) -> Result<Json<Drained>, Refusal> {
@@ -72,7 +72,7 @@ pub(super) fn new_task(value: Value) -> Result<NewTask, String> {
         return Err("a task is an object, like {\"payload\": …}".into());
     }
     let task: NewTask = typed(value)?;
-    Ok(NewTask { source: "submit".into(), ..task })
+    Ok(NewTask { source: SUBMIT.into(), ..task })
 }
 
 /// A body of JSON or YAML; none is as `{}`.

@@ -100,6 +100,9 @@ fn a_line_that_cannot_be_done_says_why_and_changes_nothing() {
         let answer = talk.hear().unwrap();
         assert!(answer["code"] == 400 && answer["message"].as_str().unwrap().contains(words), "{line}: {answer}");
     }
+    talk.say(&format!("{{\"id\": 7, \"token\": {token}, \"complete\": {{\"result\": 12345678901234567890123}}}}\n"));
+    let answer = talk.hear().unwrap();
+    assert_eq!((&answer["id"], &answer["code"]), (&json!(7), &json!(400)), "whose it was: {answer}");
     assert_eq!(task(&world, id)["state"], "Leased");
     say(&mut talk, &json!({"token": token, "complete": {}}));
     assert_eq!(talk.hear().unwrap()["task"]["state"], "Succeeded");
@@ -107,17 +110,25 @@ fn a_line_that_cannot_be_done_says_why_and_changes_nothing() {
 }
 
 #[test]
-fn a_connection_waits_for_many_tasks_in_one_place_and_reads_on_when_one_is_answered() {
+fn those_that_wait_leave_room_for_what_is_done_at_once() {
     let world = world();
+    let first = submit(&world, "takes", &json!({}));
     let mut talk = Talk::begin(&world, "takes/lease");
     for id in 0..70 {
         say(&mut talk, &json!({"id": id, "lease": wish("1h")}));
     }
-    let all: Vec<Value> = (0..70).map(|n| json!({"payload": n})).collect();
+    // One is given what there is, 48 wait, and the others are told to ask again.
+    let answers: Vec<Value> = (0..22).map(|_| talk.hear().unwrap()).collect();
+    let (given, told): (Vec<&Value>, Vec<&Value>) = answers.iter().partition(|answer| answer["task"].is_object());
+    assert!(given.len() == 1 && told.iter().all(|answer| answer["code"] == 429 && answer["id"].is_u64()), "{answers:?}");
+    assert_eq!(heard(given[0]).1, first);
+    say(&mut talk, &json!({"id": "beat", "token": given[0]["task"]["token"], "heartbeat": {}}));
+    assert_eq!(talk.hear().unwrap()["id"], "beat");
+    let all: Vec<Value> = (0..48).map(|n| json!({"payload": n})).collect();
     assert_eq!(ask(&world, "POST /v1/pools/takes/tasks", &json!(all)).0, 201);
-    let mut ids: Vec<u64> = (0..70).map(|_| heard(&talk.hear().unwrap()).0).collect();
+    let mut ids: Vec<u64> = (0..48).map(|_| heard(&talk.hear().unwrap()).1).collect();
     ids.sort_unstable();
-    assert_eq!(ids, (0..70).collect::<Vec<u64>>());
+    assert_eq!(ids, (first + 1..first + 49).collect::<Vec<u64>>());
 }
 
 #[test]

@@ -14,8 +14,13 @@ mod tests;
 
 use crate::model::queue::{Delivery, Order, Queue, RetryOn};
 use crate::model::queue_work::{QueueRefusal, Taker};
-use crate::model::task::{End, EndReason, KEY_BYTES_MAX, MESSAGE_BYTES_MAX, NewTask, PAYLOAD_BYTES_MAX, Task, TaskState, Token};
+use crate::model::task::{
+    End, EndReason, KEY_BYTES_MAX, MESSAGE_BYTES_MAX, NewTask, PAYLOAD_BYTES_MAX, SUBMIT, Task, TaskState, Token,
+};
 use crate::model::time::{Moment, Now, Span, Wall};
+
+/// What the keys of recurring tasks and of webhooks' begin with: who submits one of these could keep those from coming.
+const OWN_KEYS: [&str; 2] = ["schedule/", "hook/"];
 
 /// What comes of a step: the task as it is from now on.
 pub type Step = Result<Task, QueueRefusal>;
@@ -27,6 +32,8 @@ pub struct Ended {
     pub task: Task,
     /// The whole queue rests until then, and why.
     pub pause: Option<(Wall, String)>,
+    /// It goes behind those that wait by now.
+    pub behind: bool,
 }
 
 /// A new task, or why it is not taken.
@@ -50,6 +57,11 @@ pub fn submit(pool: &str, queue: &Queue, new: &NewTask, wall: Wall) -> Step {
         if key.as_ref().is_some_and(|key| key.is_empty() || key.len() > KEY_BYTES_MAX) {
             return invalid(format!("{name}: must have 1 to {KEY_BYTES_MAX} bytes"));
         }
+    }
+    let ours = |key: &&String| OWN_KEYS.iter().any(|own| key.starts_with(own));
+    if let Some(key) = new.idempotency_key.as_ref().filter(ours).filter(|_| new.source == SUBMIT) {
+        let found = key.split_once('/').map_or("", |(own, _)| own);
+        return invalid(format!("idempotencyKey: found one that begins with {found}/, as those that weir gives: choose another"));
     }
     let size = new.payload.to_string().len();
     if size > PAYLOAD_BYTES_MAX {
@@ -88,6 +100,11 @@ pub fn rank(task: &Task, queue: &Queue) -> i64 {
         Order::Priority => i64::try_from(queue.ageing.0).unwrap_or(i64::MAX).saturating_mul(i64::from(task.priority)),
     };
     task.created.0.saturating_sub(lift)
+}
+
+/// The same of one that goes behind those that wait by now.
+pub fn rank_behind(task: &Task, queue: &Queue, wall: Wall) -> i64 {
+    rank(task, queue).saturating_add(wall.0.saturating_sub(task.created.0).max(0))
 }
 
 /// The worker has it.
@@ -219,12 +236,16 @@ fn settle(task: Task, end: End, after: After, wall: Wall) -> Ended {
         ..task
     };
     match after {
-        After::Final(state) => Ended { task: Task { state, finished: Some(wall), cancelling: cancelled, ..free }, pause: None },
+        After::Final(state) => {
+            Ended { task: Task { state, finished: Some(wall), cancelling: cancelled, ..free }, pause: None, behind: false }
+        }
         After::Again { attempt, delay, pause } => {
             let not_before = (delay.0 > 0).then(|| later(wall, delay));
             let expires = Some(later(later(wall, delay), free.ttl));
             let task = Task { state: TaskState::Queued, worker: None, attempt, not_before, expires, ..free };
-            Ended { task, pause }
+            // One that holds up the queue again and again lets others try first.
+            let behind = pause.is_some() && task.epoch > u64::from(attempt) + 1;
+            Ended { task, pause, behind }
         }
     }
 }

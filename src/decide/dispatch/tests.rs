@@ -281,7 +281,7 @@ fn the_rules_come_before_what_exit_code_75_asks_for() {
         queue.retry.on = vec![RetryOn::WorkerLost];
         let leased = lease(new(false), &queue, &Taker { worker: "p-0".into(), run: 1, nonce: 7 }, now(0));
         let how = End { reason: EndReason::Again, code: Some(75), ..End::default() };
-        let Ended { task, pause } = end(leased.clone(), &token(&leased), (how, output), &queue, now(10)).unwrap();
+        let Ended { task, pause, .. } = end(leased.clone(), &token(&leased), (how, output), &queue, now(10)).unwrap();
         (task.state, task.attempt, pause.is_some())
     };
     let said = "usage limit";

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, params};
 
+use super::counts::written;
 use super::place::{lines, position};
 use super::row::{BLOCKED, COLUMNS, DELAYED, ENDED, HELD, LEASED, RAN, READY, bytes, phases, read};
-use super::tasks::written;
 use crate::model::task::{Task, TaskState};
 use crate::model::time::Wall;
 

@@ -5,6 +5,7 @@
 //! not decided here.
 
 mod commit;
+mod counts;
 mod list;
 mod place;
 mod policies;
@@ -132,7 +133,7 @@ fn leased(db: &Connection, same_boot: bool) -> rusqlite::Result<Vec<Task>> {
 fn counts(db: &Connection) -> rusqlite::Result<Vec<(String, QueueCounts)>> {
     let sql = "SELECT pool FROM task_counts UNION SELECT pool FROM queues";
     let pools = db.prepare(sql)?.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
-    pools.into_iter().map(|pool| tasks::counts(db, &pool).map(|counts| (pool, counts))).collect()
+    pools.into_iter().map(|pool| counts::counts(db, &pool).map(|counts| (pool, counts))).collect()
 }
 
 type Beats = Vec<((String, String), Fired)>;

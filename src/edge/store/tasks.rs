@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use super::place::{self, ALL_DEALT, DEALT, lines};
-use super::row::{BLOCKED, COLUMNS, DELAYED, ENDED, HELD, LEASED, PHASES, READY, SUCCEEDED, body, gone, phase, read};
+use super::counts::{Changes, counts, written};
+use super::place::{self, ALL_DEALT, DEALT};
+use super::row::{BLOCKED, COLUMNS, ENDED, LEASED, PHASES, READY, SUCCEEDED, body, gone, phase, read};
 use crate::model::line::Fired;
 use crate::model::queue_work::QueueCounts;
 use crate::model::task::Task;
@@ -34,9 +35,6 @@ struct Last {
     id: u64,
     rank: i64,
 }
-
-/// The counts of a pool, by phase, or what a transaction adds to them: that is written once, at its end.
-type Changes = [i64; PHASES];
 
 impl<'t> Tasks<'t> {
     /// The tables, inside this transaction.
@@ -165,6 +163,15 @@ impl<'t> Tasks<'t> {
         }
         self.touch(&task.pool);
         Ok(())
+    }
+
+    /// Put a task to another place in its line.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn place(&self, id: u64, rank: i64) -> rusqlite::Result<()> {
+        *self.last.borrow_mut() = None;
+        self.turn.prepare_cached("UPDATE tasks SET rank = ?2 WHERE id = ?1")?.execute(params![id.cast_signed(), rank]).map(drop)
     }
 
     /// The task of this number.
@@ -439,62 +446,5 @@ impl<'t> Tasks<'t> {
 const KEEP_KNOWN: &str = "UPDATE task_keys SET (finished, body) = (SELECT finished, json_remove(body, '$.progress', '$.end.message') \
     FROM tasks WHERE id = ?1) WHERE id = ?1";
 
-/// The times that something of a pool is due at: of those that wait, of the queue, and of those that ended.
-const TIMES: &str = "SELECT (SELECT min(not_before) FROM tasks WHERE phase = 2 AND pool = ?1), \
-    (SELECT min(expires) FROM tasks WHERE phase < 4 AND expires IS NOT NULL AND pool = ?1), \
-    (SELECT paused_until FROM queues WHERE pool = ?1), (SELECT paused_why FROM queues WHERE pool = ?1), \
-    (SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = 5 AND pool = ?1), \
-    (SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = 6 AND pool = ?1), \
-    (SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = 7 AND pool = ?1), \
-    (SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = 8 AND pool = ?1), \
-    (SELECT min(finished) FROM tasks WHERE phase > 4 AND phase = 9 AND pool = ?1), \
-    (SELECT max(not_before) FROM tasks WHERE phase = 2 AND body ->> '$.epoch' > 0 AND pool = ?1)";
-
 /// Those that wait for another attempt, as their index has it.
 const AGAIN: &str = "phase = 2 AND body ->> '$.epoch' > 0";
-
-/// The counts of a pool as the table has them.
-pub(super) fn written(db: &rusqlite::Connection, pool: &str) -> rusqlite::Result<Changes> {
-    let mut written = Changes::default();
-    let mut query = db.prepare_cached("SELECT phase, n FROM task_counts WHERE pool = ?1")?;
-    let rows = query.query_map([pool], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
-    for row in rows {
-        let (phase, n) = row?;
-        if let Some(place) = usize::try_from(phase).ok().and_then(|phase| written.get_mut(phase)) {
-            *place = n;
-        }
-    }
-    Ok(written)
-}
-
-/// What stands in the queue of a pool.
-///
-/// # Errors
-/// Any of SQLite's.
-pub fn counts(db: &rusqlite::Connection, pool: &str) -> rusqlite::Result<QueueCounts> {
-    let by_phase = written(db, pool)?;
-    let n = |phase: i64| by_phase[phase as usize].max(0).cast_unsigned();
-    let mut counts = QueueCounts {
-        held: n(HELD),
-        ready: n(READY),
-        delayed: n(DELAYED),
-        blocked: n(BLOCKED),
-        leased: n(LEASED),
-        ..QueueCounts::default()
-    };
-    if counts.ready > 0 {
-        counts.lines = lines(db, pool)?;
-        counts.undealt = counts.lines.is_empty() || place::undealt(db, pool)?;
-    }
-    let (due, expiry, paused_why) = db.prepare_cached(TIMES)?.query_row([pool], |row| {
-        let time = |at: usize| row.get::<_, Option<i64>>(at).map(|ms| ms.map(Wall));
-        counts.paused_until = time(2)?;
-        counts.succeeded = time(4)?;
-        counts.failed = [time(5)?, time(6)?, time(7)?, time(8)?].into_iter().flatten().min();
-        counts.again = time(9)?;
-        Ok((time(0)?, time(1)?, row.get::<_, Option<String>>(3)?))
-    })?;
-    counts.paused_why = paused_why.filter(|_| counts.paused_until.is_some()).unwrap_or_default();
-    counts.next = [due, expiry, counts.paused_until].into_iter().flatten().min();
-    Ok(counts)
-}

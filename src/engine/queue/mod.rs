@@ -209,6 +209,9 @@ fn end(
         ended.task.worker.clone_from(&before.worker);
     }
     tables.put(&before, &ended.task)?;
+    if ended.behind {
+        tables.place(ended.task.id, dispatch::rank_behind(&ended.task, queue, now.wall))?;
+    }
     order_key(tables, &ended.task)?;
     // A pause that somebody else made and that lasts longer stays as it is.
     let held = tables.paused_until(&before.pool)?;

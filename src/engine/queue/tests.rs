@@ -373,6 +373,25 @@ fn a_queue_that_rests_gives_nothing_until_its_time() {
 }
 
 #[test]
+fn a_task_that_lets_the_queue_rest_again_and_again_lets_others_try_first() {
+    let (mut world, mut queue) = (World::new(), Queue { delivery: Delivery::Process, ..Queue::default() });
+    let rule: serde_json::Value = serde_json::json!([{"action": "PausePool", "exitCodes": [1], "for": "5s"}]);
+    queue.failure_policy = serde_json::from_value(rule).expect("a rule");
+    let queue = Arc::new(queue);
+    world.submit(&queue, vec![plain(0), plain(0), plain(0)]).unwrap();
+    let mut order = Vec::new();
+    for run in 1..=5 {
+        let task = world.lease(&queue, "p-0", run).unwrap();
+        order.push(task.id);
+        let end = End { reason: EndReason::Failed, code: Some(1), ..End::default() };
+        let token = token(&task);
+        world.one(QueueWork::End { token, end, result: None, output: String::new(), queue: queue.clone(), next: None });
+        world.at += 5000;
+    }
+    assert_eq!(order, [1, 1, 2, 2, 3], "once it may be the limit, which is over");
+}
+
+#[test]
 fn a_pause_by_a_task_ends_none_that_somebody_made() {
     let (world, mut queue) = (World::new(), Queue { delivery: Delivery::Process, ..Queue::default() });
     let rule: serde_json::Value = serde_json::json!([{"action": "PausePool", "exitCodes": [1], "for": "5s"}]);

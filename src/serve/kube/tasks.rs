@@ -12,7 +12,7 @@ use super::table::{Shape, metadata_of, shape};
 use super::task_view::{Shown, Wanted, remembered, table};
 use super::watch_tasks::watch;
 use crate::model::status::API_VERSION;
-use crate::model::task::{NewTask, Task};
+use crate::model::task::{NewTask, SUBMIT, Task};
 use crate::model::time::Span;
 use crate::serve::app::{App, Params, flag, params};
 use crate::serve::refusal::{Refusal, bad, not_allowed};
@@ -87,7 +87,7 @@ pub async fn create(State(app): State<App>, (query, sent): (Params, Sent)) -> An
     if dry {
         return Err(bad("a submit cannot be tried: leave --dry-run out, or submit with spec.hold: true and release it later"));
     }
-    let accepted = app.handle.submit(&pool, vec![NewTask { source: "submit".into(), ..task }]).await?;
+    let accepted = app.handle.submit(&pool, vec![NewTask { source: SUBMIT.into(), ..task }]).await?;
     let Some(accepted) = accepted.into_iter().next() else { return Err(bad("one task at a time")) };
     let code = if accepted.known { StatusCode::OK } else { StatusCode::CREATED };
     let version = *app.handle.task_changes().borrow();

@@ -3,6 +3,8 @@
 //! So a worker can have its next tasks with it before it is done with this one, and need not wait until an end is on disk: what
 //! several have said by the time of a commit shares it. Which answer is to which line the `id` says that came with the line.
 
+use std::sync::Arc;
+
 use axum::body::{Body, Bytes};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -11,19 +13,24 @@ use futures_util::stream::{FuturesUnordered, unfold};
 use futures_util::{FutureExt, StreamExt};
 use serde::Serialize;
 use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::super::app::{App, until_true};
 use super::super::leases::{self, token};
 use super::super::refusal::{Refusal, bad};
 use super::super::wire::tasks::{Ended, LINES, LeaseLine, Leased, LeasedTask, TaskView};
 use super::super::write::typed;
-use super::{Lines, value};
+use super::{Lines, exact, value};
 use crate::engine::handle::Denied;
 use crate::model::task::Token;
+use crate::model::time::Span;
 
 /// Lines of one connection that are worked on at once; those behind them are read when one is answered.
 const AT_ONCE: usize = 64;
+/// Of these, so many wait for a task at most: there is always room for what is done and heard at once.
+const WAITING: usize = 48;
+/// When one that found no place to wait asks again.
+const WAIT_AGAIN: Span = Span::secs(1);
 
 /// An answer, and the lease that is given with it.
 type Told = (Vec<u8>, Option<Token>);
@@ -36,6 +43,7 @@ struct Talk {
     /// Nothing comes any more.
     over: bool,
     doing: FuturesUnordered<BoxFuture<'static, Told>>,
+    waiting: Arc<Semaphore>,
     /// Ends what waits for a task: the daemon ends, or nobody is there to hear of one.
     end: watch::Sender<bool>,
     _place: OwnedSemaphorePermit,
@@ -52,7 +60,8 @@ pub async fn lease(app: App, pool: String, body: Body) -> Result<Response, Refus
     let lines = Lines::of(body, app.ending.clone());
     let end = watch::Sender::new(false);
     let app = app.until(end.subscribe());
-    let talk = Talk { app, pool, lines, over: false, doing: FuturesUnordered::new(), end, _place };
+    let waiting = Arc::new(Semaphore::new(WAITING));
+    let talk = Talk { app, pool, lines, over: false, doing: FuturesUnordered::new(), waiting, end, _place };
     let answers = unfold(talk, |mut talk| async move {
         let answers = talk.answers().await?;
         Some((Ok::<_, std::convert::Infallible>(answers), talk))
@@ -84,7 +93,7 @@ impl Talk {
         if self.lines.broken || *self.lines.ending.borrow() {
             self.end.send_replace(true);
         }
-        let answer = |line| answer(self.app.clone(), self.pool.clone(), line).boxed();
+        let answer = |line| answer(self.app.clone(), self.pool.clone(), self.waiting.clone(), line).boxed();
         self.doing.extend(lines.into_iter().flatten().map(answer));
     }
 
@@ -123,22 +132,36 @@ fn written(id: &Value, what: impl Serialize) -> Vec<u8> {
     line
 }
 
-async fn answer(app: App, pool: String, line: Bytes) -> Told {
+async fn answer(app: App, pool: String, waiting: Arc<Semaphore>, line: Bytes) -> Told {
+    let refused = |id: &Value, refusal: Refusal| (written(id, refusal.status()), None);
     let asked = match value(&line) {
         Ok(asked) => asked,
-        Err(refusal) => return (written(&Value::Null, refusal.status()), None),
+        Err(refusal) => return refused(&Value::Null, refusal),
     };
     let id = asked.get("id").cloned().unwrap_or_default();
-    done(&app, &pool, &id, asked).await.unwrap_or_else(|refusal| (written(&id, refusal.status()), None))
+    if let Err(refusal) = exact(&line) {
+        return refused(&id, refusal);
+    }
+    let place = || waiting.clone().try_acquire_owned().map_err(|_| full());
+    done(&app, &pool, (&id, asked), place).await.unwrap_or_else(|refusal| refused(&id, refusal))
 }
 
-async fn done(app: &App, pool: &str, id: &Value, asked: Value) -> Result<Told, Refusal> {
+fn full() -> Denied {
+    let message = format!("there is no task, and {WAITING} lines of this connection wait for one already");
+    Denied::Full { message, retry_after: WAIT_AGAIN }
+}
+
+async fn done<P>(
+    app: &App,
+    pool: &str,
+    (id, asked): (&Value, Value),
+    place: impl Fn() -> Result<P, Denied>,
+) -> Result<Told, Refusal> {
     if !asked.is_object() {
         // A list would be read as the fields in their order.
         return Err(bad("a line is an object, like {\"lease\": {…}}"));
     }
     let LeaseLine { id: _, token: of, lease, heartbeat, complete, fail } = typed(asked).map_err(bad)?;
-    let place = || Ok::<(), Denied>(());
     let held = || token(of.as_deref().ok_or_else(|| bad("it has no token: of which lease?"))?);
     match (lease, heartbeat, complete, fail) {
         (Some(wish), None, None, None) if of.is_none() => {

@@ -117,15 +117,19 @@ impl Lines {
 /// The JSON of a line.
 ///
 /// # Errors
-/// 413 and 400: it is too long, no JSON, or has a number that would be rounded.
+/// 413 and 400: it is too long, or no JSON.
 fn value(line: &[u8]) -> Result<Value, Refusal> {
     if line.len() > BODY_BYTES_MAX {
         let message = format!("the line is larger than {BODY_BYTES_MAX} bytes, and what comes behind it is not read");
         return Err(Status::failure(413, "RequestEntityTooLarge", message).into());
     }
-    let value = serde_json::from_slice(line).map_err(|error| bad(format!("the line is not JSON: {error}")))?;
-    match str::from_utf8(line).ok().and_then(inexact) {
-        Some(number) => Err(bad(number.to_string())),
-        None => Ok(value),
-    }
+    serde_json::from_slice(line).map_err(|error| bad(format!("the line is not JSON: {error}")))
+}
+
+/// Each number of a line is kept as it is.
+///
+/// # Errors
+/// 400 with one that would be rounded.
+fn exact(line: &[u8]) -> Result<(), Refusal> {
+    str::from_utf8(line).ok().and_then(inexact).map_or(Ok(()), |number| Err(bad(number.to_string())))
 }

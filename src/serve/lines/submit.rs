@@ -10,7 +10,7 @@ use super::super::app::App;
 use super::super::refusal::{Refusal, bad};
 use super::super::wire::tasks::{LINES, TaskView};
 use super::super::write::new_task;
-use super::{Lines, TOGETHER, value};
+use super::{Lines, TOGETHER, exact, value};
 use crate::engine::handle::Accepted;
 use crate::model::task::NewTask;
 
@@ -78,5 +78,7 @@ async fn alone(app: &App, pool: &str, line: &[u8]) -> Result<Accepted, Refusal> 
 
 /// The task of a line.
 fn task(line: &[u8]) -> Result<NewTask, Refusal> {
-    new_task(value(line)?).map_err(bad)
+    let value = value(line)?;
+    exact(line)?;
+    new_task(value).map_err(bad)
 }

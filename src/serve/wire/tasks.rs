@@ -275,6 +275,13 @@ pub struct Leased {
     pub task: Option<LeasedTask>,
 }
 
+/// What a run of a worker has.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Held {
+    /// Its tasks, each with the token of its lease.
+    pub tasks: Vec<LeasedTask>,
+}
+
 /// The holder of a task lives.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
