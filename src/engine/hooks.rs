@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use crate::decide::hooks::judge;
@@ -17,6 +18,9 @@ use crate::model::source::SecretSource;
 
 /// The status of what is genuine, and no task of this pool.
 const UNFIT: u16 = 422;
+
+/// Bytes of what a webhook is known by.
+const MARK_BYTES: usize = 8;
 
 /// What takes tasks, and what is told of events.
 pub trait Taking: Send + Sync {
@@ -55,6 +59,7 @@ impl<T: Taking> Hooks<T> {
         let (pool, index) = (delivery.pool.clone(), delivery.index);
         let hook = self.queue.spec(&pool).and_then(|spec| spec.queue.as_ref()?.webhooks.get(index).cloned());
         let Some(hook) = hook else { return Answer::Refused(Refusal::Nowhere) };
+        let mark = mark(&hook);
         let place = self.reading.clone().acquire_owned().await.expect("the semaphore is never closed");
         let judged = tokio::task::spawn_blocking(move || {
             let _place = place;
@@ -71,16 +76,21 @@ impl<T: Taking> Hooks<T> {
         }
         match verdict.outcome {
             Outcome::Accepted(accepted) => {
-                let idempotency = keys(&pool, index, [&accepted.delivery, &accepted.signature]);
+                let idempotency = keys(&pool, &mark, [&accepted.delivery, &accepted.signature]);
                 let submission = Submission { pool: pool.clone(), accepted: *accepted, idempotency, remember: REMEMBERED };
                 self.queue.submit(submission).await.map_or_else(|not| self.not_taken(&pool, index, not), Answer::Task)
             }
             Outcome::Ignored(why) => Answer::Ignored(why),
             Outcome::Refused(refusal) => {
-                told(&pool, index, &refusal);
-                // It was signed, and whoever caused it may: the document asks for what such an event does not have.
-                if refusal.status() == UNFIT {
-                    self.queue.refused(&pool, index, refusal.to_string());
+                tracing::debug!(pool, index, %refusal, "a webhook refused a delivery");
+                match &refusal {
+                    // Strangers may cause that as often as they like: it is told now and then.
+                    Refusal::Off(why) => {
+                        self.queue.refused(&pool, index, format!("it is off, as it has no usable secret: {why}"));
+                    }
+                    // It was signed, and whoever caused it may: the document asks for what such an event does not have.
+                    _signed if refusal.status() == UNFIT => self.queue.refused(&pool, index, refusal.to_string()),
+                    _stranger => {}
                 }
                 Answer::Refused(refusal)
             }
@@ -98,10 +108,17 @@ impl<T: Taking> Hooks<T> {
     }
 }
 
-/// `hook/<pool>/<index>/<delivery id>`, and the same with the signature. One event has the same id for all webhooks of GitHub,
+/// `hook/<pool>/<mark>/<delivery id>`, and the same with the signature. One event has the same id for all webhooks of GitHub,
 /// and two of them may share a secret: each webhook makes its own task.
-fn keys(pool: &str, index: usize, of: [&str; 2]) -> [String; 2] {
-    of.map(|key| format!("hook/{pool}/{index}/{key}"))
+fn keys(pool: &str, mark: &str, of: [&str; 2]) -> [String; 2] {
+    of.map(|key| format!("hook/{pool}/{mark}/{key}"))
+}
+
+/// What a webhook is known by, wherever it stands in the list: all that it says but its secrets.
+fn mark(hook: &ForgeHook) -> String {
+    let said = (hook.provider, &hook.on, &hook.matches, &hook.allow_actors, &hook.key, &hook.payload);
+    let said = serde_json::to_vec(&said).expect("a webhook is plain data with string keys");
+    Sha256::digest(said)[..MARK_BYTES].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Read the secrets of a webhook and judge a delivery to it. It reads files: not for where waiting is forbidden.
@@ -121,20 +138,4 @@ fn secrets_of(hook: &ForgeHook) -> Result<Secrets, String> {
 
 fn place(from: &SecretSource) -> &str {
     from.file.as_deref().or(from.env.as_deref()).unwrap_or_default()
-}
-
-fn told(pool: &str, index: usize, refusal: &Refusal) {
-    match refusal {
-        // A stranger may cause the others as often as he likes.
-        Refusal::Off(why) => tracing::warn!(pool, index, why, "a webhook is off: it has no usable secret"),
-        Refusal::Nowhere
-        | Refusal::Unsigned(_)
-        | Refusal::BadSignature
-        | Refusal::Encoded
-        | Refusal::NotJson
-        | Refusal::NoDelivery
-        | Refusal::Unreadable(_)
-        | Refusal::Shape
-        | Refusal::MissingField(..) => tracing::debug!(pool, index, %refusal, "a webhook refused a delivery"),
-    }
 }

@@ -156,6 +156,9 @@ fn said(answer: Answer) -> Response {
 
 fn not_taken(not: &NotTaken) -> Response {
     let reason = match not.status {
+        404 => "NotFound",
+        409 => "Conflict",
+        422 => "Invalid",
         429 => "TooManyRequests",
         503 => "ServiceUnavailable",
         _other => "InternalError",

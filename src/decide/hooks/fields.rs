@@ -64,7 +64,8 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// The field that the event has not.
     pub fn key(&self, hook: &ForgeHook) -> Result<Option<String>, String> {
-        hook.key.as_deref().map(|text| self.fill(text, usize::MAX).map(|key| tame(&key))).transpose()
+        let key = hook.key.as_deref().map(|text| self.fill(text, usize::MAX).map(|key| tame(&key))).transpose()?;
+        Ok(key.filter(|key| !key.is_empty()))
     }
 
     /// What the task carries, and which of it has text of the event in it.

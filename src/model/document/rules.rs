@@ -67,11 +67,13 @@ fn taken(leased: bool, command: &[String], broken: &mut Vec<Broken>) {
     }
 }
 
-/// What a schedule's tasks carry fits the command that is run for each of them.
+/// What the tasks of schedules and webhooks carry fits the command that is run for each of them.
 fn carried(queue: &Queue, command: &[String], broken: &mut Vec<Broken>) {
-    for (n, schedule) in queue.schedules.iter().enumerate() {
-        if let Err(why) = payload::arguments(command, &Value::Object(schedule.payload.clone())) {
-            broken.push((at(&format!("spec.queue.schedules.{n}.payload")), format!("its tasks could never begin: {why}")));
+    let schedules = queue.schedules.iter().enumerate().map(|(n, schedule)| (format!("schedules.{n}"), &schedule.payload));
+    let webhooks = queue.webhooks.iter().enumerate().map(|(n, hook)| (format!("webhooks.{n}"), &hook.payload));
+    for (of, carries) in schedules.chain(webhooks) {
+        if let Err(why) = payload::arguments(command, &Value::Object(carries.clone())) {
+            broken.push((at(&format!("spec.queue.{of}.payload")), format!("its tasks could never begin: {why}")));
         }
     }
 }
@@ -135,6 +137,12 @@ fn webhook(hook: &ForgeHook, path: Vec<Step>, broken: &mut Vec<Broken>) {
     }
     for (name, value) in &hook.payload {
         texts(value, &mut below("payload", vec![Step::Key(name.clone())]), broken);
+    }
+    if hook.key.as_deref() == Some("") {
+        broken.push((below("key", Vec::new()), "is empty: leave it out for tasks that wait for no other".into()));
+    }
+    if let Some(n) = hook.allow_actors.iter().position(String::is_empty) {
+        broken.push((below("allowActors", vec![Step::Item(n)]), "the name is empty: nobody has it".into()));
     }
     if let Some(n) = hook.allow_actors.iter().position(|actor| actor == "*") {
         let words = "name each of them: a webhook that everybody may use would run whatever a stranger writes".into();

@@ -7,8 +7,10 @@ use super::tasks::TaskView;
 use crate::model::task::{EndReason, Task, TaskState};
 use crate::model::time::{Span, Wall};
 
-/// Characters of a payload that a table shows.
+/// Characters of a payload or a message that a table shows.
 const SHOWN: usize = 60;
+/// The same where nothing else stands behind it, as a rule.
+const LAST: usize = 240;
 
 /// The heads of the table of `get tasks`.
 pub fn heads(wide: bool) -> Vec<String> {
@@ -21,7 +23,7 @@ pub fn heads(wide: bool) -> Vec<String> {
 pub fn row(view: &TaskView, wide: bool, now: Wall) -> Vec<String> {
     let task = &view.task;
     let mut row = vec![task.id.to_string(), task.pool.clone()];
-    row.extend(standing_cells(view, now));
+    row.extend(standing_cells(view, LAST, now));
     if wide {
         let dash = || "-".to_owned();
         row.extend([
@@ -29,7 +31,7 @@ pub fn row(view: &TaskView, wide: bool, now: Wall) -> Vec<String> {
             task.key.clone().unwrap_or_else(dash),
             task.timeout.to_string(),
             task.source.clone(),
-            short(&task.payload.to_string()),
+            short(&task.payload.to_string(), SHOWN),
         ]);
     }
     row
@@ -44,13 +46,13 @@ pub fn queue_heads() -> Vec<String> {
 pub fn queue_row(view: &TaskView, now: Wall) -> Vec<String> {
     let task = &view.task;
     let mut row = vec![view.position.map_or_else(|| "-".into(), |place| place.to_string()), task.id.to_string()];
-    row.extend(standing_cells(view, now));
-    row.push(short(&task.payload.to_string()));
+    row.extend(standing_cells(view, SHOWN, now));
+    row.push(short(&task.payload.to_string(), SHOWN));
     row
 }
 
-/// What both tables say of a task: from its state to its message.
-fn standing_cells(view: &TaskView, now: Wall) -> [String; 7] {
+/// What both tables say of a task: from its state to so much of its message.
+fn standing_cells(view: &TaskView, most: usize, now: Wall) -> [String; 7] {
     let task = &view.task;
     [
         state(task).into(),
@@ -59,7 +61,7 @@ fn standing_cells(view: &TaskView, now: Wall) -> [String; 7] {
         task.worker.clone().unwrap_or_else(|| "-".into()),
         age(task.created, now),
         duration(view, now),
-        message(task),
+        short(&message(task), most),
     ]
 }
 
@@ -198,8 +200,8 @@ pub fn ended(task: &Task) -> String {
     format!("{:?}{how}{ran}{message}", end.reason)
 }
 
-fn short(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
+fn short(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text.into(),
     }
@@ -209,6 +211,17 @@ fn short(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::model::task::End;
+
+    #[test]
+    fn a_long_message_does_not_push_the_columns_apart() {
+        let view = TaskView {
+            task: Task { state: TaskState::Leased, progress: "é".repeat(5000), ..Task::default() },
+            ..TaskView::default()
+        };
+        let longest = |row: Vec<String>| row.iter().map(|cell| cell.chars().count()).max();
+        assert_eq!(longest(queue_row(&view, Wall(0))), Some(SHOWN + 1));
+        assert_eq!(longest(row(&view, true, Wall(0))), Some(LAST + 1));
+    }
 
     #[test]
     fn a_task_is_said_in_a_line() {
