@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::error::Failure;
+use super::silence::{PATIENCE, waits};
 use crate::model::status::Kind;
 use crate::serve::wire::{List, ROOT, Status};
 
@@ -120,14 +121,19 @@ impl Client {
         self.state.join("weir.sock")
     }
 
-    async fn connect(&self) -> Result<Box<dyn Connection>, Failure> {
+    /// A connection, and who is at its other end, where that can be known.
+    async fn connect(&self) -> Result<(Box<dyn Connection>, Option<i32>), Failure> {
         match &self.server {
             Some(server) => {
                 let connected = TcpStream::connect(&server.authority).await;
                 let connected = connected.map_err(|error| Failure::NoDaemon(format!("{}: {error}", server.authority)))?;
-                Ok(Box::new(connected))
+                Ok((Box::new(connected), None))
             }
-            None => Ok(Box::new(self.connect_socket().await?)),
+            None => {
+                let socket = self.connect_socket().await?;
+                let daemon = socket.peer_cred().ok().and_then(|peer| peer.pid());
+                Ok((Box::new(socket), daemon))
+            }
         }
     }
 
@@ -181,7 +187,8 @@ impl Client {
     where
         B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
     {
-        let stream = self.connect().await?;
+        let (stream, daemon) = self.connect().await?;
+        let (changes, waits) = (method != Method::GET, waits(path));
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broke_off)?;
         tokio::spawn(connection);
         let host = self.server.as_ref().map_or("weir", |server| server.authority.as_str());
@@ -190,7 +197,8 @@ impl Client {
             request = request.header("authorization", format!("Bearer {}", server.token));
         }
         let request = request.body(body).map_err(|error| Failure::Usage(error.to_string()))?;
-        let response = sender.send_request(request).await.map_err(broke_off)?;
+        let answer = sender.send_request(request);
+        let response = if waits { answer.await } else { PATIENCE.wait(answer, changes, daemon).await? }.map_err(broke_off)?;
         if response.status().is_success() {
             return Ok(response);
         }

@@ -16,6 +16,7 @@ mod machine;
 mod offline;
 mod print;
 mod resource;
+mod silence;
 mod state;
 mod text;
 mod time;
