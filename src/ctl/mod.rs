@@ -58,17 +58,45 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// What to write instead, where what a task carries stands without the `--` before it.
+/// What to write instead, where what a task carries stands without the `--` before it, or the word is another tool's.
 fn tip(error: &clap::Error, words: &[String]) -> Option<String> {
+    if let Some(word) = error.get(clap::error::ContextKind::InvalidSubcommand) {
+        return elsewhere(&word.to_string()).map(|ours| format!("\n  tip: here that is {ours}"));
+    }
     let carries = words.iter().any(|word| ["submit", "capacity-test"].contains(&word.as_str()));
     let found = error.get(clap::error::ContextKind::InvalidArg)?.to_string();
     let meant = carries && error.kind() == clap::error::ErrorKind::UnknownArgument && !found.starts_with('-');
     meant.then(|| "\n  tip: what the task carries stands behind \"--\": ctl submit POOL -- '{\"page\": 3}'".into())
 }
 
+/// What people call it who come from systemctl, supervisorctl, pm2 or pueue.
+fn elsewhere(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "status" | "ls" | "list" | "ps" => "ctl get pools (or workers, tasks); ctl describe pool/NAME for one",
+        "stop" => "ctl scale pool/NAME --replicas 0, or ctl pause pool/NAME; of one task, ctl cancel task/ID",
+        "start" | "enable" => "a document in the specs directory; after ctl pause, ctl resume pool/NAME",
+        "disable" | "remove" | "rm" => "ctl delete pool/NAME",
+        "reload" | "reread" | "update" => {
+            "nothing to do: documents are read when they are saved; ctl rollout restart pool/NAME begins anew"
+        }
+        "kill" => "ctl restart worker/NAME for a new run of it, or ctl cancel task/ID",
+        "tail" | "follow" | "log" => "ctl logs -f worker/NAME (or task/ID)",
+        "add" | "enqueue" => "ctl submit POOL -- PAYLOAD",
+        "monit" => "ctl top",
+        _other => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_of_other_tools_are_told_what_they_are_here() {
+        let tip = |word: &str| tip(&Cli::try_parse_from(["ctl", word]).unwrap_err(), &[]);
+        assert!(tip("stop").is_some_and(|words| words.contains("ctl scale pool/NAME --replicas 0")));
+        assert_eq!(tip("nonsense"), None);
+    }
 
     #[test]
     fn whoever_leaves_out_the_dashes_is_told_of_them() {

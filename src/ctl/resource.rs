@@ -48,8 +48,13 @@ pub fn kind(word: &str) -> Result<Kind, Failure> {
     }
     if TASKS.contains(&lower.as_str()) {
         return Err(Failure::Usage(
-            "tasks cannot be named together with other types: name them by themselves, as task/12".into(),
+            "tasks are not named here: ctl get, describe, wait, logs, cancel, release and retry take task/12, without names of \
+             other types beside it"
+                .into(),
         ));
+    }
+    if QUEUES.contains(&lower.as_str()) {
+        return Err(Failure::Usage("a queue is shown by ctl queue POOL, and its tasks by ctl get tasks --pool POOL".into()));
     }
     let all = Kind::ALL.into_iter().flat_map(|kind| words(kind).iter().copied());
     let hint = nearest(word, all).map_or_else(|| ".".to_owned(), |name| format!(", did you mean \"{name}\"?"));
@@ -125,7 +130,16 @@ pub fn one(words: &[String], of: Kind) -> Result<String, Failure> {
 /// # Errors
 /// Usage: another kind, or none.
 pub fn many(given: &[String], of: Kind) -> Result<Vec<String>, Failure> {
-    let other = |word: &str| Failure::Usage(format!("{} is not a {}: this is for {}/NAME", quoted(word), short(of), short(of)));
+    let other = |word: &str, found: &Target| {
+        let hint = match (found.kind, of) {
+            (Kind::Pool, Kind::Worker) => format!(
+                "; its workers: ctl get workers --pool {0}; all of them anew: ctl rollout restart pool/{0}",
+                found.names.concat()
+            ),
+            (Kind::Pool | Kind::Worker | Kind::Policy | Kind::Event, _) => String::new(),
+        };
+        Failure::Usage(format!("{} is not a {}: this is for {}/NAME{hint}", quoted(word), short(of), short(of)))
+    };
     let skip = usize::from(given.len() > 1 && words(of).contains(&given[0].to_lowercase().as_str()));
     let mut names = Vec::new();
     for word in &given[skip..] {
@@ -135,7 +149,7 @@ pub fn many(given: &[String], of: Kind) -> Result<Vec<String>, Failure> {
         }
         let target = slashed(word)?;
         if target.kind != of {
-            return Err(other(word));
+            return Err(other(word, &target));
         }
         names.extend(target.names);
     }
@@ -170,7 +184,7 @@ mod tests {
         {
             assert_eq!(of_queues(&words_of(given)), words_of(meant), "{given}");
         }
-        assert!(targets(&words_of("task/1")).unwrap_err().text().contains("by themselves"));
+        assert!(targets(&words_of("task/1")).unwrap_err().text().contains("task/12"));
         assert!(targets(&words_of("pol")).unwrap_err().text().contains("did you mean \"pool\"?"));
     }
 

@@ -20,6 +20,8 @@ pub const VIOLATIONS_MAX: usize = 20;
 const SUGGESTIONS_MAX: usize = 100;
 /// Most places that are named of a field that stands where it does not belong.
 const HOMES_MAX: usize = 3;
+/// A text longer than this is not shown as a list of words, in bytes.
+const LIKE_MAX: usize = 60;
 
 /// One walk: where it is, and what it has found.
 pub struct Walk<'a> {
@@ -67,7 +69,27 @@ impl<'a> Walk<'a> {
 
     /// Found this, expected that.
     fn mismatch(&mut self, node: &Node, schema: &'a Value) -> Option<Value> {
-        self.no(node.at, format!("found {}, expected {}", shown(node), self.wanted(schema)))
+        let like = self.like(node, resolve(self.root, schema)).unwrap_or_default();
+        self.no(node.at, format!("found {}, expected {}{like}", shown(node), self.wanted(schema)))
+    }
+
+    /// How what was found is written, where people come from formats that have it otherwise.
+    fn like(&self, node: &Node, wanted: &Value) -> Option<String> {
+        const VARIABLE: &str = "{name: NAME, value: TEXT}";
+        let is_variable = |schema: &Value| {
+            let known = |name: &str| schema.pointer(&format!("/properties/{name}")).is_some();
+            known("name") && known("value")
+        };
+        let items = wanted.get("items").map(|items| resolve(self.root, items));
+        match (&node.value, items) {
+            (tree::Value::Scalar { text, .. }, Some(items)) if items.get("type").and_then(Value::as_str) == Some("string") => {
+                let words: Vec<String> = text.split_whitespace().map(quoted).collect();
+                (text.len() < LIKE_MAX && !words.is_empty()).then(|| format!(", like [{}]", words.join(", ")))
+            }
+            (tree::Value::Map(_), Some(items)) if is_variable(items) => Some(format!(", like [{VARIABLE}]")),
+            (tree::Value::Scalar { .. }, None) if is_variable(wanted) => Some(format!(", like {VARIABLE}")),
+            (tree::Value::Scalar { .. } | tree::Value::List(_) | tree::Value::Map(_), _) => None,
+        }
     }
 
     /// What a schema node expects, in words.

@@ -173,6 +173,12 @@ fn template(template: &Template, broken: &mut Vec<Broken>) {
     if template.command.first().is_some_and(String::is_empty) {
         broken.push((at("spec.template.command.0"), "the program's name is empty".into()));
     }
+    let home = |path: &str| path == "~" || path.starts_with("~/");
+    let paths = [("workingDir", template.working_dir.as_deref()), ("command.0", template.command.first().map(String::as_str))];
+    for (field, _) in paths.into_iter().filter(|(_, path)| path.is_some_and(home)) {
+        let words = "no shell reads it, so ~ is no directory: write the whole path";
+        broken.push((at(&format!("spec.template.{field}")), words.into()));
+    }
     if template.backoff.initial > template.backoff.max {
         let message = format!("found {}, above max {}", template.backoff.initial, template.backoff.max);
         broken.push((at("spec.template.backoff.initial"), message));
