@@ -81,6 +81,10 @@ fn carried(queue: &Queue, command: &[String], broken: &mut Vec<Broken>) {
 fn queue(queue: &Queue, broken: &mut Vec<Broken>) {
     let mut seen = BTreeSet::new();
     for (n, schedule) in queue.schedules.iter().enumerate() {
+        if schedule.every.is_some() && schedule.time_zone.is_some() {
+            let words = "goes with cron: an interval is as long in every time zone".into();
+            broken.push((at(&format!("spec.queue.schedules.{n}.timeZone")), words));
+        }
         if !seen.insert(&schedule.name) {
             broken.push((
                 at(&format!("spec.queue.schedules.{n}.name")),
