@@ -260,6 +260,39 @@ fn on_socket(served: &Served, head: &str) -> u16 {
     String::from_utf8_lossy(&answer[9..]).parse().unwrap()
 }
 
+/// A queue makes what a task carries the standard input of the program that is there: by no road it comes over the network.
+#[test]
+fn no_program_is_given_a_queue_over_the_network() {
+    let (served, tokens) = with_tokens();
+    let bearer = format!("Bearer {}", tokens[3].1);
+    let talk = super::TALK.replace("@@", &served.scratch.mark);
+    let at = "/apis/weir.dev/v1/workerpools/talk";
+    let whole = |mut pool: serde_json::Value| {
+        pool["spec"]["queue"] = serde_json::json!({});
+        pool.to_string()
+    };
+    let mut document: serde_json::Value =
+        serde_json::from_str(&ask(&served, &format!("GET {at}/document"), &tokens[3].1, "").1).unwrap();
+    document["text"] = format!("{talk}  queue: {{}}\n").into();
+    let shown = serde_json::from_str(&ask(&served, &format!("GET {at}"), &tokens[3].1, "").1).unwrap();
+    let lease = "{\"spec\": {\"queue\": {\"delivery\": \"Lease\"}}}";
+    let add = "[{\"op\": \"add\", \"path\": \"/spec/queue\", \"value\": {}}]";
+    for (head, kind, body) in [
+        (format!("PATCH {at}"), "application/merge-patch+json", "{\"spec\": {\"queue\": {}}}".to_owned()),
+        (format!("PATCH {at}?dryRun=All"), "application/merge-patch+json", lease.to_owned()),
+        (format!("PATCH {at}"), "application/json-patch+json", add.to_owned()),
+        (format!("PATCH {at}"), "application/apply-patch+yaml", format!("{talk}  queue: {{}}\n")),
+        (format!("PUT {at}"), "application/json", whole(shown)),
+        (format!("PUT {at}/document"), "application/json", document.to_string()),
+        ("POST /v1/apply".to_owned(), "application/yaml", format!("{talk}  queue: {{}}\n")),
+    ] {
+        let headers = [("host", served.address.as_str()), ("authorization", &bearer), ("content-type", kind)];
+        let (code, said) = served.raw(&head, &headers, &body);
+        assert!(code == 403 && said.contains("spec.queue says what is run, what that is fed"), "{head} {kind}: {code} {said}");
+    }
+    assert_eq!(std::fs::read_to_string(served.scratch.spec("talk.yaml")).unwrap(), talk);
+}
+
 /// Whoever has a token, and be it an admin's: what is run cannot be changed over the network.
 #[test]
 fn commands_never_arrive_over_the_network() {

@@ -1,5 +1,5 @@
-//! Who may change what of a document: what is run, where secrets go and what this machine gives away changes by way of the
-//! socket alone.
+//! Who may change what of a document: what is run, what that is fed, where secrets go and what this machine gives away changes
+//! by way of the socket alone.
 //!
 //! A field is open to the network by being named here, never by being forgotten: everything else is guarded. Nothing that is
 //! named may hold a command, an address, a path or a secret; a test walks the schema for that.
@@ -20,9 +20,9 @@ const OPEN_SCALE: &[&str] = &["minReplicas", "maxReplicas", "minIdle", "paused",
 /// Of each of its triggers: when it is asked, and what its number means. The embedded queue is a source that asks nobody else.
 const OPEN_TRIGGER: &[&str] =
     &["name", "pollingInterval", "timeout", "step", "targetPerWorker", "exact", "activation", "zeroConfirmations", "queue"];
-/// Of its `queue`: in what order tasks go, how long they may take, and what a failure means.
+/// Of its `queue`: in what order tasks go, how long they may take, and what a failure means. Not whether there is one, nor
+/// `delivery`: they decide whether what a task carries becomes the standard input of the pool's program, which may be a shell.
 const OPEN_QUEUE: &[&str] = &[
-    "delivery",
     "dispatch",
     "order",
     "ageing",
@@ -56,7 +56,7 @@ pub fn guard(peer: Peer, old: Option<&Value>, new: &Document) -> Result<(), Refu
         )));
     };
     let (guarded, why): (fn(&Value) -> Fields, _) = match new {
-        Document::WorkerPool(_) => (of_pool, "says what is run or where secrets go"),
+        Document::WorkerPool(_) => (of_pool, "says what is run, what that is fed or where secrets go"),
         Document::ResourcePolicy(_) => (of_policy, "says what is measured or what this machine gives away"),
     };
     let (old, new) = (guarded(old), guarded(&new.spec()));
@@ -81,6 +81,7 @@ fn of_pool(spec: &Value) -> Fields {
     let mut fields = closed("spec", spec, &[OPEN_POOL, &["scale", "queue"]]);
     fields.extend(closed("spec.scale", scale, &[OPEN_SCALE, &["triggers"]]));
     fields.push(("spec.scale.triggers".into(), triggers.into()));
+    fields.push(("spec.queue".into(), queue.is_object().into()));
     fields.extend(closed("spec.queue", queue, &[OPEN_QUEUE]));
     fields
 }
@@ -116,6 +117,7 @@ mod tests {
     use super::*;
     use crate::model::document::schema::schema;
     use crate::model::meta::Kind;
+    use crate::serve::auth::{Role, Transport};
 
     /// What a field may hold that nobody from afar may say.
     const DANGEROUS: &[&str] = &["command", "url", "host", "path", "glob", "file", "env", "user", "query", "workingDir", "port"];
@@ -184,12 +186,44 @@ mod tests {
             "scale": {"maxReplicas": 3, "quota": [{"name": "q", "source": exec}], "triggers": [{"name": "t", "queue": {}}]},
             "tomorrow": {"what": "nobody knows"},
         });
-        let paths = ["spec.template", "spec.tomorrow", "spec.scale.quota", "spec.scale.triggers", "spec.queue.webhooks"];
+        let paths =
+            ["spec.template", "spec.tomorrow", "spec.scale.quota", "spec.scale.triggers", "spec.queue", "spec.queue.webhooks"];
         assert_eq!(told(spec), paths);
         let triggers = |spec: Value| of_pool(&spec).into_iter().find(|(path, _)| path == "spec.scale.triggers").unwrap().1;
         let asks_nobody = serde_json::json!({"scale": {"triggers": [{"name": "t", "queue": {}, "targetPerWorker": 2}]}});
         assert_eq!(triggers(asks_nobody), serde_json::json!([]));
         let runs = serde_json::json!({"scale": {"triggers": [{"name": "t", "targetPerWorker": 2, "exec": {"command": ["id"]}}]}});
         assert_eq!(triggers(runs), serde_json::json!([{"exec": {"command": ["id"]}}]));
+    }
+    /// What the guard says of a pool's change from afar: the field, or nothing.
+    fn refused(old: &str, new: &str) -> Option<String> {
+        let pool = |queue: &str| {
+            let text = format!(
+                "apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {{name: a}}\nspec:\n  template: {{command: [sh, -s]}}\n{queue}"
+            );
+            crate::model::document::parse(text.as_bytes()).remove(0).unwrap().document.defaulted()
+        };
+        let afar = Peer { role: Role::Admin, transport: Transport::Network };
+        let refusal = guard(afar, Some(&pool(old).spec()), &pool(new)).err()?;
+        assert_eq!(refusal.status().code, 403);
+        refusal.status().message.split_once(' ').map(|(field, _)| field.to_owned())
+    }
+
+    #[test]
+    fn what_a_program_is_fed_is_not_decided_from_afar() {
+        let (none, process, lease) = ("", "  queue: {}\n", "  queue: {delivery: Lease}\n");
+        for (old, new, field) in [
+            (none, process, Some("spec.queue")),
+            (none, lease, Some("spec.queue")),
+            (process, none, Some("spec.queue")),
+            (lease, none, Some("spec.queue")),
+            (lease, process, Some("spec.queue.delivery")),
+            (process, lease, Some("spec.queue.delivery")),
+            (process, "  queue: {delivery: Process, capacity: 7}\n", None),
+            (lease, "  queue: {delivery: Lease, order: FIFO, ttl: 1h}\n", None),
+            (none, none, None),
+        ] {
+            assert_eq!(refused(old, new).as_deref(), field, "{old:?} to {new:?}");
+        }
     }
 }
