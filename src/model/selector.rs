@@ -1,12 +1,13 @@
-//! Label and field selectors in Kubernetes' notation: `app=web,tier!=cache,env in (a, b),!legacy`.
+//! Label and field selectors in Kubernetes' notation: `app=web,tier!=cache,env in (a, b),!legacy`; of fields
+//! `metadata.name=web,status.state!=Held` and nothing else.
 //!
 //! Pure data: the server filters lists and watches with them, the client filters files when there is no server. A selector
-//! that cannot be read is refused with what was found; it never silently matches everything.
+//! that cannot be read is refused with what was found; it never silently matches everything, for whoever deletes what it selects.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use super::meta::quoted;
+use super::meta::{check_label_key, check_label_value, quoted};
 
 /// Longest selector that is read, in bytes.
 const SELECTOR_BYTES_MAX: usize = 16 * 1024;
@@ -24,6 +25,16 @@ enum Requirement {
 }
 
 impl Selector {
+    /// A field selector: every object has its fields, so each term says what a field is or is not.
+    ///
+    /// # Errors
+    /// In words, with the term that is none.
+    pub fn of_fields(text: &str) -> Result<Selector, String> {
+        bounded(text)?;
+        let terms = text.split(',').map(str::trim).filter(|term| !term.is_empty());
+        terms.map(term).collect::<Result<_, _>>().map(Selector)
+    }
+
     /// Whether these labels fulfil every requirement. As in Kubernetes, `!=` and `notin` hold when the label is missing.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.0.iter().all(|requirement| requirement.fulfilled(labels))
@@ -62,14 +73,35 @@ impl FromStr for Selector {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Selector, String> {
-        if text.len() > SELECTOR_BYTES_MAX {
-            return Err(format!("the selector is longer than {SELECTOR_BYTES_MAX} bytes"));
-        }
+        bounded(text)?;
         if text.trim().is_empty() {
             return Ok(Selector::default());
         }
         parts(text)?.into_iter().map(requirement).collect::<Result<_, _>>().map(Selector)
     }
+}
+
+fn bounded(text: &str) -> Result<(), String> {
+    if text.len() > SELECTOR_BYTES_MAX {
+        return Err(format!("the selector is longer than {SELECTOR_BYTES_MAX} bytes"));
+    }
+    Ok(())
+}
+
+/// One term of a field selector, at its first operator.
+fn term(term: &str) -> Result<Requirement, String> {
+    // At one place the longer one comes first.
+    let found = ["!=", "==", "="].into_iter().filter_map(|operator| Some((term.find(operator)?, operator)));
+    let Some((at, operator)) = found.min_by_key(|(at, _)| *at) else {
+        let term = quoted(term);
+        return Err(format!("invalid field selector: can't understand {term}: write field=value, field==value or field!=value"));
+    };
+    let (field, value) = (term[..at].trim().to_owned(), term[at + operator.len()..].trim());
+    if value.contains('=') {
+        return Err(format!("invalid field selector: found \"=\" in the value {} of {}", quoted(value), quoted(&field)));
+    }
+    let values = vec![value.to_owned()];
+    Ok(if operator == "!=" { Requirement::NotIn(field, values) } else { Requirement::In(field, values) })
 }
 
 /// Split at the commas that are not inside parentheses.
@@ -97,18 +129,17 @@ fn parts(text: &str) -> Result<Vec<&str>, String> {
 fn requirement(part: &str) -> Result<Requirement, String> {
     let part = part.trim();
     if let Some((key, values)) = part.strip_suffix(')').and_then(|rest| rest.split_once('(')) {
-        let values = values.split(',').map(|value| value.trim().to_owned()).collect();
         return match key.trim().rsplit_once(char::is_whitespace) {
-            Some((key, "in")) => Ok(Requirement::In(checked(key)?, values)),
-            Some((key, "notin")) => Ok(Requirement::NotIn(checked(key)?, values)),
+            Some((key, "in")) => Ok(Requirement::In(checked(key)?, set(part, values)?)),
+            Some((key, "notin")) => Ok(Requirement::NotIn(checked(key)?, set(part, values)?)),
             Some(_) | None => Err(format!("{} is not \"key in (…)\" or \"key notin (…)\"", quoted(part))),
         };
     }
     if let Some((key, value)) = part.split_once("!=") {
-        return Ok(Requirement::NotIn(checked(key)?, vec![value.trim().into()]));
+        return Ok(Requirement::NotIn(checked(key)?, vec![checked_value(value)?]));
     }
     if let Some((key, value)) = part.split_once("==").or_else(|| part.split_once('=')) {
-        return Ok(Requirement::In(checked(key)?, vec![value.trim().into()]));
+        return Ok(Requirement::In(checked(key)?, vec![checked_value(value)?]));
     }
     match part.strip_prefix('!') {
         Some(key) => Ok(Requirement::Missing(checked(key)?)),
@@ -116,16 +147,25 @@ fn requirement(part: &str) -> Result<Requirement, String> {
     }
 }
 
+/// What is between the parentheses. With nothing there `notin` would match everything that has any value.
+fn set(part: &str, values: &str) -> Result<Vec<String>, String> {
+    if values.trim().is_empty() {
+        return Err(format!("{} names no value: write one or more between the parentheses", quoted(part)));
+    }
+    values.split(',').map(checked_value).collect()
+}
+
 fn checked(key: &str) -> Result<String, String> {
     let key = key.trim();
-    let good = |b: u8| b.is_ascii_alphanumeric() || b"-_./".contains(&b);
-    if key.is_empty() || !key.bytes().all(good) {
-        return Err(format!(
-            "{} is not a key of a selector: write key=value, key!=value, key in (a, b), key or !key",
-            quoted(key)
-        ));
-    }
+    check_label_key(key)
+        .map_err(|why| format!("{why}; a selector is written key=value, key!=value, key in (a, b), key or !key"))?;
     Ok(key.to_owned())
+}
+
+fn checked_value(value: &str) -> Result<String, String> {
+    let value = value.trim();
+    check_label_value(value)?;
+    Ok(value.to_owned())
 }
 
 #[cfg(test)]
@@ -158,16 +198,73 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["=x", ",", "a in b", "a within (b)", "a in (b", "a in ((b))", "a)", "a b", "\u{1b}[31m=1", "!"] {
+        let long = "x".repeat(64);
+        for text in [
+            "=x",
+            ",",
+            "a in b",
+            "a within (b)",
+            "a in (b",
+            "a in ((b))",
+            "a)",
+            "a b",
+            "\u{1b}[31m=1",
+            "!",
+            "a===b",
+            "a=b=c",
+            "a!=b=c",
+            "a in ()",
+            "a notin ()",
+            "a notin (  )",
+            "-a",
+            "a/b/c",
+            "/a",
+            "a=-b",
+            "a=b c",
+            "a in (b c)",
+            "A.b/c",
+            &format!("a={long}"),
+            &long,
+            "a in (b",
+            "a=b,,c",
+        ] {
             let parsed = text.parse::<Selector>();
-            assert!(parsed.is_err() || text == "a in b", "{text}: {parsed:?}");
+            assert!(parsed.is_err(), "{text}: {parsed:?}");
         }
-        assert!("a in b".parse::<Selector>().is_err());
+    }
+
+    #[test]
+    fn a_field_selector_says_what_a_field_is_or_is_not() {
+        let fields: BTreeMap<String, String> =
+            [("metadata.name", "web"), ("regarding", "pool/web")].map(|(k, v)| (k.into(), v.into())).into();
+        for (text, holds) in [
+            ("", true),
+            (",", true),
+            ("metadata.name=web", true),
+            ("metadata.name == web,", true),
+            ("metadata.name!=web", false),
+            ("metadata.name!=api,regarding=pool/web", true),
+            ("metadata.name=", false),
+        ] {
+            assert_eq!(Selector::of_fields(text).unwrap().matches(&fields), holds, "{text}");
+        }
+        for text in [
+            "metadata.name",
+            "!metadata.name",
+            "metadata.name in (web)",
+            "metadata.name notin (a,b)",
+            "metadata.name===web",
+            "a!b",
+        ] {
+            let refused = Selector::of_fields(text).unwrap_err();
+            assert!(refused.starts_with("invalid field selector: "), "{text}: {refused}");
+        }
     }
 
     #[test]
     fn a_field_selector_names_the_field_that_is_not_known() {
-        let selector: Selector = "metadata.name=a,spec.x=1".parse().unwrap();
+        let selector = Selector::of_fields("metadata.name=a,spec.x=1").unwrap();
         assert_eq!(selector.unknown_key(&["metadata.name"]), Some("spec.x"));
+        assert_eq!(Selector::of_fields("=x").unwrap().unknown_key(&["metadata.name"]), Some(""));
     }
 }

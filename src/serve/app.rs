@@ -148,8 +148,9 @@ impl Filter {
     /// # Errors
     /// 400 for a selector that cannot be read or a field that cannot be selected by.
     pub fn new(params: &Query, known: &'static [&'static str]) -> Result<Filter, Refusal> {
-        let selector = |name| params.get(name).map_or("", String::as_str).parse::<Selector>().map_err(bad);
-        let (labels, fields) = (selector("labelSelector")?, selector("fieldSelector")?);
+        let text = |name| params.get(name).map_or("", String::as_str);
+        let labels = text("labelSelector").parse().map_err(|why| bad(format!("label selector: {why}")))?;
+        let fields = Selector::of_fields(text("fieldSelector")).map_err(bad)?;
         match fields.unknown_key(known) {
             Some(key) => Err(bad(format!("field selector: \"{key}\" is none of {}", known.join(", ")))),
             None => Ok(Filter { labels, fields, known }),

@@ -148,7 +148,7 @@ fn a_state_is_selected_from_all_tasks() {
         ("status.state%3DSucceeded", 2),
         ("status.state%3D%3DSucceeded,spec.pool%3Dtakes", 2),
         ("status.state!%3DHeld", 2),
-        ("status.state%20in%20(Succeeded,Dead)", 2),
+        ("status.state!%3DHeld,status.state!%3DQueued", 2),
         ("status.state%3DHeld", 500),
         ("status.state%3DNonsense", 0),
     ] {

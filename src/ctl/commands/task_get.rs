@@ -105,11 +105,12 @@ impl Which {
 
     /// As the API selects them, or one of them.
     fn selectors(&self, args: &Get, id: Option<u64>) -> String {
-        let states: Vec<&str> = self.states.iter().map(|state| state.name()).collect();
-        let states = (!states.is_empty()).then(|| format!("status.state in ({})", states.join(",")));
         let pool = self.pool.as_ref().map(|pool| format!("spec.pool={pool}"));
-        let fields = [id.map(|id| format!("metadata.name={id}")), pool, states];
-        let fields = fields.into_iter().flatten().collect::<Vec<_>>().join(",");
+        // A field selector has no "one of these": the others are left out.
+        let others = TaskState::ALL.into_iter().filter(|state| !self.states.is_empty() && !self.states.contains(state));
+        let others = others.map(|state| format!("status.state!={}", state.name()));
+        let fields = [id.map(|id| format!("metadata.name={id}")), pool].into_iter().flatten().chain(others);
+        let fields = fields.collect::<Vec<_>>().join(",");
         let limit = args.limit.map_or_else(String::new, |limit| format!("&limit={limit}"));
         format!("&labelSelector={}&fieldSelector={}{limit}", encoded(&args.selector), encoded(&fields))
     }
