@@ -157,6 +157,11 @@ impl Filter {
         }
     }
 
+    /// Whether not all objects are wanted.
+    pub fn selects(&self) -> bool {
+        [&self.labels, &self.fields].into_iter().any(|selector| *selector != Selector::default())
+    }
+
     /// Whether an object may be wanted in which this field is so.
     pub fn allows(&self, field: &str, value: &str) -> bool {
         self.fields.allows(field, value)

@@ -174,3 +174,63 @@ fn a_client_that_is_cut_lags_or_is_late_misses_no_final_state_a_thousand_times()
     }
     assert!(client.relisted > blows[&Blow::Late], "{blows:?}, listed {} times", client.relisted);
 }
+
+/// A pool with this label, and so many ready workers.
+fn tiered(name: &str, tier: &str, ready: u32) -> Object {
+    let mut object = pool(name, 9, ready);
+    if let Object::Pool(pool) = &mut object {
+        pool.metadata.labels.insert("tier".into(), tier.into());
+    }
+    object
+}
+
+/// A pool, its tier and its ready workers; and what whoever selects by `tier=front` is told.
+const STEPS: [(&str, &str, u32, Option<&str>); 7] = [
+    ("b", "front", 1, Some("ADDED")),
+    ("b", "front", 2, Some("MODIFIED")),
+    ("a", "back", 3, Some("DELETED")),
+    ("a", "back", 4, None),
+    ("a", "front", 5, Some("ADDED")),
+    ("b", "back", 6, Some("DELETED")),
+    ("a", "front", 7, Some("MODIFIED")),
+];
+
+#[test]
+fn what_enters_a_selection_is_added_and_what_leaves_it_is_deleted() {
+    let world = World::new();
+    let put = |name: &str, tier: &str, ready: u32| world.board.put(tiered(name, tier, ready));
+    let pools = "/apis/weir.dev/v1/workerpools";
+    let selected = "labelSelector=tier%3Dfront";
+    let told = |event: Option<String>| {
+        let event = parsed(event);
+        (text_of(&event, "/type"), text_of(&event, "/object/metadata/name"))
+    };
+    let is = |verb: &str, name: &str| (verb.to_owned(), name.to_owned());
+    put("a", "front", 0);
+    put("b", "back", 0);
+    let version = text(&get(&world, &format!("{pools}?{selected}")).1["metadata"]);
+    // One that begins with what is there, and one that goes on from a list.
+    let mut fresh = stream(&world, &format!("{pools}?watch=1&{selected}"));
+    assert_eq!(told(fresh.next()), is("ADDED", "a"));
+    let mut listed = stream(&world, &format!("{pools}?watch=1&{selected}&resourceVersion={version}"));
+    // Told to both, so both have begun before anything enters or leaves.
+    put("a", "front", 9);
+    assert_eq!((told(fresh.next()), told(listed.next())), (is("MODIFIED", "a"), is("MODIFIED", "a")));
+    for (name, tier, ready, expected) in STEPS {
+        put(name, tier, ready);
+        for events in [&mut fresh, &mut listed] {
+            if let Some(verb) = expected {
+                assert_eq!(told(events.next()), is(verb, name), "{name} {tier} {ready}");
+            }
+        }
+    }
+    // Of what changed before the watch began nobody knows how it was at first: it is changed, or gone.
+    let mut late = stream(&world, &format!("{pools}?watch=1&{selected}&resourceVersion={version}"));
+    for (verb, name) in [("MODIFIED", "a"), ("MODIFIED", "b"), ("MODIFIED", "b"), ("DELETED", "a"), ("ADDED", "a")] {
+        assert_eq!(told(late.next()), is(verb, name));
+    }
+}
+
+fn text_of(event: &Value, pointer: &str) -> String {
+    event.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+}

@@ -3,7 +3,7 @@
 //! A watcher holds one of a bounded number of places and is sent to no faster than it reads. One that lags too far behind is
 //! told to list again (410); it never makes the engine wait. A watch without bookmarks wakes only when something changes.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -39,10 +39,9 @@ struct Watcher {
     changes: Subscription,
     /// Changes up to this version were sent, in whatever way.
     seen: u64,
-    /// Changes up to this version happened before the watch began: what they left is not known here.
-    began: u64,
-    /// Names of what was sent and not taken back.
-    known: BTreeSet<String>,
+    /// Whether each object was selected at the last change that this watch knows of. Of one that is not here, because it changed
+    /// between the version that the watch goes on from and its beginning, nobody knows.
+    known: BTreeMap<String, bool>,
     headed: bool,
     bookmarks: bool,
     ends: Option<Instant>,
@@ -61,13 +60,14 @@ pub fn watch(app: &App, place: Place, filter: Filter, (shape, query): (Shape, &Q
     let changes = app.handle.watch(kind, from)?;
     let (now, mut objects) = app.handle.list(kind);
     let initial = flag(query, "sendInitialEvents")?;
-    let seen = if from == 0 || initial { now } else { from };
-    if seen == from || !place.is_there() {
+    let anew = from == 0 || initial;
+    let seen = if anew { now } else { from };
+    if !place.is_there() {
         objects.clear();
     }
     let ends = ends(query)?;
     let bookmarks = flag(query, "allowWatchBookmarks")?;
-    let (ready, known) = (VecDeque::new(), BTreeSet::new());
+    let (ready, known) = (VecDeque::new(), BTreeMap::new());
     let mut watcher = Watcher {
         app: app.clone(),
         place,
@@ -76,7 +76,6 @@ pub fn watch(app: &App, place: Place, filter: Filter, (shape, query): (Shape, &Q
         ready,
         changes,
         seen,
-        began: now,
         known,
         headed: false,
         bookmarks,
@@ -84,7 +83,11 @@ pub fn watch(app: &App, place: Place, filter: Filter, (shape, query): (Shape, &Q
         over: false,
         _slot: slot,
     };
-    objects.iter().for_each(|object| watcher.take("ADDED", object, seen));
+    if anew {
+        objects.iter().for_each(|object| watcher.take("ADDED", object));
+    } else if watcher.filter.selects() {
+        objects.iter().for_each(|object| watcher.remember(object));
+    }
     if initial && bookmarks {
         watcher.bookmark(true);
     }
@@ -173,14 +176,24 @@ impl Watcher {
         let seen = self.seen;
         for change in changes.iter().filter(|change| change.version > seen) {
             if self.place.is_there() {
-                self.take(change.verb, &change.object, change.version);
+                self.take(change.verb, &change.object);
             }
         }
         self.seen = changes.last().map_or(self.seen, |change| change.version.max(self.seen));
     }
 
+    /// Whether an object is selected that whoever watches has in a list, and that has not changed since.
+    fn remember(&mut self, object: &Object) {
+        let meta = object.meta();
+        let unchanged = meta.resource_version.parse().is_ok_and(|version: u64| version <= self.seen);
+        if unchanged && self.filter.allows("metadata.name", &meta.name) {
+            let wants = self.filter.wants(&self.place.view.render(&self.app.handle, object));
+            self.known.insert(meta.name.clone(), wants);
+        }
+    }
+
     /// One change, as this watcher sees it: what leaves its selection is deleted for it, what enters is added.
-    fn take(&mut self, verb: &'static str, object: &Object, version: u64) {
+    fn take(&mut self, verb: &'static str, object: &Object) {
         let name = &object.meta().name;
         // No object changes its name: one of another name was never selected.
         if !self.filter.allows("metadata.name", name) {
@@ -188,18 +201,13 @@ impl Watcher {
         }
         let rendered = self.place.view.render(&self.app.handle, object);
         let wants = self.filter.wants(&rendered);
-        // What stood there before this watch began is not known: it may have been selected then.
-        let perhaps_known = self.known.contains(name) || version <= self.began;
-        let verb = match (verb, wants) {
-            (verb, true) => verb,
-            ("MODIFIED" | "DELETED", false) if perhaps_known => "DELETED",
-            (_, false) => return,
+        let wanted = if verb == "DELETED" { self.known.remove(name) } else { self.known.insert(name.clone(), wants) };
+        let verb = match (verb, wants, wanted) {
+            ("MODIFIED", true, Some(false)) => "ADDED",
+            (verb, true, _) => verb,
+            ("MODIFIED" | "DELETED", false, Some(true) | None) => "DELETED",
+            (_, false, _) => return,
         };
-        if verb == "DELETED" {
-            self.known.remove(name);
-        } else {
-            self.known.insert(name.clone());
-        }
         let object = self.shaped(object, rendered);
         self.ready.push_back(line(verb, object));
     }
