@@ -298,7 +298,13 @@ fn streams_are_bounded_and_leave_room_for_requests() {
         stream.read_exact(&mut [0; 12]).unwrap();
         open.push(stream);
     }
-    assert_eq!(get(&world, "/apis/weir.dev/v1/workers?watch=1").0, 429);
+    let (code, status) = get(&world, "/apis/weir.dev/v1/workers?watch=1");
+    assert_eq!((code, status.pointer("/details/retryAfterSeconds")), (429, Some(&json!(5))), "{status}");
+    let mut refused = UnixStream::connect(world.state.join("weir.sock")).unwrap();
+    write!(refused, "GET /v1/events HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    refused.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains(" 429 ") && answer.to_lowercase().contains("\r\nretry-after: 5\r\n"), "{answer}");
     assert_eq!(get(&world, "/apis/weir.dev/v1/workers").0, 200);
     drop(open);
     let place = || world.request("GET /apis/weir.dev/v1/workers?watch=1&resourceVersion=999", b"").0;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watch};
 
 use super::kube::told::Told;
-use super::refusal::{Refusal, bad, nowhere, too_many};
+use super::refusal::{Refusal, bad, nowhere};
 use crate::engine::handle::{Denied, Handle};
 use crate::model::selector::Selector;
 use crate::model::status::{Kind, Object};
@@ -19,6 +19,9 @@ use crate::model::time::Span;
 
 /// Who found no place to wait for a task asks again after this: each such asking is a transaction.
 const WAIT_AGAIN: Span = Span::secs(5);
+
+/// Who found no place for a watch tries again after this: clients end theirs and begin anew all the time.
+const STREAM_AGAIN: Span = Span::secs(5);
 
 /// How many of what stays open there may be at once.
 #[derive(Clone, Copy, Debug)]
@@ -64,10 +67,11 @@ impl App {
     /// A place for one more stream, as long as it is held.
     ///
     /// # Errors
-    /// 429 when all are taken.
+    /// 429 with the time after which to try again, when all are taken.
     pub fn stream_slot(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         let taken = "too many watches and followed logs are open: close some, or try again later";
-        self.streams.clone().try_acquire_owned().map_err(|_| too_many(taken))
+        let full = || Denied::Full { message: taken.into(), retry_after: STREAM_AGAIN };
+        self.streams.clone().try_acquire_owned().map_err(|_| full().into())
     }
 
     /// A place for one more worker that waits for a task, as long as it is held.

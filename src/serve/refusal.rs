@@ -134,11 +134,6 @@ pub fn not_allowed(message: &str) -> Refusal {
     Status::failure(405, "MethodNotAllowed", message).into()
 }
 
-/// Too many of something are open.
-pub fn too_many(message: &str) -> Refusal {
-    Status::failure(429, "TooManyRequests", message).into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
