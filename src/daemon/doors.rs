@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
@@ -43,18 +43,38 @@ pub(super) fn serve_network(
     let at = listener.local_addr().unwrap_or(at);
     access.announce(Some(&at.to_string())).map_err(failure)?;
     lines::say(&format!("kubernetes API at https://{at}: see `ctl kubeconfig`; the token is in {}/token", state.display()));
-    let grants = Arc::new(move || {
-        access.grants().unwrap_or_else(|why| {
-            tracing::warn!("nobody is let in from the network: {why}");
-            Vec::new()
-        })
-    });
+    let grants = grants(access);
     let handle = handle.clone();
     aside.spawn(async move {
         handle.caught_up(CAUGHT_UP).await;
         serve::serve_tcp(serve::Listen { listener, tls, grants }, handle, told(stopped)).await;
     });
     Ok(stop)
+}
+
+/// The tokens as their files have them at each request. What is wrong with the files is logged when it is first seen: requests of
+/// strangers must not fill the log.
+fn grants(access: Access) -> serve::auth::Grants {
+    let told = Mutex::new(None);
+    Arc::new(move || {
+        let read = access.grants();
+        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        match read {
+            Ok(grants) => {
+                if told.take().is_some() {
+                    tracing::info!("tokens are believed again");
+                }
+                Some(grants)
+            }
+            Err(why) => {
+                if told.as_ref() != Some(&why) {
+                    tracing::warn!("nobody is let in from the network: {why}");
+                }
+                *told = Some(why);
+                None
+            }
+        }
+    })
 }
 
 /// Serve webhooks at this address until the sender is dropped.

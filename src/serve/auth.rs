@@ -244,8 +244,8 @@ pub fn forbidden(message: &str) -> Refusal {
     Status::failure(403, "Forbidden", message).into()
 }
 
-/// The tokens there are at this moment, with the names of their roles. None where they cannot be read.
-pub type Grants = Arc<dyn Fn() -> Vec<(String, String)> + Send + Sync>;
+/// The tokens there are at this moment, with the names of their roles. None where they cannot be read as they stand.
+pub type Grants = Arc<dyn Fn() -> Option<Vec<(String, String)>> + Send + Sync>;
 
 /// What the network's gate knows.
 #[derive(Clone)]
@@ -264,10 +264,11 @@ pub async fn network(State(network): State<Network>, mut request: Request, next:
     network.is_addressed(&request).map_err(|why| forbidden(why).into_response())?;
     let open = matches!(needed(request.method(), request.uri().path()), Ok(Role::Nobody));
     let shown = network.role(request.headers());
-    if let Some(known) = request.extensions().get::<Known>().filter(|_| shown.is_some()) {
+    if let Some(known) = request.extensions().get::<Known>().filter(|_| shown.is_ok()) {
         known.set();
     }
-    let role = shown.or(open.then_some(Role::Nobody)).ok_or_else(stranger)?;
+    let role = shown.or_else(|why| if open { Ok(Role::Nobody) } else { Err(why) });
+    let role = role.map_err(IntoResponse::into_response)?;
     no_form(request.headers()).map_err(IntoResponse::into_response)?;
     request.extensions_mut().insert(Peer { role, transport: Transport::Network });
     Ok(next.run(request).await)
@@ -311,23 +312,25 @@ impl Network {
     }
 
     /// The role of the token that came along. All tokens are looked at, whatever the first ones say.
-    fn role(&self, headers: &HeaderMap) -> Option<Role> {
-        let sent = single(headers, &header::AUTHORIZATION)?;
-        let (scheme, token) = sent.split_once(' ')?;
-        if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
-            return None;
-        }
+    fn role(&self, headers: &HeaderMap) -> Result<Role, Stranger> {
+        let token = bearer(headers).ok_or(Stranger::ShowsNothing)?;
         let given = Sha256::digest(token.as_bytes());
         let mut found = None;
-        for (role, token) in (self.grants)() {
+        for (role, token) in (self.grants)().ok_or(Stranger::NobodyIsKnown)? {
             let known = Sha256::digest(token.as_bytes());
             let differs = given.iter().zip(known.iter()).fold(0, |differs, (a, b)| differs | (a ^ b));
             if differs == 0 {
                 found = found.max(Role::ALL.into_iter().find(|known| known.name() == role));
             }
         }
-        found
+        found.ok_or(Stranger::IsNotKnown)
     }
+}
+
+/// The token of a request.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = single(headers, &header::AUTHORIZATION)?.split_once(' ')?;
+    Some(token).filter(|token| scheme.eq_ignore_ascii_case("bearer") && !token.is_empty())
 }
 
 /// The value of a header that must be there once.
@@ -349,12 +352,31 @@ fn no_form(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-fn stranger() -> Response {
-    let message =
-        "a token is needed: Authorization: Bearer TOKEN, with that of the state directory's file token (see ctl kubeconfig)";
-    let status = Refusal::from(Status::failure(401, "Unauthorized", message));
-    let challenge = (header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"weir\""));
-    ([challenge], status).into_response()
+/// Why somebody is not let in.
+enum Stranger {
+    /// No token came along.
+    ShowsNothing,
+    /// Not this token.
+    IsNotKnown,
+    /// No token is believed now. What is wrong with their files is nothing for strangers.
+    NobodyIsKnown,
+}
+
+impl IntoResponse for Stranger {
+    fn into_response(self) -> Response {
+        let message = match self {
+            Stranger::ShowsNothing => {
+                "a token is needed: Authorization: Bearer TOKEN, with that of the state directory's file token (see ctl kubeconfig)"
+            }
+            Stranger::IsNotKnown => {
+                "this token is not known: it must stand in the state directory's file token or tokens (see ctl kubeconfig)"
+            }
+            Stranger::NobodyIsKnown => "nobody is let in: the daemon's log says what is wrong with the tokens file",
+        };
+        let status = Refusal::from(Status::failure(401, "Unauthorized", message));
+        let challenge = (header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"weir\""));
+        ([challenge], status).into_response()
+    }
 }
 
 #[cfg(test)]

@@ -197,6 +197,33 @@ fn with_tokens() -> (Served, Vec<(Role, String)>) {
     (served, tokens)
 }
 
+/// Who made a mistake in the file is to learn of it; strangers are told nothing of the file, and cannot fill the log.
+#[test]
+fn a_token_that_is_not_known_is_told_from_none_and_a_bad_line_shuts_out_all() {
+    let served = Served::start(&[]);
+    let answer = |bearer: &str| served.raw(LIST, &[("host", &served.address), ("authorization", bearer)], "");
+    let good = format!("Bearer {}", served.token());
+    for (bearer, words) in [("Basic eDp5", "a token is needed"), ("Bearer nobodys-token-at-all-0", "this token is not known")] {
+        let (code, said) = answer(bearer);
+        assert!(code == 401 && said.contains(words), "{code} {said}");
+    }
+    assert_eq!(answer(&good).0, 200);
+    let tokens = served.dir().join("state/tokens");
+    let put = |text: &str| {
+        std::fs::write(&tokens, text).unwrap();
+        std::fs::set_permissions(&tokens, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    };
+    put("view aaaaaaaaaaaaaaaaaaaaaaaa\nvew bbbbbbbbbbbbbbbbbbbbbbbb\n");
+    for bearer in [good.as_str(), "Bearer nobodys-token-at-all-0", &good, &good] {
+        let (code, said) = answer(bearer);
+        assert!(code == 401 && said.contains("nobody is let in: the daemon's log says"), "{code} {said}");
+        assert!(!said.contains("vew") && !said.contains("tokens:2"), "{said}");
+    }
+    assert_eq!(served.scratch.log().matches("/tokens:2: expected a role").count(), 1, "{}", served.scratch.log());
+    put("view aaaaaaaaaaaaaaaaaaaaaaaa\n");
+    assert_eq!((answer(&good).0, answer("Bearer aaaaaaaaaaaaaaaaaaaaaaaa").0), (200, 200));
+}
+
 fn ask(served: &Served, head: &str, token: &str, body: &str) -> (u16, String) {
     let kind = if head.starts_with("PATCH") { "application/merge-patch+json" } else { "application/json" };
     let bearer = format!("Bearer {token}");
