@@ -121,7 +121,9 @@ async fn drained(mut connections: JoinSet<()>, streams_ended: impl Future<Output
 pub async fn serve_hooks(listener: TcpListener, receive: hooks::Receive, shutdown: impl Future<Output = ()>) {
     let ending = watch::Sender::new(false);
     let router = hooks::router(receive).fallback(|| async { nowhere(": only /hooks/{pool}/{index} is served here") });
-    let greet = |stream, slot| {
+    let greet = |stream, slot, known: Known| {
+        // No forge shows a token, and none is interrupted for another one.
+        known.set();
         let stream = Impatient::new(stream, STALL_TIMEOUT, Known::default());
         connection(stream, router.clone(), slot, ending.subscribe())
     };

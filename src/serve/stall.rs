@@ -26,6 +26,11 @@ impl Known {
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
+
+    /// Whether somebody has.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// A socket whose other end must take what is written to it. Only its writes wait: a flush of a socket never does.
@@ -44,7 +49,7 @@ impl<S> Impatient<S> {
 
     /// What came of a write, or that nothing has come of any for too long.
     fn judged(&mut self, wrote: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if wrote.is_ready() || self.known.0.load(Ordering::Relaxed) {
+        if wrote.is_ready() || self.known.is_set() {
             self.stalled = None;
             return wrote;
         }

@@ -400,7 +400,7 @@ fn other_addresses_are_refused_and_clients_that_stall_cost_nothing() {
     let said = String::from_utf8_lossy(&ran.stderr).into_owned();
     assert!(!ran.status.success() && said.contains("--listen-beyond-loopback"), "{said}");
     let served = Served::start(&[]);
-    let stalled: Vec<_> = (0..100).map(|_| std::net::TcpStream::connect(&served.address).unwrap()).collect();
+    let stalled: Vec<_> = (0..300).map(|_| std::net::TcpStream::connect(&served.address).unwrap()).collect();
     let (out, said) = afar(&served, "get pools -o name");
     assert_eq!(out, "pool/talk\npool/web\n", "{said}");
     drop(stalled);
