@@ -46,6 +46,19 @@ impl Selector {
         self.0.iter().filter(|requirement| requirement.key() == key).all(|requirement| requirement.fulfilled(&labels))
     }
 
+    /// Taken out of a field selector: what it says of this one. Each of these values is what it must be, or must not be.
+    pub fn take(&mut self, field: &str) -> Vec<(bool, String)> {
+        let (of, rest) = std::mem::take(&mut self.0).into_iter().partition(|term| term.key() == field);
+        self.0 = rest;
+        let of: Vec<Requirement> = of;
+        let said = |term| match term {
+            Requirement::In(_, values) => values.into_iter().map(|value| (true, value)).collect(),
+            Requirement::NotIn(_, values) => values.into_iter().map(|value| (false, value)).collect(),
+            Requirement::Exists(_) | Requirement::Missing(_) => Vec::new(),
+        };
+        of.into_iter().flat_map(said).collect()
+    }
+
     /// The first key that is not among the known ones (field selectors know few fields).
     pub fn unknown_key(&self, known: &[&str]) -> Option<&str> {
         self.0.iter().map(Requirement::key).find(|key| !known.contains(key))
@@ -259,6 +272,13 @@ mod tests {
             let refused = Selector::of_fields(text).unwrap_err();
             assert!(refused.starts_with("invalid field selector: "), "{text}: {refused}");
         }
+    }
+
+    #[test]
+    fn what_is_said_of_a_field_can_be_taken_out() {
+        let mut selector = Selector::of_fields("state=a,metadata.name=x,state!=b").unwrap();
+        assert_eq!(selector.take("state"), [(true, "a".to_owned()), (false, "b".to_owned())]);
+        assert_eq!(selector, Selector::of_fields("metadata.name=x").unwrap());
     }
 
     #[test]

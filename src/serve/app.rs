@@ -161,6 +161,11 @@ impl Filter {
         }
     }
 
+    /// What is said of a field that is judged elsewhere: each value, and whether it must be it.
+    pub fn take(&mut self, field: &str) -> Vec<(bool, String)> {
+        self.fields.take(field)
+    }
+
     /// Whether not all objects are wanted.
     pub fn selects(&self) -> bool {
         [&self.labels, &self.fields].into_iter().any(|selector| *selector != Selector::default())

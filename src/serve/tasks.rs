@@ -19,12 +19,12 @@ use super::app::{App, Params, number, params};
 use super::lines;
 use super::refusal::{Refusal, bad, nowhere};
 use super::wire::Status;
+use super::wire::task_columns::Word;
 use super::wire::tasks::{CapacityView, LIST_DEFAULT, PauseQueue, SUBMIT_MAX, TaskList, TaskView, WAIT_MAX};
 use super::write::{Sent, body, new_task, typed};
-use crate::engine::handle::{Accepted, TaskFilter};
+use crate::engine::handle::{Accepted, LISTED_MAX, TaskFilter};
 use crate::model::exact::inexact;
-use crate::model::meta::quoted;
-use crate::model::task::{NewTask, Task, TaskState};
+use crate::model::task::{NewTask, Task};
 use crate::model::time::{Span, Wall};
 
 /// A pause without an end: the year 9000.
@@ -155,9 +155,16 @@ pub async fn list(State(app): State<App>, query: Params) -> Result<Json<TaskList
     let query = params(query)?;
     let text = |name: &str| query.get(name).filter(|text| !text.is_empty());
     let limit = number(&query, "limit")?.map_or(LIST_DEFAULT, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
-    let states = text("state").map_or_else(|| Ok(Vec::new()), |states| states.split(',').map(state).collect())?;
-    let pool = text("pool").cloned();
-    let (found, cut) = app.handle.tasks(TaskFilter { pool: pool.clone(), id: None, states, most: limit }).await?;
+    let word = |word: &str| word.parse::<Word>().map_err(|why| bad(format!("state: {why}")));
+    let words: Vec<Word> = text("state").map_or_else(|| Ok(Vec::new()), |words| words.split(',').map(word).collect())?;
+    let (pool, states) = (text("pool").cloned(), words.iter().map(|word| word.of).collect());
+    // The queue knows states and no finer words: what is looked for among those of a state must not be cut off before.
+    let most = if words.iter().all(|word| word.is_whole()) { limit } else { LISTED_MAX };
+    let (mut found, cut) = app.handle.tasks(TaskFilter { pool: pool.clone(), id: None, states, most }).await?;
+    if !words.is_empty() {
+        found.retain(|found| words.iter().any(|word| word.fits(&found.task)));
+        found.truncate(if limit == 0 { usize::MAX } else { limit as usize });
+    }
     if let Some(pool) = pool.filter(|_| found.is_empty()) {
         // Tasks of a pool that is gone are still listed, or none of the states that are asked for; a pool that never was is an error
         // in the question.
@@ -167,12 +174,6 @@ pub async fn list(State(app): State<App>, query: Params) -> Result<Json<TaskList
         }
     }
     Ok(Json(TaskList { cut, ..TaskList::new(found.into_iter().map(TaskView::from).collect()) }))
-}
-
-fn state(word: &str) -> Result<TaskState, Refusal> {
-    let found = TaskState::ALL.into_iter().find(|state| state.name().eq_ignore_ascii_case(word));
-    let there = TaskState::ALL.map(TaskState::name);
-    found.ok_or_else(|| bad(format!("state: found {}, there are {}", quoted(word), there.join(", "))))
 }
 
 /// `GET /v1/tasks/{id}`; with `wait`, when it has ended.

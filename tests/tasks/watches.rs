@@ -133,6 +133,30 @@ fn a_task_that_was_deleted_is_gone_however_it_ends() {
     is(deleted, "DELETED", &id.to_string());
 }
 
+/// As the column says it, by each road.
+#[test]
+fn what_is_shown_as_running_is_found_as_running() {
+    let world = world();
+    let (runs, waits) = (submit(&world, "takes", &json!({})), submit(&world, "takes", &json!({})));
+    let running = "fieldSelector=status.state%3DRunning";
+    let (none, version) = list(&world, running);
+    assert!(none.is_empty(), "{none:?}");
+    let mut events = watch(&world, &format!("{running}&resourceVersion={version}"));
+    let token = lease(&world)["token"].clone();
+    is(events.next(), "ADDED", &runs.to_string());
+    assert_eq!(list(&world, running).0, [runs.to_string()]);
+    assert_eq!(list(&world, "fieldSelector=status.state!%3DRunning,spec.pool%3Dtakes").0, [waits.to_string()]);
+    for word in ["Running", "running", "Leased"] {
+        let (_, found) = ask(&world, &format!("GET /v1/tasks?pool=takes&state={word}"), &Value::Null);
+        assert_eq!(found.pointer("/items/0/id"), Some(&json!(runs)), "{word}: {found}");
+        assert_eq!(found["items"].as_array().unwrap().len(), 1, "{word}: {found}");
+    }
+    let (code, status) = ask(&world, "GET /v1/tasks?state=Waiting", &Value::Null);
+    assert!(code == 400 && status["message"].as_str().unwrap().contains("Running (Leased)"), "{status}");
+    assert_eq!(on_lease(&world, &token, "complete", &json!({})).0, 200);
+    is(events.next(), "DELETED", &runs.to_string());
+}
+
 #[test]
 fn a_state_is_selected_from_all_tasks() {
     let world = World::new();
@@ -144,14 +168,18 @@ fn a_state_is_selected_from_all_tasks() {
         assert_eq!(on_lease(&world, &leased["token"], "complete", &json!({})).0, 200);
     }
     assert_eq!(ask(&world, "POST /v1/pools/takes/tasks", &json!(vec![json!({"hold": true}); 520])).0, 201);
+    assert_eq!(ask(&world, "POST /v1/pools/takes/tasks", &json!({"delay": "1h"})).0, 201);
     for (selector, many) in [
         ("status.state%3DSucceeded", 2),
         ("status.state%3D%3DSucceeded,spec.pool%3Dtakes", 2),
-        ("status.state!%3DHeld", 2),
+        ("status.state!%3DHeld", 3),
         ("status.state!%3DHeld,status.state!%3DQueued", 2),
         ("status.state%3DHeld", 500),
-        ("status.state%3DNonsense", 0),
+        ("status.state%3DRunning", 0),
+        ("status.state%3DDelayed", 1),
+        ("status.state!%3DRunning,status.state!%3DHeld,status.state!%3DDelayed", 2),
     ] {
         assert_eq!(list(&world, &format!("fieldSelector={selector}")).0.len(), many, "{selector}");
     }
+    assert_eq!(ask(&world, &format!("GET {TASKS}?fieldSelector=status.state%3DNonsense"), &Value::Null).0, 400);
 }

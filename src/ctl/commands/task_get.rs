@@ -18,13 +18,12 @@ use crate::ctl::jsonpath::Template;
 use crate::ctl::print::{Format, Table, as_json, as_yaml, custom_row, emit, for_programs, list_of, note};
 use crate::ctl::text::complain;
 use crate::ctl::time::now;
-use crate::model::meta::quoted;
 use crate::model::selector::Selector;
 use crate::model::status::Kind;
 use crate::model::task::{Task, TaskState};
 use crate::model::time::Wall;
 use crate::serve::wire::columns::text;
-use crate::serve::wire::task_columns::{FINER, heads, row, state};
+use crate::serve::wire::task_columns::{Word, heads, row};
 use crate::serve::wire::tasks::{LIST_DEFAULT, TaskObject, TaskView};
 use crate::serve::wire::{List, ROOT, WatchEvent};
 
@@ -35,10 +34,8 @@ pub(super) const ALL: u32 = 10_000;
 pub(super) struct Which {
     /// Of this pool.
     pub(super) pool: Option<String>,
-    /// In these states; empty: in any.
-    states: Vec<TaskState>,
-    /// Those of them that the table has these words for; empty: all.
-    words: Vec<String>,
+    /// That one of these words fits; empty: all.
+    words: Vec<Word>,
     labels: Selector,
 }
 
@@ -48,36 +45,22 @@ impl Which {
     pub(super) fn new(pool: Option<&str>, status: Option<&str>, selector: &str) -> Result<Which, Failure> {
         let pool = pool.map(crate::ctl::resource::pool).transpose()?.map(str::to_owned);
         let labels = selector.parse().map_err(|error| Failure::Usage(format!("-l: {error}")))?;
-        let (mut states, mut words) = (Vec::new(), Vec::new());
-        for word in status.unwrap_or_default().split(',').map(str::trim).filter(|word| !word.is_empty()) {
-            let known = TaskState::ALL.map(|state| (state.name(), state));
-            let found = known.into_iter().chain(FINER).find(|(name, _)| name.eq_ignore_ascii_case(word));
-            let (name, state) = found.ok_or_else(|| {
-                let finer = FINER.map(|(name, of)| format!("{name} ({})", of.name())).join(", ");
-                let there = format!("{}; of those: {finer}", TaskState::ALL.map(TaskState::name).join(", "));
-                Failure::Usage(format!("--status: found {}; there are {there}", quoted(word)))
-            })?;
-            states.push(state);
-            words.push(name.to_owned());
-        }
-        Ok(Which { pool, states, words, labels })
+        let words = status.unwrap_or_default().split(',').map(str::trim).filter(|word| !word.is_empty());
+        let words = words.map(|word| word.parse().map_err(|why| Failure::Usage(format!("--status: {why}"))));
+        Ok(Which { pool, words: words.collect::<Result<_, _>>()?, labels })
     }
 
     /// Whether this task is one of them.
     fn wants(&self, task: &Task) -> bool {
-        // A lease that is being cancelled runs.
-        let is = |word: &String| {
-            word == task.state.name() || word == state(task) || (word == "Running" && task.state == TaskState::Leased)
-        };
         let pool = self.pool.as_ref().is_none_or(|pool| *pool == task.pool);
         let named = [("weir.dev/pool", Some(&task.pool)), ("weir.dev/worker", task.worker.as_ref())];
         let labels = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.clone()))).collect();
-        pool && (self.words.is_empty() || self.words.iter().any(is)) && self.labels.matches(&labels)
+        pool && (self.words.is_empty() || self.words.iter().any(|word| word.fits(task))) && self.labels.matches(&labels)
     }
 
     /// Whether only the client can tell which ones are wanted.
     fn is_finer(&self) -> bool {
-        self.labels != Selector::default() || self.words.iter().zip(&self.states).any(|(word, state)| word != state.name())
+        self.labels != Selector::default() || self.words.iter().any(|word| !word.is_whole())
     }
 
     /// The tasks there are of them, so many at most, and whether there may be more.
@@ -90,7 +73,7 @@ impl Which {
 
     /// The tasks there are of them, so many at most.
     pub(super) async fn list(&self, context: &Context, limit: Option<u32>) -> Result<Vec<TaskView>, Failure> {
-        let states: Vec<&str> = self.states.iter().map(|state| state.name()).collect();
+        let states: Vec<&str> = self.words.iter().map(|word| word.of.name()).collect();
         let most = if self.is_finer() { Some(ALL) } else { limit };
         let part = |name: &str, value: Option<String>| value.map(|value| format!("{name}={}&", encoded(&value)));
         let states = (!states.is_empty()).then(|| states.join(","));
@@ -107,7 +90,8 @@ impl Which {
     fn selectors(&self, args: &Get, id: Option<u64>) -> String {
         let pool = self.pool.as_ref().map(|pool| format!("spec.pool={pool}"));
         // A field selector has no "one of these": the others are left out.
-        let others = TaskState::ALL.into_iter().filter(|state| !self.states.is_empty() && !self.states.contains(state));
+        let others =
+            TaskState::ALL.into_iter().filter(|state| !self.words.is_empty() && self.words.iter().all(|word| word.of != *state));
         let others = others.map(|state| format!("status.state!={}", state.name()));
         let fields = [id.map(|id| format!("metadata.name={id}")), pool].into_iter().flatten().chain(others);
         let fields = fields.collect::<Vec<_>>().join(",");

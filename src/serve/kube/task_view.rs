@@ -12,10 +12,10 @@ use crate::engine::handle::{LISTED_MAX, TaskFilter};
 use crate::model::task::{Task, TaskState};
 use crate::model::time::Wall;
 use crate::serve::app::{App, Filter, Query, number};
-use crate::serve::refusal::Refusal;
+use crate::serve::refusal::{Refusal, bad};
 use crate::serve::tasks::view;
 use crate::serve::wire::mcp::outside::tame;
-use crate::serve::wire::task_columns::{heads, row};
+use crate::serve::wire::task_columns::{Word, heads, row};
 use crate::serve::wire::tasks::{LIST_DEFAULT, TaskObject, TaskView};
 
 /// What tasks can be selected by, besides their labels.
@@ -25,6 +25,8 @@ const FIELDS: &[&str] = &["metadata.name", "spec.pool", "status.state"];
 pub struct Wanted {
     filter: Filter,
     narrow: TaskFilter,
+    /// Words for states, as the tables show them, and whether each is to fit.
+    words: Vec<(bool, Word)>,
     /// As they were written: for labels, and for fields.
     selectors: (String, String),
 }
@@ -33,7 +35,10 @@ impl Wanted {
     /// # Errors
     /// 400 for selectors that cannot be read.
     pub fn new(query: &Query) -> Result<Wanted, Refusal> {
-        let filter = Filter::new(query, FIELDS)?;
+        let mut filter = Filter::new(query, FIELDS)?;
+        let word = |word: String| word.parse::<Word>().map_err(|why| bad(format!("field selector: status.state: {why}")));
+        let words: Vec<(bool, Word)> =
+            filter.take("status.state").into_iter().map(|(is, text)| Ok((is, word(text)?))).collect::<Result<_, Refusal>>()?;
         let most = number(query, "limit")?.filter(|most| *most > 0);
         // A list that is as long as was asked for may not be all: what cannot be had must not be asked for.
         let most = most.map_or(LIST_DEFAULT, |most| u32::try_from(most).unwrap_or(u32::MAX).min(LISTED_MAX));
@@ -51,13 +56,15 @@ impl Wanted {
             }
         }
         // Those of other states are not to take the places of the first ones.
-        let states = TaskState::ALL.into_iter().filter(|state| filter.allows("status.state", state.name()));
-        narrow.states = states.collect();
+        let perhaps = |state: TaskState, (is, word): &(bool, Word)| {
+            if *is { word.of == state } else { !(word.of == state && word.is_whole()) }
+        };
+        narrow.states = TaskState::ALL.into_iter().filter(|state| words.iter().all(|word| perhaps(*state, word))).collect();
         if narrow.states.is_empty() {
             narrow.id = Some(0);
         }
         let written = |name: &str| query.get(name).cloned().unwrap_or_default();
-        Ok(Wanted { filter, narrow, selectors: (written("labelSelector"), written("fieldSelector")) })
+        Ok(Wanted { filter, narrow, words, selectors: (written("labelSelector"), written("fieldSelector")) })
     }
 
     /// Whether not all tasks are wanted.
@@ -77,7 +84,11 @@ impl Wanted {
 
     /// Whether this task is one of them.
     pub fn wants(&self, task: &Task, number: u64) -> bool {
-        self.filter.wants(&Shown::new(view(task.clone()), number).object)
+        self.fits(task) && self.filter.wants(&Shown::new(view(task.clone()), number).object)
+    }
+
+    fn fits(&self, task: &Task) -> bool {
+        self.words.iter().all(|(is, word)| word.fits(task) == *is)
     }
 
     /// The tasks, as they are sent, and whether there may be more of them.
@@ -85,8 +96,13 @@ impl Wanted {
     /// # Errors
     /// 500 when the queue cannot be read.
     pub async fn look(&self, app: &App, number: u64) -> Result<(Vec<Shown>, bool), Refusal> {
-        let (found, cut) = app.handle.tasks(self.narrow.clone()).await?;
-        let more = cut || found.len() >= self.narrow.most as usize;
+        // The queue knows states and no finer words: what is looked for among those of a state must not be cut off before.
+        let most = if self.words.iter().all(|(_, word)| word.is_whole()) { self.narrow.most } else { LISTED_MAX };
+        let (mut found, cut) = app.handle.tasks(TaskFilter { most, ..self.narrow.clone() }).await?;
+        let more = cut || found.len() >= most as usize;
+        found.retain(|found| self.fits(&found.task));
+        let more = more || found.len() > self.narrow.most as usize;
+        found.truncate(self.narrow.most as usize);
         let mut shown: Vec<Shown> = found.into_iter().map(|task| Shown::new(task.into(), number)).collect();
         shown.retain(|shown| self.filter.wants(&shown.object));
         Ok((shown, more))
@@ -166,7 +182,14 @@ mod tests {
         assert_eq!(of("status.state=Held,spec.pool=a").states, [TaskState::Held]);
         assert_eq!(of("status.state!=Held").states.len(), TaskState::ALL.len() - 1);
         assert_eq!(of("spec.pool=a").states, TaskState::ALL);
-        assert_eq!(of("status.state=Nonsense").id, Some(0));
+        assert_eq!(of("status.state=running").states, [TaskState::Leased]);
+        assert_eq!(of("status.state!=Running").states.len(), TaskState::ALL.len() - 1);
+        assert_eq!(of("status.state=Delayed").states, [TaskState::Queued]);
+        assert_eq!(of("status.state!=Delayed").states, TaskState::ALL, "some that are queued are not delayed");
+        assert_eq!(of("status.state=Held,status.state=Dead").id, Some(0));
+        let nonsense = [("fieldSelector".to_owned(), "status.state=Nonsense".to_owned())].into();
+        let refused = Wanted::new(&nonsense).err().unwrap();
+        assert!(refused.status().code == 400 && refused.status().message.contains("Running (Leased)"), "{refused:?}");
         assert_eq!((of("metadata.name==7").id, of("metadata.name=x").id), (Some(7), Some(0)));
     }
 }

@@ -2,8 +2,11 @@
 //!
 //! Pure: the time is an argument. Text of a task is not made harmless here: that is for whoever prints it.
 
+use std::str::FromStr;
+
 use super::age::age;
 use super::tasks::TaskView;
+use crate::model::meta::quoted;
 use crate::model::task::{EndReason, Task, TaskState};
 use crate::model::time::{Span, Wall};
 
@@ -65,13 +68,47 @@ fn standing_cells(view: &TaskView, most: usize, now: Wall) -> [String; 7] {
     ]
 }
 
-/// Words for states that are finer than the states are, each with the one that it is of.
-pub const FINER: [(&str, TaskState); 4] = [
+/// Words of the tables that no state is called by, each with the state that it is of.
+const FINER: [(&str, TaskState); 4] = [
     ("Running", TaskState::Leased),
     ("Cancelling", TaskState::Leased),
     ("Delayed", TaskState::Queued),
     ("Blocked", TaskState::Queued),
 ];
+
+/// A word that says where tasks are in their life: one of the states, or one that the tables show for a part of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word {
+    name: &'static str,
+    /// The state of all tasks that it fits.
+    pub of: TaskState,
+}
+
+impl Word {
+    /// It fits every task of its state. A lease that is being cancelled runs.
+    pub fn is_whole(self) -> bool {
+        self.name == self.of.name() || self.name == "Running"
+    }
+
+    /// Whether this task is there.
+    pub fn fits(self, task: &Task) -> bool {
+        task.state == self.of && (self.is_whole() || self.name == state(task))
+    }
+}
+
+impl FromStr for Word {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Word, String> {
+        let states = TaskState::ALL.map(|state| (state.name(), state));
+        let found = states.into_iter().chain(FINER).find(|(name, _)| name.eq_ignore_ascii_case(text.trim()));
+        found.map(|(name, of)| Word { name, of }).ok_or_else(|| {
+            let finer = FINER.map(|(name, of)| format!("{name} ({})", of.name())).join(", ");
+            let there = TaskState::ALL.map(TaskState::name).join(", ");
+            format!("found {}; there are {there}; of those: {finer}", quoted(text))
+        })
+    }
+}
 
 /// The state in one word, finer than the states are.
 pub fn state(task: &Task) -> &'static str {
@@ -268,6 +305,29 @@ mod tests {
         }
         assert_eq!(pause_end(Wall(60_000), Wall(0)), "until 1970-01-01T00:01:00.000Z (for 60s)");
         assert_eq!(pause_end(Wall(221_845_392_000_000), Wall(1_800_000_000_000)), "until it is resumed");
+    }
+
+    #[test]
+    fn a_word_fits_the_tasks_that_the_tables_show_it_for() {
+        let leased = Task { state: TaskState::Leased, ..Task::default() };
+        let cancelling = Task { cancelling: true, ..leased.clone() };
+        let delayed = Task { not_before: Some(Wall(1)), ..Task::default() };
+        let fits = |word: &str| {
+            let word: Word = word.parse().unwrap();
+            [&leased, &cancelling, &delayed, &Task::default()].map(|task| word.fits(task))
+        };
+        assert_eq!(fits("Running"), [true, true, false, false]);
+        assert_eq!(fits("leased"), [true, true, false, false]);
+        assert_eq!(fits("Cancelling"), [false, true, false, false]);
+        assert_eq!(fits("Queued"), [false, false, true, true]);
+        assert_eq!(fits(" Delayed"), [false, false, true, false]);
+        for task in [&leased, &cancelling, &delayed] {
+            assert!(state(task).parse::<Word>().unwrap().fits(task), "what is shown can be asked for");
+        }
+        let refused = "Waiting".parse::<Word>().unwrap_err();
+        let words = "found \"Waiting\"; there are Held, Queued, Leased, Succeeded, Failed, Dead, Cancelled, Expired; of those: \
+                     Running (Leased), Cancelling (Leased), Delayed (Queued), Blocked (Queued)";
+        assert_eq!(refused, words);
     }
 
     #[test]
