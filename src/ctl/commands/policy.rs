@@ -14,11 +14,11 @@ use crate::ctl::print::{Format, Table, emit, note};
 use crate::ctl::resource::{many, one};
 use crate::ctl::text::tame;
 use crate::model::meta::quoted;
-use crate::model::policy::{Bounds, Mode, PolicySpec, Resource};
-use crate::model::quantity::{Cpu, Memory};
+use crate::model::policy::{Mode, PolicySpec, Resource};
 use crate::model::status::Kind;
 use crate::serve::wire::Status;
 use crate::serve::wire::fields;
+use crate::serve::wire::manual::beyond;
 use crate::serve::wire::policy_columns::{change, change_heads, expected, expected_heads};
 
 /// `ctl set`
@@ -45,7 +45,7 @@ async fn manual(context: &Context, name: &str, given: &Value) -> Result<(), Fail
     let _: Value = context.client.ask(Method::PUT, &at, Sent::json(&held)).await?;
     let said = held.as_object().into_iter().flatten().map(|(key, value)| tame(&format!("{key}={}", bare(value))));
     emit(&format!("policy/{} manual is {}\n", tame(name), said.collect::<Vec<_>>().join(" ")))?;
-    beyond(&spec.bounds, &held).iter().for_each(|warning| note(warning));
+    beyond(&spec.bounds, &held).iter().for_each(|why| note(&format!("warning: {why}")));
     Ok(())
 }
 
@@ -62,30 +62,6 @@ fn held(spec: &PolicySpec, given: &Value) -> Result<Value, Failure> {
         return Err(Failure::Usage(format!("no limit would be held: {way}")));
     }
     Ok(held)
-}
-
-/// Which limits are outside of the bounds, and at what they are held for that.
-fn beyond(bounds: &Bounds, held: &Value) -> Vec<String> {
-    let asked = |of: Resource| {
-        let text = bare(held.get(of.name())?);
-        match of {
-            Resource::Cpu => text.parse::<Cpu>().ok().map(|cpu| cpu.0),
-            Resource::Memory => text.parse::<Memory>().ok().map(|memory| memory.0),
-            Resource::Tasks => text.parse().ok(),
-        }
-    };
-    let word = |of: Resource| {
-        let (asked, name) = (asked(of)?, of.name());
-        let (least, most) = (bounds.min.of(of), bounds.max.of(of));
-        let (than, field, at) = match (least.filter(|least| asked < *least), most.filter(|most| asked > *most)) {
-            (Some(least), _) => ("less", "min", least),
-            (None, Some(most)) => ("more", "max", most),
-            (None, None) => return None,
-        };
-        let (asked, at) = (of.shown(asked), of.shown(at));
-        Some(format!("warning: {name}={asked} is {than} than spec.bounds.{field}.{name}: {at} is held"))
-    };
-    Resource::EACH.into_iter().filter_map(word).collect()
 }
 
 /// The words that name a policy, and the values behind them: one, or all that have a `=`.
@@ -210,8 +186,8 @@ mod tests {
         let free = PolicySpec { mode: Mode::Enabled, ..before };
         assert_eq!(held(&free, &json!({"tasks": 20})).unwrap(), json!({"tasks": 20}), "what was held once is not held");
         let warned = [
-            "warning: memory=999Gi is more than spec.bounds.max.memory: 8Gi is held",
-            "warning: tasks=5 is less than spec.bounds.min.tasks: 10 is held",
+            "memory=999Gi is more than spec.bounds.max.memory: 8Gi is held",
+            "tasks=5 is less than spec.bounds.min.tasks: 10 is held",
         ];
         assert_eq!(beyond(&free.bounds, &both), warned);
         assert!(beyond(&free.bounds, &json!({"cpu": "4", "memory": "1Gi", "tasks": 4000})).is_empty());

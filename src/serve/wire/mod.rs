@@ -6,6 +6,7 @@
 pub mod age;
 pub mod columns;
 pub mod fields;
+pub mod manual;
 pub mod mcp;
 pub mod policy_columns;
 pub mod revisions;

@@ -15,6 +15,7 @@ use super::args::{
 use super::plan::{Check, Part, Plan, Request};
 use crate::model::status::Kind;
 use crate::model::time::{Span, Wall};
+use crate::serve::wire::manual::beyond;
 use crate::serve::wire::{PAUSED_UNTIL, ROOT};
 
 /// Where policies are.
@@ -308,7 +309,18 @@ fn word(policy: &str, word: &str, said: Value) -> Plan {
 }
 
 fn manual_limits(asked: ManualLimits, _: Wall) -> Plan {
-    word(&asked.policy, "manual", json!(asked))
+    let request = Request::send("PUT", format!("/v1/policies/{}/manual", encoded(&asked.policy)), Some(json!(asked)));
+    Part::new("policy", request).shown(with_warnings).into()
+}
+
+/// A policy, and where its limits are held otherwise than was said.
+fn with_warnings(mut policy: Value) -> Value {
+    let spec = |field: &str| policy.pointer(&format!("/spec/{field}")).cloned().unwrap_or_default();
+    let warnings = serde_json::from_value(spec("bounds")).map(|bounds| beyond(&bounds, &spec("manual"))).unwrap_or_default();
+    if let Some(policy) = policy.as_object_mut().filter(|_| !warnings.is_empty()) {
+        policy.insert("warnings".into(), json!(warnings));
+    }
+    policy
 }
 
 fn set_thresholds(asked: SetThresholds, _: Wall) -> Plan {

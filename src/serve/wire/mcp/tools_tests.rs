@@ -95,6 +95,17 @@ fn changes_carry_what_was_said_and_nothing_else() {
 }
 
 #[test]
+fn a_limit_outside_of_the_bounds_is_warned_of() {
+    let shown = |cpu: &str| {
+        let mut plan = plan("manual_limits", json!({"policy": "p", "cpu": cpu})).unwrap();
+        let spec = json!({"bounds": {"min": {"cpu": "1"}, "max": {"cpu": "2"}}, "manual": {"cpu": cpu}});
+        (plan.parts.remove(0).show)(json!({"spec": spec}))["warnings"].clone()
+    };
+    assert_eq!(shown("50"), json!(["cpu=50 is more than spec.bounds.max.cpu: 2 is held"]));
+    assert_eq!(shown("1500m"), Value::Null);
+}
+
+#[test]
 fn what_does_not_hold_is_refused_with_words() {
     for (name, arguments, words) in [
         ("get_pool", json!({}), "missing field `pool`"),
