@@ -3,9 +3,7 @@
 //! Names and units are those of OpenMetrics. Labels are names of pools and triggers, which the specs bound, and closed lists
 //! of reasons; nothing that a task brings along ever becomes one.
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -13,8 +11,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::model::metered::Metered;
-use crate::model::status::{EventObject, PoolObject};
-use crate::model::time::{Span, Wall};
+use crate::model::status::EventObject;
+use crate::model::time::Span;
 
 /// Names and values of labels, in a fixed order.
 pub type Labels = Vec<(&'static str, String)>;
@@ -37,8 +35,6 @@ pub struct Meters {
     scaled: Family<Labels, Counter>,
     unanswered: Family<Labels, Counter>,
     turns: Histogram,
-    /// When each pool was last seen to change its size.
-    last_scale: Mutex<BTreeMap<String, Option<Wall>>>,
 }
 
 impl Default for Meters {
@@ -54,7 +50,6 @@ impl Default for Meters {
             scaled: Family::default(),
             unanswered: Family::default(),
             turns: Histogram::new(SHORT),
-            last_scale: Mutex::default(),
         };
         let registry = &mut meters.registry;
         // The encoder ends each help with a full stop, and the names of counters with `_total`.
@@ -102,6 +97,10 @@ impl Meters {
                 self.waited.get_or_create(&labels([("pool", pool)])).observe(seconds(*waited));
                 self.ran.get_or_create(&labels([("pool", pool)])).observe(seconds(*ran));
             }
+            Metered::Scaled { pool, up } => {
+                let direction = if *up { "up" } else { "down" };
+                self.scaled.get_or_create(&labels([("pool", pool), ("direction", direction)])).inc();
+            }
             Metered::Exit { pool, reason } => {
                 self.exits.get_or_create(&labels([("pool", pool), ("reason", &format!("{reason:?}"))])).inc();
             }
@@ -125,21 +124,8 @@ impl Meters {
         self.turns.observe(seconds);
     }
 
-    /// Look at a pool that is published: a change of its size is counted once. What was before this daemon is not counted.
-    pub(super) fn published(&self, pool: &PoolObject) {
-        let mut known = self.last_scale.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = known.insert(pool.metadata.name.clone(), pool.status.last_scale_time);
-        if let (Some(before), Some(last)) = (before, &pool.status.last_scale)
-            && before != pool.status.last_scale_time
-        {
-            let direction = if last.to > last.from { "up" } else { "down" };
-            self.scaled.get_or_create(&labels([("pool", &pool.metadata.name), ("direction", direction)])).inc();
-        }
-    }
-
     /// A pool is gone: so are its numbers, so that a name that is never used again costs nothing.
     pub(super) fn gone(&self, pool: &str) {
-        self.last_scale.lock().unwrap_or_else(PoisonError::into_inner).remove(pool);
         let one = labels([("pool", pool)]);
         self.waited.remove(&one);
         self.ran.remove(&one);

@@ -295,7 +295,6 @@ impl Host for RealHost {
         let changed = match object {
             Some(object) => {
                 if let Object::Pool(pool) = &object {
-                    self.board.meters.published(pool);
                     keep(&mut self.readers, name, &pool.spec);
                 }
                 self.revisions.published(&object);

@@ -17,6 +17,7 @@ use crate::decide::workers;
 use crate::model::batch::Batch;
 use crate::model::host::{Expected, Look};
 use crate::model::line::{Line, Tally};
+use crate::model::metered::Metered;
 use crate::model::plan::{Action, Ending, Observation, Plan, PoolFacts, PreStopState, Record, Slot};
 use crate::model::quantity::Memory;
 use crate::model::reading::{Failure, Number};
@@ -220,6 +221,10 @@ impl<H: Host> Engine<H> {
             }
         }
         batch.events.extend(events);
+        let (from, to) = (pool.stored.status.desired_replicas, plan.status.desired_replicas);
+        if from != to {
+            self.host.meter(&Metered::Scaled { pool: name.to_owned(), up: to > from });
+        }
         if differs(&pool.stored.status, &plan.status) || pool.stored.runs != before || plan.finished || !batch.pools.is_empty() {
             pool.stored.status = plan.status.clone();
             let row = (!plan.finished).then(|| pool.stored.clone());

@@ -24,6 +24,13 @@ pub enum Metered {
         /// What it needed; absent: it says nothing of what such tasks need.
         needed: Option<Needed>,
     },
+    /// Another number of workers is wanted of a pool.
+    Scaled {
+        /// Which pool.
+        pool: String,
+        /// More than before.
+        up: bool,
+    },
     /// A worker has ended.
     Exit {
         /// Whose worker.

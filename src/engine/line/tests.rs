@@ -34,6 +34,18 @@ fn a_result_outlives_a_transaction_that_failed() {
 }
 
 #[test]
+fn each_change_of_size_is_counted_the_first_one_too() {
+    let mut world = World::new(2, "");
+    assert_eq!(world.engine.host().scaled, [true], "from none to two");
+    for replicas in [3, 1] {
+        world.spec(replicas, "", "");
+        // Fewer are believed when they have stood still for a while.
+        world.pass(10_000);
+    }
+    assert_eq!(world.engine.host().scaled, [true, true, false]);
+}
+
+#[test]
 fn a_worker_that_fails_its_health_checks_costs_its_task_an_attempt() {
     let mut world = World::empty();
     world.spec(1, ", livenessProbe: {exec: {command: [x]}, period: 1s, failureThreshold: 1}", "retry: {maxAttempts: 2}");

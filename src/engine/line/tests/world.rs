@@ -37,6 +37,8 @@ pub(super) struct TaskHost {
     pub(super) deals: usize,
     /// What was shown last of how worn each worker is.
     pub(super) worn: BTreeMap<String, Option<Bound>>,
+    /// Whether each change of size that was counted was one to more.
+    pub(super) scaled: Vec<bool>,
 }
 
 impl TaskHost {
@@ -113,6 +115,12 @@ impl Host for TaskHost {
         self.worn.insert(worker.to_owned(), bound);
     }
 
+    fn meter(&mut self, what: &Metered) {
+        if let Metered::Scaled { up, .. } = what {
+            self.scaled.push(*up);
+        }
+    }
+
     fn uid(&mut self) -> String {
         "u".into()
     }
@@ -140,7 +148,19 @@ impl World {
         let (store, stored) = Store::open(&dir.path().join("weir.db"), "boot", queues).unwrap();
         let now = Now { mono: Moment(1_000_000), wall: Wall(1_700_000_000_000) };
         let (results, performed, worn) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
-        let host = TaskHost { now, store, facts, fails: false, held: None, results, output: "", performed, deals: 0, worn };
+        let host = TaskHost {
+            now,
+            store,
+            facts,
+            fails: false,
+            held: None,
+            results,
+            output: "",
+            performed,
+            deals: 0,
+            worn,
+            scaled: Vec::new(),
+        };
         let settings =
             Settings { starts_in_flight_max: 4, admission: admit::Settings::default(), controllers: Default::default() };
         let mut world = World { dir, engine: Engine::new(host, settings, stored) };
