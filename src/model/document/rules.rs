@@ -12,7 +12,7 @@ use super::used;
 use crate::model::expansion::{Expansion, Field};
 use crate::model::meta::NAME_BYTES_MAX;
 use crate::model::payload;
-use crate::model::policy::{Amounts, Apply, Bounds, Mode, PolicySpec};
+use crate::model::policy::{Amounts, Apply, Bounds, Mode, PolicyDown, PolicySpec, PolicyUp};
 use crate::model::pool::{PoolSpec, Webhook, WorkerPool};
 use crate::model::queue::{Delivery, FailureAction, ForgeHook, Queue};
 use crate::model::reading::counted;
@@ -311,6 +311,7 @@ pub fn policy(spec: &PolicySpec) -> Vec<Broken> {
     for (name, _) in checks.iter().filter(|(_, wrong)| *wrong) {
         broken.push((at(&format!("spec.bounds.min.{name}")), "is above max".into()));
     }
+    thresholds(&spec.scale_up, &spec.scale_down, &mut broken);
     if spec.mode == Mode::Manual && spec.manual.is_none() {
         broken.push((at("spec.mode"), "Manual needs the field manual".into()));
     }
@@ -334,4 +335,18 @@ pub fn policy(spec: &PolicySpec) -> Vec<Broken> {
         }
     }
     broken
+}
+
+/// Without a use between the two by which a limit stays, it would be raised and lowered for ever.
+fn thresholds(up: &PolicyUp, down: &PolicyDown, broken: &mut Vec<Broken>) {
+    for (name, down, up) in [("cpu", down.cpu, up.cpu), ("memory", down.memory, up.memory), ("tasks", down.tasks, up.tasks)] {
+        if let (Some(down), Some(up)) = (down, up)
+            && down >= up
+        {
+            let message = format!(
+                "found {down}, not below scaleUp.{name} {up}: between the two a limit is left alone, and there is nothing between them"
+            );
+            broken.push((at(&format!("spec.scaleDown.{name}")), message));
+        }
+    }
 }
