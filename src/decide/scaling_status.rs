@@ -7,7 +7,7 @@ use super::workers::Assignment;
 use crate::model::host::Squeeze;
 use crate::model::plan::PoolFacts;
 use crate::model::reading::shown;
-use crate::model::scaling::{Clamp, Explanation, SignalState};
+use crate::model::scaling::{Allowance, Clamp, Explanation, SignalState};
 use crate::model::status::{Backlog, EventType, MEMORY_PRESSED, PoolStatus, QUOTA_AVAILABLE, Truth};
 
 /// A condition before it is dated: its kind, whether it holds, a word and a sentence.
@@ -47,12 +47,31 @@ pub fn conditions(pool: &PoolFacts, demand: &Demand) -> Vec<Said> {
         all.push(("Paused", Truth::True, "Asked", clamp.why.clone()));
     }
     if pool.spec.scale.as_ref().is_some_and(|scale| !scale.quota.is_empty()) {
-        all.push(match &demand.gate {
-            None => (QUOTA_AVAILABLE, Truth::True, "WithinQuota", String::new()),
-            Some(words) => (QUOTA_AVAILABLE, Truth::False, "QuotaUsedUp", words.clone()),
-        });
+        all.push(quota(why, demand));
     }
     all
+}
+
+/// Whether the quotas allow new work. Of one that cannot be read nobody knows; one that is used up all the same is so.
+fn quota(why: &Explanation, demand: &Demand) -> Said {
+    if why.quotas.iter().any(|quota| quota.used_up) {
+        return (QUOTA_AVAILABLE, Truth::False, "QuotaUsedUp", demand.gate.clone().unwrap_or_default());
+    }
+    let doubted = why.quotas.iter().filter(|quota| quota.state != SignalState::Fresh);
+    let Some(quota) = doubted.min_by_key(|quota| quota.allows()) else {
+        return (QUOTA_AVAILABLE, Truth::True, "WithinQuota", String::new());
+    };
+    let reason = if quota.value.is_none() && quota.error.is_none() { "NotRead" } else { "ReadFailed" };
+    (QUOTA_AVAILABLE, Truth::Unknown, reason, unread(quota))
+}
+
+/// What is wrong with the reading of a quota, and what comes of it.
+fn unread(quota: &Allowance) -> String {
+    let error = quota.error.as_deref().unwrap_or("it was not read yet");
+    match quota.value {
+        None => format!("{}: {error}; no worker is started until it is read", quota.quota),
+        Some(left) => format!("{}: {error}; it had {} left when it was read last, and that counts", quota.quota, shown(left)),
+    }
 }
 
 /// Memory is short, and no more can be given. Said of a pool of a fixed size too.
@@ -121,7 +140,7 @@ fn limited(why: &Explanation) -> Said {
     }
 }
 
-/// What to tell of numbers that cannot be read any more, or can again, and of allowances that are used up.
+/// What to tell of numbers that cannot be read any more, or can again, of quotas, and of memory that is short.
 pub fn changes(before: &PoolStatus, after: &PoolStatus) -> Vec<(EventType, &'static str, String)> {
     let mut told = Vec::new();
     for signal in &after.backlog {
@@ -141,19 +160,39 @@ pub fn changes(before: &PoolStatus, after: &PoolStatus) -> Vec<(EventType, &'sta
             (Some(_) | None, _) => {}
         }
     }
-    let quota = |status: &PoolStatus| status.conditions.iter().find(|condition| condition.kind == QUOTA_AVAILABLE).cloned();
-    let truth = |condition: &Option<crate::model::status::Condition>| condition.as_ref().map(|condition| condition.status);
-    let (old, new) = (quota(before), quota(after));
-    match (truth(&old), truth(&new)) {
-        (Some(Truth::True) | None, Some(Truth::False)) => {
-            let words = new.map(|condition| condition.message).unwrap_or_default();
+    told.extend(quotas(before, after));
+    told.extend(shortage(before, after));
+    told
+}
+
+/// What to tell of quotas that cannot be read any more, or can again, that are used up, or are not any more.
+fn quotas(before: &PoolStatus, after: &PoolStatus) -> Vec<(EventType, &'static str, String)> {
+    fn of(status: &PoolStatus) -> &[Allowance] {
+        status.scaling.as_ref().map_or(&[], |why| &why.quotas)
+    }
+    let (old, new) = (of(before), of(after));
+    let mut told = Vec::new();
+    for quota in new {
+        let failed = old.iter().any(|old| old.quota == quota.quota && old.error.is_some());
+        match (&quota.error, quota.value) {
+            (Some(_), _) if !failed => told.push((EventType::Warning, "QuotaUnreadable", unread(quota))),
+            (None, Some(left)) if failed => {
+                told.push((EventType::Normal, "QuotaReadable", format!("{} can be read again: {}", quota.quota, shown(left))));
+            }
+            (Some(_) | None, _) => {}
+        }
+    }
+    let used_up = |all: &[Allowance]| all.iter().any(|quota| quota.used_up);
+    match (used_up(old), used_up(new)) {
+        (false, true) => {
+            let said = after.conditions.iter().find(|condition| condition.kind == QUOTA_AVAILABLE);
+            let words = said.map(|condition| condition.message.clone()).unwrap_or_default();
             told.push((EventType::Warning, "QuotaUsedUp", format!("{words}; no worker is started until there is more")));
         }
-        (Some(Truth::False), Some(Truth::True)) => {
+        (true, false) if !new.is_empty() && new.iter().all(Allowance::allows) => {
             told.push((EventType::Normal, "QuotaAvailable", "the quotas allow new workers again".into()));
         }
-        (Some(_) | None, Some(_) | None) => {}
+        (true | false, _) => {}
     }
-    told.extend(shortage(before, after));
     told
 }

@@ -59,6 +59,10 @@ pub enum Reason {
     QuotaUsedUp,
     /// The quotas allow new workers again.
     QuotaAvailable,
+    /// A quota cannot be read.
+    QuotaUnreadable,
+    /// A quota can be read again.
+    QuotaReadable,
     /// The pool's memory is short and no more can be given: it begins no task, adds no worker, or idle workers go.
     MemoryPressed,
     /// The pool is not held back any more for want of memory.
@@ -89,7 +93,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them but [`Reason::All`].
-    pub const EACH: [Reason; 37] = [
+    pub const EACH: [Reason; 39] = [
         Reason::Accepted,
         Reason::Updated,
         Reason::Refused,
@@ -114,6 +118,8 @@ impl Reason {
         Reason::BacklogAvailable,
         Reason::QuotaUsedUp,
         Reason::QuotaAvailable,
+        Reason::QuotaUnreadable,
+        Reason::QuotaReadable,
         Reason::MemoryPressed,
         Reason::MemoryRelieved,
         Reason::TaskExpired,
@@ -157,6 +163,8 @@ impl Reason {
             Reason::BacklogAvailable => "BacklogAvailable",
             Reason::QuotaUsedUp => "QuotaUsedUp",
             Reason::QuotaAvailable => "QuotaAvailable",
+            Reason::QuotaUnreadable => "QuotaUnreadable",
+            Reason::QuotaReadable => "QuotaReadable",
             Reason::MemoryPressed => "MemoryPressed",
             Reason::MemoryRelieved => "MemoryRelieved",
             Reason::TaskExpired => "TaskExpired",

@@ -172,6 +172,41 @@ fn is_zero(n: &u32) -> bool {
     *n == 0
 }
 
+/// What a quota says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Allowance {
+    /// The quota's name.
+    pub quota: String,
+    /// What is left, as it was read last; null when it was never read.
+    pub value: Option<f64>,
+    /// How far it can be trusted.
+    pub state: SignalState,
+    /// When the number was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Wall>,
+    /// The words of the last failure, while it fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Failures in a row.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failures: u32,
+    /// The source asked to be left alone until then (`Retry-After`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Wall>,
+    /// It was below `pauseBelow`, and not above `resumeAbove` since.
+    pub used_up: bool,
+    /// What comes of it, in words.
+    pub says: String,
+}
+
+impl Allowance {
+    /// Work may begin by it: it was read, and is not used up.
+    pub fn allows(&self) -> bool {
+        self.value.is_some() && !self.used_up
+    }
+}
+
 /// Something that changed or held the answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -210,6 +245,9 @@ pub struct Explanation {
     pub max: u32,
     /// What each trigger says.
     pub signals: Vec<Signal>,
+    /// What each quota says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quotas: Vec<Allowance>,
     /// What the triggers ask for together.
     pub raw: u32,
     /// What changed or held that, in the order in which it acted.

@@ -10,7 +10,7 @@ use super::meta;
 pub use super::object::{API_VERSION, Condition, Meta, Source, Truth};
 use super::policy_status::PolicyObject;
 use super::pool::PoolSpec;
-use super::scaling::{Clamp, Explanation, SignalState};
+use super::scaling::{Allowance, Clamp, Explanation, SignalState};
 use super::time::Wall;
 use super::worker::Exit;
 
@@ -40,10 +40,10 @@ pub struct PoolObject {
 }
 
 impl PoolStatus {
-    /// No task of the pool is begun: its memory is short, or a quota of it is used up.
+    /// No task of the pool is begun: its memory is short, or a quota of it is used up or was not read yet.
     pub fn begins_nothing(&self) -> bool {
-        let holds = |kind: &str, status: Truth| self.conditions.iter().any(|said| said.kind == kind && said.status == status);
-        holds(MEMORY_PRESSED, Truth::True) || holds(QUOTA_AVAILABLE, Truth::False)
+        let pressed = self.conditions.iter().any(|said| said.kind == MEMORY_PRESSED && said.status == Truth::True);
+        pressed || self.scaling.as_ref().is_some_and(|why| !why.quotas.iter().all(Allowance::allows))
     }
 
     /// Workers that there can be now: as many as its scale allows; those that are wanted, where its size is fixed or held, or where

@@ -123,22 +123,12 @@ fn told(pool: &Value, now: Wall) -> String {
 fn decision(why: &Value, now: Wall) -> String {
     let mut out = String::new();
     out += &table("Signals", &["TRIGGER", "VALUE", "STATE", "READ", "WANTS", "WHY"], list(why, "signals"), |signal| {
-        let error = signal.pointer("/error").and_then(Value::as_str);
-        let failed = error.map_or_else(String::new, |error| format!("; failed {}: {error}", times(number(signal, "/failures"))));
-        let alone = signal.get("notBefore").and_then(Value::as_str).map_or_else(String::new, |_| {
-            format!("; asked to be left alone until {} (for {})", text(signal, "/notBefore"), ahead(signal.get("notBefore"), now))
-        });
-        vec![
-            text(signal, "/trigger").into(),
-            shown(signal.get("value")),
-            text(signal, "/state").into(),
-            signal
-                .get("time")
-                .and_then(Value::as_str)
-                .map_or_else(|| "-".into(), |time| format!("{} ago", age_of(Some(time), now))),
-            shown(signal.get("wants")),
-            format!("{}{failed}{alone}", text(signal, "/says")),
-        ]
+        let [value, state, read, why] = reading(signal, now);
+        vec![text(signal, "/trigger").into(), value, state, read, shown(signal.get("wants")), why]
+    });
+    out += &table("Quotas", &["QUOTA", "LEFT", "STATE", "READ", "WHY"], list(why, "quotas"), |quota| {
+        let [left, state, read, why] = reading(quota, now);
+        vec![text(quota, "/quota").into(), left, state, read, why]
     });
     out += &format!("Asked for:    {}\n", number(why, "/raw"));
     out += &table("Changed by", &["CLAMP", "FROM", "TO", "FOR", "WHY"], list(why, "clamps"), |clamp| {
@@ -158,6 +148,18 @@ fn decision(why: &Value, now: Wall) -> String {
         out += &format!("Next change:  possible in {}\n", ahead(why.get("nextChange"), now));
     }
     out
+}
+
+/// What was read of a trigger or a quota: the number, how far it can be trusted, how long ago, and what comes of it.
+fn reading(of: &Value, now: Wall) -> [String; 4] {
+    let error = of.get("error").and_then(Value::as_str);
+    let failed = error.map_or_else(String::new, |error| format!("; failed {}: {error}", times(number(of, "/failures"))));
+    let alone = of.get("notBefore").and_then(Value::as_str).map_or_else(String::new, |_| {
+        format!("; asked to be left alone until {} (for {})", text(of, "/notBefore"), ahead(of.get("notBefore"), now))
+    });
+    let time = of.get("time").and_then(Value::as_str);
+    let read = time.map_or_else(|| "-".into(), |time| format!("{} ago", age_of(Some(time), now)));
+    [shown(of.get("value")), text(of, "/state").into(), read, format!("{}{failed}{alone}", text(of, "/says"))]
 }
 
 fn list<'a>(why: &'a Value, name: &str) -> &'a [Value] {
@@ -211,6 +213,8 @@ mod tests {
                         {"trigger": "issues", "value": 15.0, "state": "Fresh", "time": "2026-01-01T00:00:48Z", "wants": 3, "says": "15 is above 10: 1 more"},
                         {"trigger": "load", "value": null, "state": "Unknown", "wants": null, "says": "held", "error": "refused", "failures": 1, "notBefore": "2026-01-01T00:03:00Z"}
                     ],
+                    "quotas": [{"quota": "money", "value": 9.5, "state": "Stale", "time": "2026-01-01T00:00:20Z", "usedUp": true,
+                        "says": "9.5 is below 10: no worker is started", "error": "refused", "failures": 2}],
                     "clamps": [{"name": "scaleUp.cooldown", "from": 3, "to": 2, "why": "less than 5m since the last change", "until": "2026-01-01T00:05:00Z"}],
                     "nextChange": "2026-01-01T00:05:00Z"
                 }
@@ -224,6 +228,9 @@ Signals:
   TRIGGER   VALUE   STATE     READ      WANTS   WHY
   issues    15      Fresh     12s ago   3       15 is above 10: 1 more
   load      -       Unknown   -         -       held; failed once: refused; asked to be left alone until 2026-01-01T00:03:00Z (for 2m)
+Quotas:
+  QUOTA   LEFT   STATE   READ      WHY
+  money   9.5    Stale   40s ago   9.5 is below 10: no worker is started; failed 2 times: refused
 Asked for:    3
 Changed by:
   CLAMP              FROM   TO   FOR   WHY

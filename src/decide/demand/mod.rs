@@ -9,6 +9,7 @@
 //! Only a fresh number lowers: an old one or none holds or raises (unless a `Static` fallback was asked for by name).
 
 mod behavior;
+mod quotas;
 pub mod readings;
 mod rules;
 mod scaler;
@@ -25,7 +26,7 @@ use crate::model::reading::{Failure, Number};
 use crate::model::scale::Trigger;
 use crate::model::scaling::{Asker, Explanation, Question, Scaling};
 use crate::model::source::{Source, UsageOf};
-use crate::model::time::{Moment, Now, Span};
+use crate::model::time::{Moment, Now};
 use crate::model::worker::SlotState;
 
 use self::readings::Poll;
@@ -145,7 +146,8 @@ pub fn answered(
         Asker::Quota(name) => {
             let Some(quota) = scale.quota.iter().find(|quota| quota.name == *name) else { return };
             let Some(asked) = scaling.quotas.get_mut(name).filter(|asked| asked.source == *source) else { return };
-            *asked = readings::answered(asked, answer, QUOTA, seed(&pool.name, name), now);
+            *asked = readings::answered(asked, answer, quotas::POLL, seed(&pool.name, name), now);
+            // One that was never read is in neither state: it allows nothing, and one that cannot be read any more stays as it is.
             match asked.good.as_ref().map(|good| good.value) {
                 Some(left) if left < quota.pause_below => scaling.closed.insert(name.clone()),
                 Some(left) if left > quota.resume_above => scaling.closed.remove(name),
@@ -154,9 +156,6 @@ pub fn answered(
         }
     }
 }
-
-/// How a quota is asked.
-const QUOTA: Poll = Poll { interval: Span::secs(30), timeout: Span::secs(10), zeros: 1 };
 
 fn poll(trigger: &Trigger) -> Poll {
     let zeros = trigger.zero_confirmations.unwrap_or(if trigger.source.queue.is_some() { 1 } else { ZEROS });

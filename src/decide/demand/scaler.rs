@@ -8,16 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::readings::{self, Poll, Reading};
 use super::rules::{self, Wants};
 use super::windows::{bounds, moment};
-use super::{Demand, PAUSED_UNTIL, QUOTA, behavior, poll};
+use super::{Demand, PAUSED_UNTIL, behavior, poll, quotas};
 use crate::decide::{allot, joint};
 use crate::model::cron::Window;
 use crate::model::host::{Budget, Rung, Squeeze};
 use crate::model::plan::{Observation, PoolFacts, running};
 use crate::model::queue_work::QueueCounts;
 use crate::model::scale::{FallbackBehavior, Scale, Trigger};
-use crate::model::scaling::{Asked, Asker, Change, Clamp, Explanation, Question, Signal, SignalState, Wish};
+use crate::model::scaling::{Allowance, Asked, Asker, Change, Clamp, Explanation, Question, Signal, SignalState, Wish};
 use crate::model::source::Source;
-use crate::model::status::{QUOTA_AVAILABLE, Truth};
 use crate::model::time::{Moment, Now, Span, Wall};
 
 /// One decision under way: the size, and what it went through.
@@ -52,6 +51,7 @@ pub(super) struct Scaler<'a> {
     reason: String,
     clamps: Vec<Clamp>,
     signals: Vec<Signal>,
+    allowances: Vec<Allowance>,
     out: Demand,
 }
 
@@ -63,10 +63,8 @@ impl<'a> Scaler<'a> {
         out.wake(until);
         let ([min_by, max_by], [min, max]) = ([min.by, max.by], [min.size, max.size]);
         let previous = observation.previous;
-        let closed = previous.conditions.iter().find(|condition| condition.kind == QUOTA_AVAILABLE);
-        let words = closed.filter(|condition| condition.status == Truth::False).map(|condition| condition.message.as_str());
-        let named = |name: &str| words.is_some_and(|words| words.contains(&quota_words(name)));
-        let used_up = scale.quota.iter().map(|quota| quota.name.clone()).filter(|name| named(name)).collect();
+        let used_up = previous.scaling.iter().flat_map(|why| &why.quotas).filter(|quota| quota.used_up);
+        let used_up = used_up.map(|quota| quota.quota.clone()).collect();
         let current = if previous.observed_generation > 0 { previous.desired_replicas } else { observation.live() };
         if let (true, Some(last)) = (out.scaling.changes.is_empty(), changed_before(observation, now)) {
             out.scaling.changes.push(last);
@@ -92,6 +90,7 @@ impl<'a> Scaler<'a> {
             reason: String::new(),
             clamps: Vec::new(),
             signals: Vec::new(),
+            allowances: Vec::new(),
             out,
         }
     }
@@ -147,7 +146,7 @@ impl<'a> Scaler<'a> {
             }
             let asked = scaling.quotas.entry(quota.name.clone()).or_default();
             let asker = Asker::Quota(quota.name.clone());
-            put(asked, (asker, &quota.source, QUOTA), self.now.mono, (&mut self.out.questions, &mut wakes));
+            put(asked, (asker, &quota.source, quotas::POLL), self.now.mono, (&mut self.out.questions, &mut wakes));
         }
         wakes.into_iter().for_each(|at| self.out.wake(Some(at)));
     }
@@ -340,12 +339,13 @@ impl<'a> Scaler<'a> {
         }
     }
 
-    /// An allowance that is used up: no worker is started, not in the place of one that ended either, nor in a paused pool.
+    /// An allowance that is used up, or was not read yet: no worker is started, not in the place of one that ended either, nor in a
+    /// paused pool.
     fn gate(&mut self) {
-        if let Some(name) = self.out.scaling.closed.first() {
-            let left = self.out.scaling.quotas.get(name).and_then(|asked| asked.good.as_ref()).map_or(0.0, |good| good.value);
-            self.out.gate = Some(format!("{} {left} left", quota_words(name)));
-        }
+        let (all, until) = quotas::all(&self.scale.quota, &self.out.scaling, self.now);
+        self.out.wake(until);
+        self.out.gate = quotas::gate(&all);
+        self.allowances = all;
     }
 
     /// No more workers than there are, while none may be started.
@@ -422,8 +422,9 @@ impl<'a> Scaler<'a> {
         // The last one has the last word: when an earlier one ends, that one still holds.
         let next_change = self.clamps.last().and_then(|clamp| clamp.until);
         let (current, min, max, wanted) = (self.current, self.min, self.max, self.size);
-        let (signals, clamps) = (self.signals, self.clamps);
-        self.out.why = Some(Explanation { current, min, max, signals, raw, clamps, wanted, victims: Vec::new(), next_change });
+        let (signals, quotas, clamps) = (self.signals, self.allowances, self.clamps);
+        let victims = Vec::new();
+        self.out.why = Some(Explanation { current, min, max, signals, quotas, raw, clamps, wanted, victims, next_change });
         Demand { wanted, reason: self.reason, ..self.out }
     }
 }
@@ -431,11 +432,6 @@ impl<'a> Scaler<'a> {
 /// It asks for a number of workers by what each of them uses.
 fn of_workers(trigger: &Trigger) -> bool {
     trigger.target_per_worker.is_some() && trigger.source.used().is_some()
-}
-
-/// How it is told that a quota is used up: a later daemon knows it by these words.
-fn quota_words(name: &str) -> String {
-    format!("the quota {name} has")
 }
 
 /// Ask a source if it is due; else say when it is.

@@ -8,6 +8,7 @@ mod hpa;
 mod joint;
 mod pressed;
 mod properties;
+mod quotas;
 mod situations;
 mod used;
 
@@ -24,6 +25,7 @@ use crate::model::scaling::{Asked, Change, SignalState};
 use crate::model::source::Source;
 use crate::model::status::{PoolStatus, Scaled};
 use crate::model::template::{Exec, Template};
+use crate::model::time::Span;
 
 /// Monday noon, UTC; the boot clock stands at some other round number.
 fn start() -> Now {
@@ -107,6 +109,7 @@ impl World {
         }
         self.previous.observed_generation = self.facts.generation;
         self.previous.desired_replicas = demand.wanted;
+        self.previous.scaling.clone_from(&demand.why);
         demand
     }
 
