@@ -6,6 +6,7 @@
 
 pub mod admit;
 pub mod allot;
+mod anew;
 pub mod check;
 pub mod demand;
 pub mod dispatch;
@@ -83,7 +84,10 @@ fn planned(observation: &Observation<'_>, now: Now) -> Plan {
         return plan;
     }
     dispatch::line::look(observation, &mut plan, now);
-    let names = workers::assign(facts, slots, demand.wanted, now);
+    let mut names = workers::assign(facts, slots, demand.wanted, now);
+    let anew::Anew { workers: anew, wake } = anew::anew(observation, demand.why.as_ref(), now);
+    wake.into_iter().for_each(|at| plan.wake(at));
+    names.anew = anew;
     for (worker, slot) in slots {
         tend(observation, &mut plan, (worker, slot), now);
     }
@@ -158,11 +162,19 @@ pub fn exit(pool: &PoolFacts, worker: &str, slot: &Slot, now: Now) -> Option<(Re
         return Some((restart::after_task(&slot.record, exit), None));
     }
     let mut record = restart::after_exit(&slot.record, exit, &pool.spec.template, now);
+    let mut told = record.clone();
     if workers::done(pool, &record) {
         // Nothing is waited for: it is not started again.
-        record.next_start = None;
+        told.next_start = None;
+        if pool.spec.scale.is_none() || exit.reason == ExitReason::Completed {
+            record.next_start = None;
+        }
+        if pool.spec.scale.is_some() && exit.reason == ExitReason::Completed {
+            // It has done its work, and triggers may ask for another: that was no failure, however short it was.
+            record.failures = 0;
+        }
     }
-    let happening = status::tell_exit(worker, exit, condemned.as_deref(), &record, now);
+    let happening = status::tell_exit(worker, exit, condemned.as_deref(), &told, now);
     Some((record, Some(happening)))
 }
 
@@ -226,7 +238,9 @@ fn starts(observation: &Observation<'_>, plan: &mut Plan, (names, demand): (&wor
     let has_line = |worker: &&String| line.is_none_or(|lines| lines.contains(*worker));
     for worker in names.fill.iter().filter(has_line).take(work) {
         let slot = slots.get(worker);
-        match workers::may_start(facts, slot, now) {
+        let anew = slot.filter(|_| names.anew.contains(worker));
+        let may = anew.map_or_else(|| workers::may_start(facts, slot, now), |slot| workers::after_back_off(facts, slot, now));
+        match may {
             workers::MayStart::No => {}
             workers::MayStart::At(moment) => plan.wake(moment),
             workers::MayStart::Now if gate.is_some() || room_for <= started.len() => {

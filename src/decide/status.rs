@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::anew;
 use super::demand::Demand;
 use super::dispatch::line::upcoming;
 use super::restart;
@@ -54,7 +55,7 @@ pub fn pool(observation: &Observation<'_>, plan: &Plan, (demand, names): (&Deman
     if scaled {
         status.last_scale = Some(Scaled { from: previous.desired_replicas, to: wanted, reason: demand.reason.clone() });
     }
-    status.conditions = conditions(observation, &status, demand, now);
+    status.conditions = conditions(observation, &status, (demand, names), now);
     status
 }
 
@@ -125,7 +126,12 @@ pub(super) fn ending(slot: &Slot) -> bool {
     matches!(&slot.seen.state, SlotState::Running(run) if run.stop.is_some() || run.clearing)
 }
 
-fn conditions(observation: &Observation<'_>, status: &PoolStatus, demand: &Demand, now: Now) -> Vec<Condition> {
+fn conditions(
+    observation: &Observation<'_>,
+    status: &PoolStatus,
+    (demand, names): (&Demand, &Assignment),
+    now: Now,
+) -> Vec<Condition> {
     let facts = observation.pool;
     let looping: Vec<(&String, &Record)> = observation
         .slots
@@ -133,11 +139,9 @@ fn conditions(observation: &Observation<'_>, status: &PoolStatus, demand: &Deman
         .map(|(name, slot)| (name, &slot.record))
         .filter(|(_, record)| restart::crash_looping(record))
         .collect();
-    let done =
-        observation.slots.values().filter(|slot| slot.seen.state == SlotState::Vacant && workers::done(facts, &slot.record));
-    let done = u32::try_from(done.count()).unwrap_or(u32::MAX);
+    let ended = Ended::of(observation, names);
     let failing = failing(observation, now);
-    let mut all = vec![accepted(facts), ready(status, done), progressing(status, done), crash_loop(&looping)];
+    let mut all = vec![accepted(facts), ready(status, ended), progressing(status, ended.done), crash_loop(&looping)];
     // Whoever looks at the pool alone is to see why it is not ready, from the first failure on.
     let unsettled = all.iter_mut().filter(|said| matches!(said.2, "WorkersNotReady" | "Converging"));
     unsettled.for_each(|said| said.3.extend(failing.iter().map(|why| format!("; {why}"))));
@@ -176,9 +180,36 @@ fn conditions(observation: &Observation<'_>, status: &PoolStatus, demand: &Deman
     all.into_iter().map(|condition| dated(condition, facts, &observation.previous.conditions, now)).collect()
 }
 
+/// Workers that ended for good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Ended {
+    /// Nobody is waited for in their place.
+    done: u32,
+    /// They failed, in a pool with as many workers as there is work for: nobody has done theirs.
+    failed: u32,
+}
+
+impl Ended {
+    fn of(observation: &Observation<'_>, names: &Assignment) -> Ended {
+        let scaled = observation.pool.spec.scale.is_some();
+        let mut ended = Ended::default();
+        for (worker, slot) in observation.slots {
+            match anew::ended(observation, slot) {
+                Some(exit) if scaled && exit.reason != ExitReason::Completed => ended.failed += 1,
+                Some(_) if !names.anew.contains(worker) => ended.done += 1,
+                Some(_) | None => {}
+            }
+        }
+        ended
+    }
+}
+
 /// The first worker that waits for its next start because it failed, with how.
 fn failing(observation: &Observation<'_>, now: Now) -> Option<String> {
-    let waits = |slot: &Slot| slot.seen.state == SlotState::Vacant && slot.record.next_start.is_some_and(|at| at > now.mono);
+    let waits = |slot: &Slot| {
+        let vacant = slot.seen.state == SlotState::Vacant && anew::ended(observation, slot).is_none();
+        vacant && slot.record.next_start.is_some_and(|at| at > now.mono)
+    };
     let (worker, slot) = observation.slots.iter().find(|(_, slot)| waits(slot))?;
     let last = slot.record.last_exit.as_ref().map(exit_words)?;
     Some(format!("{worker} waits before it is started again, last: {last}"))
@@ -212,10 +243,11 @@ fn accepted(facts: &PoolFacts) -> Said {
     }
 }
 
-fn ready(status: &PoolStatus, done: u32) -> Said {
+fn ready(status: &PoolStatus, Ended { done, failed }: Ended) -> Said {
     let (have, want) = (status.ready_replicas, status.desired_replicas);
     let ended = if done == 0 { String::new() } else { format!(", {done} ended for good") };
-    let message = format!("{have} of {want} workers are ready{ended}");
+    let failed = if failed == 0 { String::new() } else { format!(", {failed} failed") };
+    let message = format!("{have} of {want} workers are ready{ended}{failed}");
     if have + done >= want {
         ("Ready", Truth::True, "WorkersReady", message)
     } else {
@@ -445,7 +477,7 @@ mod tests {
         assert_eq!(told(&facts, ExitReason::Error), (true, true));
         facts.spec.template.restart_policy = RestartPolicy::Never;
         assert_eq!(told(&facts, ExitReason::Error), (false, false));
-        let ended = ready(&PoolStatus { desired_replicas: 1, ..PoolStatus::default() }, 1);
+        let ended = ready(&PoolStatus { desired_replicas: 1, ..PoolStatus::default() }, Ended { done: 1, failed: 0 });
         assert_eq!((ended.1, ended.3.as_str()), (Truth::True, "0 of 1 workers are ready, 1 ended for good"));
     }
 }

@@ -37,6 +37,8 @@ pub struct Assignment {
     pub keep: BTreeSet<String>,
     /// Slots to have a worker that have none now, in order.
     pub fill: Vec<String>,
+    /// Those of them that ended for good, and whose place is filled all the same: triggers ask for as many.
+    pub anew: BTreeSet<String>,
     /// Live workers that are too many.
     pub surplus: Vec<String>,
     /// Those that are too many: why these go, and why others stay for now.
@@ -334,6 +336,11 @@ pub fn may_start(pool: &PoolFacts, slot: Option<&Slot>, now: Now) -> MayStart {
     if slot.seen.state != SlotState::Vacant || done(pool, &slot.record) {
         return MayStart::No;
     }
+    after_back_off(pool, slot, now)
+}
+
+/// Whether what holds up the next start of a slot is over.
+pub fn after_back_off(pool: &PoolFacts, slot: &Slot, now: Now) -> MayStart {
     match slot.record.next_start {
         // What failed was another template: this one is tried at once.
         Some(_) if slot.record.template != pool.template => MayStart::Now,

@@ -4,6 +4,7 @@
 //! spec, history and reading, `situations` against scripts of what `explain` is to say.
 
 mod edits;
+mod ended;
 mod hpa;
 mod joint;
 mod pressed;
