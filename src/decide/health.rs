@@ -92,6 +92,15 @@ pub fn ready(run: &Run, health: &Health, template: &Template) -> bool {
     started(run, health, template) && ready
 }
 
+/// A daemon before this one started it, and its probes have not told this one yet how it is.
+pub fn unheard(pool: &PoolFacts, slot: &Slot) -> bool {
+    let template = template(pool, slot);
+    let asked = |kind: ProbeKind| probe(template, kind).is_some_and(|probe| probe.notify.is_none());
+    let told = |kind: ProbeKind| slot.health.probes.get(&kind).is_some_and(|state| state.answered.is_some());
+    let unheard = |kind| asked(kind) && !told(kind);
+    slot.made_from.is_none() && (unheard(ProbeKind::Startup) || unheard(ProbeKind::Readiness))
+}
+
 /// What the signs of a running worker say now.
 pub fn check(pool: &PoolFacts, worker: &str, (slot, run): (&Slot, &Run), now: Now) -> Check {
     let mut check = Check::default();

@@ -126,6 +126,10 @@ fn planned(observation: &Observation<'_>, now: Now) -> Plan {
     if names.going.fresh > 0 {
         plan.waiting_on.push(format!("{} to be idle for scaleDown.idleTimeout", counted(names.going.fresh as u64, "worker")));
     }
+    if names.going.starting > 0 {
+        let starting = counted(names.going.starting as u64, "worker");
+        plan.waiting_on.push(format!("{starting} to have started: then it is seen whether one goes"));
+    }
     plan.takers = takers::takers(facts, slots, &names, &plan, now);
     plan.finished = facts.ending == Some(Ending::Removed) && slots.values().all(|slot| slot.seen.state == SlotState::Vacant);
     plan.status = status::pool(observation, &plan, (&demand, &names), now);

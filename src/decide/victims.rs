@@ -1,7 +1,7 @@
 //! Which workers go when a scaled pool gets smaller: idle ones, as `select` orders them, and none that is at work.
 //!
-//! A worker that is starting is not idle, and one that became idle a moment ago may get work the next: it goes when it has
-//! been idle for `idleTimeout`. When the wanted number rises before it was told, it simply stays.
+//! One whose startup probe has not passed was never of use and goes first. One that became idle a moment ago may get work the next:
+//! it goes when it has been idle for `idleTimeout`. When the wanted number rises before it was told, it simply stays.
 
 use super::health;
 use super::roster;
@@ -20,6 +20,8 @@ pub struct Victims {
     pub busy: usize,
     /// Too many, but not idle for long enough: they stay for now.
     pub fresh: usize,
+    /// Too many, but nobody can tell them yet, or knows yet whether they are of use.
+    pub starting: usize,
     /// When the first of those has been idle for long enough.
     pub wake: Option<Moment>,
 }
@@ -32,15 +34,20 @@ pub fn choose(pool: &PoolFacts, rules: &ScaleDown, live: &[(&String, &Slot)], ex
     }
     let mut idle = Vec::new();
     let mut fresh = Vec::new();
+    let mut unready = Vec::new();
     for (name, slot) in live {
         match idle_for_long(pool, rules, slot, now) {
             Idle::Long(run, since) => idle.push((*name, *slot, run, since)),
             Idle::Until(at) => fresh.push(at),
-            Idle::Starting => chosen.fresh += 1,
+            Idle::Unready(run) => unready.push((*name, *slot, run)),
+            Idle::Starting => chosen.starting += 1,
             Idle::Busy => chosen.busy += 1,
         }
     }
-    // One whose preStop command runs already goes first: it was chosen before. Then those that are of no use yet.
+    unready.sort_by_key(|(name, slot, run)| {
+        (slot.pre_stop.is_none(), u64::MAX - run.started.0, usize::MAX - roster::ordinal(pool, name))
+    });
+    // One whose preStop command runs already goes first: it was chosen before. Then those that are of no use now.
     idle.sort_by_key(|(name, slot, run, since)| {
         let order = match rules.select {
             Select::LongestIdle => since.0,
@@ -51,16 +58,19 @@ pub fn choose(pool: &PoolFacts, rules: &ScaleDown, live: &[(&String, &Slot)], ex
         (slot.pre_stop.is_none(), ready, order, usize::MAX - roster::ordinal(pool, name))
     });
     let words = |since: Moment| format!("idle since {}, {}", now.wall_of(since), order_words(rules.select));
-    let going = idle.iter().take(excess).map(|(name, _, _, since)| Victim { worker: (*name).clone(), why: words(*since) });
-    chosen.going = going.collect();
+    let first =
+        unready.iter().map(|(name, ..)| Victim { worker: (*name).clone(), why: "its startupProbe has not passed".into() });
+    let then = idle.iter().map(|(name, _, _, since)| Victim { worker: (*name).clone(), why: words(*since) });
+    chosen.going = first.chain(then).take(excess).collect();
     if rules.evict_busy {
         // Those that wait for their idleTimeout, or are starting, go before a busy one is disturbed.
-        evict(live, excess.saturating_sub(fresh.len() + chosen.fresh), &mut chosen);
+        evict(live, excess.saturating_sub(fresh.len() + chosen.starting), &mut chosen);
     }
     let left = excess.saturating_sub(chosen.going.len());
     chosen.wake = fresh.iter().min().copied().filter(|_| left > 0);
-    chosen.fresh = (chosen.fresh + fresh.len()).min(left);
-    chosen.busy = chosen.busy.min(left - chosen.fresh);
+    chosen.starting = chosen.starting.min(left);
+    chosen.fresh = fresh.len().min(left - chosen.starting);
+    chosen.busy = chosen.busy.min(left - chosen.starting - chosen.fresh);
     chosen
 }
 
@@ -82,7 +92,9 @@ fn order_words(select: Select) -> &'static str {
 
 enum Idle<'a> {
     Busy,
+    /// It cannot be told yet, or its probes were not asked since the daemon started.
     Starting,
+    Unready(&'a Run),
     Until(Moment),
     Long(&'a Run, Moment),
 }
@@ -92,9 +104,10 @@ fn idle_for_long<'a>(pool: &PoolFacts, rules: &ScaleDown, slot: &'a Slot, now: N
     if roster::busy(slot) {
         return Idle::Busy;
     }
-    let Some(since) = slot.idle_since.filter(|_| health::started(run, &slot.health, health::template(pool, slot))) else {
-        return Idle::Starting;
-    };
+    if !health::started(run, &slot.health, health::template(pool, slot)) {
+        return if health::unheard(pool, slot) { Idle::Starting } else { Idle::Unready(run) };
+    }
+    let Some(since) = slot.idle_since else { return Idle::Starting };
     let until = since.after(rules.idle_timeout);
     if until > now.mono { Idle::Until(until) } else { Idle::Long(run, since) }
 }

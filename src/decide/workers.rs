@@ -16,7 +16,7 @@ use super::recycle::{self, Worn};
 use super::restart;
 use super::roster::{busy, live, ordinal, settled, slot_name};
 use super::victims::{self, Victims};
-use crate::model::plan::{Action, Ending, PoolFacts, PreStopState, ProbeKind, Record, Slot};
+use crate::model::plan::{Action, Ending, PoolFacts, PreStopState, Record, Slot};
 use crate::model::pool::UpdateType;
 use crate::model::reading::counted;
 use crate::model::scaling::Victim;
@@ -110,13 +110,9 @@ pub fn drained(record: &Record, run: &Run) -> bool {
     record.drain_asked.is_some_and(|asked| asked >= run.incarnation)
 }
 
-/// A daemon before this one started it, and its probes have not told this one yet how it is.
+/// It does not say that it is ready, and may be: a daemon before this one started it, and its probes were not heard yet.
 fn unproved(pool: &PoolFacts, slot: &Slot) -> bool {
-    let template = health::template(pool, slot);
-    let asked = |kind: ProbeKind| health::probe(template, kind).is_some_and(|probe| probe.notify.is_none());
-    let told = |kind: ProbeKind| slot.health.probes.get(&kind).is_some_and(|state| state.answered.is_some());
-    let unheard = |kind| asked(kind) && !told(kind);
-    slot.made_from.is_none() && !is_ready(pool, slot) && (unheard(ProbeKind::Startup) || unheard(ProbeKind::Readiness))
+    !is_ready(pool, slot) && health::unheard(pool, slot)
 }
 
 /// It was made from another template than the present one.

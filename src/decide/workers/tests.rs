@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::model::plan::{Health, ProbeState};
+use crate::model::plan::{Health, ProbeKind, ProbeState};
 use crate::model::queue::{Delivery, Queue};
 use crate::model::template::{Exec, NotifyProbe, Probe, Stall, StallAction};
 use crate::model::time::Moment;

@@ -3,8 +3,9 @@
 
 use super::*;
 use crate::decide;
-use crate::model::plan::{Plan, Record};
+use crate::model::plan::{Action, Plan, ProbeKind, ProbeState, Record};
 use crate::model::scale::{Quota, ScaleSchedule, Victims};
+use crate::model::template::Probe;
 use crate::model::worker::{Run, Seen, SlotState};
 
 use SignalState::{Fresh, Stale, Unknown};
@@ -438,7 +439,8 @@ fn go(world: &mut World, wanted: f64) -> (Plan, Vec<String>) {
     assert_eq!(decide::check::check(&observation, &plan), Vec::<String>::new());
     let why = plan.status.scaling.clone().expect("a scaled pool is explained");
     let named: Vec<String> = why.victims.iter().map(|victim| victim.worker.clone()).collect();
-    let told: Vec<String> = plan.actions.iter().map(|action| action.worker().to_owned()).collect();
+    let stops = plan.actions.iter().filter(|action| !matches!(action, Action::Probe { .. }));
+    let told: Vec<String> = stops.map(|action| action.worker().to_owned()).collect();
     assert_eq!(told, named, "those that are named are told to stop");
     (plan, named)
 }
@@ -475,6 +477,40 @@ fn one_that_is_idle_for_a_moment_waits_and_shields_the_busy() {
         world.pass(Span::secs(20));
         assert_eq!(go(&mut world, 1.0).1, ["p-0"]);
     }
+}
+
+/// Worker 0 is idle, 1 and 2 were started since and their startup probe has not passed; the probe of 3 passed a moment ago.
+fn beginning(made: bool) -> World {
+    let mut world = begun(sizes(0, 10), 4);
+    let exec = Some(Exec { command: vec!["true".into()] });
+    world.facts.spec.template.startup_probe = Some(Probe { exec, ..Probe::default() });
+    let facts = std::sync::Arc::new(world.facts.clone());
+    world.slots = [worker(0, 900, Some(100)), worker(1, 60, Some(60)), worker(2, 20, Some(20)), worker(3, 30, Some(5))].into();
+    for (name, slot) in &mut world.slots {
+        slot.made_from = made.then(|| facts.clone());
+        slot.health.incarnation = 1;
+        let passed = ProbeState { passing: true, answered: Some(start().mono), ..ProbeState::default() };
+        let has = matches!(name.as_str(), "p-0" | "p-3").then_some((ProbeKind::Startup, passed));
+        slot.health.probes.extend(has);
+        if let SlotState::Running(run) = &mut slot.seen.state {
+            run.template.clone_from(&world.facts.template);
+        }
+    }
+    world
+}
+
+#[test]
+fn who_was_never_of_use_goes_first() {
+    let (plan, gone) = go(&mut beginning(true), 1.0);
+    assert_eq!(gone, ["p-2", "p-1", "p-0"]);
+    let victims = plan.status.scaling.expect("explained").victims;
+    assert_eq!(victims[0].why, "its startupProbe has not passed");
+    let (plan, gone) = go(&mut beginning(true), 0.0);
+    assert_eq!((gone.len(), plan.waiting_on), (3, vec!["1 worker to be idle for scaleDown.idleTimeout".to_owned()]));
+    // Of those that an earlier daemon started nobody knows yet.
+    let (plan, gone) = go(&mut beginning(false), 1.0);
+    assert_eq!(gone, ["p-0"]);
+    assert_eq!(plan.waiting_on, ["2 workers to have started: then it is seen whether one goes"]);
 }
 
 #[test]
