@@ -13,6 +13,8 @@ use crate::model::worker::{Run, SlotState};
 
 /// How long to wait for fresh counters before asking again.
 const REFRESH_PATIENCE: Span = Span::secs(2);
+/// How often a worker that may stall is looked at while it is silent for as long as it may be.
+const LOOKS: u64 = 4;
 /// How often the memory of a worker is looked at, where it is bounded.
 const LOOK_EVERY: Span = Span::secs(30);
 
@@ -180,7 +182,13 @@ fn stall(check: &mut Check, worker: &str, (slot, run): (&Slot, &Run), template: 
     let last = output.max(heartbeat).max(run.cpu_at.unwrap_or(run.started));
     let quiet_at = last.max(slot.heard_since).after(stall.after);
     if quiet_at > now.mono {
-        return check.wake(quiet_at);
+        // What CPU was used between two looks counts as used at the later one: one look at the end would double the time.
+        let look_at = run.refreshed.unwrap_or_default().max(begun).max(slot.heard_since).after(Span(stall.after.0 / LOOKS));
+        if look_at > now.mono {
+            return check.wake(quiet_at.min(look_at));
+        }
+        check.actions.push(Action::Refresh { worker: worker.into() });
+        return check.wake(quiet_at.min(now.mono.after(REFRESH_PATIENCE)));
     }
     // Output and CPU are only known as of the last look: look again before judging.
     if run.refreshed.is_none_or(|at| at < quiet_at) {

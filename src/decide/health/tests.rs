@@ -35,3 +35,33 @@ fn a_silence_that_nobody_could_hear_is_none() {
         assert!(so(95_000, 125_000), "it was silent since then: {template:?}");
     }
 }
+
+/// A worker that writes nothing is looked at as it is asked for, with this much CPU used by then; when it is restarted.
+fn restarted(used: impl Fn(u64) -> u64) -> u64 {
+    let mut pool = PoolFacts::orphan("p");
+    pool.spec.template.stall = Some(Stall { after: Span::secs(40), action: StallAction::Restart });
+    let (mut run, mut known, mut at) = (Run { incarnation: 1, template: pool.template.clone(), ..Run::default() }, 0, 0);
+    loop {
+        let seen = Seen { state: SlotState::Running(run.clone()), ..Seen::default() };
+        let slot = Slot { seen, ..Slot::default() };
+        let said = check(&pool, "p-0", (&slot, &run), Now { mono: Moment(at), wall: Wall(0) });
+        if said.condemned.is_some() {
+            return at / 1000;
+        }
+        if said.actions.is_empty() {
+            at = said.wake.expect("it is looked at again").0;
+            continue;
+        }
+        run.refreshed = Some(Moment(at));
+        if used(at) > known + 10 {
+            (run.cpu_at, known) = (Some(Moment(at)), used(at));
+        }
+    }
+}
+
+#[test]
+fn what_a_start_used_does_not_double_the_time() {
+    assert_eq!(restarted(|_| 0), 40);
+    assert_eq!(restarted(|_| 300), 50, "it was used in the first quarter");
+    assert_eq!(restarted(|at| at.min(25_000)), 70, "until 25 s, which is seen at 30 s");
+}

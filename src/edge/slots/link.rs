@@ -288,7 +288,8 @@ impl Link {
         self.answered(state);
         if let Some(asked) = self.asked_at.take() {
             // Ten milliseconds of CPU is what looking at the clock costs in a quiet program.
-            if state.cpu_ms > self.cpu_ms.saturating_add(10) || self.refreshed.is_none() {
+            // When it was used nobody knows but that it was since the look before, or since the start.
+            if state.cpu_ms > self.cpu_ms.saturating_add(10) {
                 self.cpu_at = Some(now);
                 self.cpu_ms = state.cpu_ms;
             }
