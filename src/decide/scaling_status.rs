@@ -100,12 +100,12 @@ fn shortage(before: &PoolStatus, after: &PoolStatus) -> Option<(EventType, &'sta
 fn active(why: &Explanation) -> Said {
     let bad = why.signals.iter().find(|signal| signal.state != SignalState::Fresh);
     let Some(signal) = bad else { return ("ScalingActive", Truth::True, "BacklogKnown", String::new()) };
-    let error = signal.error.as_deref().unwrap_or("it was not read yet");
+    let doubt = signal.doubt.as_deref().unwrap_or("it was not read yet");
     let reason = match signal.state {
         SignalState::Fresh | SignalState::Stale => "BacklogStale",
         SignalState::Unknown => "BacklogUnknown",
     };
-    ("ScalingActive", Truth::False, reason, format!("{}: {error}; nothing is lowered meanwhile", signal.trigger))
+    ("ScalingActive", Truth::False, reason, format!("{}: {doubt}", signal.trigger))
 }
 
 /// Whether the size may change now.
@@ -143,11 +143,11 @@ fn limited(why: &Explanation) -> Said {
 /// What to tell of numbers that cannot be read any more, or can again, of quotas, and of memory that is short.
 pub fn changes(before: &PoolStatus, after: &PoolStatus) -> Vec<(EventType, &'static str, String)> {
     let mut told = Vec::new();
-    for signal in &after.backlog {
+    for signal in after.scaling.iter().flat_map(|why| &why.signals) {
         let failed = before.backlog.iter().find(|old| old.trigger == signal.trigger).is_some_and(|old| old.error.is_some());
         match (&signal.error, signal.value) {
             (Some(error), _) if !failed => {
-                let note = format!("{}: {error}; nothing is lowered while it cannot be read", signal.trigger);
+                let note = format!("{}: {}", signal.trigger, signal.doubt.as_ref().unwrap_or(error));
                 told.push((EventType::Warning, "BacklogUnavailable", note));
             }
             (None, Some(value)) if failed => {

@@ -162,6 +162,9 @@ pub struct Signal {
     /// The answer as it came.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub raw: String,
+    /// Why the number is not fresh, and what comes of that, in words; absent while it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<String>,
     /// The size that it asks for; null when it asks for none.
     pub wants: Option<u32>,
     /// How its rule comes to that, in words.

@@ -153,7 +153,11 @@ fn decision(why: &Value, now: Wall) -> String {
 /// What was read of a trigger or a quota: the number, how far it can be trusted, how long ago, and what comes of it.
 fn reading(of: &Value, now: Wall) -> [String; 4] {
     let error = of.get("error").and_then(Value::as_str);
-    let failed = error.map_or_else(String::new, |error| format!("; failed {}: {error}", times(number(of, "/failures"))));
+    let failed = match (error, of.get("doubt").and_then(Value::as_str)) {
+        (Some(error), _) => format!("; failed {}: {error}", times(number(of, "/failures"))),
+        (None, Some(doubt)) => format!("; {doubt}"),
+        (None, None) => String::new(),
+    };
     let alone = of.get("notBefore").and_then(Value::as_str).map_or_else(String::new, |_| {
         format!("; asked to be left alone until {} (for {})", text(of, "/notBefore"), ahead(of.get("notBefore"), now))
     });

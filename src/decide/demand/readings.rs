@@ -4,7 +4,8 @@
 //! when it was read often enough in a row. Questions are spread by a jitter, and a source that asked to be left alone is.
 
 use super::super::restart;
-use crate::model::reading::{Failure, Number};
+use crate::model::reading::{Failure, Number, times};
+use crate::model::scale::{Fallback, FallbackBehavior};
 use crate::model::scaling::{Asked, Good};
 use crate::model::source::Source;
 use crate::model::time::{Moment, Now, Span};
@@ -79,6 +80,24 @@ pub fn reading(asked: &Asked, poll: Poll, above: bool, now: Moment) -> (Reading,
     } else {
         (Reading::Fresh(good.value), Some(stale_at))
     }
+}
+
+/// Why a number is not fresh and what comes of that, in words, as long as no fallback does.
+pub fn doubt(asked: &Asked, poll: Poll, fallback: Fallback) -> String {
+    let why = match (&asked.error, &asked.good) {
+        (Some(error), _) => error.clone(),
+        (None, Some(_)) if asked.zeros > 0 && asked.zeros < poll.zeros => {
+            format!("0 was read, {} of {} confirmations", asked.zeros, poll.zeros)
+        }
+        (None, Some(good)) => format!("it was read last at {}", good.wall),
+        (None, None) => "it was not read yet".into(),
+    };
+    if fallback.behavior != FallbackBehavior::Static || asked.error.is_none() {
+        return format!("{why}; nothing is lowered meanwhile");
+    }
+    let or = fallback.after.map_or_else(String::new, |after| format!(", or for {after}"));
+    let (threshold, size) = (times(fallback.failure_threshold), fallback.replicas);
+    format!("{why}; nothing is lowered until it has failed {threshold} in a row{or}: then the fallback is {size}")
 }
 
 /// Ask now, or say when. A question under way is answered in any case.

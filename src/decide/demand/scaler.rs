@@ -213,10 +213,17 @@ impl<'a> Scaler<'a> {
         };
         self.out.wake(until);
         let (mut wants, mut says) = rules::wants(trigger, reading, asked.stepped, self.current);
+        let fresh = matches!(reading, Reading::Fresh(_));
+        let mut doubt = (!fresh).then(|| readings::doubt(&asked, poll(trigger), self.scale.fallback));
         if let Some((instead, words)) = self.fall_back(&asked) {
+            if let (Wants::Exactly(_), Some(error)) = (&instead, &asked.error) {
+                // The one answer to a failure that may lower.
+                doubt = Some(format!("{error}; {words}"));
+            }
             (wants, says) = (instead, words);
         } else if self.nothing_to_measure(trigger) {
             says = "no worker runs, so there is nothing to measure, and the size is held".into();
+            doubt = Some(says.clone());
         } else if let Some(good) = asked.good.as_ref().filter(|_| trigger.source.used().is_some()) {
             // A percent says little without the whole.
             says = format!("{says} ({})", good.raw);
@@ -236,7 +243,7 @@ impl<'a> Scaler<'a> {
         let raw = asked.good.as_ref().map(|good| good.raw.clone()).unwrap_or_default();
         let time = asked.good.as_ref().map(|good| good.wall);
         let (error, failures, not_before) = (asked.error, asked.failures, asked.alone.filter(|at| *at > self.now.wall));
-        (wants, Signal { trigger: name, value, state, time, error, failures, not_before, raw, wants: size, says })
+        (wants, Signal { trigger: name, value, state, time, error, failures, not_before, raw, doubt, wants: size, says })
     }
 
     /// It measures workers, and none runs: an old number says nothing of those to come.

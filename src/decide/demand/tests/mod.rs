@@ -3,6 +3,7 @@
 //! `hpa` holds it against the published algorithm of HorizontalPodAutoscaler, `properties` against what must hold for every
 //! spec, history and reading, `situations` against scripts of what `explain` is to say.
 
+mod doubts;
 mod edits;
 mod ended;
 mod hpa;
