@@ -14,7 +14,7 @@ use crate::model::cron::Window;
 use crate::model::host::{Budget, Rung, Squeeze};
 use crate::model::plan::{Observation, PoolFacts, running};
 use crate::model::queue_work::QueueCounts;
-use crate::model::scale::{FallbackBehavior, Scale, Trigger};
+use crate::model::scale::{FallbackBehavior, Scale, SelectPolicy, Trigger};
 use crate::model::scaling::{Allowance, Asked, Asker, Change, Clamp, Explanation, Question, Signal, SignalState, Wish};
 use crate::model::source::Source;
 use crate::model::time::{Moment, Now, Span, Wall};
@@ -314,17 +314,25 @@ impl<'a> Scaler<'a> {
 
     fn limit(&mut self) {
         let (behavior, changes) = (&self.scale.behavior, &self.out.scaling.changes);
-        let (held, which) = if self.size > self.current {
-            (behavior::up_limit(behavior, changes, self.current, self.now.mono), "scaleUp.policies")
+        let (held, which, select) = if self.size > self.current {
+            let held = behavior::up_limit(behavior, changes, self.current, self.now.mono);
+            (held, "scaleUp.policies", behavior.scale_up.select_policy)
         } else if self.size < self.current {
-            (behavior::down_limit(behavior, changes, self.current, self.now.mono), "scaleDown.policies")
+            let held = behavior::down_limit(behavior, changes, self.current, self.now.mono);
+            (held, "scaleDown.policies", behavior.scale_down.select_policy)
         } else {
             return;
         };
-        let beyond = if self.size > self.current { self.size > held.size } else { self.size < held.size };
+        let up = self.size > self.current;
+        let beyond = if up { self.size > held.size } else { self.size < held.size };
         if beyond {
+            let why = match select {
+                SelectPolicy::Disabled if up => "scaling up is disabled: scaleUp.selectPolicy is Disabled",
+                SelectPolicy::Disabled => "scaling down is disabled: scaleDown.selectPolicy is Disabled",
+                SelectPolicy::Max | SelectPolicy::Min => "no more may change in one period",
+            };
             self.out.wake(held.until);
-            self.clamp(which, held.size, "no more may change in one period".into(), self.wall(held.until));
+            self.clamp(which, held.size, why.into(), self.wall(held.until));
         }
     }
 

@@ -111,6 +111,21 @@ fn policies_in_both_directions() {
 }
 
 #[test]
+fn a_direction_that_is_disabled_is_said_to_be() {
+    let mut scale = sizes(1, 20);
+    let behavior = &mut scale.behavior;
+    (behavior.scale_up.select_policy, behavior.scale_down.select_policy) = (SelectPolicy::Disabled, SelectPolicy::Disabled);
+    let mut world = begun(scale, 4);
+    for (value, words) in [
+        (9.0, "scaling up is disabled: scaleUp.selectPolicy is Disabled"),
+        (2.0, "scaling down is disabled: scaleDown.selectPolicy is Disabled"),
+    ] {
+        let demand = told(&mut world, value);
+        assert_eq!((demand.wanted, demand.why.map(|why| why.clamps[0].why.clone())), (4, Some(words.to_owned())));
+    }
+}
+
+#[test]
 fn the_clamps_act_in_their_order() {
     let mut scale = sizes(1, 12);
     scale.behavior.scale_down.policies = vec![workers(3, 60)];
