@@ -33,6 +33,16 @@ impl Moment {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wall(pub i64);
 
+impl Wall {
+    /// The year 9000: how a pause without an end is written down.
+    pub const FOR_EVER: Wall = Wall(221_845_392_000_000);
+
+    /// Until when something holds, in words for people: `until 2026-03-02T12:00:00.000Z`, or `until it is resumed`.
+    pub fn or_resumed(self) -> String {
+        if self >= Wall::FOR_EVER { "until it is resumed".into() } else { format!("until {self}") }
+    }
+}
+
 impl fmt::Display for Wall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_millisecond(self.0) {

@@ -213,8 +213,8 @@ fn queue(object: &Value, now: Wall) -> String {
     let words = format!("{running} running | {ready} ready | {delayed} delayed | {blocked} blocked | {held} held");
     sheet.line("Queue", &format!("{words} | {} slots free | capacity {}", count("freeSlots"), count("capacity")));
     let until = text(queue, "/pausedUntil");
-    if until.parse().is_ok_and(|until: Wall| until > now) {
-        sheet.line("Queue paused", &format!("until {until}: {}", text(queue, "/pausedWhy")));
+    if let Some(until) = until.parse().ok().filter(|until: &Wall| *until > now) {
+        sheet.line("Queue paused", &format!("{}: {}", until.or_resumed(), text(queue, "/pausedWhy")));
     }
     statistics(&mut sheet, queue.get("stats"));
     sheet.0

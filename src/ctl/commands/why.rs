@@ -19,9 +19,6 @@ use crate::model::time::{Span, Wall};
 use crate::serve::wire::PAUSED_UNTIL;
 use crate::serve::wire::columns::{bounds, number, text};
 
-/// A pause without an end: the year 9000.
-const FOR_EVER: Wall = Wall(221_845_392_000_000);
-
 /// `ctl explain pool/NAME` or `ctl explain pool NAME`
 pub(super) async fn explain(context: &Context, words: &[String], output: Option<&str>) -> Result<(), Failure> {
     for name in many(words, Kind::Pool)? {
@@ -53,7 +50,7 @@ pub(super) async fn pause(context: &Context, words: &[String], span: Option<Span
             "--for 0s is no pause: give a time, as --for 1h, or leave --for out to pause until \"ctl resume\"".into(),
         ));
     }
-    let until = span.map_or(FOR_EVER, |span| Wall(now().0.saturating_add(i64::try_from(span.0).unwrap_or(i64::MAX))));
+    let until = span.map_or(Wall::FOR_EVER, |span| Wall(now().0.saturating_add(i64::try_from(span.0).unwrap_or(i64::MAX))));
     for name in many(words, Kind::Pool)? {
         let pool = context.client.get(Kind::Pool, &name).await?;
         if !pool.pointer("/spec/scale").is_some_and(Value::is_object) {

@@ -284,8 +284,9 @@ impl<'a> Scaler<'a> {
         if !self.scale.paused && until.is_none() {
             return false;
         }
+        let words = until.map_or_else(|| "spec.scale.paused is true".into(), |until| format!("paused {}", until.or_resumed()));
+        let until = until.filter(|until| *until < Wall::FOR_EVER);
         self.out.wake(until.and_then(|until| moment(until, self.now)));
-        let words = until.map_or_else(|| "spec.scale.paused is true".into(), |until| format!("paused until {until}"));
         // Told also when nothing would change: whoever asks wants to know that it cannot.
         self.clamps.push(Clamp { name: "paused".into(), from: self.size, to: self.current, why: words.clone(), until });
         self.size = self.current;

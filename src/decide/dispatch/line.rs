@@ -50,7 +50,7 @@ pub fn look(observation: &Observation<'_>, plan: &mut Plan, now: Now) {
     }
     if let Some(counts) = counts.filter(|counts| counts.paused(now.wall)) {
         let until = counts.paused_until.unwrap_or_default();
-        plan.waiting_on.push(format!("its queue, which rests until {until}: {}", counts.paused_why));
+        plan.waiting_on.push(format!("its queue, which rests {}: {}", until.or_resumed(), counts.paused_why));
     }
     if let Some(squeeze) = observation.squeeze.filter(|_| counts.is_some_and(|counts| counts.ready > 0)) {
         plan.waiting_on.push(format!("memory, as no task is begun: {}", squeeze.why));

@@ -326,6 +326,10 @@ fn paused_until_a_time() {
     is(&world.turn(), 4, &["paused"], &[Fresh], Some(60));
     world.pass(Span::secs(1));
     is(&world.turn(), 9, &[], &[Fresh], None);
+    world.facts.annotations.insert(PAUSED_UNTIL.into(), "9000-01-01T00:00:00Z".into());
+    let demand = told(&mut world, 5.0);
+    is(&demand, 9, &["paused"], &[Fresh], None);
+    assert_eq!(demand.reason, "paused until it is resumed");
     world.facts.annotations.insert(PAUSED_UNTIL.into(), "tomorrow".into());
     is(&told(&mut world, 5.0), 5, &[], &[Fresh], None);
 }
