@@ -84,6 +84,11 @@ fn planned(observation: &Observation<'_>, now: Now) -> Plan {
         return plan;
     }
     dispatch::line::look(observation, &mut plan, now);
+    let ready = observation.queues.get(&facts.name).map_or(0, |counts| counts.ready);
+    if let Some(gate) = demand.gate.as_ref().filter(|_| facts.takes_tasks() && ready > 0) {
+        // Where each run is for a task it is said of the start.
+        plan.waiting_on.push(format!("a quota, as no task is begun: {gate}"));
+    }
     let mut names = workers::assign(facts, slots, demand.wanted, now);
     let anew::Anew { workers: anew, wake } = anew::anew(observation, demand.why.as_ref(), now);
     wake.into_iter().for_each(|at| plan.wake(at));

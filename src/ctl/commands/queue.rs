@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use hyper::Method;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Context;
@@ -19,9 +20,10 @@ use crate::ctl::text::tame;
 use crate::ctl::time::now;
 use crate::model::meta::quoted;
 use crate::model::reading::counted;
-use crate::model::status::{Kind, MEMORY_PRESSED};
+use crate::model::scaling::Allowance;
+use crate::model::status::{Kind, MEMORY_PRESSED, QUOTA_AVAILABLE};
 use crate::model::time::Wall;
-use crate::serve::wire::columns::text;
+use crate::serve::wire::columns::{condition, text};
 use crate::serve::wire::task_columns::{is_now, pause_end, queue_heads, queue_row, rough};
 use crate::serve::wire::tasks::{CapacityView, PauseQueue, TaskView};
 use crate::serve::wire::{List, ROOT, Status, WatchEvent};
@@ -168,14 +170,21 @@ fn summary(room: &CapacityView, pool: &Value, shown: usize, now: Wall) -> String
     if let Some(until) = room.paused_until.filter(|until| *until > now) {
         out += &format!("; paused {}: {}", pause_end(until, now), room.paused_why);
     }
-    let conditions = pool.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
-    for pressed in conditions.filter(|said| text(said, "/type") == MEMORY_PRESSED && text(said, "/status") == "True") {
-        out += &format!("; nothing is begun: {}", text(pressed, "/message"));
+    let pressed = condition(pool, MEMORY_PRESSED).filter(|said| text(said, "/status") == "True");
+    for said in pressed.into_iter().chain(short_of(pool)) {
+        out += &format!("; nothing is begun: {}", text(said, "/message"));
     }
     if shown >= SHOWN {
         out += &format!("; the first {SHOWN} are shown");
     }
     out
+}
+
+/// What is said of the quotas of a pool while one allows no work.
+fn short_of(pool: &Value) -> Option<&Value> {
+    let quotas = pool.pointer("/status/scaling/quotas").and_then(Value::as_array)?;
+    let allows = |quota: &Value| Allowance::deserialize(quota).is_ok_and(|quota| quota.allows());
+    condition(pool, QUOTA_AVAILABLE).filter(|_| !quotas.iter().all(allows))
 }
 
 /// The pools of `queue/NAME …` or `queue NAME …`, when it is queues that are meant.
@@ -238,7 +247,16 @@ mod tests {
         let pool = json!({"status": {"queue": {"delayed": 4}}});
         let plain = "5 queued (1 delayed), 3 held, 2 running, 0 of 2 slots free, room for 92 more";
         assert_eq!(summary(&room, &pool, 10, Wall(0)), plain);
-        let paused = CapacityView { paused_until: Some(Wall(60_000)), paused_why: "limit".into(), ..room };
+        let paused = CapacityView { paused_until: Some(Wall(60_000)), paused_why: "limit".into(), ..room.clone() };
+        let quota = |left: Value, used_up: bool| {
+            let quota = json!({"quota": "q", "value": left, "state": "Stale", "usedUp": used_up, "says": ""});
+            let said = json!({"type": "QuotaAvailable", "status": "Unknown", "message": "why"});
+            summary(&room, &json!({"status": {"scaling": {"quotas": [quota]}, "conditions": [said]}}), 10, Wall(0))
+        };
+        let begins_nothing =
+            "5 queued (1 delayed), 3 held, 2 running, 0 of 2 slots free, room for 92 more; nothing is begun: why";
+        assert_eq!([quota(json!(3.0), true), quota(json!(null), false)], [begins_nothing; 2]);
+        assert!(!quota(json!(3.0), false).contains("begun"), "its last number counts");
         let words = summary(&paused, &pool, 10, Wall(0));
         assert_eq!(words, format!("{plain}; paused until 1970-01-01T00:01:00.000Z (for 60s): limit"));
     }

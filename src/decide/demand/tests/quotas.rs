@@ -5,6 +5,7 @@ use super::situations::{sizes, worker};
 use super::*;
 use crate::decide;
 use crate::model::plan::{Action, Plan};
+use crate::model::queue::{Delivery, Queue};
 use crate::model::scale::Quota;
 use crate::model::status::{QUOTA_AVAILABLE, Truth};
 
@@ -115,6 +116,18 @@ fn that_it_is_used_up_outlives_the_daemon_and_that_it_is_not_is_read_anew() {
     assert_eq!(told(&look(&mut world)), [again]);
     world.scaling = Scaling::default();
     assert_eq!(said(&look(&mut world)).1, "NotRead");
+}
+
+#[test]
+fn tasks_that_wait_for_a_quota_say_so() {
+    let mut world = guarded();
+    let queue = Queue { delivery: Delivery::Lease, ..Queue::default() };
+    world.facts.spec.queue = Some(queue);
+    left(&mut world, 9.0);
+    let waits = |world: &mut World| look(world).waiting_on;
+    assert_eq!(waits(&mut world), Vec::<String>::new(), "there is no task");
+    world.queues.insert("p".into(), QueueCounts { ready: 1, ..QueueCounts::default() });
+    assert_eq!(waits(&mut world), ["a quota, as no task is begun: the quota left has 9 left"]);
 }
 
 #[test]
