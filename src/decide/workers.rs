@@ -148,6 +148,8 @@ pub enum Why {
     Recycled(Worn),
     /// A person asked.
     Asked,
+    /// A person asked for it to take nothing more, and it is idle.
+    Drained,
     /// It fails its health checks.
     Condemned,
     /// A task of its has to end.
@@ -177,6 +179,7 @@ impl Why {
             Why::Outdated => "the template changed",
             Why::Recycled(worn) => worn.words(),
             Why::Asked => "a restart was asked for",
+            Why::Drained => "it is drained: it was to take nothing more, and is idle",
             Why::Condemned => "it is unhealthy",
             Why::TaskOver => "its task has to end",
             Why::NoTask => "each task has a process of its own now",
@@ -227,7 +230,7 @@ pub fn replacements(pool: &PoolFacts, slots: &BTreeMap<String, Slot>, names: &As
             if busy(slot) {
                 out.waiting_on.push(format!("{name} to be drained: it is at work"));
             } else {
-                out.stop.push((name.clone(), if drained(&slot.record, run) { Why::Asked } else { Why::NoTask }));
+                out.stop.push((name.clone(), if drained(&slot.record, run) { Why::Drained } else { Why::NoTask }));
             }
         } else if !pool.spec.worker_names.is_empty() && slot_name(pool, ordinal(pool, name)) != *name {
             gentle.push((name, slot, Why::Renamed));

@@ -44,8 +44,7 @@ pub(super) async fn run(context: &Context, args: &Drain) -> Result<(), Failure> 
 async fn pool(context: &Context, name: &str, args: &Drain) -> Result<(), Failure> {
     let object = context.client.get(Kind::Pool, name).await?;
     if !object.pointer("/spec/queue").is_some_and(Value::is_object) {
-        let how = format!("ctl scale pool/{name} --replicas 0 ends its workers, ctl drain worker/NAME one when it is idle");
-        return Err(Failure::No(format!("pool/{name} has no queue that could give it tasks: {how}")));
+        return Err(Failure::No(format!("pool/{name} has no queue that could give it tasks: {}", instead(&object, name))));
     }
     let pause = PauseQueue { span: None, until: None, reason: WHY.into() };
     let pause = serde_json::to_value(&pause).expect("plain data");
@@ -53,6 +52,18 @@ async fn pool(context: &Context, name: &str, args: &Drain) -> Result<(), Failure
     let _: Status = context.client.ask(Method::POST, &at, Sent::json(&pause)).await?;
     emit(&format!("pool/{} gets no more tasks; `ctl resume queue/{}` ends that\n", tame(name), tame(name)))?;
     until(context, (Kind::Pool, name), args, in_use).await
+}
+
+/// What to do with a pool that has no queue.
+fn instead(pool: &Value, name: &str) -> String {
+    let all = if pool.pointer("/spec/scale").is_some_and(Value::is_object) {
+        format!(
+            "ctl pause pool/{name} holds its size, spec.scale.maxReplicas: 0 (ctl edit pool/{name}; minReplicas: 0 too) ends its              workers when they are idle"
+        )
+    } else {
+        format!("ctl scale pool/{name} --replicas 0 ends its workers")
+    };
+    format!("{all}, ctl drain worker/NAME one when it is idle")
 }
 
 /// Why a pool is not drained yet. Only a status that shows the rest says how many tasks there are: one from before it may show
@@ -111,6 +122,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_is_advised_for_a_pool_without_a_queue_is_not_refused_there() {
+        let fixed = instead(&json!({"spec": {"replicas": 2}}), "a");
+        assert_eq!(fixed, "ctl scale pool/a --replicas 0 ends its workers, ctl drain worker/NAME one when it is idle");
+        let scaled = instead(&json!({"spec": {"scale": {}}}), "a");
+        assert!(scaled.contains("ctl pause pool/a") && !scaled.contains("ctl scale"), "{scaled}");
+    }
 
     #[test]
     fn a_pool_is_drained_when_its_queue_rests_and_no_task_runs() {

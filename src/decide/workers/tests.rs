@@ -113,6 +113,14 @@ fn a_fresh_slot_takes_no_word_of_the_one_before_for_its_own() {
 }
 
 #[test]
+fn who_is_drained_is_told_to_be() {
+    let pool = facts("same", |_| {});
+    let mut slot = running("same", None);
+    slot.record.drain_asked = Some(1);
+    assert_eq!(stopped(&pool, vec![slot]), [Why::Drained]);
+}
+
+#[test]
 fn who_was_not_started_for_a_task_leaves_its_place_to_tasks() {
     let pool = facts("same", |facts| facts.spec.queue = Some(Queue::default()));
     let slot = |for_task: Option<bool>, busy: bool| {
