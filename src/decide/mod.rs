@@ -102,7 +102,7 @@ fn planned(observation: &Observation<'_>, now: Now) -> Plan {
         replaced.hold(gate);
     }
     replaced.wakes.iter().for_each(|at| plan.wake(*at));
-    plan.waiting_on.extend(replaced.waiting_on);
+    plan.waiting_on.extend(replaced.waits(&facts.spec.update_strategy));
     plan.retiring = replaced.retiring;
     if facts.takes_tasks() {
         plan.retiring.extend(workers::too_busy(facts, slots, &names));

@@ -17,7 +17,7 @@ use super::restart;
 use super::roster::{busy, live, ordinal, settled, slot_name};
 use super::victims::{self, Victims};
 use crate::model::plan::{Action, Ending, PoolFacts, PreStopState, Record, Slot};
-use crate::model::pool::UpdateType;
+use crate::model::pool::{UpdateStrategy, UpdateType};
 use crate::model::reading::counted;
 use crate::model::scaling::Victim;
 use crate::model::template::Template;
@@ -193,6 +193,8 @@ impl Why {
 pub struct Replacements {
     /// Which, and why.
     pub stop: Vec<(String, Why)>,
+    /// How many wait because no more may be unavailable.
+    pub held: usize,
     /// What holds others back.
     pub waiting_on: Vec<String>,
     /// When a lifetime ends.
@@ -207,10 +209,17 @@ impl Replacements {
         let can_wait = |why: &Why| matches!(why, Why::Outdated | Why::Recycled(_) | Why::Renamed);
         let all = self.stop.len();
         self.stop.retain(|(_, why)| !can_wait(why));
-        let held = all - self.stop.len();
+        // Of those that wait for others too, this is what they wait for.
+        let held = all - self.stop.len() + std::mem::take(&mut self.held);
         if held > 0 {
             self.waiting_on.push(format!("{} to be replaced: {because}", counted(held as u64, "worker")));
         }
+    }
+
+    /// All that holds others back, in words.
+    pub fn waits(&self, strategy: &UpdateStrategy) -> Vec<String> {
+        let words = || format!("{} workers to be replaced: at most {} may be unavailable", self.held, strategy.max_unavailable);
+        (self.held > 0).then(words).into_iter().chain(self.waiting_on.iter().cloned()).collect()
     }
 }
 
@@ -265,7 +274,7 @@ fn gently(
     let floor = names.wanted.saturating_sub(strategy.max_unavailable as usize);
     let mut spare = ready.saturating_sub(leaving).saturating_sub(floor);
     gentle.sort_by_key(|(name, slot, _)| (is_ready(pool, slot), busy(slot), ordinal(pool, name)));
-    let (mut held, mut busy_held) = (0, 0);
+    let mut busy_held = 0;
     for (name, slot, why) in gentle {
         let worn = matches!(why, Why::Recycled(_));
         let waits_for_idle = worn || strategy.kind == UpdateType::OnIdle;
@@ -283,18 +292,15 @@ fn gently(
                 out.retiring.insert(name.clone());
             }
         } else if unproved(pool, slot) {
-            held += 1;
+            out.held += 1;
         } else if !is_ready(pool, slot) {
             out.stop.push((name.clone(), why));
         } else if spare > 0 {
             spare -= 1;
             out.stop.push((name.clone(), why));
         } else {
-            held += 1;
+            out.held += 1;
         }
-    }
-    if held > 0 {
-        out.waiting_on.push(format!("{held} workers to be replaced: at most {} may be unavailable", strategy.max_unavailable));
     }
     if busy_held > 0 {
         out.waiting_on.push(format!("{busy_held} workers to be replaced when they are idle"));

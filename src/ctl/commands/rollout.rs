@@ -56,7 +56,7 @@ pub(super) async fn status(context: &Context, words: &[String], timeout: Span) -
             if let Some(why) = refused(pool) {
                 return Err(Failure::No(format!("pool/{name}: its newest document is refused: {why}")));
             }
-            let waiting = waiting(pool);
+            let waiting = waiting(pool).map(|what| with_cause(pool, what));
             if let Some(what) = waiting.as_ref().filter(|_| is_by_hand(pool)) {
                 let how = "with updateStrategy OnDelete a worker is replaced when it ends: ctl restart worker/NAME";
                 return Err(Failure::No(format!("pool/{name}: {what}; {how}")));
@@ -154,6 +154,15 @@ fn waiting(pool: &Value) -> Option<String> {
     (ready < desired).then(|| format!("{ready} of {desired} updated workers are ready"))
 }
 
+/// What is waited for, and what of the pool keeps it from coming.
+fn with_cause(pool: &Value, what: String) -> String {
+    let holds = |kind: &str| condition(pool, kind).filter(|said| text(said, "/status") == "True");
+    match holds("CrashLoop") {
+        Some(said) => format!("{what}; CrashLoop: {}", tame(text(said, "/message"))),
+        None => what,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,6 +184,14 @@ mod tests {
             assert_eq!(waiting.is_some(), part.is_some());
             assert!(waiting.unwrap_or_default().contains(part.unwrap_or_default()));
         }
+    }
+
+    #[test]
+    fn a_rollout_that_crashes_says_so() {
+        let pool = |status: &str| json!({"status": {"conditions": [{"type": "CrashLoop", "status": status, "message": "a-0 failed 4 times in a row"}]}});
+        let what = |status: &str| with_cause(&pool(status), "1 of 2 updated workers are ready".into());
+        assert_eq!(what("True"), "1 of 2 updated workers are ready; CrashLoop: a-0 failed 4 times in a row");
+        assert_eq!(what("False"), "1 of 2 updated workers are ready");
     }
 
     #[test]

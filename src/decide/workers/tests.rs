@@ -240,6 +240,13 @@ fn nobody_is_replaced_while_nobody_could_be_started() {
     replaced.hold("the quota tokens has 5 left");
     assert_eq!(replaced.stop, [("p-1".to_owned(), Why::Condemned)]);
     assert_eq!(replaced.waiting_on, ["1 worker to be replaced: the quota tokens has 5 left"]);
+    // What blocks all of them is told, and not that they would have to wait for each other.
+    let stop = vec![("p-0".into(), Why::Outdated)];
+    let mut replaced = Replacements { stop, held: 2, ..Replacements::default() };
+    let strategy = facts("new", |_| {}).spec.update_strategy;
+    assert_eq!(replaced.waits(&strategy), ["2 workers to be replaced: at most 1 may be unavailable"]);
+    replaced.hold("the quota tokens has 5 left");
+    assert_eq!(replaced.waits(&strategy), ["3 workers to be replaced: the quota tokens has 5 left"]);
 }
 
 #[test]
