@@ -64,7 +64,7 @@ pub fn choose(pool: &PoolFacts, rules: &ScaleDown, live: &[(&String, &Slot)], ex
     chosen.going = first.chain(then).take(excess).collect();
     if rules.evict_busy {
         // Those that wait for their idleTimeout, or are starting, go before a busy one is disturbed.
-        evict(live, excess.saturating_sub(fresh.len() + chosen.starting), &mut chosen);
+        evict(rules.select, live, excess.saturating_sub(fresh.len() + chosen.starting), &mut chosen);
     }
     let left = excess.saturating_sub(chosen.going.len());
     chosen.wake = fresh.iter().min().copied().filter(|_| left > 0);
@@ -74,10 +74,20 @@ pub fn choose(pool: &PoolFacts, rules: &ScaleDown, live: &[(&String, &Slot)], ex
     chosen
 }
 
-/// Let busy ones follow, as the spec asks for.
-fn evict(live: &[(&String, &Slot)], excess: usize, chosen: &mut Victims) {
+/// Let busy ones follow, as the spec asks for. None of them is idle: without an age to go by, the last to be kept goes first.
+fn evict(select: Select, live: &[(&String, &Slot)], excess: usize, chosen: &mut Victims) {
     let room = excess.saturating_sub(chosen.going.len());
-    let busy = live.iter().rev().filter(|(_, slot)| roster::busy(slot)).take(room);
+    let mut busy: Vec<&(&String, &Slot)> = live.iter().rev().filter(|(_, slot)| roster::busy(slot)).collect();
+    let started = |slot: &Slot| match &slot.seen.state {
+        SlotState::Running(run) => run.started.0,
+        SlotState::Unknown | SlotState::Vacant | SlotState::Starting { .. } | SlotState::Lost { .. } => u64::MAX,
+    };
+    busy.sort_by_key(|(_, slot)| match select {
+        Select::LongestIdle => 0,
+        Select::Oldest => started(slot),
+        Select::Newest => u64::MAX - started(slot),
+    });
+    let busy = busy.into_iter().take(room);
     chosen.going.extend(busy.map(|(name, _)| Victim { worker: (*name).clone(), why: "busy, and evictBusy is true".into() }));
     chosen.busy = chosen.busy.saturating_sub(room);
 }

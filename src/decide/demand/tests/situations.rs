@@ -484,6 +484,17 @@ fn a_busy_worker_stays_unless_the_spec_says_otherwise() {
 }
 
 #[test]
+fn the_busy_are_evicted_in_the_order_that_is_asked_for() {
+    for (select, gone) in
+        [(Victims::LongestIdle, ["p-2", "p-1"]), (Victims::Oldest, ["p-1", "p-2"]), (Victims::Newest, ["p-0", "p-2"])]
+    {
+        let mut world = four(select, true);
+        world.slots = [worker(0, 300, None), worker(1, 900, None), worker(2, 600, None)].into();
+        assert_eq!(go(&mut world, 1.0).1, gone, "{select:?}");
+    }
+}
+
+#[test]
 fn one_that_is_idle_for_a_moment_waits_and_shields_the_busy() {
     for evict_busy in [false, true] {
         let mut world = four(Victims::LongestIdle, evict_busy);
