@@ -185,21 +185,25 @@ fn conflict(next: &mut Admitted, key: &ObjectKey, claims: &[Claim]) {
     }
 }
 
+/// A good document of a file that is there names the object.
+pub fn names(files: &BTreeMap<String, FileState>, key: &ObjectKey) -> bool {
+    let there = files.values().filter(|state| state.missing.is_none());
+    let mut documents = there.flat_map(|state| &state.believed).flat_map(|content| &content.documents);
+    documents.any(|parsed| parsed.as_ref().is_ok_and(|located| ObjectKey::of(&located.document) == *key))
+}
+
 /// No good document names the object: it is held if something may still be about it, else it has vanished. Says whether it
 /// does so now.
 fn unclaim(next: &mut Admitted, key: &ObjectKey, now: Moment) -> bool {
     let held = held_by(next, key);
-    let blocked = next.admission.catalogue.prune.as_ref().is_some_and(|prune| prune.keys.contains(key));
     let Some(object) = next.admission.catalogue.objects.get_mut(key) else { return false };
     match (held, &object.standing) {
         (_, Standing::Terminating { .. }) | (Held::No, Standing::Vanished { .. }) => {}
         (Held::Broken(violations), Standing::Good | Standing::Held { .. } | Standing::Conflict | Standing::Vanished { .. }) => {
             object.standing = Standing::Held { violations };
         }
-        (Held::Unknown, Standing::Good | Standing::Held { .. } | Standing::Conflict) => {}
-        // What is blocked stays so until it has returned: a file that may be about it has not brought it back.
-        (Held::Unknown, Standing::Vanished { .. }) if blocked => {}
-        (Held::Unknown, Standing::Vanished { .. }) => object.standing = Standing::Good,
+        // A file that may be about it has not brought it back: what has vanished stays so, and is not stopped meanwhile.
+        (Held::Unknown, Standing::Good | Standing::Held { .. } | Standing::Conflict | Standing::Vanished { .. }) => {}
         (Held::No, Standing::Good | Standing::Held { .. } | Standing::Conflict) => {
             object.standing = Standing::Vanished { since: now };
             return true;

@@ -8,12 +8,13 @@ use crate::model::listing::Whole;
 use crate::model::meta::Kind;
 use crate::model::time::{Moment, Span};
 
-use super::{Admitted, Change, Settings};
+use super::settle::FileState;
+use super::{Admitted, Change, Settings, claims};
 
 /// More than this share of the pools gone at once is not believed, in percent.
 const SHARE_MAX: usize = 30;
 
-/// A document that was removed by name has vanished after so long, or is there again.
+/// A document that was removed by name has vanished after so long, or is there again: a wish does not wait for its next end.
 const ASKED: Span = Span::secs(60);
 
 /// Characters of a token.
@@ -25,11 +26,9 @@ pub fn prune(next: &mut Admitted, (whole, fresh): (&Whole, &[ObjectKey]), now: M
     next.admission.pruned.retain(|_, since| now.since(*since) <= Span(grace.0.saturating_mul(2)));
     let vanished = vanished(next);
     asked(next, &vanished, now);
-    let objects = &next.admission.catalogue.objects;
-    let leaves =
-        |key: &ObjectKey| vanished.iter().any(|(gone, _)| gone == key) || objects.get(key).is_some_and(Object::is_terminating);
-    next.admission.catalogue.confirmed.retain(leaves);
+    returned(next);
     guard(next, whole, &vanished, grace);
+    let unsettled = next.admission.files.values().any(FileState::is_unsettled);
     for (key, since) in vanished {
         let blocked = next.admission.catalogue.prune.as_ref().is_some_and(|prune| prune.keys.contains(&key));
         let until = since.after(grace);
@@ -41,7 +40,10 @@ pub fn prune(next: &mut Admitted, (whole, fresh): (&Whole, &[ObjectKey]), now: M
         }
         if now < until {
             next.wake(until);
-        } else if let Some(object) = next.admission.catalogue.objects.get_mut(&key) {
+            continue;
+        }
+        // A file whose content is not known yet may be about it: when it is known there is another look.
+        if !unsettled && let Some(object) = next.admission.catalogue.objects.get_mut(&key) {
             object.standing = Standing::Terminating { since };
             next.changes.push(Change::Terminating { key });
         }
@@ -54,7 +56,20 @@ fn asked(next: &mut Admitted, vanished: &[(ObjectKey, Moment)], now: Moment) {
     let ends = |key: &ObjectKey| catalogue.objects.get(key).is_some_and(Object::is_terminating);
     let gone = |key: &ObjectKey| vanished.iter().any(|(gone, _)| gone == key) || ends(key);
     catalogue.confirmed.extend(catalogue.asked.keys().filter(|key| gone(key)).cloned());
-    catalogue.asked.retain(|key, at| !gone(key) && now.since(*at) <= ASKED);
+    // While no document stands for it, it is about to be gone, however long that takes to be seen.
+    let files = &next.admission.files;
+    let leaving = |key: &ObjectKey| catalogue.objects.contains_key(key) && !claims::names(files, key);
+    catalogue.asked.retain(|key, at| !gone(key) && (now.since(*at) <= ASKED || leaving(key)));
+}
+
+/// A wish ends when its object is back in a document that stands for it. One that is broken does not.
+fn returned(next: &mut Admitted) {
+    let catalogue = &mut next.admission.catalogue;
+    let leaves = |key: &ObjectKey| match catalogue.objects.get(key).map(|object| &object.standing) {
+        Some(Standing::Vanished { .. } | Standing::Terminating { .. } | Standing::Held { .. }) => true,
+        Some(Standing::Good | Standing::Conflict) | None => false,
+    };
+    catalogue.confirmed.retain(leaves);
 }
 
 fn vanished(next: &Admitted) -> Vec<(ObjectKey, Moment)> {

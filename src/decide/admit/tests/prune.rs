@@ -211,6 +211,65 @@ fn what_was_removed_by_name_needs_no_confirmation_from_the_next_daemon() {
 }
 
 #[test]
+fn a_wish_outlasts_files_that_are_being_written() {
+    for by_token in [false, true] {
+        let mut world = World::new();
+        for name in ["a", "b", "c", "d", "e"] {
+            world.rename(&format!("{name}.yaml"), &spec(name, 1));
+        }
+        for name in ["a", "b", "c"] {
+            if !by_token {
+                world.admission.removed(ObjectKey::pool(name), Moment(world.now));
+            }
+            world.files.remove(&format!("{name}.yaml"));
+        }
+        world.look();
+        world.pass(1000);
+        if by_token {
+            let token = world.admission.catalogue.prune.clone().expect("blocked").token;
+            assert!(world.admission.confirm(&token));
+        }
+        world.put("n.yaml", &spec("n", 1), Arrival::ClosedWrite);
+        world.pass(500);
+        assert_eq!(world.admission.catalogue.prune, None, "{by_token}");
+        // The grace does not begin anew, and is not over while a file stays open that may be about them.
+        world.put("o.yaml", "", Arrival::Writing);
+        world.pass(15_000);
+        let ends = |world: &World| ["a", "b", "c", "d"].map(|name| world.object(name).is_terminating());
+        assert_eq!(ends(&world), [false; 4], "{by_token}");
+        world.put("o.yaml", &(spec("o", 1) + "---\n" + &spec("b", 1)), Arrival::ClosedWrite);
+        world.pass(50);
+        assert_eq!(ends(&world), [true, false, true, false], "{by_token}: what the file brought back stays");
+        assert!(world.admission.catalogue.confirmed.iter().all(|key| key.name != "b"));
+    }
+}
+
+#[test]
+fn a_wish_outlasts_a_broken_document_and_a_directory_that_cannot_be_read() {
+    let mut world = World::new();
+    for name in ["a", "b", "c", "d", "e"] {
+        world.rename(&format!("{name}.yaml"), &spec(name, 1));
+    }
+    for name in ["a", "b", "c"] {
+        world.admission.removed(ObjectKey::pool(name), Moment(world.now));
+        world.files.remove(&format!("{name}.yaml"));
+    }
+    world.unreadable = Some("unmounted".into());
+    world.look();
+    world.pass(300_000);
+    world.unreadable = None;
+    world.look();
+    world.pass(1000);
+    world.rename("a.yaml", &spec("a", 1).replace("replicas", "replica"));
+    world.pass(60_000);
+    let ends = |world: &World| ["a", "b", "c"].map(|name| world.object(name).is_terminating());
+    assert_eq!((ends(&world), world.admission.catalogue.prune.clone()), ([false, true, true], None));
+    world.remove("a.yaml");
+    world.pass(11_000);
+    assert_eq!((ends(&world), world.admission.catalogue.prune.clone()), ([true; 3], None));
+}
+
+#[test]
 fn a_confirmation_counts_once() {
     for returns_first in [false, true] {
         let mut world = blocked();
