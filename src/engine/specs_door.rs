@@ -1,7 +1,8 @@
 //! The specs directory as the engine uses it: watched, listed one at a time, edited one at a time.
 //!
-//! A listing is told at once with the revision known so far, and again when `git`, which takes longer, says another. The file
-//! system may be one that does not answer: whoever waits for its turn here takes no thread meanwhile.
+//! A listing is told at once with the revision known so far, and again when `git`, which takes longer, says another. Git is asked
+//! when files changed, its own among them: after a commit the specs are what they were. The file system may be one that does
+//! not answer: whoever waits for its turn here takes no thread meanwhile.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -76,9 +77,12 @@ impl SpecsDoor {
         specs.1 = Some(listing.clone());
         self.told.store(true, Ordering::Release);
         tell(listing);
-        if !changed {
+        // Looked at before git is asked: what it does meanwhile is seen the next time.
+        let heads = git::stamps(git::heads(&self.dir));
+        if !changed && heads == specs.0.heads {
             return;
         }
+        specs.0.heads = heads;
         let revision = git::revision(&self.dir);
         if revision != specs.0.revision {
             specs.0.revision = revision;
@@ -178,6 +182,35 @@ mod tests {
             tokio::spawn(edit::make(door, (pool("p"), false), reply, |_| {}));
             let answer = tokio::time::timeout(LONG, answer).await.expect("nobody writes into it").expect("an answer");
             assert!(matches!(&answer, Err(Denied::Refused(why)) if why.ends_with("p.yaml: is no regular file")), "{answer:?}");
+        });
+    }
+
+    #[test]
+    fn a_commit_is_another_revision_of_the_same_files() {
+        block_on(async {
+            let (dir, door) = door();
+            let git = |args: &[&str]| git::tests::git(dir.path(), args);
+            git(&["init", "-q"]);
+            git(&["commit", "-q", "--allow-empty", "-mone"]);
+            std::fs::write(dir.path().join("p.yaml"), "a: 1\n").expect("written");
+            let (tell, mut told) = mpsc::unbounded_channel();
+            let tell = move |listing| {
+                let Listing::Files(whole) = listing else { panic!("{listing:?}") };
+                let _heard = tell.send(whole.revision);
+            };
+            door.clone().list(FIRST_WITHIN, tell.clone()).await;
+            let dirty = [told.recv().await, told.recv().await].map(Option::flatten);
+            let [None, Some(dirty)] = dirty else { panic!("{dirty:?}") };
+            assert!(dirty.dirty);
+            door.clone().list(FIRST_WITHIN, tell.clone()).await;
+            assert_eq!(told.recv().await.flatten().as_ref(), Some(&dirty), "known before git is asked");
+            git(&["add", "."]);
+            git(&["commit", "-qmtwo"]);
+            door.clone().list(FIRST_WITHIN, tell).await;
+            assert_eq!(told.recv().await.flatten().as_ref(), Some(&dirty));
+            let clean = told.recv().await.flatten().expect("a revision");
+            assert!(!clean.dirty && clean.commit != dirty.commit, "{clean:?} behind {dirty:?}");
+            assert_eq!(told.recv().await, None);
         });
     }
 

@@ -54,6 +54,8 @@ pub struct Specs {
     cache: BTreeMap<String, Cached>,
     /// Shown in each listing; asked for elsewhere, because that takes a program.
     pub revision: Option<Revision>,
+    /// How git's files were when that was asked.
+    pub heads: Vec<git::Stamped>,
 }
 
 #[derive(Clone, Debug)]
@@ -98,7 +100,7 @@ pub fn is_overlooked(name: &[u8]) -> bool {
 impl Specs {
     /// The directory at a path; nothing is read yet.
     pub fn new(dir: &Path) -> Specs {
-        Specs { dir: dir.to_owned(), cache: BTreeMap::new(), revision: None }
+        Specs { dir: dir.to_owned(), cache: BTreeMap::new(), revision: None, heads: Vec::new() }
     }
 
     /// List it whole.

@@ -4,7 +4,11 @@
 //! file that was renamed into place is whole by nature. A watch can be lost without a word (the directory replaced, a link
 //! swapped, the queue overflown), so the directory above is watched too, [`Watch::check`] compares identities, and where no
 //! watch is to be had the directory is looked at every few seconds, and that is said. While nothing happens nothing wakes.
+//!
+//! Where the directory is in a git checkout, the files of git that a commit changes are watched as well.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +18,7 @@ use std::time::Duration;
 use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind, RemoveKind, RenameMode};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 
-use super::{DEPTH_MAX, Marks, is_spec_name, root_of};
+use super::{DEPTH_MAX, Marks, git, is_spec_name, root_of};
 use crate::edge::clock;
 use crate::model::listing::{Arrival, Root};
 use crate::model::time::{Moment, Span};
@@ -77,6 +81,7 @@ impl Watch {
             hints,
             watcher: None,
             root: None,
+            heads: Heads::default(),
             retry: RETRY_MIN,
             due: None,
         };
@@ -117,10 +122,26 @@ struct Post {
     hints: tokio::sync::mpsc::Sender<()>,
     watcher: Option<RecommendedWatcher>,
     root: Option<Root>,
+    heads: Heads,
     /// How long the next wait between two looks is.
     retry: Span,
     /// When the next look is due, while there is no good watch.
     due: Option<Moment>,
+}
+
+/// The files of git that say which commit there is, and the folders that they are in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Heads {
+    files: Vec<PathBuf>,
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Heads {
+    fn of(dir: &Path) -> Heads {
+        let files = git::heads(dir);
+        let folders = files.iter().filter_map(|file| file.parent()).filter(|folder| folder.is_dir());
+        Heads { folders: folders.map(Path::to_owned).collect(), files }
+    }
 }
 
 impl Post {
@@ -178,7 +199,7 @@ impl Post {
     }
 
     fn is_lost(&self) -> bool {
-        self.watcher.is_none() || self.root != root_of(&self.dir)
+        self.watcher.is_none() || self.root != root_of(&self.dir) || self.heads != Heads::of(&self.dir)
     }
 
     fn hint(&self) {
@@ -190,9 +211,10 @@ impl Post {
         *locked(&self.shared.degraded) = reason;
     }
 
-    /// Make all watches anew: of the directory, its folders, and the directory above.
+    /// Make all watches anew: of the directory, its folders, the directory above, and git's files.
     fn watch(&mut self) {
         self.root = root_of(&self.dir);
+        self.heads = Heads::of(&self.dir);
         match self.watches() {
             Ok(watcher) => {
                 self.watcher = Some(watcher);
@@ -208,8 +230,9 @@ impl Post {
 
     fn watches(&self) -> Result<RecommendedWatcher, String> {
         let (dir, shared, orders) = (self.dir.clone(), self.shared.clone(), self.orders.clone());
+        let heads = self.heads.files.clone();
         let handler = move |event: notify::Result<Event>| {
-            if let Some(order) = judge(&dir, &shared, event) {
+            if let Some(order) = judge((&dir, &heads), &shared, event) {
                 orders.send(order).ok();
             }
         };
@@ -226,6 +249,10 @@ impl Post {
                     Ok(()) | Err(_) => {}
                 }
             }
+        }
+        for folder in &self.heads.folders {
+            // Which commit there is matters less than what it says: without this it is seen with the resync.
+            let _unheard = watcher.watch(folder, RecursiveMode::NonRecursive);
         }
         Ok(watcher)
     }
@@ -271,7 +298,7 @@ fn folders(dir: &Path) -> Result<Vec<PathBuf>, String> {
 }
 
 /// What an event means; none: nothing.
-fn judge(dir: &Path, shared: &Shared, event: notify::Result<Event>) -> Option<Order> {
+fn judge((dir, heads): (&Path, &[PathBuf]), shared: &Shared, event: notify::Result<Event>) -> Option<Order> {
     let event = match event {
         Ok(event) => event,
         Err(error) => return Some(Order::Broken(format!("cannot watch: {error}"))),
@@ -287,12 +314,9 @@ fn judge(dir: &Path, shared: &Shared, event: notify::Result<Event>) -> Option<Or
     }
     let arrival = arrival(&event.kind)?;
     let folders = may_be_folder(&event.kind);
-    let mut order = None;
-    for path in &event.paths {
-        let Some((path, name)) = path.strip_prefix(dir).ok().and_then(|path| Some((path.to_str()?, path.file_name()?.to_str()?)))
-        else {
-            continue;
-        };
+    let mut order = event.paths.iter().any(|path| heads.contains(path)).then_some(Order::Changed { folders: false });
+    for path in event.paths.iter().filter_map(|path| path.strip_prefix(dir).ok()).filter(|path| !in_hidden(path)) {
+        let Some((path, name)) = path.to_str().zip(path.file_name().and_then(OsStr::to_str)) else { continue };
         let (spec, dotted) = (is_spec_name(name), name.starts_with('.'));
         if spec {
             let mut marks = locked(&shared.marks);
@@ -309,6 +333,12 @@ fn judge(dir: &Path, shared: &Shared, event: notify::Result<Event>) -> Option<Or
         }
     }
     order
+}
+
+/// Below the directory only git's own folders are watched that are hidden.
+fn in_hidden(path: &Path) -> bool {
+    let mut above = path.parent().into_iter().flat_map(Path::components);
+    above.any(|part| part.as_os_str().as_encoded_bytes().starts_with(b"."))
 }
 
 /// How a file came to be by an event; none for events that change nothing, like our own reading.

@@ -8,6 +8,7 @@ use std::os::unix::fs::symlink;
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::edge::specs::git::tests::git;
 
 struct Scene {
     dir: tempfile::TempDir,
@@ -107,6 +108,50 @@ fn reading_and_droppings_are_not_heard() {
     write(scene.at("a.yaml~"), "x").unwrap();
     write(scene.dir.path().join("neighbour"), "x").unwrap();
     assert_eq!(scene.within(Duration::from_millis(200)), None);
+}
+
+#[test]
+fn a_commit_is_heard_and_what_git_does_besides_is_not() {
+    for specs_are_the_checkout in [true, false] {
+        let mut scene = scene(|specs| {
+            create_dir(specs).unwrap();
+            write(specs.join("a.yaml"), "a: 1").unwrap();
+            let top = if specs_are_the_checkout { specs } else { specs.parent().unwrap() };
+            git(top, &["init", "-q"]);
+            git(top, &["commit", "-q", "--allow-empty", "-mone"]);
+        });
+        let specs = scene.specs.clone();
+        scene.quiet();
+        for args in [["rev-parse", "HEAD"].as_slice(), &["--no-optional-locks", "status"], &["cat-file", "-p", "HEAD"]] {
+            git(&specs, args);
+            assert_eq!(scene.within(Duration::from_millis(100)), None, "{args:?}");
+        }
+        for args in [
+            ["add", "."].as_slice(),
+            &["commit", "-qmtwo"],
+            &["checkout", "-q", "-b", "deep/er"],
+            &["commit", "-q", "--allow-empty", "-mthree"],
+            &["reset", "-q", "--soft", "HEAD~1"],
+        ] {
+            git(&specs, args);
+            assert!(scene.hint().is_some(), "{args:?}");
+            scene.quiet();
+        }
+        assert_eq!(scene.watch.degraded(), None);
+    }
+}
+
+#[test]
+fn a_checkout_that_is_made_later_is_found_by_a_check() {
+    let mut scene = scene(|specs| create_dir(specs).unwrap());
+    let specs = scene.specs.clone();
+    git(&specs, &["init", "-q"]);
+    scene.quiet();
+    scene.watch.check();
+    assert!(scene.hint().is_some());
+    scene.quiet();
+    git(&specs, &["commit", "-q", "--allow-empty", "-mone"]);
+    assert!(scene.hint().is_some());
 }
 
 #[test]
