@@ -18,7 +18,7 @@ use std::time::Duration;
 use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind, RemoveKind, RenameMode};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 
-use super::{DEPTH_MAX, Marks, git, is_spec_name, root_of};
+use super::{DEPTH_MAX, Marks, git, is_overlooked, is_spec_name, root_of};
 use crate::edge::clock;
 use crate::model::listing::{Arrival, Root};
 use crate::model::time::{Moment, Span};
@@ -316,6 +316,9 @@ fn judge((dir, heads): (&Path, &[PathBuf]), shared: &Shared, event: notify::Resu
     let folders = may_be_folder(&event.kind);
     let mut order = event.paths.iter().any(|path| heads.contains(path)).then_some(Order::Changed { folders: false });
     for path in event.paths.iter().filter_map(|path| path.strip_prefix(dir).ok()).filter(|path| !in_hidden(path)) {
+        if arrival == Arrival::Unknown && path.file_name().is_some_and(|name| is_overlooked(name.as_encoded_bytes())) {
+            order = order.or(Some(Order::Changed { folders: false }));
+        }
         let Some((path, name)) = path.to_str().zip(path.file_name().and_then(OsStr::to_str)) else { continue };
         let (spec, dotted) = (is_spec_name(name), name.starts_with('.'));
         if spec {

@@ -3,6 +3,7 @@
 
 use std::fs::{create_dir, create_dir_all, read, remove_dir_all, rename, write};
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 
 use tokio::sync::mpsc;
@@ -108,6 +109,21 @@ fn reading_and_droppings_are_not_heard() {
     write(scene.at("a.yaml~"), "x").unwrap();
     write(scene.dir.path().join("neighbour"), "x").unwrap();
     assert_eq!(scene.within(Duration::from_millis(200)), None);
+}
+
+#[test]
+fn a_name_that_does_not_count_is_heard_when_it_comes_and_when_it_goes() {
+    let mut scene = scene(|specs| create_dir(specs).unwrap());
+    for name in [b"Big.yaml".as_slice(), b"agents (copy).yaml", b"\xff.yml"] {
+        let path = scene.specs.join(OsStr::from_bytes(name));
+        scene.quiet();
+        write(&path, "a: 1").unwrap();
+        assert!(scene.hint().is_some(), "{}", path.display());
+        scene.quiet();
+        std::fs::remove_file(&path).unwrap();
+        assert!(scene.hint().is_some(), "{}", path.display());
+        assert_eq!(scene.watch.take_marks(), Marks::default());
+    }
 }
 
 #[test]
