@@ -63,10 +63,12 @@ pub fn run(paths: &[PathBuf], output: Output) -> ExitCode {
 fn problems(files: &[Read], all: bool) -> Vec<Problem> {
     let mut problems: Vec<Problem> = files.iter().filter_map(overlooked).collect();
     problems.extend(files.iter().flat_map(broken));
-    problems.extend(twice(files));
-    problems.extend(namesakes(files));
+    // What the daemon does not read is in nobody's way, and nobody's pool.
+    let read: Vec<&Read> = files.iter().filter(|file| file.counts()).collect();
+    problems.extend(twice(&read));
+    problems.extend(namesakes(&read));
     if all {
-        problems.extend(strangers(files));
+        problems.extend(strangers(&read));
     }
     problems
 }
@@ -145,6 +147,11 @@ impl Read {
         Problem { file: self.name.clone(), text: String::from_utf8_lossy(&self.bytes).into_owned(), violation }
     }
 
+    /// The daemon reads a file of such a name.
+    fn counts(&self) -> bool {
+        !self.path.file_name().is_some_and(|name| is_overlooked(name.as_bytes()))
+    }
+
     fn pools(&self) -> impl Iterator<Item = (&Located, &WorkerPool)> {
         self.documents.iter().filter_map(|parsed| match parsed {
             Ok(located) => match &located.document {
@@ -158,14 +165,14 @@ impl Read {
 
 /// The daemon never reads a file of such a name.
 fn overlooked(file: &Read) -> Option<Problem> {
-    let name = file.path.file_name().filter(|name| is_overlooked(name.as_bytes()))?;
+    let name = file.path.file_name().filter(|_| !file.counts())?;
     let message =
         format!("the name {} does not count, so the daemon does not read the file: {NAME_RULE}", quoted(&name.to_string_lossy()));
     Some(file.problem(Violation { line: 1, column: 1, message, ..Violation::default() }))
 }
 
 /// Documents that name what another names too: with the daemon none of them counts.
-fn twice(files: &[Read]) -> Vec<Problem> {
+fn twice(files: &[&Read]) -> Vec<Problem> {
     let mut known: BTreeMap<ObjectKey, Vec<(&Read, &Located)>> = BTreeMap::new();
     for file in files {
         for located in file.documents.iter().flatten() {
@@ -190,7 +197,7 @@ fn broken(file: &Read) -> Vec<Problem> {
 }
 
 /// Pools that can have workers of one name.
-fn namesakes(files: &[Read]) -> Vec<Problem> {
+fn namesakes(files: &[&Read]) -> Vec<Problem> {
     let pools = || files.iter().flat_map(|file| file.pools().map(move |(located, pool)| (file, located, pool)));
     let given = pools().map(|(_, _, pool)| (pool.metadata.name.as_str(), pool.spec.worker_names.as_slice())).collect();
     let mut problems = Vec::new();
@@ -204,12 +211,12 @@ fn namesakes(files: &[Read]) -> Vec<Problem> {
 }
 
 /// Pools whose workers or tasks are counted by another and that none of the documents is about: that number stays unknown for ever.
-fn strangers(files: &[Read]) -> Vec<Problem> {
+fn strangers(files: &[&Read]) -> Vec<Problem> {
     let refused = files.iter().flat_map(|file| &file.documents).filter_map(|parsed| parsed.as_ref().err());
     // A broken document is told of already, and may be about the pool that is looked for.
     let known: Option<Vec<&str>> = refused.map(|refused| refused.name.as_deref()).collect();
     let Some(mut known) = known else { return Vec::new() };
-    known.extend(files.iter().flat_map(Read::pools).map(|(_, pool)| pool.metadata.name.as_str()));
+    known.extend(files.iter().flat_map(|file| file.pools()).map(|(_, pool)| pool.metadata.name.as_str()));
     let mut problems = Vec::new();
     for (file, (located, pool)) in files.iter().flat_map(|file| file.pools().map(move |pool| (file, pool))) {
         let scale = pool.spec.scale.iter();
@@ -297,6 +304,32 @@ mod tests {
         let why = |name: &str| read(&[at(name)]).err().unwrap();
         assert!(why("fifo.yaml").ends_with("fifo.yaml: is a FIFO, not a regular file"), "{}", why("fifo.yaml"));
         assert!(why("sparse.yaml").contains("at most 262144"));
+    }
+
+    #[test]
+    fn a_file_that_is_not_read_is_in_nobodys_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let named = |name: &str, more: &str| {
+            let text = POOL.replace("{name: a}", &format!("{{name: {name}}}"));
+            text.replace("spec: {", &format!("spec: {{{more}"))
+        };
+        write(at("a.yaml"), POOL).unwrap();
+        for (name, text) in [
+            ("a (copy).yaml", POOL.to_owned()),
+            ("A.yaml", named("b", "workerNames: [\"0\"], ") + "---\n" + &named("b-0", "")),
+            ("Broken.yaml", named("c", "replica: 1, ")),
+        ] {
+            write(at(name), text).unwrap();
+            let told = told(dir.path());
+            assert!(told.contains(&format!("\"{name}\" does not count")), "{told}");
+            assert!(!told.contains("more than one document") && !told.contains("worker b-0"), "{told}");
+        }
+        assert!(told(dir.path()).contains("replica"), "what is wrong in it is said all the same");
+        write(at("d.yaml"), named("d", "scale: {triggers: [{workers: {pool: b}, targetPerWorker: 1}]}, ")).unwrap();
+        assert!(told(dir.path()).contains("there is no pool \"b\""), "{}", told(dir.path()));
+        write(at("a2.yaml"), POOL).unwrap();
+        assert_eq!(told(dir.path()).matches("more than one document").count(), 2);
     }
 
     #[test]
