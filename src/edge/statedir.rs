@@ -4,7 +4,7 @@
 //! text in it names the holder: to people, and to tell a daemon from a child that has its copy of the lock for a moment.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -44,6 +44,9 @@ pub enum StateError {
     Unusable(String),
 }
 
+/// Nothing of it belongs into a repository: there are tokens in it, and the log of each worker.
+const IGNORED: &str = "# Made by weir: nothing in here is for a repository.\n*\n";
+
 /// File systems on which flock or SQLite's locks are not to be trusted, by their magic number.
 const REFUSED: [(u32, &str); 5] =
     [(0x6969, "NFS"), (0xff53_4d42, "CIFS"), (0xfe53_4d42, "SMB2"), (0x0102_1997, "9p"), (0x6573_5546, "FUSE")];
@@ -58,6 +61,7 @@ impl StateDir {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
         let path = path.canonicalize().map_err(unusable)?;
         trusted(&path)?;
+        ignored(&path)?;
         let mut lock = OpenOptions::new()
             .read(true)
             .write(true)
@@ -78,6 +82,22 @@ impl StateDir {
         let here = std::fs::metadata(self.path.join("lock")).map(|meta| (meta.dev(), meta.ino()));
         let held = self.lock.metadata().map(|meta| (meta.dev(), meta.ino()));
         matches!((here, held), (Ok(here), Ok(held)) if here == held)
+    }
+}
+
+/// Keep git from a directory that becomes a state directory now. Whoever takes the file away later, or has one already, is left
+/// alone.
+fn ignored(path: &Path) -> Result<(), StateError> {
+    if path.join("lock").symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    let mut file = OpenOptions::new();
+    file.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
+    match file.open(path.join(".gitignore")).and_then(|mut file| file.write_all(IGNORED.as_bytes())) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(StateError::Unusable(format!("{}/.gitignore: {error}", path.display())))
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
@@ -257,6 +277,30 @@ mod tests {
         ] {
             assert_eq!(apart(&at(specs), &at(state)).is_ok(), good, "--specs {specs} --state {state}");
         }
+    }
+
+    #[test]
+    fn git_is_kept_from_it_when_it_is_made_and_who_takes_that_back_is_left_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (made, found) = (dir.path().join("made"), dir.path().join("found"));
+        std::fs::create_dir(&found).expect("made");
+        std::fs::set_permissions(&found, std::fs::Permissions::from_mode(0o700)).expect("chmod");
+        let read = |of: &Path| std::fs::read_to_string(of.join(".gitignore")).ok();
+        for path in [&made, &found] {
+            drop(StateDir::open(path, "").expect("opens"));
+            assert!(read(path).is_some_and(|text| text.lines().any(|line| line == "*")));
+            let mode = std::fs::metadata(path.join(".gitignore")).expect("is there").mode();
+            assert_eq!(mode & 0o777, 0o600);
+            std::fs::remove_file(path.join(".gitignore")).expect("removed");
+            drop(StateDir::open(path, "").expect("opens"));
+            assert_eq!(read(path), None, "taken away by a person");
+        }
+        let own = dir.path().join("own");
+        std::fs::create_dir(&own).expect("made");
+        std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o700)).expect("chmod");
+        std::fs::write(own.join(".gitignore"), "tasks/\n").expect("written");
+        drop(StateDir::open(&own, "").expect("opens"));
+        assert_eq!(read(&own).as_deref(), Some("tasks/\n"), "a person's own");
     }
 
     #[test]
