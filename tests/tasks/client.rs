@@ -108,7 +108,7 @@ fn what_waits_for_a_pool_that_is_gone_is_shown_and_what_is_told_of_a_task_is_fou
 fn a_task_is_waited_for() {
     let world = world();
     submit(&world, "takes", &json!({}));
-    let late = world.ctl("wait task/1 --timeout 30ms");
+    let late = world.ctl("wait task/1 --timeout 1s");
     assert_eq!(late.code, 1);
     assert!(late.err.starts_with("error: timed out waiting for task/1: task/1 queued, position 1; it goes on: "), "{}", late.err);
     let mut runs = Running::start(&world, "wait --for=condition=Running task/1 --timeout 20s");
@@ -149,7 +149,7 @@ fn tasks_and_queues_are_named_beside_the_rest() {
     assert_eq!(said(&world, "delete task/1"), "task/1 cancelled\n");
     assert_eq!(world.ctl("delete task/1").code, 1);
     let mixed = world.ctl("get pool/takes task/1");
-    assert!(mixed.code == 2 && mixed.err.contains("name them by themselves"), "{}", mixed.err);
+    assert!(mixed.code == 2 && mixed.err.contains("without names of other types beside it"), "{}", mixed.err);
 }
 
 #[test]

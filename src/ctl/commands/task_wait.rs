@@ -39,7 +39,9 @@ pub(super) async fn run(context: &Context, args: &Wait, ids: &[u64]) -> Result<(
             let look = outlasting(context, async || looking(context, *id, goal.as_ref(), &mut last).await);
             within(Some(args.timeout), look).await?
         };
-        let last = last.unwrap_or_default();
+        let Some(last) = last else {
+            return Err(Failure::No(format!("timed out before anything was heard of task/{id}; {}", go_on(*id))));
+        };
         let standing = tame(&standing(&last, now()));
         match &goal {
             _ if !looked => {
