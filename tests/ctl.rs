@@ -292,7 +292,7 @@ fn an_edit_is_applied_and_a_bad_one_is_never_lost() {
 }
 
 #[test]
-fn an_editor_with_quotes_is_read_as_a_shell_does() {
+fn an_editor_may_have_arguments_in_quotes() {
     let world = World::furnished();
     let mut command = world.command();
     command.env("EDITOR", "/bin/sed -i -e 's/replicas: 3/replicas: 4/'").env("PATH", "/usr/bin:/bin");

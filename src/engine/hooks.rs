@@ -83,14 +83,12 @@ impl<T: Taking> Hooks<T> {
             Outcome::Ignored(why) => Answer::Ignored(why),
             Outcome::Refused(refusal) => {
                 tracing::debug!(pool, index, %refusal, "a webhook refused a delivery");
-                match &refusal {
+                if let Refusal::Off(why) = &refusal {
                     // Strangers may cause that as often as they like: it is told now and then.
-                    Refusal::Off(why) => {
-                        self.queue.refused(&pool, index, format!("it is off, as it has no usable secret: {why}"));
-                    }
+                    self.queue.refused(&pool, index, format!("it is off, as it has no usable secret: {why}"));
+                } else if refusal.status() == UNFIT {
                     // It was signed, and whoever caused it may: the document asks for what such an event does not have.
-                    _signed if refusal.status() == UNFIT => self.queue.refused(&pool, index, refusal.to_string()),
-                    _stranger => {}
+                    self.queue.refused(&pool, index, refusal.to_string());
                 }
                 Answer::Refused(refusal)
             }

@@ -121,23 +121,16 @@ fn in_editor(name: &str, header: &str, text: &str) -> Result<String, Failure> {
     Err(failed)
 }
 
-/// `$EDITOR` may carry arguments. One with quotes in it is for a shell to read, as whoever set it expects; the file is never part of
-/// what the shell reads.
+/// `$EDITOR` may carry arguments, in quotes where they have spaces. It is never given to a shell.
 fn start_editor(file: &Path) -> Result<(), Failure> {
     let variable = |name| env::var(name).ok().filter(|value| !value.trim().is_empty());
     let editor =
         variable("KUBE_EDITOR").or_else(|| variable("VISUAL")).or_else(|| variable("EDITOR")).unwrap_or_else(|| "vi".into());
-    let mut command = if editor.contains(['"', '\'', '\\', '$', '~']) {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("{editor} \"$@\""), "sh"]);
-        shell
-    } else {
-        let mut words = editor.split_whitespace();
-        let mut program = Command::new(words.next().unwrap_or("vi"));
-        program.args(words);
-        program
+    let words = shlex::split(&editor).filter(|words| !words.is_empty());
+    let Some((program, arguments)) = words.as_ref().and_then(|words| words.split_first()) else {
+        return Err(Failure::No(format!("the editor {editor:?} cannot be started: a quote in it has no end; set $EDITOR")));
     };
-    match command.arg(file).status() {
+    match Command::new(program).args(arguments).arg(file).status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(Failure::No(format!("the editor \"{editor}\" failed ({status}); nothing was changed"))),
         Err(error) => Err(Failure::No(format!("the editor \"{editor}\" cannot be started: {error}; set $EDITOR"))),

@@ -1,4 +1,6 @@
-//! What stands in the queue of a pool, as the table beside the tasks has it: as cheap for a million of them as for ten.
+//! What stands in the queue of a pool, as the table beside the tasks has it.
+//!
+//! As cheap for a million of them as for ten: nothing here walks through tasks.
 
 use super::place::{self, lines};
 use super::row::{BLOCKED, DELAYED, HELD, LEASED, PHASES, READY};

@@ -1,4 +1,6 @@
 //! Tasks as a stream of lines: each is taken in for itself, and answered in order as soon as it is on disk.
+//!
+//! Those that came by the time of a commit are given to the queue together; where that refuses them, each is asked for itself.
 
 use axum::body::{Body, Bytes};
 use axum::http::header;
