@@ -236,7 +236,7 @@ async fn main(options: &Options, state: &StateDir, aside: &tokio::runtime::Handl
         aside: aside.clone(),
     };
     let logs = crate::engine::logs::finder(&state.path);
-    let handle = Handle::new(board, asks, logs, Arc::new(door)).sharing(host.hearing.clone());
+    let handle = Handle::new(board, asks, logs, Arc::new(door)).sharing(host.hearing.clone()).pruning(options.prune_grace);
     let handle = handle.measuring(Arc::new(move |workers| measured.usage(workers)));
     let stop_hooks = serve_hooks(options.hooks_listen, &handle, aside)?;
     let stop_network = serve_network(options, &state.path, (&handle, aside))?;

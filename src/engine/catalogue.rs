@@ -159,8 +159,15 @@ pub(super) fn words(change: &Change, catalogue: &Catalogue) -> (String, EventTyp
             let note = format!("named by more than one document, so none {then}: {}", places.join(", "));
             warning(&key.to_string(), "Conflict", note)
         }
-        Change::Vanished { key, .. } => {
+        Change::Vanished { key, asked: false, .. } => {
             warning(&key.to_string(), "Vanished", "its document is gone; it runs on for the prune grace".into())
+        }
+        Change::Vanished { key, asked: true, .. } => {
+            let then = match key.kind {
+                Kind::WorkerPool => "its workers run on for the prune grace",
+                Kind::ResourcePolicy => "the limits stay as they are",
+            };
+            normal(key, "Vanished", format!("its document was removed, as asked; {then}"))
         }
         Change::Terminating { key } => {
             let then = match key.kind {
@@ -201,6 +208,7 @@ pub(super) fn words(change: &Change, catalogue: &Catalogue) -> (String, EventTyp
 mod tests {
     use super::*;
     use crate::model::catalogue::{RefusedDocument, Source};
+    use crate::model::time::Moment;
 
     #[test]
     fn everything_told_names_what_it_is_about() {
@@ -232,6 +240,15 @@ mod tests {
         ] {
             assert_eq!(words(&change, &Catalogue::default()).0, about, "{change:?}");
         }
+    }
+
+    #[test]
+    fn what_was_asked_for_is_no_warning() {
+        let vanished = |asked| Change::Vanished { key: ObjectKey::pool("a"), until: Moment(1), asked };
+        let told = [true, false].map(|asked| words(&vanished(asked), &Catalogue::default()));
+        assert_eq!(told[0].1, EventType::Normal);
+        assert_eq!(told[0].3, "its document was removed, as asked; its workers run on for the prune grace");
+        assert_eq!(told[1].1, EventType::Warning);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::hearing::Hearing;
 pub use super::meters::{Labels, Meters};
 use super::queue_door::TaskDoor;
 pub use super::queue_door::{Accepted, Capacity, LISTED_MAX, TaskFilter};
+use crate::decide::admit::Settings;
 pub use crate::edge::logs::{Place as LogPlace, Until};
 use crate::model::catalogue::Stray;
 use crate::model::document::Violation;
@@ -223,13 +224,16 @@ pub struct Handle {
     measure: Measure,
     measuring: Arc<Semaphore>,
     hearing: Arc<Hearing>,
+    /// How long an object runs on after its document is gone.
+    pub prune_grace: Span,
 }
 
 impl Handle {
     /// A handle over a board, the controller's queue, the way to find a log, and the way to the queues.
     pub fn new(board: Arc<Board>, asks: mpsc::Sender<Ask>, logs: FindLog, tasks: Arc<TaskDoor>) -> Handle {
         let (measure, measuring): (Measure, _) = (Arc::new(|_| Vec::new()), Arc::new(Semaphore::new(1)));
-        Handle { board, asks, logs, tasks, measure, measuring, hearing: Arc::new(Hearing::begin()) }
+        let (hearing, prune_grace) = (Arc::new(Hearing::begin()), Settings::default().prune_grace);
+        Handle { board, asks, logs, tasks, measure, measuring, hearing, prune_grace }
     }
 
     /// Since when workers can be heard without a gap.
@@ -240,6 +244,11 @@ impl Handle {
     /// Hearing what the loop hears: what one of them notices the other knows.
     pub fn sharing(self, hearing: Arc<Hearing>) -> Handle {
         Handle { hearing, ..self }
+    }
+
+    /// Saying of what is removed that it runs on for so long.
+    pub fn pruning(self, prune_grace: Span) -> Handle {
+        Handle { prune_grace, ..self }
     }
 
     /// With a way to measure workers; without one nothing is known of what they use.

@@ -64,9 +64,15 @@ fn what_is_deleted_by_name_is_removed_however_much_it_is() {
     scratch.start();
     scratch.wait_workers(3);
     let (code, out, err) = ctl(&scratch, "", &["delete", "pool/a", "pool/b"]);
-    assert_eq!((code, out.as_str()), (0, "pool/a deleted\npool/b deleted\n"), "{err}");
+    assert_eq!(
+        (code, out.as_str()),
+        (0, "pool/a deleted; its workers are stopped in 1s\npool/b deleted; its workers are stopped in 1s\n"),
+        "{err}"
+    );
     let left = scratch.wait_workers(1);
     assert!(left.contains_key("c-0") && !scratch.log().contains("ctl prune --confirm"), "{left:?}\n{}", scratch.log());
+    let log = scratch.log();
+    assert!(log.contains("its document was removed, as asked") && !log.contains("! pool/a"), "{log}");
 }
 
 #[test]

@@ -192,7 +192,7 @@ fn a_pool_whose_document_is_gone_shows_that_for_the_grace() {
     let deleted = ctl(&scratch, &["delete", "pool/nosuch", "pool/web"]);
     assert_eq!(
         (deleted.status.code(), deleted.stdout.as_slice()),
-        (Some(1), b"pool/web deleted\n".as_slice()),
+        (Some(1), b"pool/web deleted; its workers are stopped in 30s\n".as_slice()),
         "the other one all the same"
     );
     scratch.wait_status("workerpools", "web", shown);

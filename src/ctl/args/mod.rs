@@ -144,7 +144,10 @@ pub enum Command {
     Apply(Apply),
     /// Remove pools and policies from the specs directory (workers are stopped, limits stay), end workers, or take tasks back
     #[command(
-        after_help = "Examples:\n  ctl delete pool/web\n  ctl delete worker/web-0               it is started again, as with `ctl restart`\n  ctl delete -f pool.yaml\n  ctl delete task/12"
+        after_help = "Examples:\n  ctl delete pool/web\n  ctl delete worker/web-0               it is started again, as with `ctl restart`\n  ctl delete -f pool.yaml\n  ctl delete task/12\n\n\
+        Of a pool or a policy the document is removed, which asks for no confirmation. A pool's workers run on for the prune grace (10s, \
+        `weir run --prune-grace`), as the answer says, and are stopped then, busy or not; `ctl wait --for=delete pool/web` waits until the last one \
+        is gone. Putting the document back within that time changes nothing. The limits that a policy has set stay as they are."
     )]
     Delete(Delete),
     /// Show how documents differ from what is live; exit code 1 when they do

@@ -171,8 +171,9 @@ pub(super) async fn delete(context: &Context, args: Delete) -> Result<(), Failur
         for name in names {
             let at = format!("{}{query}", path(kind, &name));
             let asked = context.client.ask::<Status>(Method::DELETE, &at, Sent::nothing()).await;
-            if refusals.heard(asked)?.is_some() {
-                emit(&format!("{}/{} deleted{mark}\n", short(kind), tame(&name)))?;
+            if let Some(done) = refusals.heard(asked)? {
+                let then = if done.message.is_empty() { String::new() } else { format!("; {}", tame(&done.message)) };
+                emit(&format!("{}/{} deleted{mark}{then}\n", short(kind), tame(&name)))?;
             }
         }
     }

@@ -107,6 +107,8 @@ pub enum Change {
         key: ObjectKey,
         /// When it will be stopped.
         until: Moment,
+        /// Somebody asked for that.
+        asked: bool,
     },
     /// An object is being stopped.
     Terminating {

@@ -36,7 +36,8 @@ pub fn prune(next: &mut Admitted, (whole, fresh): (&Whole, &[ObjectKey]), now: M
             continue;
         }
         if fresh.contains(&key) {
-            next.changes.push(Change::Vanished { key: key.clone(), until });
+            let asked = next.admission.catalogue.confirmed.contains(&key);
+            next.changes.push(Change::Vanished { key: key.clone(), until, asked });
         }
         if now < until {
             next.wake(until);

@@ -9,7 +9,9 @@ use axum::extract::{Path, State};
 use serde_json::Value;
 
 use crate::engine::handle::{Edit, Handle, Subscription};
+use crate::model::meta;
 use crate::model::status::{Kind, Object, Phase};
+use crate::model::time::Span;
 use crate::serve::app::{App, Params, kind_of, params};
 use crate::serve::refusal::{Refusal, bad, not_allowed};
 use crate::serve::wire::{Details, GROUP, Status};
@@ -49,8 +51,18 @@ pub async fn delete(
         let gone = replaced(&app.handle, &name, &meta.uid);
         let _late = tokio::time::timeout(REPLACED, gone).await;
     }
+    let then = kind.document().filter(|_| !dry).map_or_else(String::new, |kind| follows(kind, app.handle.prune_grace));
     let details = Details { name, group: GROUP.into(), kind: plural, uid: meta.uid.clone(), ..Details::default() };
-    Ok(Json(Status { details: Some(details), ..Status::success("") }))
+    Ok(Json(Status { details: Some(details), ..Status::success(then) }))
+}
+
+/// What follows a removal: nothing has been stopped yet when it is answered.
+fn follows(kind: meta::Kind, prune_grace: Span) -> String {
+    match kind {
+        meta::Kind::WorkerPool if prune_grace.0 == 0 => "its workers are stopped now".into(),
+        meta::Kind::WorkerPool => format!("its workers are stopped in {prune_grace}"),
+        meta::Kind::ResourcePolicy => "the limits stay as they are".into(),
+    }
 }
 
 /// Wait until another one has its name. kubectl looks whether it has, and only then begins to listen: whoever is replaced between

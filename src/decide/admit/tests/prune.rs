@@ -75,7 +75,9 @@ fn what_is_removed_by_name_needs_no_confirmation() {
     for name in ["a", "b", "c"] {
         assert!(world.object(name).is_terminating(), "{name}");
     }
-    assert!(!world.taken().iter().any(|change| matches!(change, Change::PruneBlocked { .. })));
+    let told = world.taken();
+    assert!(!told.iter().any(|change| matches!(change, Change::PruneBlocked { .. })));
+    assert_eq!(told.iter().filter(|change| matches!(change, Change::Vanished { asked: true, .. })).count(), 3);
     // What went beside it is guarded as ever.
     let mut world = named(&["a"]);
     world.pass(30_000);
