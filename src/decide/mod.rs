@@ -7,6 +7,7 @@
 pub mod admit;
 pub mod allot;
 mod anew;
+mod available;
 pub mod check;
 pub mod demand;
 pub mod dispatch;
@@ -103,6 +104,7 @@ fn planned(observation: &Observation<'_>, now: Now) -> Plan {
     }
     replaced.wakes.iter().for_each(|at| plan.wake(*at));
     plan.waiting_on.extend(replaced.waits(&facts.spec.update_strategy));
+    plan.fresh = replaced.fresh;
     plan.retiring = replaced.retiring;
     if facts.takes_tasks() {
         plan.retiring.extend(workers::too_busy(facts, slots, &names));

@@ -2,7 +2,8 @@
 //!
 //! Plain questions with one answer, below everything that chooses among workers.
 
-use crate::model::plan::{PoolFacts, Slot};
+use super::health;
+use crate::model::plan::{PoolFacts, Record, Slot};
 use crate::model::pool::PoolSpec;
 use crate::model::worker::SlotState;
 
@@ -47,4 +48,28 @@ pub fn busy(slot: &Slot) -> bool {
 /// It runs: its start is over.
 pub fn settled(slot: &Slot) -> bool {
     matches!(&slot.seen.state, SlotState::Running(_))
+}
+
+/// Its last start was of a process for one task, whatever the pool does by now.
+pub fn for_task(pool: &PoolFacts, record: &Record) -> bool {
+    record.for_task.unwrap_or(pool.per_task())
+}
+
+/// It was made from another template than the present one.
+pub fn is_outdated(pool: &PoolFacts, slot: &Slot) -> bool {
+    match &slot.seen.state {
+        SlotState::Running(run) => run.template != pool.template,
+        SlotState::Starting { .. } => slot.record.template != pool.template,
+        SlotState::Unknown | SlotState::Vacant | SlotState::Lost { .. } => false,
+    }
+}
+
+/// It runs, is ready, and is not on its way out.
+pub fn is_ready(pool: &PoolFacts, slot: &Slot) -> bool {
+    match &slot.seen.state {
+        SlotState::Running(run) => {
+            run.stop.is_none() && !run.clearing && health::ready(run, &slot.health, health::template(pool, slot))
+        }
+        SlotState::Unknown | SlotState::Vacant | SlotState::Starting { .. } | SlotState::Lost { .. } => false,
+    }
 }

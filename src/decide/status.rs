@@ -55,7 +55,7 @@ pub fn pool(observation: &Observation<'_>, plan: &Plan, (demand, names): (&Deman
     if scaled {
         status.last_scale = Some(Scaled { from: previous.desired_replicas, to: wanted, reason: demand.reason.clone() });
     }
-    status.conditions = conditions(observation, &status, (demand, names), now);
+    status.conditions = conditions(observation, (&status, plan.fresh.as_deref()), (demand, names), now);
     status
 }
 
@@ -128,7 +128,7 @@ pub(super) fn ending(slot: &Slot) -> bool {
 
 fn conditions(
     observation: &Observation<'_>,
-    status: &PoolStatus,
+    (status, fresh): (&PoolStatus, Option<&str>),
     (demand, names): (&Demand, &Assignment),
     now: Now,
 ) -> Vec<Condition> {
@@ -141,7 +141,7 @@ fn conditions(
         .collect();
     let ended = Ended::of(observation, names);
     let failing = failing(observation, now);
-    let mut all = vec![accepted(facts), ready(status, ended), progressing(status, ended.done), crash_loop(&looping)];
+    let mut all = vec![accepted(facts), ready(status, ended), progressing(status, fresh, ended.done), crash_loop(&looping)];
     // Whoever looks at the pool alone is to see why it is not ready, from the first failure on.
     let unsettled = all.iter_mut().filter(|said| matches!(said.2, "WorkersNotReady" | "Converging"));
     unsettled.for_each(|said| said.3.extend(failing.iter().map(|why| format!("; {why}"))));
@@ -255,9 +255,11 @@ fn ready(status: &PoolStatus, Ended { done, failed }: Ended) -> Said {
     }
 }
 
-fn progressing(status: &PoolStatus, done: u32) -> Said {
+fn progressing(status: &PoolStatus, fresh: Option<&str>, done: u32) -> Said {
     let outdated = status.replicas.saturating_sub(status.terminating_replicas).saturating_sub(status.updated_replicas);
-    if let Some(first) = status.waiting_on.first() {
+    if let Some(fresh) = fresh {
+        ("Progressing", Truth::True, "MinReady", format!("waiting for {fresh}"))
+    } else if let Some(first) = status.waiting_on.first() {
         ("Progressing", Truth::True, "Waiting", format!("waiting for {first}"))
     } else if outdated > 0 {
         ("Progressing", Truth::True, "Updating", format!("{outdated} workers run an older template"))

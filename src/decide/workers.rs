@@ -11,10 +11,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::available::{self, available, lasted};
 use super::health;
 use super::recycle::{self, Worn};
 use super::restart;
 use super::roster::{busy, live, ordinal, settled, slot_name};
+pub use super::roster::{for_task, is_outdated, is_ready};
 use super::victims::{self, Victims};
 use crate::model::plan::{Action, Ending, PoolFacts, PreStopState, Record, Slot};
 use crate::model::pool::{UpdateStrategy, UpdateType};
@@ -100,11 +102,6 @@ fn last(live: &[(&String, &Slot)], excess: usize, ending: bool) -> Victims {
     Victims { busy: excess - going.len(), going, ..Victims::default() }
 }
 
-/// Its last start was of a process for one task, whatever the pool does by now.
-pub fn for_task(pool: &PoolFacts, record: &Record) -> bool {
-    record.for_task.unwrap_or(pool.per_task())
-}
-
 /// This run is to take nothing more, and to end when it is idle.
 pub fn drained(record: &Record, run: &Run) -> bool {
     record.drain_asked.is_some_and(|asked| asked >= run.incarnation)
@@ -113,15 +110,6 @@ pub fn drained(record: &Record, run: &Run) -> bool {
 /// It does not say that it is ready, and may be: a daemon before this one started it, and its probes were not heard yet.
 fn unproved(pool: &PoolFacts, slot: &Slot) -> bool {
     !is_ready(pool, slot) && health::unheard(pool, slot)
-}
-
-/// It was made from another template than the present one.
-pub fn is_outdated(pool: &PoolFacts, slot: &Slot) -> bool {
-    match &slot.seen.state {
-        SlotState::Running(run) => run.template != pool.template,
-        SlotState::Starting { .. } => slot.record.template != pool.template,
-        SlotState::Unknown | SlotState::Vacant | SlotState::Lost { .. } => false,
-    }
 }
 
 /// A worker that is at work is ended only for its own sake, for a new template, on request, with its pool, or where the spec
@@ -201,6 +189,8 @@ pub struct Replacements {
     pub wakes: Vec<Moment>,
     /// Worn out ones that are busy, and whose turn it is.
     pub retiring: BTreeSet<String>,
+    /// Who has to stay ready for a while before it counts.
+    pub fresh: Option<String>,
 }
 
 impl Replacements {
@@ -219,7 +209,8 @@ impl Replacements {
     /// All that holds others back, in words.
     pub fn waits(&self, strategy: &UpdateStrategy) -> Vec<String> {
         let words = || format!("{} workers to be replaced: at most {} may be unavailable", self.held, strategy.max_unavailable);
-        (self.held > 0).then(words).into_iter().chain(self.waiting_on.iter().cloned()).collect()
+        let held = (self.held > 0).then(words);
+        held.into_iter().chain(self.waiting_on.iter().cloned()).chain(self.fresh.clone()).collect()
     }
 }
 
@@ -253,31 +244,43 @@ pub fn replacements(pool: &PoolFacts, slots: &BTreeMap<String, Slot>, names: &As
             out.wakes.extend(recycle::lifetime_ends(&pool.spec.template, run));
         }
     }
-    gently(pool, slots, names, gentle, &mut out);
+    gently(pool, slots, names, gentle, (&mut out, now));
+    let stays = |name: &&String| !out.stop.iter().any(|(leaving, _)| leaving == *name);
+    let staying = names.keep.iter().filter(stays).filter_map(|name| Some((name.as_str(), slots.get(name)?)));
+    if let Some((who, until)) = available::fresh(pool, staying, now) {
+        out.fresh = Some(who);
+        out.wakes.push(until);
+    }
     out
 }
 
-/// Replace within `maxUnavailable`: those that are not ready cost nothing, then idle ones, busy ones last.
+/// Replace within `maxUnavailable`: those that are not ready cost nothing, then those that have not been ready for long, then
+/// idle ones, busy ones last.
 fn gently(
     pool: &PoolFacts,
     slots: &BTreeMap<String, Slot>,
     names: &Assignment,
     mut gentle: Vec<(&String, &Slot, Why)>,
-    out: &mut Replacements,
+    (out, now): (&mut Replacements, Now),
 ) {
     if gentle.is_empty() {
         return;
     }
     let strategy = &pool.spec.update_strategy;
-    let ready = names.keep.iter().filter(|name| slots.get(*name).is_some_and(|slot| is_ready(pool, slot))).count();
-    let leaving = out.stop.iter().filter(|(name, _)| slots.get(name).is_some_and(|slot| is_ready(pool, slot))).count();
     let floor = names.wanted.saturating_sub(strategy.max_unavailable as usize);
-    let mut spare = ready.saturating_sub(leaving).saturating_sub(floor);
-    gentle.sort_by_key(|(name, slot, _)| (is_ready(pool, slot), busy(slot), ordinal(pool, name)));
+    let left = |counts: &dyn Fn(&Slot) -> bool| {
+        let there = names.keep.iter().filter(|name| slots.get(*name).is_some_and(counts)).count();
+        let leaving = out.stop.iter().filter(|(name, _)| slots.get(name).is_some_and(counts)).count();
+        there.saturating_sub(leaving).saturating_sub(floor)
+    };
+    let (mut spare, mut lasting) = (left(&|slot| is_ready(pool, slot)), left(&|slot| available(pool, slot, now)));
+    gentle.sort_by_key(|(name, slot, _)| (is_ready(pool, slot), lasted(pool, slot, now), busy(slot), ordinal(pool, name)));
     let mut busy_held = 0;
     for (name, slot, why) in gentle {
         let worn = matches!(why, Why::Recycled(_));
         let waits_for_idle = worn || strategy.kind == UpdateType::OnIdle;
+        // A new template has to prove itself; a worn out worker is followed by one of the same.
+        let may = spare > 0 && (why != Why::Outdated || lasting > 0);
         let never = why == Why::Outdated && strategy.kind == UpdateType::OnDelete;
         if never {
             continue;
@@ -286,17 +289,17 @@ fn gently(
         let drains = slot.tasks > 0 && pool.takes_tasks();
         if (waits_for_idle || drains) && busy(slot) {
             busy_held += 1;
-            if (worn || drains) && spare > 0 {
+            if (worn || drains) && may {
                 // Else it would go on for as long as there are tasks.
-                spare -= 1;
+                (spare, lasting) = (spare - 1, lasting.saturating_sub(1));
                 out.retiring.insert(name.clone());
             }
         } else if unproved(pool, slot) {
             out.held += 1;
         } else if !is_ready(pool, slot) {
             out.stop.push((name.clone(), why));
-        } else if spare > 0 {
-            spare -= 1;
+        } else if may {
+            (spare, lasting) = (spare - 1, lasting.saturating_sub(1));
             out.stop.push((name.clone(), why));
         } else {
             out.held += 1;
@@ -312,16 +315,6 @@ pub fn too_busy(pool: &PoolFacts, slots: &BTreeMap<String, Slot>, names: &Assign
     let mut at_work: Vec<&String> = names.keep.iter().filter(|name| slots.get(*name).is_some_and(busy)).collect();
     at_work.sort_by_key(|name| std::cmp::Reverse(ordinal(pool, name)));
     at_work.into_iter().take(names.going.busy).cloned().collect()
-}
-
-/// It runs, is ready, and is not on its way out.
-pub fn is_ready(pool: &PoolFacts, slot: &Slot) -> bool {
-    match &slot.seen.state {
-        SlotState::Running(run) => {
-            run.stop.is_none() && !run.clearing && health::ready(run, &slot.health, health::template(pool, slot))
-        }
-        SlotState::Unknown | SlotState::Vacant | SlotState::Starting { .. } | SlotState::Lost { .. } => false,
-    }
 }
 
 /// Whether a slot may be filled.

@@ -11,6 +11,7 @@ use super::controller::{Engine, Key, Pool, Ticket};
 use super::expected::{expected, growing};
 use super::host::Host;
 use super::line::GATHER;
+use super::slots::mark_ready;
 use crate::decide;
 use crate::decide::allot::EXPECTED;
 use crate::decide::workers;
@@ -84,7 +85,8 @@ impl<H: Host> Engine<H> {
         let allowance = self.settings.starts_in_flight_max.saturating_sub(self.in_flight(now.mono).0);
         let allowance = u32::try_from(allowance).unwrap_or(u32::MAX);
         let (look, squeeze) = (self.look(&facts, now), self.squeeze(name));
-        let pool = self.pools.get(name)?;
+        let pool = self.pools.get_mut(name)?;
+        pool.slots.values_mut().for_each(|slot| mark_ready(&facts, slot, now.mono));
         let observation = Observation {
             pool: &facts,
             slots: &pool.slots,

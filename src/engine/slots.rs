@@ -3,7 +3,8 @@
 //! Facts travel: one sent before a command took effect can arrive after it was given. What the engine itself has done
 //! (a start ordered, a signal sent, a kill sent) is therefore kept until a fact about the same run, or a later one, says more.
 
-use crate::model::plan::{Health, Record, Slot};
+use crate::decide::workers::is_ready;
+use crate::model::plan::{Health, PoolFacts, Record, Slot};
 use crate::model::time::{Moment, Span};
 use crate::model::worker::{Exit, ExitReason, Run, Seen, SlotState};
 
@@ -107,6 +108,12 @@ pub(super) fn starting(slot: &Slot) -> bool {
 pub(super) fn mark_idle(slot: &mut Slot, now: Moment) {
     let idle = matches!(&slot.seen.state, SlotState::Running(run) if !run.busy) && slot.tasks == 0;
     slot.idle_since = slot.idle_since.or(Some(now)).filter(|_| idle);
+}
+
+/// Remember since when a worker is ready: what is ready by now became so since the last look, which each change brings.
+pub(super) fn mark_ready(facts: &PoolFacts, slot: &mut Slot, now: Moment) {
+    let ready = is_ready(facts, slot);
+    slot.ready_since = slot.ready_since.or(Some(now)).filter(|_| ready);
 }
 
 #[cfg(test)]

@@ -178,6 +178,8 @@ pub struct Slot {
     pub pre_stop: Option<PreStopState>,
     /// Since when it is idle, as far as this daemon has seen: ready and not busy.
     pub idle_since: Option<Moment>,
+    /// Since when it is ready, as far as this daemon has seen.
+    pub ready_since: Option<Moment>,
     /// Tasks that its present run has.
     pub tasks: u32,
     /// When it was given the last of them.
@@ -399,6 +401,8 @@ pub struct Plan {
     pub wake_at: Option<Moment>,
     /// What it waits for, in words.
     pub waiting_on: Vec<String>,
+    /// Which of that is a worker that has to stay ready for `minReady`.
+    pub fresh: Option<String>,
     /// Starts that it would make with a larger allowance.
     pub starts_withheld: u32,
     /// The pool is gone with its last worker: forget it.

@@ -14,6 +14,7 @@ use super::scale::{Scale, Trigger};
 use super::scaling::Asker;
 use super::source::{SecretSource, Source};
 use super::template::{Exec, Template};
+use super::time::Span;
 
 /// Most workers that one pool may have.
 pub const WORKERS_PER_POOL_MAX: u32 = 10_000;
@@ -126,11 +127,14 @@ pub struct UpdateStrategy {
     /// How many there may be above the wanted number during the replacement.
     #[schemars(range(min = 0, max = 10_000))]
     pub max_surge: u32,
+    /// How long a worker has to have been ready before the next one is replaced: one that ends soon after its start halts the
+    /// replacement. Doubled with each time that it failed in a row. Without meaning where each task has a process of its own.
+    pub min_ready: Span,
 }
 
 impl Default for UpdateStrategy {
     fn default() -> UpdateStrategy {
-        UpdateStrategy { kind: UpdateType::RollingUpdate, max_unavailable: 1, max_surge: 0 }
+        UpdateStrategy { kind: UpdateType::RollingUpdate, max_unavailable: 1, max_surge: 0, min_ready: Span::secs(1) }
     }
 }
 

@@ -32,6 +32,40 @@ fn kept_of(scratch: &Scratch, whose: &str, wanted: usize) {
     wait("revisions", || (rows() == wanted).then_some(()), || format!("{} of {wanted}", rows()));
 }
 
+/// It is ready as soon as it runs, and ends at once, time and again.
+#[test]
+fn a_program_that_ends_soon_after_its_start_halts_the_roll_out() {
+    let mut scratch = Scratch::new();
+    let strategy = "  updateStrategy: {minReady: 60s}\n";
+    scratch.put("web.yaml", &scratch.pool("web", 3, "", strategy));
+    scratch.start();
+    let before = scratch.wait_workers(3);
+    scratch.put("web.yaml", &scratch.pool("web", 3, "[sh, -c, \"sleep 0.2; exit 3\"]", strategy));
+    let condition = |pool: &serde_json::Value, kind: &str| {
+        let conditions = pool["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.into_iter().find(|condition| condition["type"] == kind).unwrap_or_default()
+    };
+    scratch.wait_status("workerpools", "web", |pool| condition(pool, "CrashLoop")["status"] == "True");
+    let after = scratch.workers();
+    for worker in ["web-1", "web-2"] {
+        assert_eq!(before.get(worker), after.get(worker), "{worker} runs on\n{}", scratch.log());
+    }
+    // One that runs is waited for, and that is said.
+    scratch.put("web.yaml", &scratch.pool("web", 3, "[sleep, \"200000\"]", strategy));
+    let waits = scratch.wait_status("workerpools", "web", |pool| condition(pool, "Progressing")["reason"] == "MinReady");
+    let message = condition(&waits, "Progressing")["message"].to_string();
+    assert!(message.contains("waiting for web-0 to stay ready for 1m (updateStrategy.minReady)"), "{message}");
+    let late = ctl(&scratch, &["rollout", "status", "pool/web", "--timeout", "1s"]);
+    let said = String::from_utf8_lossy(&late.stdout);
+    assert!(said.contains("1 out of 3 new workers have been updated, waiting for web-0 to stay ready"), "{late:?}");
+    scratch.put("web.yaml", &scratch.pool("web", 3, "[sleep, \"200000\"]", "  updateStrategy: {minReady: 0s}\n"));
+    said_done(&scratch);
+}
+
+fn said_done(scratch: &Scratch) {
+    assert!(said(scratch, &["rollout", "status", "pool/web"]).ends_with("pool \"web\" successfully rolled out\n"));
+}
+
 #[test]
 fn an_undo_brings_back_the_text_with_its_comments() {
     let mut scratch = Scratch::new();

@@ -145,13 +145,17 @@ fn waiting(pool: &Value) -> Option<String> {
     if settled("Ready", "True") && settled("Progressing", "False") {
         return None;
     }
+    let lasting = condition(pool, "Progressing").filter(|condition| text(condition, "/reason") == "MinReady");
+    let lasting = lasting.map(|condition| tame(text(condition, "/message")));
     if updated < desired {
-        return Some(format!("{updated} out of {desired} new workers have been updated"));
+        let why = lasting.map_or_else(String::new, |why| format!(", {why}"));
+        return Some(format!("{updated} out of {desired} new workers have been updated{why}"));
     }
     if all > updated || all > desired {
         return Some(format!("{} old workers are pending termination", all - updated.min(desired)));
     }
-    (ready < desired).then(|| format!("{ready} of {desired} updated workers are ready"))
+    let unready = (ready < desired).then(|| format!("{ready} of {desired} updated workers are ready"));
+    unready.or(lasting)
 }
 
 /// What is waited for, and what of the pool keeps it from coming.
@@ -192,6 +196,19 @@ mod tests {
         let what = |status: &str| with_cause(&pool(status), "1 of 2 updated workers are ready".into());
         assert_eq!(what("True"), "1 of 2 updated workers are ready; CrashLoop: a-0 failed 4 times in a row");
         assert_eq!(what("False"), "1 of 2 updated workers are ready");
+    }
+
+    #[test]
+    fn a_worker_that_is_ready_is_waited_for_until_it_has_lasted() {
+        let pool = |updated: u64| {
+            json!({"status": {"desiredReplicas": 2, "replicas": 2, "updatedReplicas": updated, "readyReplicas": 2, "conditions": [
+                {"type": "Progressing", "status": "True", "reason": "MinReady", "message": "waiting for a-1 to stay ready"}]}})
+        };
+        let one = "1 out of 2 new workers have been updated, waiting for a-1 to stay ready";
+        assert_eq!(
+            [1, 2].map(|updated| waiting(&pool(updated))),
+            [one, "waiting for a-1 to stay ready"].map(|what| Some(what.into()))
+        );
     }
 
     #[test]

@@ -43,6 +43,83 @@ fn stopped(pool: &PoolFacts, slots: Vec<Slot>) -> Vec<Why> {
     replacements(pool, &slots, &names, NOW).stop.into_iter().map(|(_, why)| why).collect()
 }
 
+/// A run that began so long ago, of a slot that failed so often in a row.
+fn begun(template: &str, ago: Span, failures: u32) -> Slot {
+    let mut slot = running(template, None);
+    if let SlotState::Running(run) = &mut slot.seen.state {
+        run.started = Moment(NOW.mono.0 - ago.0);
+    }
+    slot.record.failures = failures;
+    slot
+}
+
+/// Who is replaced in a pool of three of which one runs the new template.
+fn beside(pool: &PoolFacts, new: Slot, old: impl Fn() -> Slot) -> (Replacements, Vec<String>) {
+    let slots = [old(), old(), new].into_iter().enumerate().map(|(n, slot)| (format!("p-{n}"), slot));
+    let slots: BTreeMap<String, Slot> = slots.collect();
+    let keep = slots.iter().filter(|(_, slot)| live(slot)).map(|(name, _)| name.clone()).collect();
+    let names = Assignment { wanted: 3, ceiling: 3, keep, ..Assignment::default() };
+    let out = replacements(pool, &slots, &names, NOW);
+    let stop = out.stop.iter().map(|(name, _)| name.clone()).collect();
+    (out, stop)
+}
+
+#[test]
+fn the_next_one_is_replaced_when_the_one_before_has_lasted() {
+    let pool = facts("new", |_| {});
+    let old = || running("old", None);
+    let crashed = || Slot { record: Record { failures: 1, template: "new".into(), ..Record::default() }, ..Slot::default() };
+    let vacant = Slot { seen: Seen { state: SlotState::Vacant, ..Seen::default() }, ..crashed() };
+    assert_eq!(beside(&pool, vacant, old).1, Vec::<String>::new(), "while it waits for its next start");
+    for (ms, failures, lasts_ms) in [(0, 0, 1000), (999, 0, 1000), (1000, 1, 2000), (3999, 2, 4000), (500_000, 70, 600_000)] {
+        let (out, stop) = beside(&pool, begun("new", Span(ms), failures), old);
+        assert_eq!(stop, Vec::<String>::new(), "{ms} {failures}");
+        assert_eq!(out.wakes, [NOW.mono.after(Span(lasts_ms - ms))], "{ms} {failures}");
+        let fresh = out.fresh.clone().expect("it is waited for");
+        assert!(fresh.starts_with(&format!("p-2 to stay ready for {} (updateStrategy.minReady", Span(lasts_ms))), "{fresh}");
+        assert_eq!(fresh.contains("1s, doubled with each failure"), failures > 0, "{fresh}");
+        let waits = out.waits(&pool.spec.update_strategy);
+        assert_eq!(waits, ["2 workers to be replaced: at most 1 may be unavailable", fresh.as_str()]);
+        let (out, stop) = beside(&pool, begun("new", Span(lasts_ms), failures), old);
+        assert_eq!((stop, out.fresh), (vec!["p-0".to_owned()], None), "{ms} {failures}");
+    }
+    let at_once = facts("new", |facts| facts.spec.update_strategy.min_ready = Span(0));
+    assert_eq!(beside(&at_once, begun("new", Span(0), 9), old).1, ["p-0"]);
+}
+
+#[test]
+fn with_a_readiness_probe_it_lasts_from_when_that_passed() {
+    let pool = facts("new", |facts| facts.spec.template.readiness_probe = Some(exec()));
+    for (passed_ms, stops) in [(200, 0), (1000, 1)] {
+        let mut new = begun("new", Span::secs(60), 0);
+        new.made_from = Some(Arc::new(pool.clone()));
+        new.ready_since = Some(Moment(NOW.mono.0 - passed_ms));
+        new.health.probes.insert(ProbeKind::Readiness, ProbeState { passing: true, ..ProbeState::default() });
+        assert_eq!(beside(&pool, new, || running("old", None)).1.len(), stops, "{passed_ms}");
+    }
+}
+
+#[test]
+fn what_has_not_lasted_yet_is_replaced_before_what_has() {
+    let pool = facts("newest", |_| {});
+    let (out, stop) = beside(&pool, begun("new", Span(300), 1), || running("old", None));
+    assert_eq!((stop, out.fresh), (vec!["p-2".to_owned()], None), "the others run on until the newest has lasted");
+    let worn = facts("newest", |facts| {
+        facts.spec.template.recycle = Some(crate::model::template::Recycle {
+            max_lifetime: Some(Span(100)),
+            max_tasks: None,
+            max_memory: None,
+            jitter: crate::model::quantity::Percent(0),
+        });
+    });
+    let fresh = || begun("newest", Span(300), 0);
+    assert_eq!(beside(&worn, fresh(), fresh).1, ["p-0"], "what follows a worn out one has proved itself");
+    let (_, stop) = beside(&pool, begun("newest", Span(300), 0), || begun("old", Span(300), 0));
+    assert_eq!(stop, Vec::<String>::new(), "also in a pool that was just started");
+    let (_, stop) = beside(&pool, begun("old", Span(300), 0), || begun("old", Span(300), 0));
+    assert_eq!(stop, ["p-0"], "nor is an edit waited with");
+}
+
 #[test]
 fn a_probe_that_an_edit_adds_makes_nobody_unready_who_was_started_before_it() {
     let old = facts("old", |_| {});
