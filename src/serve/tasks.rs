@@ -27,9 +27,6 @@ use crate::model::exact::inexact;
 use crate::model::task::{NewTask, Task};
 use crate::model::time::{Span, Wall};
 
-/// A pause without an end: the year 9000.
-const FOR_EVER: Wall = Wall(221_845_392_000_000);
-
 impl From<Accepted> for TaskView {
     fn from(accepted: Accepted) -> TaskView {
         let Accepted { task, known, position, estimated_wait } = accepted;
@@ -238,7 +235,7 @@ pub async fn queue(
                 (Some(_), Some(_)) => return Err(bad("give one of for and until")),
                 (Some(span), None) => app.handle.later(span),
                 (None, Some(until)) => until,
-                (None, None) => FOR_EVER,
+                (None, None) => Wall::FOR_EVER,
             };
             let why = if pause.reason.is_empty() { "somebody paused it" } else { &pause.reason };
             app.handle.pause_queue(&pool, Some(until), why).await?;

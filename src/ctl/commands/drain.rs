@@ -58,7 +58,8 @@ async fn pool(context: &Context, name: &str, args: &Drain) -> Result<(), Failure
 fn instead(pool: &Value, name: &str) -> String {
     let all = if pool.pointer("/spec/scale").is_some_and(Value::is_object) {
         format!(
-            "ctl pause pool/{name} holds its size, spec.scale.maxReplicas: 0 (ctl edit pool/{name}; minReplicas: 0 too) ends its              workers when they are idle"
+            "ctl pause pool/{name} holds its size, spec.scale.maxReplicas: 0 (ctl edit pool/{name}; minReplicas: 0 too) ends its \
+             workers when they are idle"
         )
     } else {
         format!("ctl scale pool/{name} --replicas 0 ends its workers")
@@ -128,7 +129,7 @@ mod tests {
         let fixed = instead(&json!({"spec": {"replicas": 2}}), "a");
         assert_eq!(fixed, "ctl scale pool/a --replicas 0 ends its workers, ctl drain worker/NAME one when it is idle");
         let scaled = instead(&json!({"spec": {"scale": {}}}), "a");
-        assert!(scaled.contains("ctl pause pool/a") && !scaled.contains("ctl scale"), "{scaled}");
+        assert!(scaled.contains("ctl pause pool/a") && !scaled.contains("ctl scale") && !scaled.contains("  "), "{scaled}");
     }
 
     #[test]

@@ -20,8 +20,6 @@ use crate::serve::wire::{PAUSED_UNTIL, ROOT};
 
 /// Where policies are.
 const POLICIES: &str = "/apis/weir.dev/v1/resourcepolicies";
-/// A pause without an end: the year 9000.
-const FOR_EVER: Wall = Wall(221_845_392_000_000);
 /// Lines of a log when a call does not say how many, and at most.
 const LINES: (u32, u32) = (50, 500);
 /// Tasks and events when a call does not say how many, and at most.
@@ -291,8 +289,9 @@ fn scale_pool(asked: ScalePool, _: Wall) -> Plan {
 
 fn pause_pool(asked: PausePool, now: Wall) -> Plan {
     let long = asked.span.and_then(|span| i64::try_from(span.0).ok());
-    let until = if asked.span.is_some() { Wall(long.map_or(i64::MAX, |long| now.0.saturating_add(long))) } else { FOR_EVER };
-    let until = (!asked.resume).then(|| until.min(FOR_EVER).to_string());
+    let until =
+        if asked.span.is_some() { Wall(long.map_or(i64::MAX, |long| now.0.saturating_add(long))) } else { Wall::FOR_EVER };
+    let until = (!asked.resume).then(|| until.min(Wall::FOR_EVER).to_string());
     let body = json!({"metadata": {"annotations": {PAUSED_UNTIL: until}}});
     let fixed = format!("pool/{} has a fixed number of workers, which nothing moves: there is nothing to pause", asked.pool);
     let check = Check { request: object(Kind::Pool, &asked.pool), needs: "/spec/scale", otherwise: fixed };
