@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """The queue beside others, on the same tasks in one run: a bare loop over SQLite, huey with fsync, and weir.
 
-    cargo build --release && tests/bench/queue_beside.py [--n 2000] [--rounds 5] [--weir target/release/weir] [--huey VENV]
+    cargo build --release && tests/bench/queue_beside.py [--n 2000] [--rounds 5] [--weir target/release/weir] [--huey VENV] [--slots 2]
 
 --huey: a virtual environment that has huey (python3 -m venv V && V/bin/pip install huey); without it there are two columns.
 Each round: every one of them takes in so many tasks one at a time, then, where it can, as lines with 16 ahead of their answers and 100 at
 a time, drains as many by two workers of its kind, then, where it can, by two that have 8 tasks with them, and as many with a process for
-each, two at once. Every commit is synced
+each, so many at once (--slots; the same for each of them). --only: the pieces with this in their name. Every commit is synced
 (synchronous=FULL). A task does nothing but write down when it ran: the time stamps of the first and the last give the rate, the same
 for all. Medians of the rounds, as they interleave.
 The bare loop is what the disk and the system give: one commit for each task that is taken in, a claim and a done together in one where
@@ -79,8 +79,8 @@ class Marks:
 class Bare:
     lines = leased = None
 
-    def __init__(self, home, marks, mark):
-        self.db, self.marks, self.mark = f"{home}/bare.db", marks, mark
+    def __init__(self, home, marks, mark, slots):
+        self.db, self.marks, self.mark, self.slots = f"{home}/bare.db", marks, mark, slots
         db = self.open()
         db.execute("pragma journal_mode=wal")
         db.execute("create table t (id integer primary key, state int not null default 0, body text)")
@@ -132,7 +132,7 @@ class Bare:
         workers = []
 
         def begin():
-            for _ in range(2):
+            for _ in range(self.slots if process else 2):
                 pid = os.fork()
                 if pid == 0:
                     self.worker(process)
@@ -147,7 +147,8 @@ class Bare:
 class Huey:
     lines = batched = leased = None
 
-    def __init__(self, home, marks, mark, venv):
+    def __init__(self, home, marks, mark, slots, venv):
+        self.slots = slots
         self.home, self.marks, self.bin = home, marks, os.path.abspath(f"{venv}/bin")
         self.env = {**os.environ, "DB": f"{home}/huey.db", "FIFO": marks.path, "MARK": mark, "PYTHONPATH": home}
         open(f"{home}/tasks.py", "w").write(HUEY)
@@ -158,18 +159,18 @@ class Huey:
 
     def submit(self, n):
         rate = self.put("mark", n)
-        self.run(n)
+        self.run(n, 2)
         return rate
 
     def drain(self, n, process):
         self.put("process" if process else "mark", n)
-        return self.run(n)
+        return self.run(n, self.slots if process else 2)
 
-    def run(self, n):
+    def run(self, n, workers):
         started = []
 
         def begin():
-            command = [f"{self.bin}/huey_consumer", "tasks.huey", "-w", "2", "-k", "process", "-n", "-q"]
+            command = [f"{self.bin}/huey_consumer", "tasks.huey", "-w", str(workers), "-k", "process", "-n", "-q"]
             started.append(subprocess.Popen(command, env=self.env, cwd=self.home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         rate = self.marks.rate(n, begin)
         started[0].send_signal(signal.SIGINT)
@@ -178,14 +179,14 @@ class Huey:
 
 
 class Weir:
-    def __init__(self, home, marks, mark, program):
+    def __init__(self, home, marks, mark, slots, program):
         self.home, self.marks = home, marks
         os.makedirs(f"{home}/specs")
         os.makedirs(f"{home}/state", mode=0o700)
         specs = {
             "wait": rates.pool("wait", 'replicas: 0\n  template: {command: ["true"]}', "{capacity: 10000000}"),
             "lease": rates.pool("lease", 'replicas: 2\n  template: {command: [sleep, "1000"]}', "{delivery: Lease, capacity: 10000000}"),
-            "run": rates.pool("run", f'replicas: 2\n  template: {{command: ["{mark}", "{marks.path}"]}}', "{capacity: 10000000}"),
+            "run": rates.pool("run", f'replicas: {slots}\n  template: {{command: ["{mark}", "{marks.path}"]}}', "{capacity: 10000000}"),
         }
         for name, text in specs.items():
             open(f"{home}/specs/{name}.yaml", "w").write(text)
@@ -256,6 +257,8 @@ def main():
     ask.add_argument("--rounds", type=int, default=5)
     ask.add_argument("--weir", default="target/release/weir")
     ask.add_argument("--huey", metavar="VENV")
+    ask.add_argument("--slots", type=int, default=2, help="processes at once")
+    ask.add_argument("--only", default="", help="a part of a piece's name")
     args = ask.parse_args()
     n = max(args.n // 100, 1) * 100
     with tempfile.TemporaryDirectory(prefix="weir-beside-") as home:
@@ -264,19 +267,20 @@ def main():
         marks = Marks(f"{home}/marks")
         homes = [f"{home}/{name}" for name in ("bare", "huey", "weir")]
         [os.mkdir(one) for one in homes]
-        weir = Weir(homes[2], marks, mark, args.weir)
-        them = {"bare": Bare(homes[0], marks, mark), "weir": weir}
+        weir = Weir(homes[2], marks, mark, args.slots, args.weir)
+        them = {"bare": Bare(homes[0], marks, mark, args.slots), "weir": weir}
         if args.huey:
-            them["huey"] = Huey(homes[1], marks, mark, args.huey)
+            them["huey"] = Huey(homes[1], marks, mark, args.slots, args.huey)
+        pieces = {piece: measure for piece, measure in PIECES.items() if args.only in piece}
         try:
-            found = {(piece, name): [] for piece in PIECES for name in them}
+            found = {(piece, name): [] for piece in pieces for name in them}
             for number in range(args.rounds):
                 order = list(them) if number % 2 else list(them)[::-1]
-                for piece, measure in PIECES.items():
+                for piece, measure in pieces.items():
                     for name in order:
                         found[piece, name].append(measure(them[name], n))
             print(f"{'a second':<29}" + "".join(f"{name:>10}" for name in them) + f"{'of bare':>10}" + f"{'of huey':>10}" * ("huey" in them))
-            for piece in PIECES:
+            for piece in pieces:
                 row = {name: found[piece, name] for name in them}
                 shown = [f"{statistics.median(got):10.0f}" if None not in got else f"{'-':>10}" for got in row.values()]
                 for other in ("bare", "huey"):

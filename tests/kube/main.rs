@@ -33,6 +33,15 @@ const TALK: &str = "apiVersion: weir.dev/v1\nkind: WorkerPool\nmetadata: {name: 
     command: [bash, -c, \"echo hello from $WEIR_WORKER; exec sleep 100000\"]\n    terminationGracePeriod: 1s\n    env:\n    \
     - {name: OBSERVER_MARK, value: @@}\n";
 
+/// All that is wanted of the pool has come, and has been ready for `minReady`.
+fn settled(pool: &serde_json::Value) -> bool {
+    let holds = |kind, truth| {
+        let conditions = pool["status"]["conditions"].as_array();
+        conditions.is_some_and(|all| all.iter().any(|one| one["type"] == kind && one["status"] == truth))
+    };
+    pool["status"]["readyReplicas"] == pool["spec"]["replicas"] && holds("Ready", "True") && holds("Progressing", "False")
+}
+
 /// A daemon with two pools, and the way to it.
 struct Served {
     scratch: Scratch,
@@ -51,7 +60,7 @@ impl Served {
         let address = wait("address", || fs::read_to_string(&at).ok().filter(|text| text.ends_with('\n')), || scratch.log());
         scratch.wait_workers(3);
         for pool in ["web", "talk"] {
-            scratch.wait_status("workerpools", pool, |pool| pool["status"]["readyReplicas"] == pool["spec"]["replicas"]);
+            scratch.wait_status("workerpools", pool, settled);
         }
         let served = Served { scratch, address: address.trim().into() };
         fs::write(served.dir().join("kubeconfig"), served.ctl(&["kubeconfig"])).unwrap();
