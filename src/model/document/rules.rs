@@ -16,7 +16,7 @@ use crate::model::policy::{Amounts, Apply, Bounds, Mode, PolicyDown, PolicySpec,
 use crate::model::pool::{PoolSpec, Webhook, WorkerPool};
 use crate::model::queue::{Delivery, FailureAction, ForgeHook, Queue};
 use crate::model::reading::counted;
-use crate::model::scale::Scale;
+use crate::model::scale::{FallbackBehavior, Scale};
 use crate::model::template::Template;
 
 /// The broken rules of a pool.
@@ -211,6 +211,11 @@ fn most(spec: &PoolSpec) -> u32 {
     wanted.saturating_add(spec.update_strategy.max_surge)
 }
 
+/// The highest bound that there is at any time.
+fn highest(scale: &Scale) -> u32 {
+    scale.schedules.iter().filter_map(|window| window.max_replicas).fold(scale.max_replicas, u32::max)
+}
+
 fn names(pool: &WorkerPool, broken: &mut Vec<Broken>) {
     let names = &pool.spec.worker_names;
     if names.is_empty() {
@@ -256,7 +261,20 @@ fn scaling(scale: &Scale, broken: &mut Vec<Broken>) {
         }
         sources::source(&quota.source, &format!("spec.scale.quota.{n}.source"), broken);
     }
+    let (fallback, most) = (scale.fallback, highest(scale));
+    if fallback.behavior != FallbackBehavior::Hold && fallback.replicas > most {
+        let message = format!("found {}, above maxReplicas {most}: it could never come to that", fallback.replicas);
+        broken.push((at("spec.scale.fallback.replicas"), message));
+    }
+    windows(scale, broken);
+}
+
+/// Other bounds by the clock are bounds.
+fn windows(scale: &Scale, broken: &mut Vec<Broken>) {
     for (n, window) in scale.schedules.iter().enumerate() {
+        if window.min_replicas.is_none() && window.max_replicas.is_none() {
+            broken.push((at(&format!("spec.scale.schedules.{n}")), "changes nothing: give minReplicas, maxReplicas or both".into()));
+        }
         let (min, max) = (window.min_replicas.unwrap_or(scale.min_replicas), window.max_replicas.unwrap_or(scale.max_replicas));
         if min > max {
             // The author wrote one of them here at least, or the pool's own bounds are the wrong ones.
