@@ -104,6 +104,8 @@ impl Scaled {
             self.down.text(&format!(", idleTimeout: {}s", self.idle_timeout))
         );
         if let Some(replicas) = self.at_least {
+            // No more than there may be: that is refused.
+            let replicas = replicas.min(self.max.into());
             let _never_fails = writeln!(text, "    fallback: {{behavior: AtLeast, replicas: {replicas}}}");
         }
         if self.quota {

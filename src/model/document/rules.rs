@@ -273,7 +273,10 @@ fn scaling(scale: &Scale, broken: &mut Vec<Broken>) {
 fn windows(scale: &Scale, broken: &mut Vec<Broken>) {
     for (n, window) in scale.schedules.iter().enumerate() {
         if window.min_replicas.is_none() && window.max_replicas.is_none() {
-            broken.push((at(&format!("spec.scale.schedules.{n}")), "changes nothing: give minReplicas, maxReplicas or both".into()));
+            broken.push((
+                at(&format!("spec.scale.schedules.{n}")),
+                "changes nothing: give minReplicas, maxReplicas or both".into(),
+            ));
         }
         let (min, max) = (window.min_replicas.unwrap_or(scale.min_replicas), window.max_replicas.unwrap_or(scale.max_replicas));
         if min > max {
