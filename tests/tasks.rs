@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something fails")]
 
+#[path = "tasks/after.rs"]
+mod after;
 #[path = "tasks/client.rs"]
 mod client;
 #[path = "tasks/holders.rs"]

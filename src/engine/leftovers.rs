@@ -48,8 +48,9 @@ impl<H: Host> Engine<H> {
             Vec::new()
         });
         for answer in answers {
-            if let QueueAnswer::Ticked { expired, gone, more } = answer {
+            if let QueueAnswer::Ticked { expired, given_up, gone, more } = answer {
                 expired.iter().for_each(|task| self.tell_expired(&task.pool, task, now));
+                given_up.iter().for_each(|task| self.tell_given_up(task, now));
                 if more {
                     self.sweep_at = now.mono;
                 }

@@ -10,6 +10,7 @@ use super::controller::{Engine, Key, RESYNC, Ticket};
 use super::host::Host;
 use super::slots;
 use super::wear::Bound;
+use crate::decide::dispatch::after;
 use crate::decide::{recycle, roster};
 use crate::model::metered::Metered;
 use crate::model::plan::{Action, Happening, Plan, PoolFacts, Slot};
@@ -74,8 +75,10 @@ impl<H: Host> Engine<H> {
         for worker in touched {
             hold(pool, &worker, now);
         }
-        if let Some(before) = ended {
-            self.task_ended(&before, &task, now);
+        match ended {
+            Some(before) => self.task_ended(&before, &task, now),
+            None if after::is_given_up(&task) => self.tell_given_up(&task, now),
+            None => {}
         }
     }
 
@@ -232,15 +235,17 @@ impl<H: Host> Engine<H> {
                     self.keep_task((*task).clone(), now);
                     started.insert(taker.worker.clone(), *task);
                 }
-                (_, QueueAnswer::Ended { task, paused, .. }) => {
+                (_, QueueAnswer::Ended { task, paused, given_up, .. }) => {
                     self.keep_task(*task, now);
+                    given_up.iter().for_each(|task| self.tell_given_up(task, now));
                     paused.into_iter().for_each(|until| self.tell_pause(&ticket.pool, until, now));
                 }
                 (QueueWork::Deal { workers, .. }, QueueAnswer::Ticked { more: false, .. }) => {
                     self.divided(&ticket.pool, workers, now);
                 }
-                (work, QueueAnswer::Ticked { expired, gone, more }) => {
+                (work, QueueAnswer::Ticked { expired, given_up, gone, more }) => {
                     expired.iter().for_each(|task| self.tell_expired(&ticket.pool, task, now));
+                    given_up.iter().for_each(|task| self.tell_given_up(task, now));
                     if !gone.is_empty() {
                         self.host.forget_tasks(gone);
                     }
@@ -260,7 +265,7 @@ impl<H: Host> Engine<H> {
                     _,
                     QueueAnswer::Leased(_)
                     | QueueAnswer::Submitted(_)
-                    | QueueAnswer::Task(_)
+                    | QueueAnswer::Task { .. }
                     | QueueAnswer::Done
                     | QueueAnswer::Refused(_),
                 ) => {}
@@ -298,6 +303,13 @@ impl<H: Host> Engine<H> {
     pub(super) fn tell_expired(&mut self, pool: &str, task: &Task, now: Now) {
         let note = format!("task {} expired: nobody took it within {}", task.id, task.ttl);
         self.note(pool, &about("TaskExpired", EventType::Warning, note), now);
+    }
+
+    /// Nobody took it back: it is told of in its own pool.
+    pub(super) fn tell_given_up(&mut self, task: &Task, now: Now) {
+        let why = task.end.as_ref().map(|end| end.message.as_str()).unwrap_or_default();
+        let note = format!("task {} is cancelled: {why}", task.id);
+        self.note(&task.pool, &about("TaskCancelled", EventType::Warning, note), now);
     }
 
     fn tell_pause(&mut self, pool: &str, until: Wall, now: Now) {

@@ -270,7 +270,7 @@ impl Handle {
     }
 
     pub(super) async fn one(&self, work: QueueWork) -> Result<Task, Denied> {
-        let QueueAnswer::Task(task) = self.work(work).await? else { return unexpected() };
+        let QueueAnswer::Task { task, .. } = self.work(work).await? else { return unexpected() };
         Ok(*task)
     }
 
@@ -468,14 +468,15 @@ fn count(wear: &Wear, answer: &QueueAnswer) {
     }
 }
 
-/// The tasks that an answer tells of as changed in what the controller keeps: leases.
+/// The tasks that an answer tells of as changed in what the controller keeps: leases, and those that are given up, to be told of.
 fn changed(answer: &QueueAnswer) -> Vec<Task> {
     match answer {
         QueueAnswer::Leased(task) => task.iter().map(|task| (**task).clone()).collect(),
-        QueueAnswer::Ended { task, next, .. } => {
-            std::iter::once((**task).clone()).chain(next.iter().map(|task| (**task).clone())).collect()
+        QueueAnswer::Ended { task, next, given_up, .. } => {
+            let all = std::iter::once(task).chain(next).map(|task| (**task).clone());
+            all.chain(given_up.iter().cloned()).collect()
         }
-        QueueAnswer::Task(task) => vec![(**task).clone()],
+        QueueAnswer::Task { task, given_up } => std::iter::once((**task).clone()).chain(given_up.iter().cloned()).collect(),
         QueueAnswer::Submitted(_) | QueueAnswer::Ticked { .. } | QueueAnswer::Done | QueueAnswer::Refused(_) => Vec::new(),
     }
 }

@@ -198,13 +198,22 @@ pub enum QueueAnswer {
         paused: Option<Wall>,
         /// The next one.
         next: Option<Box<Task>>,
+        /// Those that were to come after it, and after those, and are cancelled with it.
+        given_up: Vec<Task>,
     },
     /// The task as it is now.
-    Task(Box<Task>),
+    Task {
+        /// It.
+        task: Box<Task>,
+        /// Those that were to come after it, and after those, and are cancelled with it.
+        given_up: Vec<Task>,
+    },
     /// Tasks that came to an end by the clock, and whether there is more to do at once.
     Ticked {
         /// Those that expired.
         expired: Vec<Task>,
+        /// Those that were to come after one of them, and after those, and are cancelled with it.
+        given_up: Vec<Task>,
         /// Numbers of those whose rows are gone.
         gone: Vec<u64>,
         /// There is more to do.

@@ -21,13 +21,15 @@ pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024;
 pub const KEY_BYTES_MAX: usize = 512;
 /// The exit code in a slot's record when a task did not fit the template: EX_DATAERR. Nothing was run then.
 pub const UNFIT_CODE: i32 = 65;
+/// Most tasks that one comes after.
+pub const AFTER_MAX: usize = 100;
 /// Longest message of an end, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4096;
 
 /// Where a task is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum TaskState {
-    /// It waits for somebody to release it.
+    /// It waits for somebody to release it, or for the tasks that it comes after.
     Held,
     /// It waits for a worker, for its time, or for another task of its key.
     #[default]
@@ -106,6 +108,8 @@ pub enum EndReason {
     Cancelled,
     /// Nobody took it in time.
     Expired,
+    /// A task that it was to come after did not succeed.
+    DependencyFailed,
 }
 
 /// How an attempt, or a whole task, ended.
@@ -196,6 +200,9 @@ pub struct Task {
     /// When the worker must have been heard of, on the boot clock. For `Lease`.
     #[serde(skip)]
     pub lease_until: Option<Moment>,
+    /// It is held until these have succeeded, those that have not yet. Empty: it waits for no other.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<u64>,
     /// Another task of its key has a worker.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub blocked: bool,
@@ -300,6 +307,10 @@ pub struct NewTask {
     /// It waits until somebody releases it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub hold: bool,
+    /// It waits until these tasks, of any pool, have succeeded; at most 100. When one of them ends otherwise it is cancelled.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub after: Vec<u64>,
     /// Where it came from.
     #[serde(skip)]
     pub source: String,

@@ -59,7 +59,12 @@ impl Needed {
             EndReason::Done | EndReason::Failed | EndReason::Again | EndReason::Timeout | EndReason::WorkerLost => {
                 Some(Needed { ran_ms: end.ran_ms, memory: end.memory_bytes.map(Memory) })
             }
-            EndReason::NotStarted | EndReason::Unfit | EndReason::Returned | EndReason::Cancelled | EndReason::Expired => None,
+            EndReason::NotStarted
+            | EndReason::Unfit
+            | EndReason::Returned
+            | EndReason::Cancelled
+            | EndReason::Expired
+            | EndReason::DependencyFailed => None,
         }
     }
 }

@@ -367,3 +367,24 @@ fn directories_of_tasks_that_somebody_removed_are_made_again() {
         assert_eq!(mode & 0o777, 0o700, "{dir}");
     }
 }
+
+#[test]
+fn what_comes_after_others_hears_of_ends_that_no_daemon_saw() {
+    let mut scratch = daemon(2, "");
+    let first = submit(&scratch, ("hold", json!(0)), &[]);
+    let second = submit(&scratch, ("exit", json!(3)), &["--after", &format!("task/{first}"), "--max-attempts", "1"]);
+    let third = submit(&scratch, ("exit", json!(0)), &["--after", &format!("{first},{second}")]);
+    wait("the first", || notes(&scratch).contains(&format!("begin {first} ")).then_some(()), || scratch.log());
+    assert_eq!((task(&scratch, second)["state"].as_str(), notes(&scratch).lines().count()), (Some("Held"), 1));
+    scratch.kill();
+    fs::write(scratch.dir.join("enough"), "").expect("written");
+    wait("its end", || notes(&scratch).contains(&format!("end {first}")).then_some(()), || notes(&scratch));
+    start(&mut scratch);
+    until_state(&scratch, first, "Succeeded");
+    until_state(&scratch, second, "Dead");
+    let given_up = until_state(&scratch, third, "Cancelled");
+    assert_eq!(given_up["end"]["reason"], "DependencyFailed");
+    let told = format!("task {third} is cancelled: it was to come after task {second}, which is Dead");
+    wait("the line", || scratch.log().contains(&told).then_some(()), || scratch.log());
+    assert!(!notes(&scratch).contains(&format!("begin {third} ")));
+}

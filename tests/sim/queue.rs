@@ -199,7 +199,7 @@ impl World {
         let id = self.random.pick(&all).id;
         let now = self.clock();
         for answer in self.queue_work(vec![work(id)], now) {
-            if let QueueAnswer::Task(task) = answer {
+            if let QueueAnswer::Task { task, .. } = answer {
                 self.stop_is_meant(&task);
                 self.tell_now(Fact::Task(task));
             }

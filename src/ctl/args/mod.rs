@@ -92,7 +92,7 @@ pub enum Command {
     /// Give a pool a task
     #[command(
         after_help = "Examples:\n  ctl submit web -- '{\"page\": 3}'\n  ctl submit claude --priority 9 -- fix the failing test\n  \
-        ctl submit web --key repo-7 --idempotency-key delivery-1 -f payload.json\n  ctl submit web --hold -- later\n  ls *.md | ctl submit claude --each\n  \
+        ctl submit web --key repo-7 --idempotency-key delivery-1 -f payload.json\n  ctl submit web --hold -- later\n  ctl submit web --after task/12,task/13 -- publish\n  ls *.md | ctl submit claude --each\n  \
         ctl submit web --wait=10m -o jsonpath='{.result}' -- 3"
     )]
     Submit(Submit),

@@ -46,6 +46,10 @@ pub struct Submit {
     /// It waits until "ctl release"
     #[arg(long)]
     pub hold: bool,
+    /// It waits until this task has succeeded, and is cancelled if it does not; several times, or separated by commas, for
+    /// several
+    #[arg(long, value_name = "TASK", value_delimiter = ',', value_parser = number, conflicts_with = "hold")]
+    pub after: Vec<u64>,
     /// So many tasks alike
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000), conflicts_with = "idempotency_key")]
     pub count: u32,
@@ -55,6 +59,12 @@ pub struct Submit {
     /// yaml, json, name, jsonpath=…, custom-columns=…
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<String>,
+}
+
+/// `task/12` or `12`
+fn number(text: &str) -> Result<u64, String> {
+    let number = text.trim().strip_prefix("task/").unwrap_or(text.trim());
+    number.parse().map_err(|_| "expected a task, as task/12 or 12".to_owned())
 }
 
 /// `capacity-test`

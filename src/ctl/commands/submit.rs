@@ -84,6 +84,7 @@ pub(super) fn asked(args: &Submit) -> NewTask {
         max_attempts: args.max_attempts,
         delay: args.delay,
         hold: args.hold,
+        after: args.after.clone(),
         ..NewTask::default()
     }
 }

@@ -65,8 +65,10 @@ async fn found(context: &Context, many: &Many, (done, to): (&str, &[TaskState]))
 }
 
 /// Those that wait before those that run: whoever runs makes room when it is stopped, and what waits would begin just to be stopped too.
+/// And what comes after others before those, with which it would end.
 fn waiting_first(mut tasks: Vec<TaskView>) -> Vec<u64> {
-    tasks.sort_by_key(|view| view.task.state == TaskState::Leased);
+    let later = |task: &Task| (!task.after.is_empty()).then_some(task.id);
+    tasks.sort_by_key(|view| (view.task.state == TaskState::Leased, std::cmp::Reverse(later(&view.task))));
     tasks.iter().map(|view| view.task.id).collect()
 }
 
@@ -129,6 +131,9 @@ mod tests {
     fn what_waits_is_cancelled_before_what_runs_makes_room_for_it() {
         let view = |(id, state)| TaskView { task: Task { id, state, ..Task::default() }, ..TaskView::default() };
         let states = [(1, TaskState::Leased), (2, TaskState::Leased), (3, TaskState::Queued), (4, TaskState::Held)];
-        assert_eq!(waiting_first(states.map(view).to_vec()), [3, 4, 1, 2]);
+        let mut tasks = states.map(view).to_vec();
+        let later = |id, after| Task { id, state: TaskState::Held, after: vec![after], ..Task::default() };
+        tasks.extend([later(5, 1), later(6, 5)].map(|task| TaskView { task, ..TaskView::default() }));
+        assert_eq!(waiting_first(tasks), [6, 5, 3, 4, 1, 2]);
     }
 }

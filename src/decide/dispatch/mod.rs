@@ -4,6 +4,7 @@
 //! held the task before, changes nothing. A final state is left only by a person's redrive. The database calls these inside
 //! its transactions; nothing else changes a task.
 
+pub mod after;
 pub mod deal;
 pub mod failure;
 pub mod line;
@@ -71,10 +72,11 @@ pub fn submit(pool: &str, queue: &Queue, new: &NewTask, wall: Wall) -> Step {
     if ttl.0 == 0 {
         return invalid("ttl: found 0s: it would expire at once".into());
     }
+    let waits = after::wanted(new).map_err(QueueRefusal::Invalid)?;
     let delay = new.delay.unwrap_or_default();
     Ok(Task {
         pool: pool.into(),
-        state: if new.hold { TaskState::Held } else { TaskState::Queued },
+        state: if new.hold || !waits.is_empty() { TaskState::Held } else { TaskState::Queued },
         priority: new.priority,
         key: new.key.clone().filter(|_| queue.concurrency_key),
         idempotency_key: new.idempotency_key.clone(),
@@ -85,7 +87,8 @@ pub fn submit(pool: &str, queue: &Queue, new: &NewTask, wall: Wall) -> Step {
         not_before: (delay.0 > 0).then(|| later(wall, delay)),
         ttl,
         // What is to come later does not get old before.
-        expires: Some(later(later(wall, delay), ttl)),
+        expires: waits.is_empty().then(|| later(later(wall, delay), ttl)),
+        after: waits,
         source: new.source.clone(),
         untrusted_fields: new.untrusted_fields.clone(),
         ..Task::default()
@@ -175,7 +178,7 @@ pub fn end(task: Task, token: &Token, (end, output): (End, &str), queue: &Queue,
     let backoff = |queue| failure::backoff(queue, task.attempt, task.id);
     let after = match end.reason {
         EndReason::Done => After::Final(TaskState::Succeeded),
-        EndReason::Cancelled => After::Final(TaskState::Cancelled),
+        EndReason::Cancelled | EndReason::DependencyFailed => After::Final(TaskState::Cancelled),
         EndReason::Expired => After::Final(TaskState::Expired),
         EndReason::Returned => After::Again { attempt: uncounted, delay: Span(0), pause: None },
         EndReason::Unfit => After::Final(TaskState::Failed),
@@ -314,18 +317,18 @@ pub fn expire(task: Task, wall: Wall) -> Task {
 
 fn over(task: Task, state: TaskState, reason: EndReason, wall: Wall) -> Task {
     // How an attempt before it ended is told, and is not how this ended.
-    let message = task.end.as_ref().filter(|_| task.attempt > 0).map_or_else(String::new, |end| after(task.attempt, end));
+    let message = task.end.as_ref().filter(|_| task.attempt > 0).map_or_else(String::new, |end| tried(task.attempt, end));
     let end = End { reason, message, ..End::default() };
-    Task { state, finished: Some(wall), end: Some(end), not_before: None, blocked: false, ..task }
+    Task { state, finished: Some(wall), end: Some(end), not_before: None, blocked: false, after: Vec::new(), ..task }
 }
 
-fn after(attempt: u32, end: &End) -> String {
+fn tried(attempt: u32, end: &End) -> String {
     let mut message = format!("after attempt {attempt}: {}", if end.message.is_empty() { "it ended" } else { &end.message });
     cut(&mut message, MESSAGE_BYTES_MAX);
     message
 }
 
-/// A held task goes.
+/// A held task goes, whatever it waits for.
 ///
 /// # Errors
 /// [`QueueRefusal::Conflict`] when it is not held.
@@ -333,7 +336,7 @@ pub fn release(task: Task, wall: Wall) -> Step {
     if task.state != TaskState::Held {
         return Err(QueueRefusal::Conflict(format!("task {} is {}, not Held", task.id, task.state.name())));
     }
-    Ok(Task { state: TaskState::Queued, expires: Some(later(wall, task.ttl)), ..task })
+    Ok(Task { state: TaskState::Queued, expires: Some(later(wall, task.ttl)), after: Vec::new(), ..task })
 }
 
 /// A person has it tried once more, with all its attempts.

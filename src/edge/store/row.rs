@@ -121,6 +121,8 @@ struct Rest<'a> {
     started: Option<Wall>,
     #[serde(skip_serializing_if = "Option::is_none")]
     begun: Option<Moment>,
+    #[serde(skip_serializing_if = "<[u64]>::is_empty")]
+    after: &'a [u64],
     blocked: bool,
     cancelling: bool,
     progress: &'a str,
@@ -148,6 +150,7 @@ pub(super) fn body(task: &Task) -> String {
         ttl: task.ttl,
         started: task.started,
         begun: task.begun,
+        after: &task.after,
         blocked: task.blocked,
         cancelling: task.cancelling,
         progress: &task.progress,

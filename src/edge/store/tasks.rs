@@ -174,6 +174,28 @@ impl<'t> Tasks<'t> {
         self.turn.prepare_cached("UPDATE tasks SET rank = ?2 WHERE id = ?1")?.execute(params![id.cast_signed(), rank]).map(drop)
     }
 
+    /// Have a task wait until an earlier one has ended; or no longer.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn depend(&self, earlier: u64, later: u64, waits: bool) -> rusqlite::Result<()> {
+        let sql = if waits {
+            "INSERT OR IGNORE INTO task_after VALUES (?1, ?2)"
+        } else {
+            "DELETE FROM task_after WHERE earlier = ?1 AND later = ?2"
+        };
+        self.turn.prepare_cached(sql)?.execute([earlier.cast_signed(), later.cast_signed()]).map(drop)
+    }
+
+    /// The tasks that wait until this one has ended.
+    ///
+    /// # Errors
+    /// Any of SQLite's.
+    pub fn dependants(&self, earlier: u64) -> rusqlite::Result<Vec<u64>> {
+        let mut query = self.turn.prepare_cached("SELECT later FROM task_after WHERE earlier = ?1")?;
+        query.query_map([earlier.cast_signed()], |row| row.get(0).map(i64::cast_unsigned))?.collect()
+    }
+
     /// The task of this number.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! One `match` over the work. Nothing is decided here but which rows a decision needs; what cannot be done is an answer and
 //! changes nothing. A key's tasks are put in order after each change: one of them at most can be taken.
 
+mod after;
 #[cfg(test)]
 mod tests;
 
@@ -41,18 +42,19 @@ pub fn work(tables: &Tasks<'_>, work: &QueueWork, now: Now) -> Answer {
             match end(tables, (token, queue), how, result.as_ref(), now)? {
                 Err(refusal) => Ok(QueueAnswer::Refused(refusal)),
                 Ok((task, holder, paused)) => {
+                    let given_up = after::tell(tables, &task, now.wall)?;
                     let next = next.as_ref().map(|taker| lease(tables, (&task.pool, queue), taker, now)).transpose()?.flatten();
-                    Ok(QueueAnswer::Ended { task: Box::new(task), holder, paused, next: next.map(Box::new) })
+                    Ok(QueueAnswer::Ended { task: Box::new(task), holder, paused, next: next.map(Box::new), given_up })
                 }
             }
         }
         QueueWork::Heartbeat { token, extend, progress, queue, since } => {
             let wish = (*extend, progress.as_deref());
-            change(tables, token.id, |task| dispatch::heartbeat(task, token, wish, (queue, *since), now))
+            change(tables, token.id, now.wall, |task| dispatch::heartbeat(task, token, wish, (queue, *since), now))
         }
-        QueueWork::Cancel { id } => change(tables, *id, |task| dispatch::cancel(task, now.wall)),
-        QueueWork::Release { id } => change(tables, *id, |task| dispatch::release(task, now.wall)),
-        QueueWork::Redrive { id } => change(tables, *id, |task| dispatch::redrive(task, now.wall)),
+        QueueWork::Cancel { id } => change(tables, *id, now.wall, |task| dispatch::cancel(task, now.wall)),
+        QueueWork::Release { id } => change(tables, *id, now.wall, |task| dispatch::release(task, now.wall)),
+        QueueWork::Redrive { id } => change(tables, *id, now.wall, |task| dispatch::redrive(task, now.wall)),
         QueueWork::Tick { pool, queue, workers } => tick(tables, (pool, queue), workers, now.wall),
         QueueWork::Sweep { pool, retention } => sweep(tables, pool, *retention, now.wall),
         QueueWork::Deal { pool, workers, joined } => redeal(tables, pool, (workers, joined)),
@@ -71,7 +73,12 @@ fn submit(tables: &Tasks<'_>, (pool, queue): (&str, &Queue), new: &[NewTask], wo
     for task in new {
         let known = known(tables, pool, task, wall)?;
         fresh += u64::from(known.is_none());
-        match dispatch::submit(pool, queue, task, wall) {
+        let made_of = match dispatch::submit(pool, queue, task, wall) {
+            // One that was taken in before waits for what it was told then.
+            Ok(task) if known.is_none() => after::unmet(tables, task, wall)?,
+            other => other,
+        };
+        match made_of {
             Ok(task) => made.push((task, known)),
             Err(refusal) => return Ok(QueueAnswer::Refused(refusal)),
         }
@@ -134,6 +141,7 @@ fn add(
     }
     let rank = dispatch::rank(&task, queue);
     tables.insert(&mut task, rank)?;
+    after::wait(tables, &task)?;
     let until = dispatch::later(wall, KEYS_KEPT.max(queue.retention.succeeded).max(queue.retention.failed));
     for key in new.idempotency_key.iter().chain(&new.also) {
         tables.remember((&task.pool, key, task.id), until, wall)?;
@@ -223,7 +231,7 @@ fn end(
     Ok(Ok((ended.task, holder, pause.map(|(until, _)| until))))
 }
 
-fn change(tables: &Tasks<'_>, id: u64, step: impl FnOnce(Task) -> dispatch::Step) -> Answer {
+fn change(tables: &Tasks<'_>, id: u64, wall: Wall, step: impl FnOnce(Task) -> dispatch::Step) -> Answer {
     let Some(before) = tables.get(id)? else { return Ok(QueueAnswer::Refused(QueueRefusal::NoTask(id))) };
     match step(before.clone()) {
         Err(refusal) => Ok(QueueAnswer::Refused(refusal)),
@@ -232,7 +240,9 @@ fn change(tables: &Tasks<'_>, id: u64, step: impl FnOnce(Task) -> dispatch::Step
             if before.state != task.state {
                 order_key(tables, &task)?;
             }
-            Ok(QueueAnswer::Task(Box::new(tables.get(id)?.unwrap_or(task))))
+            after::forget(tables, &before, &task)?;
+            let given_up = after::tell(tables, &task, wall)?;
+            Ok(QueueAnswer::Task { task: Box::new(tables.get(id)?.unwrap_or(task)), given_up })
         }
     }
 }
@@ -254,26 +264,28 @@ fn tick(tables: &Tasks<'_>, (pool, queue): (&str, &Queue), workers: &[String], w
         let wait = dispatch::failure::backoff(queue, before.attempt.max(1), before.id);
         tables.put(&before, &Task { not_before: Some(dispatch::later(wall, wait)), ..before.clone() })?;
     }
-    let expired = expire(tables, pool, wall)?;
+    let (expired, given_up) = expire(tables, pool, wall)?;
     more |= expired.len() >= TICK_MAX as usize;
     let gone = tables.sweep(pool, kept_since(queue.retention, wall), TICK_MAX)?;
     more |= gone.len() >= TICK_MAX as usize;
     if tables.paused_until(pool)?.is_some_and(|until| until <= wall) {
         tables.pause(pool, None, "")?;
     }
-    Ok(QueueAnswer::Ticked { expired, gone, more })
+    Ok(QueueAnswer::Ticked { expired, given_up, gone, more })
 }
 
-/// Those expire that nobody took in time.
-fn expire(tables: &Tasks<'_>, pool: &str, wall: Wall) -> rusqlite::Result<Vec<Task>> {
-    let mut expired = Vec::new();
+/// Those expire that nobody took in time; and those that were to come after them are given up.
+fn expire(tables: &Tasks<'_>, pool: &str, wall: Wall) -> rusqlite::Result<(Vec<Task>, Vec<Task>)> {
+    let (mut expired, mut given_up) = (Vec::new(), Vec::new());
     for before in tables.overdue(pool, wall, TICK_MAX)? {
         let task = dispatch::expire(before.clone(), wall);
         tables.put(&before, &task)?;
         order_key(tables, &task)?;
+        after::forget(tables, &before, &task)?;
+        given_up.extend(after::tell(tables, &task, wall)?);
         expired.push(task);
     }
-    Ok(expired)
+    Ok((expired, given_up))
 }
 
 /// What succeeded, and what ended otherwise, is kept since then.
@@ -285,13 +297,13 @@ fn kept_since(retention: Retention, wall: Wall) -> (Wall, Wall) {
 /// The queue of a pool that is no more: what waits expires when its time is over, what has ended goes after the usual retention, and
 /// with the last of its tasks its counts.
 fn sweep(tables: &Tasks<'_>, pool: &str, retention: Retention, wall: Wall) -> Answer {
-    let expired = expire(tables, pool, wall)?;
+    let (expired, given_up) = expire(tables, pool, wall)?;
     let gone = tables.sweep(pool, kept_since(retention, wall), TICK_MAX)?;
     let more = gone.len().max(expired.len()) >= TICK_MAX as usize;
     if gone.is_empty() {
         tables.forget_empty(pool)?;
     }
-    Ok(QueueAnswer::Ticked { expired, gone, more })
+    Ok(QueueAnswer::Ticked { expired, given_up, gone, more })
 }
 
 /// What waits for a worker that is gone waits for another one; with no workers, for whoever comes. Then who joined gets its share.
@@ -303,7 +315,7 @@ fn redeal(tables: &Tasks<'_>, pool: &str, (workers, joined): (&[String], &[Strin
         tables.put(&before, &Task { worker, ..before.clone() })?;
     }
     more |= !joined.is_empty() && even_out(tables, pool, (workers, joined))? >= TICK_MAX;
-    Ok(QueueAnswer::Ticked { expired: Vec::new(), gone: Vec::new(), more })
+    Ok(QueueAnswer::Ticked { expired: Vec::new(), given_up: Vec::new(), gone: Vec::new(), more })
 }
 
 /// Tasks of longer lines go to workers that have joined: those that never began, for one that was tried may be known where it was.

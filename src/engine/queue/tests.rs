@@ -14,6 +14,7 @@ use crate::model::task::{EndReason, TaskState};
 use crate::model::time::Moment;
 use crate::model::workload::Needed;
 
+mod after;
 mod world;
 
 use world::*;
@@ -430,7 +431,7 @@ fn what_was_leased_is_known_to_the_next_daemon() {
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig { cases: 10, ..Default::default() })]
     #[test]
-    fn whatever_is_asked_the_rows_agree(steps in proptest::collection::vec((0u8..12, 0u8..5, 0u64..30_000), 1..120)) {
+    fn whatever_is_asked_the_rows_agree(steps in proptest::collection::vec((0u8..14, 0u8..5, 0u64..30_000), 1..120)) {
         let (mut world, queue) = (World::new(), rules(Delivery::Lease));
         let mut held: Vec<Task> = Vec::new();
         let mut submitted = 0;
@@ -449,6 +450,10 @@ proptest::proptest! {
                         let answer = world.end(&queue, &task, reasons[usize::from(pick)]);
                         assert!(matches!(answer, QueueAnswer::Ended { .. }), "the holder is heard: {answer:?}");
                     }
+                }
+                12 | 13 => {
+                    let after = vec![id, known.max(1)];
+                    submitted += world.submit(&queue, vec![NewTask { after, ..keyed("a", pick) }]).map_or(0, |all| all.len());
                 }
                 9 => drop(world.one(QueueWork::Cancel { id })),
                 10 => drop(world.one(if pick % 2 == 0 { QueueWork::Release { id } } else { QueueWork::Redrive { id } })),

@@ -187,6 +187,7 @@ pub fn pause_end(until: Wall, now: Wall) -> String {
 pub fn message(task: &Task) -> String {
     let end = task.end.as_ref().map(|end| if end.message.is_empty() { format!("{:?}", end.reason) } else { end.message.clone() });
     match task.state {
+        TaskState::Held if !task.after.is_empty() => format!("waits for {}", named(&task.after)),
         TaskState::Held => "waits for a release".into(),
         TaskState::Queued if task.blocked => "waits for another task of its key".into(),
         TaskState::Queued => end.map_or_else(String::new, |end| format!("tried before: {end}")),
@@ -195,6 +196,21 @@ pub fn message(task: &Task) -> String {
         TaskState::Expired => format!("nobody took it within {}", task.ttl),
         TaskState::Failed | TaskState::Dead => end.unwrap_or_default(),
     }
+}
+
+/// `task/12`, `task/12 and task/13`, `task/12, task/13 and 4 more`
+fn named(tasks: &[u64]) -> String {
+    match tasks {
+        [] => "no task".into(),
+        [one] => format!("task/{one}"),
+        [one, other] => format!("task/{one} and task/{other}"),
+        [one, other, rest @ ..] => format!("task/{one}, task/{other} and {} more", rest.len()),
+    }
+}
+
+/// The same with the verb that goes with their number.
+fn have(tasks: &[u64]) -> String {
+    format!("{} {}", named(tasks), if tasks.len() == 1 { "has" } else { "have" })
 }
 
 /// `queued, position 3, starts in about 40s`
@@ -210,6 +226,7 @@ pub fn standing(view: &TaskView, now: Wall) -> String {
             (None, Some(wait)) => format!("queued{place}, starts in about {}", rough(wait)),
             (None, None) => format!("queued{place}"),
         },
+        TaskState::Held if !task.after.is_empty() => format!("held until {} succeeded", have(&task.after)),
         TaskState::Held => "held until \"ctl release\"".into(),
         TaskState::Leased => format!("runs on {}", task.worker.as_deref().unwrap_or("nobody")),
         TaskState::Succeeded => "succeeded".into(),
@@ -232,7 +249,8 @@ pub fn ended(task: &Task) -> String {
     };
     let said = format!("exit code {}", end.code.unwrap_or(0));
     let message = if end.message.is_empty() || end.message == said { String::new() } else { format!(": {}", end.message) };
-    let ran_not = end.reason == EndReason::Expired || (end.reason == EndReason::Cancelled && end.ran_ms == 0);
+    let ran_not = matches!(end.reason, EndReason::Expired | EndReason::DependencyFailed)
+        || (end.reason == EndReason::Cancelled && end.ran_ms == 0);
     let ran = if ran_not { String::new() } else { format!(" after {}", Span(end.ran_ms)) };
     format!("{:?}{how}{ran}{message}", end.reason)
 }

@@ -171,7 +171,8 @@ impl From<TaskView> for TaskObject {
                 ttl: Some(task.ttl),
                 timeout: Some(task.timeout),
                 max_attempts: Some(task.max_attempts),
-                hold: task.state == TaskState::Held,
+                hold: task.state == TaskState::Held && task.after.is_empty(),
+                after: task.after,
                 ..NewTask::default()
             },
         };
@@ -222,6 +223,7 @@ impl From<TaskObject> for TaskView {
             expires: status.expires,
             started: status.started,
             finished: status.finished,
+            after: asked.after,
             blocked: status.blocked,
             cancelling: status.cancelling,
             progress: status.progress,

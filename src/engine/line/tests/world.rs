@@ -51,7 +51,7 @@ impl TaskHost {
         let mut changed = Vec::new();
         match &answer {
             QueueAnswer::Leased(task) => changed.extend(task.clone()),
-            QueueAnswer::Task(task) => changed.push(task.clone()),
+            QueueAnswer::Task { task, .. } => changed.push(task.clone()),
             QueueAnswer::Ended { task, next, .. } => changed.extend([Some(task.clone()), next.clone()].into_iter().flatten()),
             QueueAnswer::Submitted(_) | QueueAnswer::Ticked { .. } | QueueAnswer::Done | QueueAnswer::Refused(_) => {}
         }

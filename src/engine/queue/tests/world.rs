@@ -103,6 +103,10 @@ impl World {
                 assert!(keys.insert(key.clone()), "two of key {key} can run");
             }
         }
+        for (task, _) in rows.iter().filter(|(task, _)| !task.after.is_empty()) {
+            let goes_on = |id: &u64| rows.iter().any(|(earlier, _)| earlier.id == *id && !earlier.state.is_final());
+            assert!(task.state == TaskState::Held && task.after.iter().all(goes_on), "it waits for what is over: {task:?}");
+        }
         let stuck = rows.iter().find(|(task, _)| task.blocked && task.key.as_ref().is_none_or(|key| !keys.contains(key)));
         assert!(stuck.is_none(), "blocked by nothing: {stuck:?}");
     }

@@ -147,6 +147,10 @@ pub struct Submit {
     /// It waits until a person releases it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<bool>,
+    /// It waits until these tasks have succeeded, and is cancelled when one of them ends otherwise; at most 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 100))]
+    pub after: Option<Vec<u64>>,
 }
 
 /// A size.
