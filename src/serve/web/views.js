@@ -152,7 +152,7 @@ function taskTable(rows, read = rows.length) {
   return [more && el("p", { class: "soft" }, `${shown.length} of ${read >= TASKS_MAX ? "more than " : ""}${rows.length} are shown: "ctl get tasks --limit" has the rest.`), table("Tasks", [
     ["Task", (task) => el("button", { class: "small", type: "button", onclick: () => act.taskWhole(task.id) }, String(task.id)), "n"],
     ["Pool", (task) => link(task.pool)], ["State", (task) => badge(stateOf(task), kinds[stateOf(task)] ?? "quiet")],
-    ["Place", (task) => String(task.position ?? "–"), "n"], ["Priority", (task) => String(task.priority), "n"],
+    ["Place", (task) => (task.after ? short(`after ${task.after.join(", ")}`) : String(task.position ?? "–")), "n"], ["Priority", (task) => String(task.priority), "n"],
     ["Payload", (task) => short(JSON.stringify(task.payload)), "words"], ["Worker", (task) => task.worker ?? "–"],
     ["Attempt", (task) => `${task.attempt}/${task.maxAttempts}`, "n"], ["Submitted", (task) => ago(task.created), "n"],
     ["Took", (task) => (task.end?.ranMs !== undefined ? span(task.end.ranMs) : stateOf(task) === "Running" ? ago(task.started) : "–"), "n"],
