@@ -25,7 +25,10 @@ while True:
     waiting = sorted(set(os.listdir("features")) - set(running.values()))
     for name in waiting[: 3 - len(running)]:
         with open(f"features/{name}") as file:
-            megabytes, seconds = map(int, file.read().split())
+            words = file.read().split()
+        if len(words) != 2:
+            continue  # It is still being written.
+        megabytes, seconds = map(int, words)
         open(f"agents/{name}", "w").close()
         pid = os.fork()
         if pid == 0:

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::served::{PATIENCE, Ran, World};
-use super::{ask, queued, submit, world};
+use super::{ask, queued, submit, task, world};
 
 /// A connection that writes lines.
 pub struct Talk {
@@ -103,6 +103,8 @@ fn a_line_that_is_refused_says_so_in_its_place_and_the_others_are_taken() {
         ("{\"payload\": 2, \"idempotencyKey\": \"k\"}", 0, ""),
         ("{\"payload\": 3, \"idempotencyKey\": \"k\"}", 0, ""),
         ("{\"payload\": 4, \"timeout\": \"0s\"}", 400, "timeout"),
+        ("{\"payload\": 5, \"after\": [1]}", 0, ""),
+        ("{\"payload\": 6, \"after\": [99]}", 400, "there is no task 99"),
     ];
     talk.say(&lines.map(|(line, _, _)| format!("{line}\n")).concat());
     talk.over();
@@ -115,7 +117,8 @@ fn a_line_that_is_refused_says_so_in_its_place_and_the_others_are_taken() {
     }
     assert_eq!((&answers[6]["id"], &answers[7]["known"]), (&answers[7]["id"], &json!(true)));
     let (_, all) = ask(&world, "GET /v1/tasks?pool=takes", &Value::Null);
-    assert_eq!(all["items"].as_array().unwrap().len(), 2, "{all}");
+    assert_eq!(all["items"].as_array().unwrap().len(), 3, "{all}");
+    assert_eq!(task(&world, 3)["after"], json!([1]));
     let (code, refused) = ask(&world, "POST /v1/pools/takes/tasks", &json!([{"payload": 1}, [1, 5]]));
     assert_eq!((code, refused["message"].as_str()), (400, Some("[1]: a task is an object, like {\"payload\": …}")));
 }

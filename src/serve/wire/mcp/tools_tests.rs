@@ -73,8 +73,8 @@ fn names_cannot_leave_their_place() {
 fn changes_carry_what_was_said_and_nothing_else() {
     let one = |name, arguments| asked(name, arguments).join("; ");
     assert_eq!(
-        one("submit_task", json!({"pool": "web", "payload": {"a": 1}, "idempotencyKey": "k", "ttl": "5m"})),
-        r#"POST /v1/pools/web/tasks {"payload":{"a":1},"idempotencyKey":"k","ttl":"5m"}"#
+        one("submit_task", json!({"pool": "web", "payload": {"a": 1}, "idempotencyKey": "k", "ttl": "5m", "after": [3]})),
+        r#"POST /v1/pools/web/tasks {"payload":{"a":1},"idempotencyKey":"k","ttl":"5m","after":[3]}"#
     );
     assert_eq!(
         one("pause_pool", json!({"pool": "web", "for": "1h"})),
