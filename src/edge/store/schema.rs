@@ -55,7 +55,7 @@ const STEPS: [&str; 9] = [
     DROP INDEX tasks_expiry;
     CREATE INDEX tasks_expiry ON tasks (pool, expires) WHERE phase < 4 AND expires IS NOT NULL;
 ",
-    // Which tasks wait until which one has ended. Empty as long as nobody asks for it, and then read with each end at no cost.
+    // Which tasks wait until which one has ended. Empty as long as nobody asks for it, and then read with each end at hardly any cost.
     "CREATE TABLE task_after (earlier INTEGER NOT NULL, later INTEGER NOT NULL, PRIMARY KEY (earlier, later)) STRICT, WITHOUT ROWID;",
 ];
 
