@@ -30,7 +30,7 @@ fn lasted_at(pool: &PoolFacts, slot: &Slot) -> Option<Moment> {
     let template = health::template(pool, slot);
     let probed = template.startup_probe.is_some() || template.readiness_probe.is_some();
     // Who was started by a daemon before this one became ready before it, too.
-    let since = if probed && slot.made_from.is_some() { slot.ready_since? } else { run.started };
+    let since = if probed && !health::taken_over(slot) { slot.ready_since? } else { run.started };
     Some(since.after(must_last(pool, slot)))
 }
 

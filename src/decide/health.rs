@@ -46,7 +46,7 @@ pub fn probe(template: &Template, kind: ProbeKind) -> Option<&Probe> {
     }
 }
 
-/// The template that the present run is ended by: its own, where it is known; a daemon before this one may have started it.
+/// The template that the present run is ended by: its own, where it is known.
 pub fn ended_by<'a>(pool: &'a PoolFacts, slot: &'a Slot) -> &'a PoolFacts {
     match (&slot.seen.state, &slot.made_from) {
         (SlotState::Running(run), Some(own)) if own.template == run.template => own,
@@ -94,13 +94,18 @@ pub fn ready(run: &Run, health: &Health, template: &Template) -> bool {
     started(run, health, template) && ready
 }
 
+/// A daemon before this one started the present run, and none of its probes has answered this one yet.
+pub fn taken_over(slot: &Slot) -> bool {
+    matches!(&slot.seen.state, SlotState::Running(run) if run.incarnation != slot.known_run)
+}
+
 /// A daemon before this one started it, and its probes have not told this one yet how it is.
 pub fn unheard(pool: &PoolFacts, slot: &Slot) -> bool {
     let template = template(pool, slot);
     let asked = |kind: ProbeKind| probe(template, kind).is_some_and(|probe| probe.notify.is_none());
     let told = |kind: ProbeKind| slot.health.probes.get(&kind).is_some_and(|state| state.answered.is_some());
     let unheard = |kind| asked(kind) && !told(kind);
-    slot.made_from.is_none() && (unheard(ProbeKind::Startup) || unheard(ProbeKind::Readiness))
+    taken_over(slot) && (unheard(ProbeKind::Startup) || unheard(ProbeKind::Readiness))
 }
 
 /// What the signs of a running worker say now.

@@ -15,7 +15,7 @@ use crate::model::scaling::Asker;
 use crate::model::source::Source;
 use crate::model::status::EventType;
 use crate::model::time::Now;
-use crate::model::worker::{SlotId, SlotState};
+use crate::model::worker::SlotId;
 
 /// A number that stays the same is kept this often, in milliseconds.
 const AGAIN: i64 = 60_000;
@@ -58,11 +58,9 @@ impl<H: Host> Engine<H> {
         self.seen(id, now, |slot| {
             let template = health::template(&facts, slot).clone();
             let Some(probe) = health::probe(&template, kind) else { return false };
-            if matches!(&slot.seen.state, SlotState::Running(run) if run.template == facts.template) {
-                slot.made_from = Some(facts.clone());
-            }
             let state = slot.health.probes.get(&kind).cloned().unwrap_or_default();
             if slot.health.incarnation == incarnation {
+                slot.known_run = incarnation;
                 let after = health::answered(&state, probe, answer, now);
                 told = health::told(kind, &after, probe);
                 slot.health.probes.insert(kind, after);

@@ -25,6 +25,7 @@ pub mod leftovers;
 pub mod limits;
 mod line;
 pub mod logs;
+mod made;
 pub mod meters;
 mod nudges;
 mod order;

@@ -11,6 +11,7 @@ use super::controller::{Engine, Key, Pool, Ticket};
 use super::expected::{expected, growing};
 use super::host::Host;
 use super::line::GATHER;
+use super::made;
 use super::slots::mark_ready;
 use crate::decide;
 use crate::decide::allot::EXPECTED;
@@ -86,6 +87,7 @@ impl<H: Host> Engine<H> {
         let allowance = u32::try_from(allowance).unwrap_or(u32::MAX);
         let (look, squeeze) = (self.look(&facts, now), self.squeeze(name));
         let pool = self.pools.get_mut(name)?;
+        made::restore(&facts, &pool.stored.made, pool.slots.values_mut());
         pool.slots.values_mut().for_each(|slot| mark_ready(&facts, slot, now.mono));
         let observation = Observation {
             pool: &facts,
@@ -215,6 +217,7 @@ impl<H: Host> Engine<H> {
         batch.slots.retain(|(slot, _)| !plan.records.contains_key(&slot.worker));
         batch.slots.extend(plan.records.iter().map(|(worker, record)| (id(worker), Some(record.clone()))));
         let before = pool.stored.runs;
+        let made = made::keep(&mut pool.stored.made, pool.facts.as_deref(), plan);
         for action in &plan.actions {
             if let Action::Forget { worker } = action {
                 batch.slots.push((id(worker), None));
@@ -227,8 +230,10 @@ impl<H: Host> Engine<H> {
         if from != to {
             self.host.meter(&Metered::Scaled { pool: name.to_owned(), up: to > from });
         }
-        if differs(&pool.stored.status, &plan.status) || pool.stored.runs != before || plan.finished || !batch.pools.is_empty() {
+        let differs = made || pool.stored.runs != before || differs(&pool.stored.status, &plan.status);
+        if differs || plan.finished || !batch.pools.is_empty() {
             pool.stored.status = plan.status.clone();
+            made::drop_unused(&mut pool.stored.made, &pool.slots, plan);
             let row = (!plan.finished).then(|| pool.stored.clone());
             batch.pools = vec![(name.to_owned(), row)];
         } else {
@@ -276,9 +281,9 @@ impl<H: Host> Engine<H> {
                 continue;
             }
             self.starting.extend(start_of(&name, action));
-            // A run is ended by what it was started from.
+            // A run is judged and ended by what it was started from.
             let own = pool.slots.get(action.worker()).and_then(|slot| slot.made_from.clone());
-            let own = own.filter(|_| matches!(action, Action::PreStop { .. }));
+            let own = own.filter(|_| matches!(action, Action::PreStop { .. } | Action::Probe { .. }));
             self.host.perform(own.as_ref().unwrap_or(&facts), action, task);
             if let Action::Forget { worker } = action {
                 pool.slots.remove(worker);
@@ -388,6 +393,7 @@ fn mark((facts, decided): (&Arc<PoolFacts>, Moment), pool: &mut Pool, (action, o
         (Action::Start { incarnation, .. }, state @ (SlotState::Vacant | SlotState::Unknown)) => {
             *state = SlotState::Starting { incarnation: *incarnation, since: now.mono };
             (slot.pre_stop, slot.made_from, slot.looked) = (None, Some(facts.clone()), None);
+            slot.known_run = *incarnation;
             Mark::Do
         }
         (Action::Signal { incarnation, .. }, SlotState::Running(run)) if may_end(run, *incarnation) => {

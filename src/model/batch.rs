@@ -2,7 +2,10 @@
 //!
 //! Plain data, so that the simulator's store and the real one take the same value.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::limits::LimitChange;
 use super::line::Fired;
@@ -81,6 +84,10 @@ pub struct StoredPool {
     /// The highest run number of a slot that was forgotten: fresh slots count on from it, so that no number comes twice.
     #[serde(default)]
     pub runs: u64,
+    /// The templates that its runs were started from, by their hashes: whoever runs on while the document changes is judged and
+    /// ended by its own, also by a later daemon. As JSON: one that does not read is not known, and spoils nothing else.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub made: BTreeMap<String, Value>,
 }
 
 /// What a store holds when it is opened.

@@ -186,8 +186,11 @@ pub struct Slot {
     pub given: Option<Moment>,
     /// It is on its way out, and takes no more tasks: it is replaced as soon as it is idle, or its preStop runs.
     pub retiring: bool,
-    /// What its present run was started from, as far as this daemon knows: its probes are asked as long as it lives.
+    /// What its present run was started from, where that is known: it is judged and ended by it as long as it lives.
     pub made_from: Option<Arc<PoolFacts>>,
+    /// The run that this daemon knows by itself: it has started it, or a probe of it has answered. Of any other one it knows what
+    /// the shim tells.
+    pub known_run: u64,
     /// Since when its signs can be heard without a gap, where there was one.
     pub heard_since: Moment,
     /// When it was last asked what has become of its present start.

@@ -318,6 +318,43 @@ fn a_stop_that_is_called_off_leaves_the_next_one_its_pre_stop_and_a_restart_outl
 }
 
 #[test]
+fn a_worker_is_judged_and_ended_by_what_it_was_made_from_whichever_daemon_does_it() {
+    let mut scratch = Scratch::new();
+    let (told, well) = (scratch.dir.join("told"), scratch.dir.join("well"));
+    let traps = ["USR1", "TERM"].map(|signal| format!("trap 'echo {signal} >> {}; exit' {signal}; ", told.display())).concat();
+    let script = format!("[bash, -c, \"{traps} while :; do sleep 0.05; done\"]");
+    let pool = |replicas: u32, who: &str, more: &str| {
+        let env = format!("    - {{name: WHO, value: {who}}}\n{more}  updateStrategy: {{type: OnDelete}}\n");
+        scratch.pool("web", replicas, &script, &env)
+    };
+    let old = format!(
+        "    stopSignal: SIGUSR1\n    preStop: {{exec: {{command: [bash, -c, \"echo $WHO >> {}\"]}}}}\n    \
+         readinessProbe: {{exec: {{command: [bash, -c, 'test $WHO = old -a -e {}']}}, period: 100ms, failureThreshold: 1}}\n",
+        told.display(),
+        well.display()
+    );
+    let (old, new, none) = (pool(1, "old", &old), pool(1, "new", ""), pool(0, "new", ""));
+    let is = |scratch: &Scratch, phase: &str| {
+        scratch.wait_status("workers", "web-0", |worker| worker["status"]["phase"] == phase);
+    };
+    fs::write(&well, "").expect("written");
+    scratch.put("web.yaml", &old);
+    scratch.start();
+    is(&scratch, "Ready");
+    scratch.put("web.yaml", &new);
+    scratch.wait_status("workerpools", "web", |pool| pool["status"]["observedGeneration"] == 2);
+    scratch.kill();
+    fs::remove_file(&well).expect("removed");
+    scratch.start();
+    is(&scratch, "Running");
+    fs::write(&well, "").expect("written");
+    is(&scratch, "Ready");
+    scratch.put("web.yaml", &none);
+    wait("the end", || alive(&scratch.mark).is_empty().then_some(()), || scratch.log());
+    assert_eq!(fs::read_to_string(&told).expect("it was told"), "old\nUSR1\n");
+}
+
+#[test]
 fn a_daemon_that_ended_leaves_no_cgroup() {
     let mut scratch = Scratch::new();
     scratch.put("web.yaml", &scratch.pool("web", 2, "", ""));

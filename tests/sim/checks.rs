@@ -161,13 +161,15 @@ impl Checks {
                 if !meant && !self.asked.contains(&id) {
                     self.meant(specs, facts, action, live);
                 }
-                // That of the template that it was started with, or where a daemon after that one does not know it, of the present one.
-                let started = self.graces.get(&(id.clone(), *incarnation)).copied().unwrap_or(grace);
-                self.signalled.insert((id, *incarnation), (now, grace.min(started)));
+                // That of the template that it was started with, whichever daemon ends it.
+                let Some(promised) = self.graces.get(&(id.clone(), *incarnation)).copied() else {
+                    return self.fail(format!("{action:?} for a run that nobody started"));
+                };
+                self.signalled.insert((id, *incarnation), (now, promised));
             }
             Action::Kill { incarnation, .. } => match self.signalled.get(&(id, *incarnation)).copied() {
                 None => self.fail(format!("{action:?} without a stop signal before")),
-                Some((at, promised)) if now - at < promised.min(grace) => {
+                Some((at, promised)) if now - at < promised => {
                     self.fail(format!("{action:?} {} ms after the signal, the grace is {promised} ms", now - at));
                 }
                 Some(_) => {}

@@ -32,6 +32,7 @@ fn running(template: &str, made_from: Option<&PoolFacts>) -> Slot {
         record: Record { incarnation: 1, template: template.into(), ..Record::default() },
         health: Health { incarnation: 1, ..Health::default() },
         made_from: made_from.map(|facts| Arc::new(facts.clone())),
+        known_run: u64::from(made_from.is_some()),
         ..Slot::default()
     }
 }
@@ -92,7 +93,7 @@ fn with_a_readiness_probe_it_lasts_from_when_that_passed() {
     let pool = facts("new", |facts| facts.spec.template.readiness_probe = Some(exec()));
     for (passed_ms, stops) in [(200, 0), (1000, 1)] {
         let mut new = begun("new", Span::secs(60), 0);
-        new.made_from = Some(Arc::new(pool.clone()));
+        (new.made_from, new.known_run) = (Some(Arc::new(pool.clone())), 1);
         new.ready_since = Some(Moment(NOW.mono.0 - passed_ms));
         new.health.probes.insert(ProbeKind::Readiness, ProbeState { passing: true, ..ProbeState::default() });
         assert_eq!(beside(&pool, new, || running("old", None)).1.len(), stops, "{passed_ms}");

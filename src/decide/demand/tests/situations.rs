@@ -517,7 +517,7 @@ fn beginning(made: bool) -> World {
     let facts = std::sync::Arc::new(world.facts.clone());
     world.slots = [worker(0, 900, Some(100)), worker(1, 60, Some(60)), worker(2, 20, Some(20)), worker(3, 30, Some(5))].into();
     for (name, slot) in &mut world.slots {
-        slot.made_from = made.then(|| facts.clone());
+        (slot.made_from, slot.known_run) = (Some(facts.clone()), u64::from(made));
         slot.health.incarnation = 1;
         let passed = ProbeState { passing: true, answered: Some(start().mono), ..ProbeState::default() };
         let has = matches!(name.as_str(), "p-0" | "p-3").then_some((ProbeKind::Startup, passed));
