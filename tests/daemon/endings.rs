@@ -96,9 +96,7 @@ fn a_worker_whose_shim_is_killed_is_hunted_and_its_end_is_unknown() {
         scratch.start();
         let both = || (alive(&scratch.mark).len() == 2).then(|| alive(&scratch.mark));
         let before = wait("the worker and its daemon", both, || scratch.log());
-        let shim = fs::read_to_string(scratch.dir.join("state/run/web/web-0/shim.json")).expect("is there");
-        let shim: serde_json::Value = serde_json::from_str(&shim).expect("is JSON");
-        signal(u32::try_from(shim["shim"].as_u64().expect("a pid")).expect("a pid"), "KILL");
+        signal(shim_of(&scratch), "KILL");
         let status = scratch.wait_status("workers", "web-0", |status| {
             status["status"]["lastExit"]["reason"] == "Unknown" && status["status"]["phase"] == "Ready"
         });
@@ -107,6 +105,34 @@ fn a_worker_whose_shim_is_killed_is_hunted_and_its_end_is_unknown() {
             assert!(!alive(&scratch.mark).contains(&process), "{process:?} is gone");
         }
     }
+}
+
+fn shim_of(scratch: &Scratch) -> u32 {
+    let shim = fs::read_to_string(scratch.dir.join("state/run/web/web-0/shim.json")).expect("is there");
+    let shim: serde_json::Value = serde_json::from_str(&shim).expect("is JSON");
+    u32::try_from(shim["shim"].as_u64().expect("a pid")).expect("a pid")
+}
+
+#[test]
+fn a_worker_that_lost_its_shim_while_no_daemon_was_there_is_not_one_that_ended_at_once() {
+    let mut scratch = Scratch::new();
+    let backoff = "    backoff: {initial: 100s, resetAfter: 300ms}\n";
+    scratch.put("web.yaml", &scratch.pool("web", 1, "", backoff));
+    scratch.start();
+    scratch.wait_status("workers", "web-0", |worker| worker["status"]["phase"] == "Ready");
+    signal(u32::try_from(scratch.workers()["web-0"]).expect("a pid"), "KILL");
+    scratch.wait_status("workers", "web-0", |worker| worker["status"]["lastExit"]["signal"] == 9);
+    let first = scratch.wait_workers(1);
+    let began = std::time::Instant::now();
+    scratch.kill();
+    let lasts = std::time::Duration::from_millis(300);
+    wait("it has run for resetAfter", || (began.elapsed() > lasts).then_some(()), String::new);
+    signal(shim_of(&scratch), "KILL");
+    scratch.start();
+    let again = || scratch.workers().get("web-0").filter(|pid| **pid != first["web-0"]).map(drop);
+    wait("the next run, at once", again, || scratch.log());
+    let worker = scratch.wait_status("workers", "web-0", |worker| worker["status"]["lastExit"]["reason"] == "Unknown");
+    assert!(worker["status"]["lastExit"]["ranMs"].as_u64() >= Some(300), "{worker}");
 }
 
 /// Finds its own cgroup, does to it what its payload says, and fails where one before it has left something there.

@@ -303,12 +303,13 @@ impl Link {
         })
     }
 
-    /// How long it ran is known of a run that was with us to its end.
+    /// It ran at most until now: of one that ended while no daemon was there nobody knows when it did. Taken for longer than it was it
+    /// is not counted among runs that failed at once.
     fn unknown_end(&self, dir: &std::path::Path, incarnation: u64) -> Exit {
         let now = clock::now();
         let run = exits::last_started(dir).filter(|run| run.incarnation == incarnation);
         let with_machine = run.as_ref().is_some_and(|run| run.is_of_another_boot(&clock::boot_id()));
-        let ran_ms = run.filter(|_| self.begun == incarnation).map_or(0, |run| now.mono.since(run.since).0);
+        let ran_ms = run.filter(|_| !with_machine).map_or(0, |run| now.mono.since(run.since).0);
         let started = (ran_ms > 0).then(|| Wall(now.wall.0.saturating_sub_unsigned(ran_ms)));
         let reason = if with_machine { ExitReason::Rebooted } else { ExitReason::Unknown };
         Exit { incarnation, reason, started, finished: now.wall, ran_ms, ..Exit::default() }
