@@ -86,7 +86,8 @@ fn line(observation: &Observation<'_>, plan: &Plan, (names, status): (&Assignmen
         let idle = u32::try_from(names.fill.iter().filter(waits).count()).unwrap_or(u32::MAX);
         let alive = status.replicas.saturating_sub(status.terminating_replicas);
         (status.ready_replicas, status.replicas) = (alive + idle, status.replicas + idle);
-        status.updated_replicas = status.replicas.saturating_sub(status.terminating_replicas);
+        // What waits for a task will be of the present template; whoever is at one of an older template is not.
+        status.updated_replicas += idle;
     }
     let counts = observation.queues.get(&facts.name).cloned().unwrap_or_default();
     status.queue = Some(QueueStatus {
