@@ -27,7 +27,13 @@ pub enum Failure {
 
 /// Refusals where many are asked: one that refuses does not keep the others from being asked.
 #[derive(Default)]
-pub struct Refusals(Option<Failure>);
+pub struct Refusals {
+    last: Option<Failure>,
+    count: u64,
+}
+
+/// So many refusals are told one by one: thousands say no more.
+const TOLD_MAX: u64 = 10;
 
 impl Refusals {
     /// What one answered; none where it refused, which is said with the next refusal or at the end.
@@ -37,8 +43,10 @@ impl Refusals {
     pub fn heard<T>(&mut self, answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
         match answer {
             Ok(answer) => Ok(Some(answer)),
-            Err(failure @ Failure::Server(_)) => {
-                if let Some(before) = self.0.replace(failure) {
+            Err(failure @ (Failure::Server(_) | Failure::No(_))) => {
+                self.count += 1;
+                let before = self.last.replace(failure).filter(|_| self.count <= TOLD_MAX);
+                if let Some(before) = before {
                     complain(&before.text());
                 }
                 Ok(None)
@@ -47,10 +55,18 @@ impl Refusals {
         }
     }
 
+    /// How many refused.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
     /// # Errors
     /// The last refusal, if there was one.
     pub fn end(self) -> Result<(), Failure> {
-        self.0.map_or(Ok(()), Err)
+        if let Some(more) = self.count.checked_sub(TOLD_MAX).filter(|more| *more > 0) {
+            complain(&format!("and {more} more like these; the last:"));
+        }
+        self.last.map_or(Ok(()), Err)
     }
 }
 

@@ -172,6 +172,21 @@ fn many_tasks_are_changed_only_where_all_of_them_are_meant() {
 }
 
 #[test]
+fn all_that_are_meant_are_reached_however_many_can_be_listed_at_once() {
+    let world = world();
+    let large = "x".repeat(200 << 10);
+    for _ in 0..100 {
+        submit(&world, "takes", &json!({"payload": large}));
+    }
+    let shown = world.ctl("cancel --pool takes");
+    assert!(shown.err.contains(" tasks and all that are not shown here would be cancelled"), "{}", shown.err);
+    assert!(shown.out.lines().count() < 100, "more than can be carried at once");
+    let done = world.ctl("cancel --pool takes --all");
+    assert_eq!((done.code, done.out.lines().count(), done.err.as_str()), (0, 100, "100 tasks cancelled\n"));
+    assert_eq!(said(&world, "get tasks --pool takes --status Queued -o name"), "");
+}
+
+#[test]
 fn a_payload_reaches_a_worker_as_it_was_given() {
     let world = world();
     let payload = json!({"a": "\u{1f468}\u{200d}\u{1f469}\u{202e}\u{feff} \u{1b}[0m"});

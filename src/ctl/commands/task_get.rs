@@ -24,7 +24,7 @@ use crate::model::task::{Task, TaskState};
 use crate::model::time::Wall;
 use crate::serve::wire::columns::text;
 use crate::serve::wire::task_columns::{Word, heads, row};
-use crate::serve::wire::tasks::{LIST_DEFAULT, TaskObject, TaskView};
+use crate::serve::wire::tasks::{LIST_DEFAULT, TaskList, TaskObject, TaskView};
 use crate::serve::wire::{List, ROOT, WatchEvent};
 
 /// As many as a daemon lists at once.
@@ -72,18 +72,36 @@ impl Which {
     }
 
     /// The tasks there are of them, so many at most.
-    pub(super) async fn list(&self, context: &Context, limit: Option<u32>) -> Result<Vec<TaskView>, Failure> {
-        let states: Vec<&str> = self.words.iter().map(|word| word.of.name()).collect();
+    async fn list(&self, context: &Context, limit: Option<u32>) -> Result<Vec<TaskView>, Failure> {
         let most = if self.is_finer() { Some(ALL) } else { limit };
-        let part = |name: &str, value: Option<String>| value.map(|value| format!("{name}={}&", encoded(&value)));
-        let states = (!states.is_empty()).then(|| states.join(","));
-        let query = [part("pool", self.pool.clone()), part("state", states), part("limit", most.map(|most| most.to_string()))];
-        let mut tasks = listed(context, &query.into_iter().flatten().collect::<String>()).await?;
+        let mut tasks = listed(context, &self.query(most)).await?;
         tasks.retain(|view| self.wants(&view.task));
         if self.is_finer() {
             tasks.truncate(limit.unwrap_or(LIST_DEFAULT) as usize);
         }
         Ok(tasks)
+    }
+
+    /// As many of them as can be had at once (`most`: 0), and whether there are more.
+    pub(super) async fn page(&self, context: &Context, most: u32) -> Result<(Vec<TaskView>, bool), Failure> {
+        let path = format!("/v1/tasks?{}", self.query(Some(most)));
+        let TaskList { mut items, cut, .. } = context.client.ask(Method::GET, &path, Sent::nothing()).await?;
+        items.retain(|view| self.wants(&view.task));
+        Ok((items, cut))
+    }
+
+    fn query(&self, limit: Option<u32>) -> String {
+        let states: Vec<&str> = self.words.iter().map(|word| word.of.name()).collect();
+        let part = |name: &str, value: Option<String>| value.map(|value| format!("{name}={}&", encoded(&value)));
+        let states = (!states.is_empty()).then(|| states.join(","));
+        let query = [part("pool", self.pool.clone()), part("state", states), part("limit", limit.map(|most| most.to_string()))];
+        query.into_iter().flatten().collect()
+    }
+
+    /// Those of them that are in one of these states, if any can be.
+    pub(super) fn among(&self, states: &[TaskState]) -> Option<Which> {
+        let words: Vec<Word> = self.words.iter().filter(|word| states.contains(&word.of)).copied().collect();
+        (!words.is_empty()).then(|| Which { words, pool: self.pool.clone(), labels: self.labels.clone() })
     }
 
     /// As the API selects them, or one of them.

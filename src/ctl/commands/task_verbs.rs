@@ -3,6 +3,10 @@
 //! One that refuses does not keep the others from being asked. Many are named by what they are, and then only shown until it is said
 //! that all are meant.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use futures_util::{StreamExt, stream};
 use hyper::Method;
 use serde_json::json;
 
@@ -19,16 +23,47 @@ use crate::model::status::Kind;
 use crate::model::task::{Task, TaskState};
 use crate::serve::wire::tasks::TaskView;
 
-async fn ask(context: &Context, id: u64, verb: &str) -> Result<TaskView, Failure> {
-    context.client.ask(Method::POST, &format!("/v1/tasks/{id}/{verb}"), Sent::json(&json!({}))).await
+/// Questions that are under way at once: the daemon puts what comes together on disk together.
+const AT_ONCE: usize = 16;
+
+/// What can be done to tasks.
+struct Verb {
+    /// As the API names it.
+    asked: &'static str,
+    /// As it is told of many.
+    done: &'static str,
+    /// In which states a task has to be; those of the first list have their turn first.
+    to: &'static [&'static [TaskState]],
+    /// As it is told of one.
+    told: fn(&Task) -> String,
 }
+
+/// What waits is cancelled before what runs: whoever runs makes room when it is stopped, and what waits would begin just to be
+/// stopped too.
+const CANCEL: Verb = Verb {
+    asked: "cancel",
+    done: "cancelled",
+    to: &[&[TaskState::Held, TaskState::Queued], &[TaskState::Leased]],
+    told: |task| {
+        let how = if task.state == TaskState::Cancelled { "cancelled" } else { "is being stopped" };
+        format!("task/{} {how}\n", task.id)
+    },
+};
+
+const RELEASE: Verb =
+    Verb { asked: "release", done: "released", to: &[&[TaskState::Held]], told: |task| format!("task/{} released\n", task.id) };
+
+const RETRY: Verb = Verb {
+    asked: "retry",
+    done: "tried again",
+    to: &[&[TaskState::Failed, TaskState::Dead, TaskState::Cancelled, TaskState::Expired]],
+    told: |task| format!("task/{} queued again\n", task.id),
+};
 
 /// `ctl cancel`
 pub(super) async fn cancel(context: &Context, args: &Cancel) -> Result<(), Failure> {
     let ids = match &args.worker {
-        None if args.many.is_given() => {
-            found(context, &args.many, ("cancelled", &[TaskState::Held, TaskState::Queued, TaskState::Leased])).await?
-        }
+        None if args.many.is_given() => return many(context, &args.many, &CANCEL).await,
         None => ids(&args.tasks)?,
         Some(worker) => {
             let running = listed(context, "state=Leased&limit=10000").await?;
@@ -41,40 +76,21 @@ pub(super) async fn cancel(context: &Context, args: &Cancel) -> Result<(), Failu
             ids
         }
     };
-    each(context, &ids, "cancel", cancelled).await
+    each(context, &ids, &CANCEL).await
 }
 
-/// The tasks that are meant by what they are, of those to which something can be done; none where that is not to be done yet.
-async fn found(context: &Context, many: &Many, (done, to): (&str, &[TaskState])) -> Result<Vec<u64>, Failure> {
-    if many.pool.is_none() && many.status.is_none() {
-        return Err(Failure::Usage("--all: of which? Say --pool NAME, or --status STATES".into()));
+/// `ctl release`
+pub(super) async fn release(context: &Context, args: &TaskIds) -> Result<(), Failure> {
+    if args.many.is_given() {
+        many(context, &args.many, &RELEASE).await
+    } else {
+        each(context, &ids(&args.tasks)?, &RELEASE).await
     }
-    let can: Vec<&str> = to.iter().map(|state| state.name()).collect();
-    let status = many.status.clone().unwrap_or_else(|| can.join(","));
-    let which = Which::new(many.pool.as_deref(), Some(&status), "")?;
-    let mut tasks = which.list(context, Some(task_get::ALL)).await?;
-    tasks.retain(|view| to.contains(&view.task.state));
-    if tasks.is_empty() {
-        note("No resources found.");
-    } else if !many.all {
-        task_get::show(&tasks, &Format::Table { wide: false }, true, false)?;
-        let words = format!("{} would be {done}: add --all to have it done", counted(tasks.len() as u64, "task"));
-        return Err(Failure::No(words));
-    }
-    Ok(waiting_first(tasks))
 }
 
-/// Those that wait before those that run: whoever runs makes room when it is stopped, and what waits would begin just to be stopped too.
-/// And what comes after others before those, with which it would end.
-fn waiting_first(mut tasks: Vec<TaskView>) -> Vec<u64> {
-    let later = |task: &Task| (!task.after.is_empty()).then_some(task.id);
-    tasks.sort_by_key(|view| (view.task.state == TaskState::Leased, std::cmp::Reverse(later(&view.task))));
-    tasks.iter().map(|view| view.task.id).collect()
-}
-
-fn cancelled(task: &Task) -> String {
-    let how = if task.state == TaskState::Cancelled { "cancelled" } else { "is being stopped" };
-    format!("task/{} {how}\n", task.id)
+/// `ctl retry`
+pub(super) async fn retry(context: &Context, args: &TaskIds) -> Result<(), Failure> {
+    if args.many.is_given() { many(context, &args.many, &RETRY).await } else { each(context, &ids(&args.tasks)?, &RETRY).await }
 }
 
 /// `ctl delete task/ID`: take them back.
@@ -83,7 +99,7 @@ pub(super) async fn delete(context: &Context, ids: &[u64], dry_run: bool) -> Res
         return Err(Failure::Usage("say which task: task/ID; or ctl cancel --pool NAME --all".into()));
     }
     if !dry_run {
-        return each(context, ids, "cancel", cancelled).await;
+        return each(context, ids, &CANCEL).await;
     }
     for id in ids {
         let task = fetch(context, *id).await?.task;
@@ -95,45 +111,106 @@ pub(super) async fn delete(context: &Context, ids: &[u64], dry_run: bool) -> Res
     Ok(())
 }
 
-/// `ctl release`
-pub(super) async fn release(context: &Context, args: &TaskIds) -> Result<(), Failure> {
-    let ids = if args.many.is_given() {
-        found(context, &args.many, ("released", &[TaskState::Held])).await?
-    } else {
-        ids(&args.tasks)?
-    };
-    each(context, &ids, "release", |task| format!("task/{} released\n", task.id)).await
-}
-
-/// `ctl retry`
-pub(super) async fn retry(context: &Context, args: &TaskIds) -> Result<(), Failure> {
-    let to = [TaskState::Failed, TaskState::Dead, TaskState::Cancelled, TaskState::Expired];
-    let ids = if args.many.is_given() { found(context, &args.many, ("tried again", &to)).await? } else { ids(&args.tasks)? };
-    each(context, &ids, "retry", |task| format!("task/{} queued again\n", task.id)).await
-}
-
-/// Ask the same of each; one that refuses does not keep the others from being asked.
-async fn each(context: &Context, ids: &[u64], verb: &str, words: impl Fn(&Task) -> String) -> Result<(), Failure> {
-    let mut refusals = Refusals::default();
-    for id in ids {
-        if let Some(view) = refusals.heard(ask(context, *id, verb).await)? {
-            emit(&words(&view.task))?;
+/// The same to all that are meant by what they are, however many there are.
+async fn many(context: &Context, many: &Many, verb: &Verb) -> Result<(), Failure> {
+    if many.pool.is_none() && many.status.is_none() {
+        return Err(Failure::Usage("--all: of which? Say --pool NAME, or --status STATES".into()));
+    }
+    let can: Vec<&str> = verb.to.iter().copied().flatten().map(|state| state.name()).collect();
+    let which = Which::new(many.pool.as_deref(), Some(&many.status.clone().unwrap_or_else(|| can.join(","))), "")?;
+    if !many.all {
+        return shown(context, &which, verb).await;
+    }
+    let (mut work, mut asked) = (Work::new(context, verb), BTreeSet::new());
+    for states in verb.to {
+        let which = which.among(states);
+        let mut ended = which.is_none();
+        while let Some(which) = which.as_ref().filter(|_| !ended) {
+            // Whoever was done is in none of these states any more, unless it refused or is being stopped.
+            let (mut page, cut) = which.page(context, 0).await?;
+            page.retain(|view| asked.insert(view.task.id));
+            ended = page.is_empty() || !cut;
+            if page.is_empty() && cut {
+                work.refusals.heard::<()>(Err(Failure::No(format!(
+                    "those that are left are more than can be listed at once, and there may be others behind them: ask for {} again",
+                    verb.asked
+                ))))?;
+            }
+            // What comes after others before those: it would end with them.
+            let (mut after, first): (Vec<TaskView>, Vec<TaskView>) =
+                page.into_iter().partition(|view| !view.task.after.is_empty());
+            after.sort_by_key(|view| Reverse(view.task.id));
+            work.ask(after.iter().map(|view| view.task.id), 1).await?;
+            work.ask(first.iter().map(|view| view.task.id), AT_ONCE).await?;
         }
     }
-    refusals.end()
+    if asked.is_empty() {
+        note("No resources found.");
+    } else {
+        note(&work.words());
+    }
+    work.refusals.end()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What would be done.
+async fn shown(context: &Context, which: &Which, verb: &Verb) -> Result<(), Failure> {
+    let (mut tasks, cut) = which.page(context, 0).await?;
+    tasks.retain(|view| verb.to.iter().any(|states| states.contains(&view.task.state)));
+    if tasks.is_empty() {
+        note("No resources found.");
+        return Ok(());
+    }
+    task_get::show(&tasks, &Format::Table { wide: false }, true, false)?;
+    let count = counted(tasks.len() as u64, "task");
+    let count = if cut { format!("{count} and all that are not shown here") } else { count };
+    Err(Failure::No(format!("{count} would be {}: add --all to have it done", verb.done)))
+}
 
-    #[test]
-    fn what_waits_is_cancelled_before_what_runs_makes_room_for_it() {
-        let view = |(id, state)| TaskView { task: Task { id, state, ..Task::default() }, ..TaskView::default() };
-        let states = [(1, TaskState::Leased), (2, TaskState::Leased), (3, TaskState::Queued), (4, TaskState::Held)];
-        let mut tasks = states.map(view).to_vec();
-        let later = |id, after| Task { id, state: TaskState::Held, after: vec![after], ..Task::default() };
-        tasks.extend([later(5, 1), later(6, 5)].map(|task| TaskView { task, ..TaskView::default() }));
-        assert_eq!(waiting_first(tasks), [6, 5, 3, 4, 1, 2]);
+/// Ask the same of each that is named.
+async fn each(context: &Context, ids: &[u64], verb: &Verb) -> Result<(), Failure> {
+    let mut work = Work::new(context, verb);
+    work.ask(ids.iter().copied(), 1).await?;
+    work.refusals.end()
+}
+
+/// The same is asked of many; one that refuses does not keep the others from being asked.
+struct Work<'a> {
+    context: &'a Context,
+    verb: &'a Verb,
+    done: u64,
+    refusals: Refusals,
+    /// Somebody reads what is told of each.
+    heard: bool,
+}
+
+impl<'a> Work<'a> {
+    fn new(context: &'a Context, verb: &'a Verb) -> Work<'a> {
+        Work { context, verb, done: 0, refusals: Refusals::default(), heard: true }
+    }
+
+    async fn ask(&mut self, ids: impl Iterator<Item = u64>, at_once: usize) -> Result<(), Failure> {
+        let (context, asked) = (self.context, self.verb.asked);
+        let ask = |id: u64| async move {
+            let path = format!("/v1/tasks/{id}/{asked}");
+            context.client.ask::<TaskView>(Method::POST, &path, Sent::json(&json!({}))).await
+        };
+        let mut answers = std::pin::pin!(stream::iter(ids.map(ask)).buffered(at_once));
+        while let Some(answer) = answers.next().await {
+            let view = self.refusals.heard(answer).inspect_err(|_| note(&self.words()))?;
+            let Some(view) = view else { continue };
+            self.done += 1;
+            match if self.heard { emit(&(self.verb.told)(&view.task)) } else { Ok(()) } {
+                // Who reads no more of what became of them wants it done all the same.
+                Err(Failure::ReaderGone) => self.heard = false,
+                told => told?,
+            }
+        }
+        Ok(())
+    }
+
+    fn words(&self) -> String {
+        let refused = self.refusals.count();
+        let refused = if refused > 0 { format!(", {refused} refused") } else { String::new() };
+        format!("{} {}{refused}", counted(self.done, "task"), self.verb.done)
     }
 }
