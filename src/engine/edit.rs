@@ -73,7 +73,11 @@ fn apply(
         Edit::Replace { kind, name, text, version } => replace(specs, listing, (*kind, name), (text, version), dry_run),
         Edit::Delete { kind, name } => {
             let without = |text: &str| documents::remove_document(text, kind.name(), name);
-            let edited = change(specs, listing, (*kind, name), ("deleted", dry_run), without)?;
+            let edited = match home(specs, listing, *kind, name)? {
+                Some(_) => change(specs, listing, (*kind, name), ("deleted", dry_run), without)?,
+                // Its document is gone already, and that may be held for a mistake: now it is said that it is none.
+                None => vec![Edited { kind: *kind, name: name.clone(), verb: "deleted" }],
+            };
             if !dry_run {
                 removed(ObjectKey { kind: *kind, name: name.clone() });
             }

@@ -273,6 +273,40 @@ fn a_confirmed_removal_is_asked_for_again_the_next_time() {
 }
 
 #[test]
+fn what_is_blocked_is_told_again_by_the_next_daemon_and_can_be_settled_by_name() {
+    let mut scratch = Scratch::new().with(&["--prune-grace", "300ms"]);
+    let put = |scratch: &Scratch, n: u32| scratch.put(&format!("p{n}.yaml"), &scratch.pool(&format!("p{n}"), 1, "", ""));
+    (0..4).for_each(|n| put(&scratch, n));
+    scratch.start();
+    let before = scratch.wait_workers(4);
+    let told = |scratch: &Scratch, from: usize| {
+        let all =
+            |line: &&str| line.contains("pool/p0, pool/p1, pool/p2 vanished at once") && line.contains("ctl prune --confirm");
+        wait("the line about it", || scratch.log().get(from..)?.lines().find(all).map(drop), || scratch.log());
+    };
+    (0..3).for_each(|n| fs::remove_file(scratch.spec(&format!("p{n}.yaml"))).expect("removed"));
+    told(&scratch, 0);
+    scratch.kill();
+    let from = scratch.log().len();
+    scratch.start();
+    told(&scratch, from);
+    let said = |scratch: &Scratch, words: &[&str]| {
+        let output = super::tasks::ctl(scratch, words);
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let gone =
+        wait("it answers", || Some(said(&scratch, &["delete", "pool/p0"])).filter(|said| said.0 != Some(3)), || scratch.log());
+    assert_eq!(gone, (Some(0), "pool/p0 deleted; its workers are stopped in 300ms\n".into()));
+    let left = scratch.wait_workers(3);
+    assert!(left.iter().all(|(worker, pid)| before[worker] == *pid) && !left.contains_key("p0-0"), "{left:?}");
+    assert_eq!(said(&scratch, &["delete", "pool/p7"]).0, Some(1), "what there is not cannot be deleted");
+    put(&scratch, 1);
+    put(&scratch, 2);
+    wait("the end of the block", || scratch.log().contains("removals are no longer blocked").then_some(()), || scratch.log());
+    assert_eq!(scratch.wait_workers(3), left);
+}
+
+#[test]
 fn editors_droppings_and_a_state_that_others_may_write_are_left_alone() {
     let mut scratch = Scratch::new();
     scratch.put("web.yaml", &scratch.pool("web", 1, "", ""));

@@ -46,6 +46,8 @@ pub struct Admission {
     overlooked: BTreeSet<String>,
     /// Objects that are forgotten, and when their documents were gone: they still count for the guard.
     pruned: BTreeMap<ObjectKey, Moment>,
+    /// A removal was blocked before this daemon began, which has not told of it yet.
+    untold: bool,
 }
 
 /// What came of a listing.
@@ -141,10 +143,10 @@ pub enum Change {
 impl Admission {
     /// Begin with what was kept: it holds until a readable listing shows otherwise.
     pub fn restored(catalogue: Catalogue) -> Admission {
-        Admission { catalogue, ..Admission::default() }
+        Admission { untold: catalogue.prune.is_some(), catalogue, ..Admission::default() }
     }
 
-    /// The document of this object was removed because somebody asked for it by name.
+    /// The document of this object was removed because somebody asked for it by name, or it was gone before that.
     pub fn removed(&mut self, key: ObjectKey, now: Moment) {
         self.catalogue.asked.insert(key, now);
     }

@@ -86,6 +86,7 @@ fn vanished(next: &Admitted) -> Vec<(ObjectKey, Moment)> {
 /// the rest stays blocked until each has returned or is confirmed.
 fn guard(next: &mut Admitted, whole: &Whole, vanished: &[(ObjectKey, Moment)], grace: Span) {
     let blocked_before = next.admission.catalogue.prune.take();
+    let untold = std::mem::take(&mut next.admission.untold);
     let waiting: Vec<&(ObjectKey, Moment)> =
         vanished.iter().filter(|(key, _)| !next.admission.catalogue.confirmed.contains(key)).collect();
     let was_blocked = |key: &ObjectKey| blocked_before.as_ref().is_some_and(|before| before.keys.contains(key));
@@ -96,7 +97,7 @@ fn guard(next: &mut Admitted, whole: &Whole, vanished: &[(ObjectKey, Moment)], g
     if !waiting.is_empty() && (sticky || crowd || swapped) {
         let keys: Vec<ObjectKey> = waiting.iter().map(|(key, _)| key.clone()).collect();
         let token = token(&keys);
-        if blocked_before.as_ref().is_none_or(|before| before.token != token) {
+        if untold || blocked_before.as_ref().is_none_or(|before| before.token != token) {
             next.changes.push(Change::PruneBlocked { token: token.clone(), keys: keys.clone() });
         }
         next.admission.catalogue.prune = Some(PruneBlocked { token, keys });
