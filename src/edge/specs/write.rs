@@ -48,13 +48,16 @@ fn splice(spot: &Spot<'_>, n: u32) -> Result<(Range<usize>, String), String> {
     let Value::Map(entries) = &spec.value else { return Err("spec is not a map".into()) };
     let Some((first, _)) = entries.first() else { return Err("spec is empty".into()) };
     let text = spot.part.text;
+    // JSON stays JSON.
+    let key = if text[first.at.byte..].starts_with('"') { "\"replicas\"" } else { "replicas" };
+    let comma = if text[spec.at.byte..].starts_with('{') { "," } else { "" };
     let row = text[..first.at.byte].rfind('\n').map_or(0, |at| at + 1);
     let before = &text[row..first.at.byte];
     if before.chars().all(|c| c == ' ') {
         let end = if text.contains("\r\n") { "\r\n" } else { "\n" };
-        return Ok((first.at.byte..first.at.byte, format!("replicas: {n}{end}{before}")));
+        return Ok((first.at.byte..first.at.byte, format!("{key}: {n}{comma}{end}{before}")));
     }
-    Ok((first.at.byte..first.at.byte, format!("replicas: {n}, ")))
+    Ok((first.at.byte..first.at.byte, format!("{key}: {n}, ")))
 }
 
 /// Why a number cannot be set where triggers decide, and what can be done instead.
@@ -168,6 +171,11 @@ mod tests {
         assert_eq!(set_replicas(&dos, "a", 3).unwrap(), dos.replace("replicas: 2 ", "replicas: 3 "));
         let flow = "{apiVersion: weir.dev/v1, kind: WorkerPool, metadata: {name: f}, spec: {template: {command: [é]}}}";
         assert_eq!(set_replicas(flow, "f", 4).unwrap(), flow.replace("{template", "{replicas: 4, template"));
+        let json = r#"{"apiVersion": "weir.dev/v1", "kind": "WorkerPool", "metadata": {"name": "j"}, "spec": {"template": {"command": ["x"]}}}"#;
+        assert_eq!(set_replicas(json, "j", 4).unwrap(), json.replace("{\"template", "{\"replicas\": 4, \"template"));
+        let lines = json.replace("{\"template", "{\n  \"template");
+        let four = "{\n  \"replicas\": 4,\n  \"template";
+        assert_eq!(set_replicas(&lines, "j", 4).unwrap(), lines.replace("{\n  \"template", four));
         let marked = format!("\u{feff}%YAML 1.2\n---\n{TWO}");
         assert_eq!(set_replicas(&marked, "a", 7).unwrap(), marked.replace("replicas: 2 ", "replicas: 7 "));
     }
