@@ -161,6 +161,14 @@ fn telling_tasks(facts: mpsc::UnboundedSender<Fact>) -> impl Fn(Task) + Send + S
     }
 }
 
+/// Tells the engine that the store did not take what somebody asked for.
+fn telling_untaken(facts: mpsc::UnboundedSender<Fact>) -> impl Fn(String) + Send + Sync + 'static {
+    move |why| {
+        // The engine has ended: nobody is left to tell of it.
+        let _heard = facts.send(Fact::Untaken(why));
+    }
+}
+
 /// The board, as far as it follows from what the store holds; what tasks needed that ended before this daemon it learns beside
 /// everything else.
 fn board(stored: &Stored, db: &Path, facts: mpsc::UnboundedSender<Fact>) -> Arc<Board> {
@@ -212,8 +220,9 @@ async fn main(options: &Options, state: &StateDir, aside: &tokio::runtime::Handl
     let measured = slots.clone();
     let board = board(&stored, &db, facts.clone());
     let (asks, asks_inbox) = mpsc::channel(64);
-    let tell = Arc::new(telling_tasks(facts.clone()));
-    let door = TaskDoor { store: store.clone(), path: db, hub, tell, reader: Arc::default(), walker: Arc::default() };
+    let (tell, untaken) = (Arc::new(telling_tasks(facts.clone())), Arc::new(telling_untaken(facts.clone())));
+    let (reader, walker) = Default::default();
+    let door = TaskDoor { store: store.clone(), path: db, hub, tell, untaken, reader, walker };
     let host = RealHost {
         slots,
         store,

@@ -54,6 +54,7 @@ impl<H: Host> Engine<H> {
             }
             Err(error) => {
                 tracing::warn!(pool = name, %error, "the store did not take the plan; nothing of it is done, and it is tried again");
+                self.untaken(&error, now);
                 let unmade: Vec<SlotId> = ticket.plan.actions.iter().filter_map(|action| start_of(&name, action)).collect();
                 if let Some(pool) = self.pools.get_mut(&name) {
                     put_back(pool, ticket);

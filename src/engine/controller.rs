@@ -131,6 +131,8 @@ pub struct Engine<H> {
     pub(super) durable: String,
     /// Catalogues and events of the specs on their way to the store.
     pub(super) keeping: BTreeMap<u64, Batch>,
+    /// The store takes nothing, and that is told.
+    pub(super) unkept: bool,
     /// What pools that are no more left behind is being removed, and is looked for again then.
     pub(super) sweeping: Option<u64>,
     pub(super) sweep_at: Moment,
@@ -170,6 +172,7 @@ impl<H: Host> Engine<H> {
             kept: stored.catalogue.clone().unwrap_or_default(),
             durable: stored.catalogue.unwrap_or_default(),
             keeping: BTreeMap::new(),
+            unkept: false,
             followers: BTreeMap::new(),
             sweeping: None,
             sweep_at: Moment::default(),
@@ -229,6 +232,7 @@ impl<H: Host> Engine<H> {
             Fact::Measured { policy, target, usage } => self.measured(policy, &target, usage, now),
             Fact::Limited { policy, outcome } => self.limited(policy, outcome, now),
             Fact::Committed { ticket, result } => self.committed(ticket, result, now),
+            Fact::Untaken(why) => self.untaken(&why, now),
             Fact::Queue(pool, counts) => self.counted(pool, counts, now),
             Fact::Task(task) => self.task_changed(*task, now),
             Fact::Learnt(pool, ended) => self.learnt(&pool, &ended),

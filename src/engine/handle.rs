@@ -59,6 +59,9 @@ pub enum Denied {
     /// Writing the specs is switched off.
     #[error("the specs are read-only here: change the file and commit it")]
     ReadOnly,
+    /// The store takes nothing now.
+    #[error("the store takes nothing, so nothing of this was done: {0}; try again in {UNKEPT_AGAIN}")]
+    Unkept(String),
     /// Something outside failed.
     #[error("{0}")]
     Internal(String),
@@ -69,6 +72,9 @@ pub enum Denied {
     #[error("the daemon is shutting down: ask the one that comes after it")]
     Ending,
 }
+
+/// Whoever is told that the store takes nothing may ask again after this.
+pub const UNKEPT_AGAIN: Span = Span::secs(5);
 
 /// What the specs directory can be asked to change.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::handle::{Ask, Denied, Handle};
+use super::handle::{Ask, Denied, Handle, UNKEPT_AGAIN};
 use super::hooks::Taking;
 use crate::decide::hooks::woken;
 use crate::model::hook::{Accepted, NotTaken, Submission, Submitted, Wake};
@@ -61,6 +61,7 @@ fn not_taken(denied: Denied) -> NotTaken {
         Denied::Full { retry_after, .. } => (429, Some(retry_after)),
         Denied::Conflict(_) => (409, None),
         Denied::ReadOnly | Denied::Internal(_) => (500, None),
+        Denied::Unkept(_) => (503, Some(UNKEPT_AGAIN)),
         Denied::Unanswered(_) | Denied::Ending => (503, None),
     };
     NotTaken { status, message, retry_after }

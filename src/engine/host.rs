@@ -166,6 +166,8 @@ pub enum Fact {
         /// What came of the work with the queues, piece by piece.
         result: Result<Vec<QueueAnswer>, String>,
     },
+    /// The store did not take what somebody asked for past the controller, and why.
+    Untaken(String),
     /// This stands in the queue of a pool now.
     Queue(String, QueueCounts),
     /// A task was leased, goes on, or has ended, and not by the controller.

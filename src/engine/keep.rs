@@ -4,9 +4,12 @@
 
 use super::commits::newest;
 use super::controller::{COMMIT_RETRY, Engine, Key};
+use super::event_object::event_object;
 use super::host::Host;
 use crate::model::batch::Batch;
 use crate::model::catalogue::ObjectKey;
+use crate::model::plan::Happening;
+use crate::model::status::EventType;
 use crate::model::time::Now;
 
 impl<H: Host> Engine<H> {
@@ -38,7 +41,13 @@ impl<H: Host> Engine<H> {
     /// The store has answered about the catalogue. What it did not take is handed in again.
     pub(super) fn was_kept(&mut self, batch: Batch, result: Result<(), String>, now: Now) {
         match result {
-            Ok(()) => self.durable = batch.catalogue.unwrap_or_else(|| std::mem::take(&mut self.durable)),
+            Ok(()) => {
+                self.durable = batch.catalogue.unwrap_or_else(|| std::mem::take(&mut self.durable));
+                if std::mem::take(&mut self.unkept) {
+                    self.tell_of_store((EventType::Normal, "StoreAvailable"), "it takes again what is to be kept".into(), now);
+                    self.keep();
+                }
+            }
             Err(error) => {
                 tracing::warn!(%error, "the store did not take the accepted specs; it is tried again");
                 self.history.splice(0..0, batch.events);
@@ -46,6 +55,25 @@ impl<H: Host> Engine<H> {
                 self.queue.add(Key::Specs, now.mono.after(COMMIT_RETRY));
             }
         }
+    }
+
+    /// The store did not take what was to be kept. That is told once; it is kept as soon as it can be, which is tried until then,
+    /// so that it is known when all goes on.
+    pub(super) fn untaken(&mut self, why: &str, now: Now) {
+        if std::mem::replace(&mut self.unkept, true) {
+            return;
+        }
+        let note = format!("it takes nothing, so tasks are refused and nothing is begun: {why}");
+        self.tell_of_store((EventType::Warning, "StoreUnavailable"), note, now);
+        self.keep();
+    }
+
+    fn tell_of_store(&mut self, (severity, reason): (EventType, &'static str), note: String, now: Now) {
+        let happening = Happening { severity, reason, worker: None, incarnation: None, note };
+        self.event_serial += 1;
+        let event = event_object(format!("store.{:x}", self.event_serial), "store".into(), &happening, now);
+        self.history.push(event.clone());
+        self.say("", event);
     }
 
     /// A pool is gone with its last worker: its document's memory goes too.

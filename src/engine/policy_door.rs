@@ -95,7 +95,7 @@ mod tests {
         let (hub, path) = (Arc::new(Hub::default()), dir.join("weir.db"));
         let (store, _) = Store::open(&path, "a boot", queues(hub.clone(), |_, _| {})).expect("opens");
         let (reader, walker) = (Arc::default(), Arc::default());
-        let door = Arc::new(TaskDoor { store, path, hub, tell: Arc::new(drop), reader, walker });
+        let door = Arc::new(TaskDoor { store, path, hub, tell: Arc::new(drop), untaken: Arc::new(drop), reader, walker });
         let (asks, _) = mpsc::channel(1);
         (door.clone(), Handle::new(Arc::new(Board::default()), asks, Arc::new(|_, _, _| None), door))
     }

@@ -132,6 +132,8 @@ pub struct TaskDoor {
     pub hub: Arc<Hub>,
     /// Told of each task that was leased or ended past the controller, on the store's thread.
     pub tell: Arc<dyn Fn(Task) + Send + Sync>,
+    /// Told why the store did not take what somebody asked for.
+    pub untaken: Arc<dyn Fn(String) + Send + Sync>,
     /// The connection that lists are read by, once there is one.
     pub reader: Arc<tokio::sync::Mutex<Option<Reader>>>,
     /// The same for the walks through lines that an answer to a submit waits for, one at a time: no long list is before them.

@@ -202,14 +202,20 @@ impl Handle {
     pub(super) async fn work(&self, work: QueueWork) -> Result<QueueAnswer, Denied> {
         let door = self.tasks_door();
         let (reply, answer) = oneshot::channel();
-        let (tell, board) = (door.tell.clone(), self.shared_board());
+        let (tell, untaken, board) = (door.tell.clone(), door.untaken.clone(), self.shared_board());
         let small = is_small(&work);
         let batch = Batch { queue: vec![work], at: clock::now(), ..Batch::default() };
         let done = move |result: Result<Vec<QueueAnswer>, String>| {
-            if let Ok(answers) = &result {
-                // Before it is told: what the controller then knows is counted already.
-                answers.iter().for_each(|answer| count(&board.wear, answer));
-                answers.iter().flat_map(changed).for_each(|task| tell(task));
+            match &result {
+                Ok(answers) => {
+                    // Before it is told: what the controller then knows is counted already.
+                    answers.iter().for_each(|answer| count(&board.wear, answer));
+                    answers.iter().flat_map(changed).for_each(|task| tell(task));
+                }
+                Err(why) => {
+                    board.kept(&result);
+                    untaken(why.clone());
+                }
             }
             // Whoever asked may have hung up.
             let _heard = reply.send(result);
@@ -219,7 +225,7 @@ impl Handle {
         } else {
             door.store.commit(batch, done);
         }
-        let mut answers = answer.await.map_err(|_| Denied::Ending)?.map_err(Denied::Internal)?;
+        let mut answers = answer.await.map_err(|_| Denied::Ending)?.map_err(Denied::Unkept)?;
         match answers.pop() {
             Some(QueueAnswer::Refused(refusal)) => Err(refused(refusal)),
             Some(answer) => Ok(answer),

@@ -45,6 +45,7 @@ struct Shown {
     limit: Gauges,
     usage: Gauges,
     restarts: Family<Labels, Counter>,
+    store: Gauge<f64, AtomicU64>,
 }
 
 fn set<const N: usize>(gauges: &Gauges, labels: [(&'static str, &str); N], value: f64) {
@@ -55,6 +56,7 @@ fn set<const N: usize>(gauges: &Gauges, labels: [(&'static str, &str); N], value
 /// `GET /metrics`
 pub async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response, Refusal> {
     let shown = Shown::default();
+    shown.store.set(f64::from(u8::from(app.handle.unkept().is_none())));
     for object in app.handle.list(Kind::Pool).1 {
         if let Object::Pool(pool) = &*object {
             shown.pool(pool);
@@ -112,6 +114,7 @@ impl Shown {
         registry.register("policy_limit", "The limit that holds, in cores, bytes or tasks", self.limit.clone());
         registry.register("policy_usage", "What a target used at the last look, in cores, bytes or tasks", self.usage.clone());
         registry.register("worker_restarts", "Starts after an end that was not asked for, by worker", self.restarts.clone());
+        registry.register("store_available", "1 while what is to be kept is kept, else 0", self.store.clone());
         registry
     }
 

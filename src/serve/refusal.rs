@@ -7,10 +7,11 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::wire::{Cause, Details, GROUP, Status};
-use crate::engine::handle::{Denied, Gone};
+use crate::engine::handle::{Denied, Gone, UNKEPT_AGAIN};
 use crate::model::document::Violation;
 use crate::model::meta;
 use crate::model::status::Kind;
+use crate::model::time::Span;
 
 /// A `Status` on its way out.
 #[derive(Debug)]
@@ -65,7 +66,7 @@ impl From<Denied> for Status {
             Denied::Conflict(_) => (409, "Conflict"),
             Denied::ReadOnly => (403, "Forbidden"),
             Denied::Internal(_) => (500, "InternalError"),
-            Denied::Unanswered(_) | Denied::Ending => (503, "ServiceUnavailable"),
+            Denied::Unanswered(_) | Denied::Unkept(_) | Denied::Ending => (503, "ServiceUnavailable"),
         };
         let status = Status::failure(code, reason, denied.to_string());
         let details = match denied {
@@ -73,10 +74,8 @@ impl From<Denied> for Status {
             Denied::Invalid(violations) => {
                 Some(Details { causes: violations.iter().map(cause).collect(), ..about("workerpools", "") })
             }
-            // Rounded up: a second too early is another refusal.
-            Denied::Full { retry_after, .. } => {
-                Some(Details { retry_after_seconds: Some(retry_after.0.div_ceil(1000)), ..Details::default() })
-            }
+            Denied::Full { retry_after, .. } => Some(again(retry_after)),
+            Denied::Unkept(_) => Some(again(UNKEPT_AGAIN)),
             Denied::Refused(_)
             | Denied::Conflict(_)
             | Denied::ReadOnly
@@ -104,6 +103,11 @@ impl From<Gone> for Refusal {
     fn from(gone: Gone) -> Refusal {
         Status::from(gone).into()
     }
+}
+
+/// Rounded up: a second too early is another refusal.
+fn again(after: Span) -> Details {
+    Details { retry_after_seconds: Some(after.0.div_ceil(1000)), ..Details::default() }
 }
 
 fn about(kind: &str, name: &str) -> Details {

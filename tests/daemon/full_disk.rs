@@ -124,3 +124,40 @@ fn a_full_disk_stops_nobody_and_all_goes_on_when_there_is_room() {
     assert_eq!(droppings("status/workerpools") + droppings("status/workers"), 0, "half a file stays nowhere");
     wait("the count of what was dropped", row, || format!("{:#?}", worker("full-0")));
 }
+
+#[test]
+fn a_daemon_that_has_nothing_to_do_tells_of_a_full_disk_from_the_first_task_that_is_refused() {
+    let mut scratch = Scratch::new();
+    scratch.put("work.yaml", &scratch.pool("work", 1, "", "  queue: {delivery: Lease}\n"));
+    let Some(state) = start(&mut scratch, "3m") else { return };
+    wait(
+        "a ready pool",
+        || status(&state, "workerpools", "work").filter(|pool| pool["status"]["readyReplicas"] == 1),
+        || scratch.log(),
+    );
+    let ask = |what: &str, body: &str| {
+        let mut socket = UnixStream::connect(state.join("weir.sock")).expect("it answers");
+        let length = body.len();
+        write!(socket, "{what} HTTP/1.1\r\nhost: weir\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}")
+            .expect("asked");
+        std::io::read_to_string(socket).expect("answered").to_lowercase()
+    };
+    let submit = || ask("POST /v1/pools/work/tasks", r#"{"payload": 1}"#);
+    let is = |told: &str, words: &[&str]| words.iter().all(|word| told.contains(word));
+    assert!(is(&submit(), &["201 created"]));
+    fill(&state);
+    // What is written goes into room that the store has already, until that is used up.
+    wait(
+        "a refusal",
+        || is(&submit(), &["503 service unavailable", "retry-after: 5", "the store takes nothing"]).then_some(()),
+        submit,
+    );
+    assert!(is(&ask("GET /readyz", ""), &["503", "the store takes nothing"]));
+    assert!(is(&ask("GET /metrics", ""), &["\nweir_store_available 0"]));
+    fs::remove_file(state.join("fill")).expect("removed");
+    wait("that it is ready", || is(&ask("GET /readyz", ""), &["200 ok"]).then_some(()), || scratch.log());
+    assert!(is(&submit(), &["201 created"]));
+    assert!(is(&ask("GET /metrics", ""), &["\nweir_store_available 1"]));
+    let events = || ask("GET /apis/events.k8s.io/v1/events", "");
+    wait("both events", || is(&events(), &["storeunavailable", "storeavailable"]).then_some(()), events);
+}
