@@ -67,6 +67,9 @@ const ROOM: Room = Room { streams: STREAMS_MAX, waiting: WAITING_MAX };
 /// A request's head must be there after this time.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// One of our own that is connected and asks nothing is hung up on after this time: a worker asks again when its task is done.
+const KEPT_TIMEOUT: Duration = Duration::from_secs(300);
+
 /// Largest head of a request, in bytes.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
@@ -99,8 +102,9 @@ pub async fn serve_unix(listener: UnixListener, handle: Handle, shutdown: impl F
             accepted = next(&listener, &slots) => accepted,
         };
         let (stream, slot) = accepted;
-        let router = if may_use(&stream) { ours.clone() } else { Router::new().fallback(stranger) };
-        connections.spawn(connection(stream, router, slot, ending.subscribe()));
+        let (router, head) =
+            if may_use(&stream) { (ours.clone(), KEPT_TIMEOUT) } else { (Router::new().fallback(stranger), HEAD_TIMEOUT) };
+        connections.spawn(connection(stream, (router, head), slot, ending.subscribe()));
     }
     drop(listener);
     ending.send_replace(true);
@@ -125,7 +129,7 @@ pub async fn serve_hooks(listener: TcpListener, receive: hooks::Receive, shutdow
         // No forge shows a token, and none is interrupted for another one.
         known.set();
         let stream = Impatient::new(stream, STALL_TIMEOUT, Known::default());
-        connection(stream, router.clone(), slot, ending.subscribe())
+        connection(stream, (router.clone(), HEAD_TIMEOUT), slot, ending.subscribe())
     };
     let open = tcp::accept(listener, HOOK_CONNECTIONS_MAX, shutdown, greet).await;
     ending.send_replace(true);
@@ -155,12 +159,12 @@ async fn stranger() -> Refusal {
 
 async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
-    router: Router,
+    (router, head): (Router, Duration),
     slot: OwnedSemaphorePermit,
     ending: watch::Receiver<bool>,
 ) {
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
+    builder.timer(TokioTimer::new()).header_read_timeout(head).max_buf_size(HEAD_BYTES_MAX);
     let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     // A WebSocket goes on when this one is done. It holds one of the places for streams then, and none of those for connections.
     let serving = serving.with_upgrades();

@@ -143,7 +143,8 @@ mod tests {
         let place = places.clone().acquire_owned().await.unwrap();
         let router = Router::new().route("/", routing::get(|| async { "x".repeat(1024 * 1024) }));
         let socket = Impatient::new(stream, TIMEOUT, Known::default());
-        let served = tokio::spawn(crate::serve::connection(socket, router, place, ending.subscribe()));
+        let served =
+            tokio::spawn(crate::serve::connection(socket, (router, super::super::HEAD_TIMEOUT), place, ending.subscribe()));
         // More than all buffers on the way hold.
         for _ in 0..64 {
             client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();

@@ -145,10 +145,10 @@ async fn greet(
     let router = Router::new().fallback_service(router).layer(Extension(known));
     if first[0] == HANDSHAKE {
         if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await {
-            connection(stream, router, slot, ending).await;
+            connection(stream, (router, HEAD_TIMEOUT), slot, ending).await;
         }
     } else if is_near {
-        connection(stream, router, slot, ending).await;
+        connection(stream, (router, HEAD_TIMEOUT), slot, ending).await;
     }
 }
 
