@@ -369,6 +369,9 @@ fn waiting_ends_with_what_was_waited_for() {
     assert_eq!(world.ctl("wait --for=jsonpath={.status.phase}=BackOff worker/web-2").code, 0);
     let late = world.ctl("wait --for=condition=Ready pool/web --timeout 50ms");
     assert_eq!((late.code, late.err.as_str()), (1, "error: timed out waiting for the condition on pool/web\n"));
+    let now = world.ctl("wait --for=condition=Ready pool/web --timeout 0s");
+    assert_eq!((now.code, now.err.as_str()), (1, "error: timed out waiting for the condition on pool/web\n"));
+    assert_eq!(world.ctl("wait --for=condition=Ready pool/batch --timeout 0s").out, "pool/batch condition met\n", "one look");
     assert_eq!(world.ctl("wait --for=delete pool/nosuch").code, 0);
     assert_eq!(world.ctl("wait --for=nonsense pool/web").code, 2);
     assert_eq!(world.ctl("wait --for=condition=Ready pool/nosuch").code, 1);

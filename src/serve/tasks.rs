@@ -233,6 +233,7 @@ pub async fn queue(
             let pause: PauseQueue = read(sent)?;
             let until = match (pause.span, pause.until) {
                 (Some(_), Some(_)) => return Err(bad("give one of for and until")),
+                (Some(Span(0)), None) => return Err(bad("for: found 0s; to end a pause, resume the queue")),
                 (Some(span), None) => app.handle.later(span),
                 (None, Some(until)) => until,
                 (None, None) => Wall::FOR_EVER,

@@ -13,6 +13,7 @@ fn a_queue_rests_and_goes_on() {
     submit(&world, "takes", &json!({}));
     let queue = |verb: &str, body: &Value| ask(&world, &format!("POST /v1/pools/takes/queue/{verb}"), body).0;
     assert_eq!(queue("pause", &json!({"for": "1h", "until": "2030-01-01T00:00:00Z"})), 400);
+    assert_eq!(queue("pause", &json!({"for": "0s"})), 400, "that would end one");
     assert_eq!(queue("pause", &json!({"for": "1h", "reason": "limit"})), 200);
     assert!(ask(&world, "GET /v1/pools/takes/capacity", &Value::Null).1["pausedUntil"].is_string());
     assert_eq!(lease(&world), Value::Null);

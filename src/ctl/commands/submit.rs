@@ -187,7 +187,7 @@ pub(super) async fn ended(context: &Context, known: TaskView, until: Option<Wall
         let path = format!("/v1/tasks/{id}?wait={left}");
         last = context.client.ask(Method::GET, &path, Sent::nothing()).await?;
         if last.task.state.is_final() || left.0 == 0 {
-            return Ok(());
+            return Ok(true);
         }
     };
     // Its answer comes when the time is over; a daemon that does not come back answers nothing.

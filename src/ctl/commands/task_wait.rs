@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Context;
 use super::away::{is_there, outlasting};
 use super::task_get::read;
-use super::wait::{Goal, within};
+use super::wait::{Goal, is_once, within};
 use crate::ctl::args::Wait;
 use crate::ctl::client::Sent;
 use crate::ctl::error::Failure;
@@ -36,8 +36,9 @@ pub(super) async fn run(context: &Context, args: &Wait, ids: &[u64]) -> Result<(
     for id in ids {
         let mut last = None;
         let looked = {
-            let look = outlasting(context, async || looking(context, *id, goal.as_ref(), &mut last).await);
-            within(Some(args.timeout), look).await?
+            let timeout = Some(args.timeout);
+            let look = outlasting(context, async || looking(context, *id, (goal.as_ref(), is_once(timeout)), &mut last).await);
+            within(timeout, look).await?
         };
         let Some(last) = last else {
             return Err(Failure::No(format!("timed out before anything was heard of task/{id}; {}", go_on(*id))));
@@ -78,7 +79,12 @@ fn goal(what: &str) -> Result<Goal, Failure> {
 }
 
 /// Look at a task, and again at each change, until it is as it was asked for.
-async fn looking(context: &Context, id: u64, goal: Option<&Goal>, last: &mut Option<TaskView>) -> Result<(), Failure> {
+async fn looking(
+    context: &Context,
+    id: u64,
+    (goal, once): (Option<&Goal>, bool),
+    last: &mut Option<TaskView>,
+) -> Result<bool, Failure> {
     let selector = format!("&fieldSelector=metadata.name%3D{id}");
     loop {
         let mut object: Value = context.client.ask(Method::GET, &format!("{ROOT}/tasks/{id}"), Sent::nothing()).await?;
@@ -90,10 +96,13 @@ async fn looking(context: &Context, id: u64, goal: Option<&Goal>, last: &mut Opt
             let over = view.task.state.is_final();
             *last = Some(view);
             if is {
-                return Ok(());
+                return Ok(true);
             }
             if over {
                 return Err(Failure::No(format!("it will not come to be so: {words}")));
+            }
+            if once {
+                return Ok(false);
             }
             if lines.is_none() {
                 lines = match context.client.watch_tasks(&version, &selector).await {

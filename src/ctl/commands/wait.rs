@@ -38,30 +38,34 @@ pub(super) async fn follow(
     timeout: Option<Span>,
     mut done: impl FnMut(Seen) -> Result<bool, Failure>,
 ) -> Result<bool, Failure> {
-    within(timeout, outlasting(context, async || looking(context, object, &mut done).await)).await
+    let once = is_once(timeout);
+    within(timeout, outlasting(context, async || looking(context, object, (once, &mut done)).await)).await
 }
 
-pub(super) async fn within(timeout: Option<Span>, work: impl Future<Output = Result<(), Failure>>) -> Result<bool, Failure> {
+/// Whoever waits for no time wants one look.
+pub(super) fn is_once(timeout: Option<Span>) -> bool {
+    timeout == Some(Span(0))
+}
+
+pub(super) async fn within(timeout: Option<Span>, work: impl Future<Output = Result<bool, Failure>>) -> Result<bool, Failure> {
     match timeout {
-        None => work.await.map(|()| true),
-        Some(timeout) => match tokio::time::timeout(timeout.duration(), work).await {
-            Ok(ended) => ended.map(|()| true),
-            Err(_) => Ok(false),
-        },
+        Some(timeout) if timeout.0 > 0 => tokio::time::timeout(timeout.duration(), work).await.unwrap_or(Ok(false)),
+        Some(_) | None => work.await,
     }
 }
 
 async fn looking(
     context: &Context,
     (kind, name): (Kind, &str),
-    done: &mut impl FnMut(Seen) -> Result<bool, Failure>,
-) -> Result<(), Failure> {
+    (once, done): (bool, &mut impl FnMut(Seen) -> Result<bool, Failure>),
+) -> Result<bool, Failure> {
     let selector = format!("&fieldSelector=metadata.name%3D{}", encoded(name));
     loop {
         let list = context.client.list(kind, "").await?;
         let object = list.items.iter().find(|object| text(object, "/metadata/name") == name);
-        if done(object.map_or(Seen::Absent, Seen::Object))? {
-            return Ok(());
+        let is = done(object.map_or(Seen::Absent, Seen::Object))?;
+        if is || once {
+            return Ok(is);
         }
         let mut lines = match context.client.watch(kind, &list.metadata.resource_version, &selector).await {
             Err(Failure::Server(status)) if status.code == 410 => continue,
@@ -79,7 +83,7 @@ async fn looking(
                 _ => Seen::Object(&event.object),
             };
             if done(seen)? {
-                return Ok(());
+                return Ok(true);
             }
         }
     }
