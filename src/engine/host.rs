@@ -20,7 +20,7 @@ use crate::model::reading::{Failure, Number};
 use crate::model::scaling::{Asker, Question};
 use crate::model::source::Source;
 use crate::model::status::{EventObject, Kind, Object};
-use crate::model::task::Task;
+use crate::model::task::{Leavings, Task};
 use crate::model::time::{Moment, Now};
 use crate::model::usage::Usage;
 use crate::model::worker::{Seen, SlotId};
@@ -39,12 +39,8 @@ pub trait Host {
     }
     /// Carry out one action; a start may be for a task. What comes of it is told by facts.
     fn perform(&mut self, pool: &Arc<PoolFacts>, action: &Action, task: Option<&Task>);
-    /// What the run of a task has left behind: its result, and the end of its output. It stays there.
-    fn leavings(&mut self, task: &Task) -> (Option<serde_json::Value>, String);
-    /// Its result alone, where no rule asks for its output.
-    fn result(&mut self, task: &Task) -> Option<serde_json::Value> {
-        self.leavings(task).0
-    }
+    /// What the run of a task has left behind, with the end of its `output` where a rule asks for that. It stays there.
+    fn leavings(&mut self, task: &Task, output: bool) -> Leavings;
     /// The end of this attempt is on disk: what the run has left behind is of no more use.
     fn ended(&mut self, _task: &Task) {}
     /// These tasks are gone: their files go too.

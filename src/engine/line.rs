@@ -17,7 +17,7 @@ use crate::model::plan::{Action, Happening, Plan, PoolFacts, Slot};
 use crate::model::queue::{Dispatch, Queue};
 use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueWork, Taker};
 use crate::model::status::EventType;
-use crate::model::task::{EndReason, Task, TaskState, Token};
+use crate::model::task::{End, EndReason, Leavings, Task, TaskState, Token};
 use crate::model::time::{Now, Span, Wall};
 use crate::model::worker::{SlotId, SlotState};
 use crate::model::workload::{Class, Needed};
@@ -177,9 +177,11 @@ impl<H: Host> Engine<H> {
             let Some(task) = self.pools.get(&pool).and_then(|pool| pool.line.leases.get(id)) else { continue };
             let ruled = matches!(end.reason, EndReason::Failed | EndReason::Again);
             let asked = ruled && queue.failure_policy.iter().any(|rule| rule.output.is_some());
-            let (result, output) = if asked { self.host.leavings(task) } else { (self.host.result(task), String::new()) };
+            let Leavings { result, lost, output } = self.host.leavings(task, asked);
             let token = Token { pool: task.pool.clone(), id: *id, epoch: task.epoch, nonce: task.nonce };
-            work.push(QueueWork::End { token, end: end.clone(), result, output, queue: queue.clone(), next: None });
+            let said = [end.message.clone(), lost.unwrap_or_default()].into_iter().filter(|said| !said.is_empty());
+            let end = End { message: said.collect::<Vec<_>>().join("; "), ..end.clone() };
+            work.push(QueueWork::End { token, end, result, output, queue: queue.clone(), next: None });
         }
         if plan.tick {
             work.push(QueueWork::Tick { pool: pool.clone(), queue: queue.clone(), workers: workers.clone() });

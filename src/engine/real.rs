@@ -40,7 +40,7 @@ use crate::model::reading::{Failure, Number};
 use crate::model::scaling::{Asker, Question};
 use crate::model::source::Source;
 use crate::model::status::{EventObject, EventType, Kind, Object};
-use crate::model::task::Task;
+use crate::model::task::{Leavings, Task};
 use crate::model::template::Probe;
 use crate::model::text;
 use crate::model::time::{Moment, Now, Span};
@@ -200,15 +200,15 @@ impl Host for RealHost {
         self.slots.find(slot, 0);
     }
 
-    fn leavings(&mut self, task: &Task) -> (Option<serde_json::Value>, String) {
+    fn leavings(&mut self, task: &Task, output: bool) -> Leavings {
+        let left = self.files.read_result(&slot_of(task), task.run);
+        if !output {
+            return left;
+        }
         let worker = task.worker.as_deref().unwrap_or_default();
         let place = crate::edge::slots::log_place(&self.files.state().join("run").join(&task.pool).join(worker), false);
         let begun = place.and_then(|(begun, _)| begun);
-        (self.result(task), self.files.tail(task.id, begun))
-    }
-
-    fn result(&mut self, task: &Task) -> Option<serde_json::Value> {
-        self.files.read_result(&slot_of(task), task.run)
+        Leavings { output: self.files.tail(task.id, begun), ..left }
     }
 
     fn ended(&mut self, task: &Task) {

@@ -112,6 +112,17 @@ pub enum EndReason {
     DependencyFailed,
 }
 
+/// What the run of a task has left behind.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Leavings {
+    /// What it gave back.
+    pub result: Option<Value>,
+    /// Why that is not here, where it gave back what cannot be kept.
+    pub lost: Option<String>,
+    /// The end of its output, where that was asked for.
+    pub output: String,
+}
+
 /// How an attempt, or a whole task, ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]

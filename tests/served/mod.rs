@@ -78,7 +78,7 @@ fn task_door(state: &Path) -> TaskDoor {
     let hub = Arc::new(Hub::default());
     let path = state.join("weir.db");
     let (store, _) = Store::open(&path, "a boot", queue_door::queues(hub.clone(), |_, _| {})).unwrap();
-    TaskDoor { store, path, hub, tell: Arc::new(drop), reader: Arc::default(), walker: Arc::default() }
+    TaskDoor { store, path, hub, tell: Arc::new(drop), untaken: Arc::new(drop), reader: Arc::default(), walker: Arc::default() }
 }
 
 impl World {

@@ -14,7 +14,7 @@ use weir::model::policy::{Amounts, Target};
 use weir::model::quantity::Memory;
 use weir::model::scaling::Question;
 use weir::model::status::{EventObject, Kind, Object};
-use weir::model::task::Task;
+use weir::model::task::{Leavings, Task};
 use weir::model::time::Now;
 use weir::model::worker::SlotId;
 
@@ -31,8 +31,8 @@ impl Host for SimHost {
         self.world.borrow().clock()
     }
 
-    fn leavings(&mut self, _task: &Task) -> (Option<serde_json::Value>, String) {
-        (None, String::new())
+    fn leavings(&mut self, _task: &Task, _output: bool) -> Leavings {
+        Leavings::default()
     }
 
     fn forget_tasks(&mut self, _ids: Vec<u64>) {}

@@ -195,8 +195,10 @@ pub fn end(task: Task, token: &Token, (end, output): (End, &str), queue: &Queue,
             None => again(&task, end.reason == EndReason::Again || queue.retry.on.contains(&RetryOn::Failed), backoff(queue)),
             Some(failure::Verdict::Retry) => again(&task, true, backoff(queue)),
             Some(failure::Verdict::Fail) => After::Final(TaskState::Failed),
+            // Not counted, and not at once either: of one that is ignored each time every run waits longer than the one before.
             Some(failure::Verdict::Ignore) => {
-                After::Again { attempt: uncounted, delay: failure::backoff(queue, 1, task.id), pause: None }
+                let runs = u32::try_from(task.epoch).unwrap_or(u32::MAX);
+                After::Again { attempt: uncounted, delay: failure::backoff(queue, runs, task.id), pause: None }
             }
             Some(failure::Verdict::Pause(until, why)) => {
                 After::Again { attempt: uncounted, delay: Span(0), pause: Some((until, why)) }

@@ -20,7 +20,7 @@ use crate::model::plan::{Action, PoolFacts};
 use crate::model::quantity::{Cpu, Memory};
 use crate::model::scaling::Question;
 use crate::model::status::Truth;
-use crate::model::task::Task;
+use crate::model::task::{Leavings, Task};
 use crate::model::time::{Moment, Wall};
 use crate::model::used::Used;
 use crate::model::worker::SlotId;
@@ -55,8 +55,8 @@ impl Host for UnitHost {
         self.now
     }
     fn perform(&mut self, _: &Arc<PoolFacts>, _: &Action, _: Option<&Task>) {}
-    fn leavings(&mut self, _: &Task) -> (Option<serde_json::Value>, String) {
-        (None, String::new())
+    fn leavings(&mut self, _: &Task, _: bool) -> Leavings {
+        Leavings::default()
     }
     fn forget_tasks(&mut self, _: Vec<u64>) {}
     fn look(&mut self, _: &SlotId) {}

@@ -67,8 +67,9 @@ impl Host for TaskHost {
     fn perform(&mut self, _: &Arc<PoolFacts>, action: &Action, _: Option<&Task>) {
         self.performed.push(action.clone());
     }
-    fn leavings(&mut self, task: &Task) -> (Option<serde_json::Value>, String) {
-        (self.results.get(&(task.worker.clone().unwrap(), task.run)).cloned(), self.output.to_owned())
+    fn leavings(&mut self, task: &Task, output: bool) -> Leavings {
+        let result = self.results.get(&(task.worker.clone().unwrap(), task.run)).cloned();
+        Leavings { result, lost: None, output: if output { self.output.to_owned() } else { String::new() } }
     }
     fn ended(&mut self, task: &Task) {
         self.results.remove(&(task.worker.clone().unwrap(), task.run));
