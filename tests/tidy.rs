@@ -145,7 +145,9 @@ fn table(room: &str) -> Option<&'static [&'static str]> {
         "decide" => &["model", "decide"],
         // The last five are doors that other doors go through: the clock, commands, secrets, systemd, and HTTP with its guard
         // against private addresses, which must not be there twice.
-        "edge" => &["model", "shim::wire", "edge::clock", "edge::command", "edge::secrets", "edge::systemd", "edge::web"],
+        "edge" => {
+            &["model", "shim::wire", "shim::times", "edge::clock", "edge::command", "edge::secrets", "edge::systemd", "edge::web"]
+        }
         "engine" => &["model", "decide", "edge", "engine"],
         "serve" => &["model", "serve", "engine::handle"],
         "ctl" => &["model", "ctl", "serve::wire"],

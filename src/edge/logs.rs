@@ -5,6 +5,8 @@
 //! meanwhile is met twice and taken once. Following waits for inotify on the very file that is read; nothing polls. The
 //! limits of a run are given; what a run is, is decided elsewhere.
 
+mod times;
+
 use std::collections::VecDeque;
 use std::fs::File;
 use std::future::Future;
@@ -20,6 +22,9 @@ use futures_util::stream::try_unfold;
 use hyper::body::Bytes;
 use rustix::fs::inotify;
 use tokio::io::unix::AsyncFd;
+
+use self::times::{Stamps, Times};
+use crate::model::time::Wall;
 
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -38,14 +43,25 @@ pub struct Place {
     pub end: Option<(u64, u64)>,
 }
 
+/// What is wanted of a run's log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Only so many of the last lines.
+    pub tail: Option<u64>,
+    /// Only lines that came at this time or later, to the second.
+    pub since: Option<Wall>,
+    /// With the time in front of each line.
+    pub stamped: bool,
+}
+
 /// Tells when to stop following.
 pub type Until = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Read a run's log: all of it or its last `tail` lines, then, with `follow`, what is written until that future is done.
+/// Read a run's log: what is wanted of it, then, with `follow`, what is written until that future is done.
 ///
 /// The stream ends after its first error. A log that is not there is empty.
-pub fn read(place: Place, tail: Option<u64>, follow: Option<Until>) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    let state = Follower { place: Some((place, tail)), cursor: None, follow, watch: None };
+pub fn read(place: Place, wanted: Wanted, follow: Option<Until>) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    let state = Follower { place: Some((place, wanted)), cursor: None, follow, watch: None };
     try_unfold(state, |mut state| async move {
         let chunk = state.next().await?;
         Ok(chunk.map(|bytes| (bytes, state)))
@@ -55,9 +71,12 @@ pub fn read(place: Place, tail: Option<u64>, follow: Option<Until>) -> impl Stre
 /// One file of a log, open, and the part of it that belongs to the run.
 struct Piece {
     file: File,
+    /// It was the `n`-th file of the log when it was opened.
+    n: usize,
     inode: u64,
     from: u64,
     to: Option<u64>,
+    times: Times,
 }
 
 impl Piece {
@@ -99,7 +118,7 @@ fn files(base: &Path) -> io::Result<Vec<Piece>> {
         missing = 0;
         let meta = file.metadata()?;
         if meta.is_file() && pieces.iter().all(|piece| piece.inode != meta.ino()) {
-            pieces.push(Piece { file, inode: meta.ino(), from: 0, to: None });
+            pieces.push(Piece { file, n, inode: meta.ino(), from: 0, to: None, times: Times::default() });
         }
     }
     Ok(pieces)
@@ -125,6 +144,27 @@ fn run(place: &Place) -> io::Result<VecDeque<Piece>> {
         pieces[0].from = offset;
     }
     Ok(pieces)
+}
+
+/// Leave only lines that may be as new as this; where there are none, what is written from now on.
+fn keep_new(pieces: &mut VecDeque<Piece>, base: &Path, since: Wall) -> io::Result<()> {
+    let more = |pieces: &VecDeque<Piece>| pieces.len() > 1;
+    while let Some(piece) = pieces.front_mut() {
+        piece.times.look((base, piece.n), piece.inode);
+        match times::first_line(&piece.file, &piece.times, (piece.from, since))? {
+            Some(from) => {
+                piece.from = from;
+                break;
+            }
+            None if more(pieces) => drop(pieces.pop_front()),
+            None => {
+                let end = pieces[0].limit()?;
+                pieces[0].from = end;
+                break;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Leave only the last lines.
@@ -161,22 +201,31 @@ struct Cursor {
     base: PathBuf,
     pieces: VecDeque<Piece>,
     current: Option<u64>,
+    stamps: Option<Stamps>,
 }
 
 impl Cursor {
-    fn open(place: &Place, tail: Option<u64>) -> io::Result<Cursor> {
+    fn open(place: &Place, wanted: &Wanted) -> io::Result<Cursor> {
         let mut pieces = run(place)?;
-        if let Some(lines) = tail {
+        if let Some(since) = wanted.since {
+            keep_new(&mut pieces, &place.file, since)?;
+        }
+        if let Some(lines) = wanted.tail {
             keep_last(&mut pieces, lines)?;
         }
-        Ok(Cursor { base: place.file.clone(), pieces, current: None })
+        Ok(Cursor { base: place.file.clone(), pieces, current: None, stamps: wanted.stamped.then(Stamps::default) })
     }
 
     /// The next bytes; none at the end of what there is now.
     fn take(&mut self) -> io::Result<Option<Bytes>> {
         while let Some(piece) = self.pieces.front_mut() {
             self.current = Some(piece.inode);
+            let from = piece.from;
             let bytes = piece.take()?;
+            if let Some(stamps) = self.stamps.as_mut().filter(|_| !bytes.is_empty()) {
+                piece.times.look((&self.base, piece.n), piece.inode);
+                return Ok(Some(stamps.put((&bytes, from), &piece.times, times::own(&piece.file)?)));
+            }
             if !bytes.is_empty() {
                 return Ok(Some(bytes));
             }
@@ -202,7 +251,7 @@ impl Cursor {
 }
 
 struct Follower {
-    place: Option<(Place, Option<u64>)>,
+    place: Option<(Place, Wanted)>,
     cursor: Option<Cursor>,
     follow: Option<Until>,
     watch: Option<Watch>,
@@ -210,11 +259,11 @@ struct Follower {
 
 impl Follower {
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        if let Some((place, tail)) = self.place.take() {
+        if let Some((place, wanted)) = self.place.take() {
             if self.follow.is_some() {
                 self.watch = Watch::new(place.file.parent().unwrap_or(Path::new("."))).ok();
             }
-            self.cursor = Some(off_thread(move || Cursor::open(&place, tail)).await?);
+            self.cursor = Some(off_thread(move || Cursor::open(&place, &wanted)).await?);
         }
         loop {
             let Some(mut cursor) = self.cursor.take() else { return Ok(None) };
@@ -303,7 +352,7 @@ mod tests {
     use super::*;
 
     async fn text(place: &Place, tail: Option<u64>) -> String {
-        let chunks: Vec<Bytes> = read(place.clone(), tail, None).try_collect().await.unwrap();
+        let chunks: Vec<Bytes> = read(place.clone(), Wanted { tail, ..Wanted::default() }, None).try_collect().await.unwrap();
         String::from_utf8(chunks.concat()).unwrap()
     }
 
@@ -378,7 +427,7 @@ mod tests {
             directory
         });
         let until: Until = Box::pin(async move { drop(until.await) });
-        let chunks: Vec<Bytes> = read(place, None, Some(until)).try_collect().await.unwrap();
+        let chunks: Vec<Bytes> = read(place, Wanted::default(), Some(until)).try_collect().await.unwrap();
         let expected: String = (0..40_000).map(|n| format!("{n}\n")).collect();
         assert!(chunks.concat() == expected.as_bytes());
         writer.join().unwrap();

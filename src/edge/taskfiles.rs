@@ -22,6 +22,7 @@ use serde_json::Value;
 use crate::model::exact::inexact;
 use crate::model::task::{Leavings, PAYLOAD_BYTES_MAX, Task};
 use crate::model::worker::SlotId;
+use crate::shim::times::SUFFIX as TIMES;
 
 /// The end of an output that rules look at, in bytes.
 const TAIL: u64 = 4096;
@@ -228,11 +229,16 @@ impl TaskFiles {
     /// Remove the logs of tasks that are gone, rotated ones too.
     pub fn forget(&self, ids: &[u64]) {
         for id in ids {
-            let log = self.log(*id);
-            let mut rotated = 1;
+            let (log, mut rotated) = (self.log(*id), 1);
             // What cannot be removed now is only a file too many.
-            let _gone = std::fs::remove_file(&log);
-            while std::fs::remove_file(log.with_extension(format!("log.{rotated}"))).is_ok() {
+            let remove = |file: PathBuf| {
+                let mut times = file.clone().into_os_string();
+                times.push(TIMES);
+                let _gone = std::fs::remove_file(times);
+                std::fs::remove_file(file)
+            };
+            let _gone = remove(log.clone());
+            while remove(log.with_extension(format!("log.{rotated}"))).is_ok() {
                 rotated += 1;
             }
         }

@@ -16,13 +16,13 @@ pub use super::meters::{Labels, Meters};
 use super::queue_door::TaskDoor;
 pub use super::queue_door::{Accepted, Capacity, LISTED_MAX, TaskFilter};
 use crate::decide::admit::Settings;
-pub use crate::edge::logs::{Place as LogPlace, Until};
+pub use crate::edge::logs::{Place as LogPlace, Until, Wanted as LogWanted};
 use crate::model::catalogue::Stray;
 use crate::model::document::Violation;
 use crate::model::meta;
 use crate::model::revision::Revision;
 use crate::model::status::{Kind, Object};
-use crate::model::time::Span;
+use crate::model::time::{Span, Wall};
 use crate::model::usage::Usage;
 use crate::model::worker::SlotId;
 
@@ -369,10 +369,15 @@ impl Handle {
     pub fn read_log(
         &self,
         place: LogPlace,
-        tail: Option<u64>,
+        wanted: LogWanted,
         follow: Option<Until>,
     ) -> impl Stream<Item = std::io::Result<Bytes>> + Send + 'static {
-        crate::edge::logs::read(place, tail, follow)
+        crate::edge::logs::read(place, wanted, follow)
+    }
+
+    /// The time of the clock so long ago.
+    pub fn earlier(&self, span: Span) -> Wall {
+        Wall(crate::edge::clock::now().wall.0.saturating_sub_unsigned(span.0))
     }
 
     /// End a worker and start it again.

@@ -18,26 +18,22 @@ use super::app::until_true;
 use super::app::{App, Params, flag, number, params};
 use super::refusal::{Refusal, bad};
 use super::wire::tasks::WAIT_MAX;
-use crate::engine::handle::{Change, Handle, Until};
+use crate::engine::handle::{Change, Handle, LogWanted, Until};
 use crate::model::status::{Kind, Meta, SUCCEEDED_BY};
+use crate::model::time::Span;
 
 /// The log of a worker.
 ///
 /// # Errors
 /// 404, 400 for a query that does not hold or a run that was not, 429 when too many follow.
 pub fn log(app: &App, worker: &str, query: &BTreeMap<String, String>) -> Result<Response, Refusal> {
-    for (name, what) in [("sinceTime", "since a time"), ("sinceSeconds", "since a time"), ("timestamps", "with timestamps")] {
-        if query.get(name).is_some_and(|value| !value.is_empty() && value != "false") {
-            return Err(bad(format!("{name}: logs cannot be shown {what}, because lines are kept as they were written")));
-        }
-    }
-    let (previous, tail, most) = (flag(query, "previous")?, number(query, "tailLines")?, limit(query)?);
+    let (previous, wanted, most) = (flag(query, "previous")?, wanted(&app.handle, query)?, limit(query)?);
     let place = app.handle.log(worker, previous)?;
     // A run that is over does not grow.
     let follow = flag(query, "follow")? && place.end.is_none();
     let slot = app.stream_slot()?;
     let until = follow.then(|| until_gone(&app.handle, worker, app.ending.clone()));
-    let stream = held(app.handle.read_log(place, tail, until), slot);
+    let stream = held(app.handle.read_log(place, wanted, until), slot);
     Ok(at_most(stream, most))
 }
 
@@ -48,11 +44,11 @@ pub fn log(app: &App, worker: &str, query: &BTreeMap<String, String>) -> Result<
 pub async fn task_log(State(app): State<App>, Path(id): Path<String>, query: Params) -> Result<Response, Refusal> {
     let query = params(query)?;
     let id: u64 = id.parse().map_err(|_| bad("a task is named by its number"))?;
-    let (tail, follow, most) = (number(&query, "tailLines")?, flag(&query, "follow")?, limit(&query)?);
+    let (wanted, follow, most) = (wanted(&app.handle, &query)?, flag(&query, "follow")?, limit(&query)?);
     let place = app.handle.task_log(id).await?;
     let slot = app.stream_slot()?;
     let until = follow.then(|| until_ended(app.handle.clone(), id, app.ending.clone()));
-    let stream = held(app.handle.read_log(place, tail, until), slot);
+    let stream = held(app.handle.read_log(place, wanted, until), slot);
     Ok(at_most(stream, most))
 }
 
@@ -90,6 +86,21 @@ fn until_gone(handle: &Handle, worker: &str, ending: watch::Receiver<bool>) -> U
             () = until_true(ending) => {}
         }
     })
+}
+
+/// Which lines are wanted, and how.
+fn wanted(handle: &Handle, query: &BTreeMap<String, String>) -> Result<LogWanted, Refusal> {
+    let time = query.get("sinceTime").filter(|text| !text.is_empty());
+    let since = match (number(query, "sinceSeconds")?, time) {
+        (Some(_), Some(_)) => return Err(bad("give one of sinceSeconds and sinceTime")),
+        (Some(0), None) => return Err(bad("sinceSeconds: found 0, expected a number from 1")),
+        (Some(seconds), None) => Some(handle.earlier(Span(seconds.saturating_mul(1000)))),
+        (None, Some(time)) => {
+            Some(time.parse().map_err(|error| bad(format!("sinceTime: {error}; expected a time, as 2026-01-31T08:00:00Z")))?)
+        }
+        (None, None) => None,
+    };
+    Ok(LogWanted { tail: number(query, "tailLines")?, since, stamped: flag(query, "timestamps")? })
 }
 
 /// How many bytes are wanted; none: all of them.

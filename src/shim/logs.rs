@@ -3,12 +3,13 @@
 //! It never blocks the worker. What cannot be written (the disk is full, the rate is exceeded) is dropped, counted, and told
 //! in one line when writing goes on. Files are cut at line ends; a line longer than the pipe's buffer may be cut.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::sys;
+use super::times::{self, Times};
 
 /// Bytes taken from the pipe at once. On the stack, so small: these pages stay with the process.
 const CHUNK: usize = 8 * 1024;
@@ -31,6 +32,7 @@ pub(super) struct Log {
     why: String,
     /// The inodes in which this run began, and the one before it began and ended.
     places: [u64; 3],
+    times: Times,
     /// Bytes dropped in the present run.
     pub(super) dropped: u64,
     /// When output last came, boot clock in ms.
@@ -52,6 +54,7 @@ impl Log {
             cut_line: false,
             why: String::new(),
             places: [0; 3],
+            times: Times::default(),
             dropped: 0,
             last: 0,
         }
@@ -64,6 +67,7 @@ impl Log {
         let path = if own.is_empty() { self.home.clone() } else { String::from_utf8_lossy(own).into_owned() };
         if path != self.path {
             (self.path, self.file, self.size, self.cut_line) = (path, None, 0, false);
+            self.times = Times::default();
         }
         self.limits = limits;
         self.tokens = limits.2;
@@ -181,6 +185,7 @@ impl Log {
         let Some(file) = &mut self.file else {
             return self.drop_bytes(bytes.len(), || "the log cannot be opened".into());
         };
+        self.times.mark(self.size, self.last);
         let mut rest = bytes;
         while !rest.is_empty() {
             match file.write(rest) {
@@ -220,7 +225,9 @@ impl Log {
 
     fn open(&mut self, make: bool) {
         self.file = made(&self.path, make).ok();
-        self.size = self.file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |meta| meta.len());
+        let meta = self.file.as_ref().and_then(|file| file.metadata().ok());
+        self.size = meta.as_ref().map_or(0, Metadata::len);
+        self.times = meta.map_or_else(Times::default, |meta| Times::of(&self.path, &meta));
     }
 
     /// The next file is made before the oldest one is dropped. Files are known by inode, and a file system gives the number of one
@@ -232,10 +239,17 @@ impl Log {
         for n in (2..keep).rev() {
             // A missing one is a gap from before; the one at the end is replaced.
             let _moved = std::fs::rename(old(n - 1), old(n));
+            times::moved(&old(n - 1), &old(n));
         }
         let moved = keep == 1 || std::fs::rename(&self.path, old(1)).is_ok();
+        if keep > 1 {
+            times::moved(&self.path, &old(1));
+        }
         match next {
-            Ok(file) if moved && std::fs::rename(&aside, &self.path).is_ok() => (self.file, self.size) = (Some(file), 0),
+            Ok(file) if moved && std::fs::rename(&aside, &self.path).is_ok() => {
+                self.times = file.metadata().map_or_else(|_| Times::default(), |meta| Times::of(&self.path, &meta));
+                (self.file, self.size) = (Some(file), 0);
+            }
             Ok(_) | Err(_) => {
                 let _unused = std::fs::remove_file(&aside);
                 if keep == 1 {

@@ -23,6 +23,7 @@ mod notify;
 mod record;
 mod run;
 mod sys;
+pub mod times;
 mod tree;
 pub mod wire;
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use super::harness::{Scratch, wait};
+use super::tasks::ctl;
 
 /// Lines of 100 bytes at 5 MB/s for four seconds.
 const LINES: usize = 200_000;
@@ -64,4 +65,60 @@ fn what_exceeds_the_rate_is_dropped_and_counted_and_never_stops_the_worker() {
         },
         || scratch.log(),
     );
+}
+
+/// Prints, waits for a file, prints again, waits for another one, prints again: enough for a rotation between.
+const PHASES: &str = "fill() { head -c 3000 /dev/zero | tr '\\\\0' x; echo; }; echo old; fill; until [ -e go ]; do sleep 0.05; done; echo new; \
+    fill; until [ -e more ]; do sleep 0.05; done; echo newest; sleep 100000";
+
+#[test]
+fn lines_are_shown_from_a_time_on_and_with_their_times() {
+    let mut scratch = Scratch::new();
+    let dir = scratch.dir.display().to_string();
+    let more = format!("    workingDir: {dir}\n    logs: {{maxSize: 4Ki, maxFiles: 3}}\n");
+    scratch.put("slow.yaml", &scratch.pool("slow", 1, &format!("[bash, -c, \"{PHASES}\"]"), &more));
+    scratch.start();
+    let said = |words: &[&str]| {
+        let output = ctl(&scratch, &[&["logs", "slow-0"], words].concat());
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).expect("text");
+        text.lines().map(|line| line.trim_end_matches('x').to_owned()).filter(|line| !line.is_empty()).collect::<Vec<_>>()
+    };
+    let path = scratch.dir.join("state/logs/slow/slow-0.log");
+    let shows = |word: &str| {
+        let files = || [path.with_extension("log.1"), path.clone()].map(|file| fs::read_to_string(file).unwrap_or_default());
+        let there = || files().concat().lines().any(|line| line == word);
+        wait(word, || there().then_some(()), || scratch.log());
+    };
+    // What is known is known to the second.
+    let passes = || {
+        let began = std::time::Instant::now();
+        wait("time", || (began.elapsed() > Duration::from_millis(2200)).then_some(()), String::new);
+        jiff::Timestamp::now()
+    };
+    shows("old");
+    let first = passes();
+    fs::write(scratch.dir.join("go"), "").expect("written");
+    shows("new");
+    let second = passes();
+    fs::write(scratch.dir.join("more"), "").expect("written");
+    shows("newest");
+    assert!(path.with_extension("log.1").exists(), "it was rotated");
+    let bare = |lines: Vec<String>| lines.into_iter().filter(|line| !line.ends_with(' ')).collect::<Vec<_>>();
+    assert_eq!(bare(said(&[])), ["old", "new", "newest"]);
+    assert_eq!(bare(said(&["--since", "1h"])), ["old", "new", "newest"]);
+    assert_eq!(bare(said(&["--since-time", &first.to_string()])), ["new", "newest"]);
+    assert_eq!(bare(said(&["--since-time", &second.to_string()])), ["newest"]);
+    assert_eq!(bare(said(&["--since-time", "2999-01-01T00:00:00Z"])), [""; 0]);
+    assert_eq!(bare(said(&["--since-time", &first.to_string(), "--tail", "1"])), ["newest"]);
+    let times: Vec<(jiff::Timestamp, String)> = bare(said(&["--timestamps"]))
+        .iter()
+        .map(|line| line.split_once(' ').expect("a time and a line"))
+        .map(|(time, line)| (time.parse().expect("a time"), line.to_owned()))
+        .collect();
+    assert_eq!(times.iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>(), ["old", "new", "newest"]);
+    let second_before = |at: jiff::Timestamp| at - Duration::from_secs(1);
+    assert!(times[0].0 < second_before(first), "{times:?} {first}");
+    assert!(times[1].0 >= second_before(first) && times[1].0 < second_before(second), "{times:?} {first} {second}");
+    assert!(times[2].0 >= second_before(second), "{times:?} {second}");
 }

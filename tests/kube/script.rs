@@ -163,6 +163,9 @@ fn kubectl_looks() {
     k.ok("logs -l weir.dev/pool=talk --prefix").has(&["[pod/talk-0/worker] hello from talk-0"]);
     k.ok("logs talk-0 -c worker --tail=1").is("hello from talk-0");
     k.ok("logs talk-0 --limit-bytes=5").is("hello");
+    k.ok("logs talk-0 --since=1h").is("hello from talk-0");
+    k.ok("logs talk-0 --since-time=2999-01-01T00:00:00Z").is("");
+    k.ok("logs talk-0 --timestamps").has(&["Z hello from talk-0"]);
     k.ok("logs talk-0 --limit-bytes=5 -f").is("hello");
     k.no(&["logs", "talk-9"], "").has(&["not found"]);
     k.ok("top pod").has(&["CPU(cores)", "MEMORY(bytes)", "web-0", "web-1", "talk-0"]);

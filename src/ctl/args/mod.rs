@@ -64,7 +64,7 @@ pub enum Command {
     Explain(Explain),
     /// Print a worker's log, or a task's
     #[command(
-        after_help = "Examples:\n  ctl logs web-0\n  ctl logs -f --tail 20 worker/web-0\n  ctl logs --previous web-0\n  ctl logs -f task/12"
+        after_help = "Examples:\n  ctl logs web-0\n  ctl logs -f --tail 20 worker/web-0\n  ctl logs --previous web-0\n  ctl logs --since 10m --timestamps web-0\n  ctl logs -f task/12"
     )]
     Logs(Logs),
     /// Show the CPU, memory and tasks that pools or workers use now
@@ -294,6 +294,15 @@ pub struct Logs {
     /// Only the last lines; -1 shows all
     #[arg(long, value_name = "LINES", allow_negative_numbers = true, default_value_t = -1)]
     pub tail: i64,
+    /// Only what was printed so long ago at most, as 10m
+    #[arg(long, value_name = "DURATION", conflicts_with = "since_time")]
+    pub since: Option<Span>,
+    /// Only what was printed at this time or later, as 2026-01-31T08:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub since_time: Option<String>,
+    /// With the time in front of each line
+    #[arg(long)]
+    pub timestamps: bool,
 }
 
 /// `scale`

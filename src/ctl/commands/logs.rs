@@ -11,7 +11,7 @@ use super::Context;
 use super::away::is_there;
 use super::tasks::fetch;
 use crate::ctl::args::Logs;
-use crate::ctl::client::{next_chunk, path};
+use crate::ctl::client::{encoded, next_chunk, path};
 use crate::ctl::error::Failure;
 use crate::ctl::print::note;
 use crate::ctl::text::tame_block;
@@ -21,7 +21,7 @@ use crate::model::status::Kind;
 /// `ctl logs`
 pub(super) async fn run(context: &Context, args: Logs) -> Result<(), Failure> {
     let worker = resource::one(&args.worker, Kind::Worker)?;
-    let (tail, lines) = tail(args.tail)?;
+    let (tail, lines) = (tail(args.tail)?, lines(&args)?);
     let query = format!("{}/log?follow={}&previous={}{lines}", path(Kind::Worker, &worker), args.follow, args.previous);
     let mut out = Out { terminal: io::stdout().is_terminal(), rest: Vec::new() };
     match context.client.stream(&query).await {
@@ -31,7 +31,7 @@ pub(super) async fn run(context: &Context, args: Logs) -> Result<(), Failure> {
             }
             ended_by_itself(context, args.follow).await?;
         }
-        Err(Failure::NoDaemon(at)) if args.follow || args.previous => return Err(Failure::NoDaemon(at)),
+        Err(Failure::NoDaemon(at)) if args.follow || args.previous || timed(&args) => return Err(Failure::NoDaemon(at)),
         Err(Failure::NoDaemon(at)) => {
             if !context.state.join("status").is_dir() {
                 return Err(Failure::NoDaemon(at));
@@ -52,13 +52,33 @@ async fn ended_by_itself(context: &Context, follow: bool) -> Result<(), Failure>
     Ok(())
 }
 
-/// How many lines are wanted, and as a part of a query.
-fn tail(lines: i64) -> Result<(Option<u64>, String), Failure> {
-    let tail = match lines {
-        -1 => None,
-        lines => Some(u64::try_from(lines).map_err(|_| Failure::Usage("--tail: give a number of lines, or -1 for all".into()))?),
-    };
-    Ok((tail, tail.map(|lines| format!("&tailLines={lines}")).unwrap_or_default()))
+/// How many lines are wanted.
+fn tail(lines: i64) -> Result<Option<u64>, Failure> {
+    match lines {
+        -1 => Ok(None),
+        lines => {
+            u64::try_from(lines).map(Some).map_err(|_| Failure::Usage("--tail: give a number of lines, or -1 for all".into()))
+        }
+    }
+}
+
+/// It takes the times of lines, which are not read without a daemon.
+fn timed(args: &Logs) -> bool {
+    args.since.is_some() || args.since_time.is_some() || args.timestamps
+}
+
+/// Which lines are wanted, and how, as a part of a query.
+fn lines(args: &Logs) -> Result<String, Failure> {
+    let part = |name: &str, value: Option<String>| value.map(|value| format!("&{name}={}", encoded(&value))).unwrap_or_default();
+    // Whatever is asked for to the millisecond is known to the second.
+    let seconds = args.since.map(|since| since.0.div_ceil(1000).max(1).to_string());
+    let all = [
+        part("tailLines", tail(args.tail)?.map(|lines| lines.to_string())),
+        part("sinceSeconds", seconds),
+        part("sinceTime", args.since_time.clone()),
+        part("timestamps", args.timestamps.then(|| "true".into())),
+    ];
+    Ok(all.concat())
 }
 
 /// `ctl logs task/ID`: the output of all its attempts.
@@ -67,7 +87,7 @@ pub(super) async fn task(context: &Context, args: Logs, ids: &[u64]) -> Result<(
     if args.previous {
         return Err(Failure::Usage("--previous: the log of a task holds all its attempts".into()));
     }
-    let (tail, lines) = tail(args.tail)?;
+    let (tail, lines) = (tail(args.tail)?, lines(&args)?);
     if let Some(words) = elsewhere(context, *id).await {
         note(&words);
     }
@@ -81,7 +101,7 @@ pub(super) async fn task(context: &Context, args: Logs, ids: &[u64]) -> Result<(
         }
         Err(Failure::NoDaemon(at)) => {
             let file = context.state.join("logs/tasks").join(format!("{id}.log"));
-            if args.follow || !file.is_file() {
+            if args.follow || timed(&args) || !file.is_file() {
                 return Err(Failure::NoDaemon(at));
             }
             context.say_offline();
