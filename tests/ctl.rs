@@ -214,7 +214,9 @@ fn what_was_said_before_is_shown_and_said_again() {
     assert!(shown.out.contains("spec.replicas 1 → 2, spec.template.command"), "{shown:?}");
     assert!(world.ctl("rollout history pool/web --revision 1").out.contains("replicas: 1 # few"));
     let ran = world.ctl("rollout undo pool/web --to-revision 1");
-    assert_eq!((ran.code, ran.out.as_str()), (0, "pool/web rolled back to revision 1\n"), "{}", ran.err);
+    let (told, what) = ran.out.split_once(": ").expect("what it changes");
+    assert_eq!((ran.code, told), (0, "pool/web rolled back to revision 1"), "{}", ran.err);
+    assert!(what.contains("spec.replicas") && what.contains(" → 1"), "{what}");
     assert!(world.asked().iter().any(|ask| ask.contains("Replace") && ask.contains("# few")));
     let same = world.ctl("rollout undo pool/web --to-revision 3");
     assert_eq!((same.code, same.out.contains("unchanged")), (0, true), "{same:?}");

@@ -85,7 +85,7 @@ fn an_undo_brings_back_the_text_with_its_comments() {
     let dry = said(&scratch, &["rollout", "undo", "pool/web", "--dry-run"]);
     assert!(dry.contains("+# as it was first") && dry.ends_with("(dry run)\n"), "{dry}");
     assert_eq!(fs::read_to_string(scratch.spec("web.yaml")).expect("there"), second);
-    assert_eq!(said(&scratch, &["rollout", "undo", "pool/web"]), "pool/web rolled back to revision 1\n");
+    assert_eq!(said(&scratch, &["rollout", "undo", "pool/web"]), "pool/web rolled back to revision 1: spec.replicas 2 → 1\n");
     assert_eq!(fs::read_to_string(scratch.spec("web.yaml")).expect("there"), first);
     scratch.wait_workers(1);
     kept(&scratch, 3);
@@ -99,7 +99,8 @@ fn an_undo_brings_back_the_text_with_its_comments() {
     wait("a refusal", || (said(&scratch, &["get", "pool/web", "-o", refused]) == "False").then_some(()), || scratch.log());
     let lost = ctl(&scratch, &["rollout", "undo", "pool/web"]);
     assert!(lost.status.code() == Some(1) && String::from_utf8_lossy(&lost.stderr).contains("web.yaml:1 "), "{lost:?}");
-    assert_eq!(said(&scratch, &["rollout", "undo", "pool/web", "--force"]), "pool/web rolled back to revision 3\n");
+    let forced = said(&scratch, &["rollout", "undo", "pool/web", "--force"]);
+    assert!(forced.starts_with("pool/web rolled back to revision 3: spec.replica"), "{forced}");
     assert_eq!(fs::read_to_string(scratch.spec("web.yaml")).expect("there"), first);
     let none = ctl(&scratch, &["rollout", "undo", "pool/web", "--to-revision", "9"]);
     assert!(none.status.code() == Some(1) && String::from_utf8_lossy(&none.stderr).contains("kept are: 1, 2, 3"), "{none:?}");
@@ -122,7 +123,10 @@ fn a_policy_goes_back_as_a_pool_does() {
     scratch.kill();
     scratch.start();
     kept_of(&scratch, "policy/web", 2);
-    assert_eq!(said(&scratch, &["rollout", "undo", "policy/web"]), "policy/web rolled back to revision 1\n");
+    assert_eq!(
+        said(&scratch, &["rollout", "undo", "policy/web"]),
+        "policy/web rolled back to revision 1: spec.bounds.max.cpu 2 → 4\n"
+    );
     assert_eq!(fs::read_to_string(scratch.spec("guard.yaml")).expect("there"), first);
     kept_of(&scratch, "policy/web", 3);
     kept(&scratch, 1);

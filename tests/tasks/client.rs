@@ -163,7 +163,7 @@ fn many_tasks_are_changed_only_where_all_of_them_are_meant() {
     assert!(asked.err.contains("2 tasks would be released: add --all"), "{}", asked.err);
     assert_eq!(said(&world, "release --pool takes --all"), "task/1 released\ntask/2 released\n");
     assert_eq!(said(&world, "cancel --pool takes --status Queued --all"), "task/1 cancelled\ntask/2 cancelled\n");
-    assert_eq!(said(&world, "retry --status Cancelled --all"), "task/2 queued again\ntask/1 queued again\n");
+    assert_eq!(said(&world, "retry --status Cancelled --all"), "task/1 queued again\ntask/2 queued again\n");
     assert_eq!(said(&world, "retry --pool takes --all"), "", "none are left");
     for words in ["cancel --all", "cancel 1 --pool takes", "release --pool takes --status Nonsense --all", "retry"] {
         assert_eq!(world.ctl(words).code, 2, "{words}");

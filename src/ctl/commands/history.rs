@@ -93,7 +93,9 @@ pub(super) async fn undo(context: &Context, args: &Undo) -> Result<(), Failure> 
     let new = DocumentText { text: to.text.clone(), version: standing.version, ..DocumentText::default() };
     let new = serde_json::to_value(new).expect("plain data");
     let _: DocumentText = context.client.ask(Method::PUT, &at, Sent::json(&new)).await?;
-    emit(&format!("{whose} rolled back to revision {}\n", to.revision))
+    // A change of the count alone is a revision too: whoever meant another one sees it here.
+    let what = tame(&changes(&spec(&standing.text), &spec(&to.text)));
+    emit(&format!("{whose} rolled back to revision {}: {what}\n", to.revision))
 }
 
 /// What is kept, and which of it is in force.

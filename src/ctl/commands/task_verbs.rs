@@ -34,6 +34,8 @@ struct Verb {
     done: &'static str,
     /// In which states a task has to be; those of the first list have their turn first.
     to: &'static [&'static [TaskState]],
+    /// So many are asked at once. Where a line is joined it is one after the other, and who came first is first.
+    at_once: usize,
     /// As it is told of one.
     told: fn(&Task) -> String,
 }
@@ -44,19 +46,26 @@ const CANCEL: Verb = Verb {
     asked: "cancel",
     done: "cancelled",
     to: &[&[TaskState::Held, TaskState::Queued], &[TaskState::Leased]],
+    at_once: AT_ONCE,
     told: |task| {
         let how = if task.state == TaskState::Cancelled { "cancelled" } else { "is being stopped" };
         format!("task/{} {how}\n", task.id)
     },
 };
 
-const RELEASE: Verb =
-    Verb { asked: "release", done: "released", to: &[&[TaskState::Held]], told: |task| format!("task/{} released\n", task.id) };
+const RELEASE: Verb = Verb {
+    asked: "release",
+    done: "released",
+    to: &[&[TaskState::Held]],
+    at_once: 1,
+    told: |task| format!("task/{} released\n", task.id),
+};
 
 const RETRY: Verb = Verb {
     asked: "retry",
     done: "tried again",
     to: &[&[TaskState::Failed, TaskState::Dead, TaskState::Cancelled, TaskState::Expired]],
+    at_once: 1,
     told: |task| format!("task/{} queued again\n", task.id),
 };
 
@@ -137,11 +146,11 @@ async fn many(context: &Context, many: &Many, verb: &Verb) -> Result<(), Failure
                 ))))?;
             }
             // What comes after others before those: it would end with them.
-            let (mut after, first): (Vec<TaskView>, Vec<TaskView>) =
-                page.into_iter().partition(|view| !view.task.after.is_empty());
+            let (mut after, mut first): (Vec<_>, Vec<_>) = page.into_iter().partition(|view| !view.task.after.is_empty());
             after.sort_by_key(|view| Reverse(view.task.id));
+            first.sort_by_key(|view| view.task.id);
             work.ask(after.iter().map(|view| view.task.id), 1).await?;
-            work.ask(first.iter().map(|view| view.task.id), AT_ONCE).await?;
+            work.ask(first.iter().map(|view| view.task.id), verb.at_once).await?;
         }
     }
     if asked.is_empty() {
