@@ -5,10 +5,12 @@
 //! swapped, the queue overflown), so the directory above is watched too, [`Watch::check`] compares identities, and where no
 //! watch is to be had the directory is looked at every few seconds, and that is said. While nothing happens nothing wakes.
 //!
-//! Where the directory is in a git checkout, the files of git that a commit changes are watched as well.
+//! Where the directory is in a git checkout, the files of git that a commit changes are watched as well; so are files outside that
+//! links lead to.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -81,7 +83,7 @@ impl Watch {
             hints,
             watcher: None,
             root: None,
-            heads: Heads::default(),
+            beside: Beside::default(),
             retry: RETRY_MIN,
             due: None,
         };
@@ -122,26 +124,40 @@ struct Post {
     hints: tokio::sync::mpsc::Sender<()>,
     watcher: Option<RecommendedWatcher>,
     root: Option<Root>,
-    heads: Heads,
+    beside: Beside,
     /// How long the next wait between two looks is.
     retry: Span,
     /// When the next look is due, while there is no good watch.
     due: Option<Moment>,
 }
 
-/// The files of git that say which commit there is, and the folders that they are in.
+/// Files beside the specs that say what they are, and the folders that those are in: git's, which say which commit there is, and
+/// those that links lead to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Heads {
+struct Beside {
     files: Vec<PathBuf>,
     folders: BTreeSet<PathBuf>,
 }
 
-impl Heads {
-    fn of(dir: &Path) -> Heads {
-        let files = git::heads(dir);
+impl Beside {
+    fn of(dir: &Path) -> Beside {
+        let files: Vec<PathBuf> = git::heads(dir).into_iter().chain(linked(dir)).collect();
         let folders = files.iter().filter_map(|file| file.parent()).filter(|folder| folder.is_dir());
-        Heads { folders: folders.map(Path::to_owned).collect(), files }
+        // Watched twice under two names, it would be heard of under the second alone.
+        let above = dir.parent().map(|above| (above, above.canonicalize().unwrap_or_default()));
+        let folders = folders.filter(|folder| above.as_ref().is_none_or(|(name, real)| folder == name || *folder != real));
+        Beside { folders: folders.map(Path::to_owned).take(FOLDERS_MAX).collect(), files }
     }
+}
+
+/// The files outside that links in the directory lead to.
+fn linked(dir: &Path) -> BTreeSet<PathBuf> {
+    let Ok(real) = dir.canonicalize() else { return BTreeSet::new() };
+    let all = std::iter::once(dir.to_owned()).chain(folders(dir).unwrap_or_default());
+    let entries = all.filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+    let is_spec = |entry: &DirEntry| entry.file_name().to_str().is_some_and(is_spec_name);
+    let links = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()) && is_spec(entry));
+    links.filter_map(|link| link.path().canonicalize().ok()).filter(|file| !file.starts_with(&real)).collect()
 }
 
 impl Post {
@@ -199,7 +215,7 @@ impl Post {
     }
 
     fn is_lost(&self) -> bool {
-        self.watcher.is_none() || self.root != root_of(&self.dir) || self.heads != Heads::of(&self.dir)
+        self.watcher.is_none() || self.root != root_of(&self.dir) || self.beside != Beside::of(&self.dir)
     }
 
     fn hint(&self) {
@@ -211,10 +227,10 @@ impl Post {
         *locked(&self.shared.degraded) = reason;
     }
 
-    /// Make all watches anew: of the directory, its folders, the directory above, and git's files.
+    /// Make all watches anew: of the directory, its folders, the directory above, and files beside.
     fn watch(&mut self) {
         self.root = root_of(&self.dir);
-        self.heads = Heads::of(&self.dir);
+        self.beside = Beside::of(&self.dir);
         match self.watches() {
             Ok(watcher) => {
                 self.watcher = Some(watcher);
@@ -230,9 +246,9 @@ impl Post {
 
     fn watches(&self) -> Result<RecommendedWatcher, String> {
         let (dir, shared, orders) = (self.dir.clone(), self.shared.clone(), self.orders.clone());
-        let heads = self.heads.files.clone();
+        let beside = self.beside.files.clone();
         let handler = move |event: notify::Result<Event>| {
-            if let Some(order) = judge((&dir, &heads), &shared, event) {
+            if let Some(order) = judge((&dir, &beside), &shared, event) {
                 orders.send(order).ok();
             }
         };
@@ -250,8 +266,8 @@ impl Post {
                 }
             }
         }
-        for folder in &self.heads.folders {
-            // Which commit there is matters less than what it says: without this it is seen with the resync.
+        for folder in &self.beside.folders {
+            // What is not heard here is seen with the resync.
             let _unheard = watcher.watch(folder, RecursiveMode::NonRecursive);
         }
         Ok(watcher)
@@ -298,7 +314,7 @@ fn folders(dir: &Path) -> Result<Vec<PathBuf>, String> {
 }
 
 /// What an event means; none: nothing.
-fn judge((dir, heads): (&Path, &[PathBuf]), shared: &Shared, event: notify::Result<Event>) -> Option<Order> {
+fn judge((dir, beside): (&Path, &[PathBuf]), shared: &Shared, event: notify::Result<Event>) -> Option<Order> {
     let event = match event {
         Ok(event) => event,
         Err(error) => return Some(Order::Broken(format!("cannot watch: {error}"))),
@@ -314,7 +330,7 @@ fn judge((dir, heads): (&Path, &[PathBuf]), shared: &Shared, event: notify::Resu
     }
     let arrival = arrival(&event.kind)?;
     let folders = may_be_folder(&event.kind);
-    let mut order = event.paths.iter().any(|path| heads.contains(path)).then_some(Order::Changed { folders: false });
+    let mut order = event.paths.iter().any(|path| beside.contains(path)).then_some(Order::Changed { folders: false });
     for path in event.paths.iter().filter_map(|path| path.strip_prefix(dir).ok()).filter(|path| !in_hidden(path)) {
         if arrival == Arrival::Unknown && path.file_name().is_some_and(|name| is_overlooked(name.as_encoded_bytes())) {
             order = order.or(Some(Order::Changed { folders: false }));

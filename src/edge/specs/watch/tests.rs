@@ -256,6 +256,32 @@ fn a_swapped_link_is_heard() {
 }
 
 #[test]
+fn what_a_link_leads_to_is_heard_also_of_one_that_comes_later() {
+    let mut scene = scene(|specs| {
+        let above = specs.parent().unwrap();
+        create_dir(specs).unwrap();
+        create_dir_all(above.join("dots/deep")).unwrap();
+        write(above.join("dots/a.yaml"), "a: 1").unwrap();
+        symlink("../dots/a.yaml", specs.join("a.yaml")).unwrap();
+    });
+    let dots = scene.dir.path().join("dots");
+    scene.quiet();
+    write(dots.join("other.yaml"), "a: 1").unwrap();
+    assert_eq!(scene.within(Duration::from_millis(100)), None, "nothing leads to it");
+    write(dots.join("a.yaml"), "a: 2").unwrap();
+    assert!(scene.hint().is_some());
+    scene.quiet();
+    write(dots.join("new"), "a: 3").unwrap();
+    rename(dots.join("new"), dots.join("a.yaml")).unwrap();
+    assert!(scene.hint().is_some());
+    write(dots.join("deep/b.yaml"), "b: 1").unwrap();
+    symlink(dots.join("deep/b.yaml"), scene.at("b.yaml")).unwrap();
+    scene.quiet();
+    write(dots.join("deep/b.yaml"), "b: 2").unwrap();
+    assert!(scene.hint().is_some());
+}
+
+#[test]
 fn a_watch_ends_in_the_middle_of_a_burst() {
     let (tell, ended) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
