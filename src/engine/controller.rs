@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::event_object::event_object;
 use super::handle::{Ask, Denied};
 use super::host::{Fact, Host};
+use super::keep::Trouble;
 use super::policy_state::{Policy, PolicyTicket};
 use super::slots;
 use super::workqueue::Workqueue;
@@ -131,8 +132,7 @@ pub struct Engine<H> {
     pub(super) durable: String,
     /// Catalogues and events of the specs on their way to the store.
     pub(super) keeping: BTreeMap<u64, Batch>,
-    /// The store takes nothing, and that is told.
-    pub(super) unkept: bool,
+    pub(super) trouble: Trouble,
     /// What pools that are no more left behind is being removed, and is looked for again then.
     pub(super) sweeping: Option<u64>,
     pub(super) sweep_at: Moment,
@@ -172,7 +172,7 @@ impl<H: Host> Engine<H> {
             kept: stored.catalogue.clone().unwrap_or_default(),
             durable: stored.catalogue.unwrap_or_default(),
             keeping: BTreeMap::new(),
-            unkept: false,
+            trouble: Trouble::default(),
             followers: BTreeMap::new(),
             sweeping: None,
             sweep_at: Moment::default(),

@@ -9,8 +9,39 @@ use super::host::Host;
 use crate::model::batch::Batch;
 use crate::model::catalogue::ObjectKey;
 use crate::model::plan::Happening;
-use crate::model::status::EventType;
-use crate::model::time::Now;
+use crate::model::status::{EventObject, EventType};
+use crate::model::time::{Moment, Now, Span};
+
+/// That the store takes nothing is not told again before this time has gone by.
+const TROUBLE_AGAIN: Span = Span::secs(60);
+
+/// The store takes nothing, or did not lately.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    on: bool,
+    /// This one was told of, and not only the one before.
+    fresh: bool,
+    told: Option<(Moment, EventObject)>,
+}
+
+impl Trouble {
+    fn is_now(&self) -> bool {
+        self.on
+    }
+
+    /// The event that was told of it, where that was a moment ago.
+    fn begins(&mut self, now: Moment) -> Option<EventObject> {
+        let lately = self.told.as_ref().filter(|(at, _)| now.since(*at) < TROUBLE_AGAIN).map(|(_, event)| event.clone());
+        (self.on, self.fresh) = (true, lately.is_none());
+        lately
+    }
+
+    /// Says whether that is to be told.
+    fn ends(&mut self) -> bool {
+        self.on = false;
+        self.fresh
+    }
+}
 
 impl<H: Host> Engine<H> {
     /// The catalogue, while it is not known to be on disk: it goes with every plan, so that no worker is ever started for a
@@ -43,8 +74,11 @@ impl<H: Host> Engine<H> {
         match result {
             Ok(()) => {
                 self.durable = batch.catalogue.unwrap_or_else(|| std::mem::take(&mut self.durable));
-                if std::mem::take(&mut self.unkept) {
-                    self.tell_of_store((EventType::Normal, "StoreAvailable"), "it takes again what is to be kept".into(), now);
+                if self.trouble.is_now() && self.trouble.ends() {
+                    let event =
+                        self.of_store((EventType::Normal, "StoreAvailable"), "it takes again what is to be kept".into(), now);
+                    self.history.push(event.clone());
+                    self.say("", event);
                     self.keep();
                 }
             }
@@ -57,28 +91,59 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// The store did not take what was to be kept. That is told once; it is kept as soon as it can be, which is tried until then,
-    /// so that it is known when all goes on.
+    /// The store did not take what was to be kept. That is told, and kept as soon as it can be, which is tried until then: so it is
+    /// known when all goes on.
     pub(super) fn untaken(&mut self, why: &str, now: Now) {
-        if std::mem::replace(&mut self.unkept, true) {
+        if self.trouble.is_now() {
             return;
         }
-        let note = format!("it takes nothing, so tasks are refused and nothing is begun: {why}");
-        self.tell_of_store((EventType::Warning, "StoreUnavailable"), note, now);
+        let event = match self.trouble.begins(now.mono) {
+            // Of a disk that is full now and then only: kept under the same name, so that there is one of it.
+            Some(told) => told,
+            None => {
+                let note = format!("it takes nothing, so tasks are refused and nothing is begun: {why}");
+                let event = self.of_store((EventType::Warning, "StoreUnavailable"), note, now);
+                self.trouble.told = Some((now.mono, event.clone()));
+                self.say("", event.clone());
+                event
+            }
+        };
+        self.history.push(event);
         self.keep();
     }
 
-    fn tell_of_store(&mut self, (severity, reason): (EventType, &'static str), note: String, now: Now) {
+    fn of_store(&mut self, (severity, reason): (EventType, &'static str), note: String, now: Now) -> EventObject {
         let happening = Happening { severity, reason, worker: None, incarnation: None, note };
         self.event_serial += 1;
-        let event = event_object(format!("store.{:x}", self.event_serial), "store".into(), &happening, now);
-        self.history.push(event.clone());
-        self.say("", event);
+        event_object(format!("store.{:x}", self.event_serial), "store".into(), &happening, now)
     }
 
     /// A pool is gone with its last worker: its document's memory goes too.
     pub(super) fn forgotten(&mut self, pool: &str) {
         self.admission.forget(&ObjectKey::pool(pool));
         self.keep();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_is_full_now_and_then_is_told_of_now_and_then() {
+        let mut trouble = Trouble::default();
+        let mut told = Vec::new();
+        for second in 0..180 {
+            let now = Moment(second * 1000);
+            if trouble.begins(now).is_none() {
+                trouble.told = Some((now, EventObject::default()));
+                told.push(("begins", second));
+            }
+            assert!(trouble.is_now());
+            if trouble.ends() {
+                told.push(("ends", second));
+            }
+        }
+        assert_eq!(told, [("begins", 0), ("ends", 0), ("begins", 60), ("ends", 60), ("begins", 120), ("ends", 120)]);
     }
 }

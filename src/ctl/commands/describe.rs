@@ -14,7 +14,7 @@ use crate::ctl::print::{Table, emit, shown_yaml};
 use crate::ctl::resource::{short, targets};
 use crate::ctl::text::tame;
 use crate::ctl::time::{age, age_of, now};
-use crate::model::reading::times;
+use crate::model::reading::{counted, times};
 use crate::model::status::Kind;
 use crate::model::time::{Span, Wall};
 use crate::serve::wire::columns::{bounds, last_exit, number, pool_status, restarts, row, tasks, text, worker_status};
@@ -211,7 +211,7 @@ fn queue(object: &Value, now: Wall) -> String {
     let mut sheet = Sheet::default();
     let [ready, delayed, blocked, held, running] = ["ready", "delayed", "blocked", "held", "running"].map(count);
     let words = format!("{running} running | {ready} ready | {delayed} delayed | {blocked} blocked | {held} held");
-    sheet.line("Queue", &format!("{words} | {} slots free | capacity {}", count("freeSlots"), count("capacity")));
+    sheet.line("Queue", &format!("{words} | {} free | capacity {}", counted(count("freeSlots"), "slot"), count("capacity")));
     let until = text(queue, "/pausedUntil");
     if let Some(until) = until.parse().ok().filter(|until: &Wall| *until > now) {
         sheet.line("Queue paused", &format!("{}: {}", until.or_resumed(), text(queue, "/pausedWhy")));
