@@ -94,17 +94,22 @@ pub fn ready(run: &Run, health: &Health, template: &Template) -> bool {
     started(run, health, template) && ready
 }
 
-/// A daemon before this one started the present run, and none of its probes has answered this one yet.
+/// A daemon before this one started the present run, and it has not been heard since how it is.
 pub fn taken_over(slot: &Slot) -> bool {
     matches!(&slot.seen.state, SlotState::Running(run) if run.incarnation != slot.known_run)
 }
 
-/// A daemon before this one started it, and its probes have not told this one yet how it is.
+/// A daemon before this one started it, and its probes have not told this one yet how it is: each of them has neither passed nor
+/// failed as often as it may. One answer of one of them is not enough: readiness is asked when the startup probe has passed.
 pub fn unheard(pool: &PoolFacts, slot: &Slot) -> bool {
     let template = template(pool, slot);
-    let asked = |kind: ProbeKind| probe(template, kind).is_some_and(|probe| probe.notify.is_none());
-    let told = |kind: ProbeKind| slot.health.probes.get(&kind).is_some_and(|state| state.answered.is_some());
-    let unheard = |kind| asked(kind) && !told(kind);
+    let unheard = |kind: ProbeKind| {
+        let state = slot.health.probes.get(&kind);
+        // Where it takes several good answers to pass, one that goes to and fro is not waited for.
+        let enough = |probe: &Probe| if probe.success_threshold > 1 { 1 } else { probe.failure_threshold };
+        let told = |probe: &Probe| state.is_some_and(|state| state.passing || state.failures >= enough(probe));
+        probe(template, kind).is_some_and(|probe| probe.notify.is_none() && !told(probe))
+    };
     taken_over(slot) && (unheard(ProbeKind::Startup) || unheard(ProbeKind::Readiness))
 }
 

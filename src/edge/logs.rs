@@ -224,7 +224,9 @@ impl Cursor {
             let bytes = piece.take()?;
             if let Some(stamps) = self.stamps.as_mut().filter(|_| !bytes.is_empty()) {
                 piece.times.look((&self.base, piece.n), piece.inode);
-                return Ok(Some(stamps.put((&bytes, from), &piece.times, times::own(&piece.file)?)));
+                let stamped = stamps.put((&bytes, from), &piece.times, times::own(&piece.file)?);
+                piece.times.pass(piece.from);
+                return Ok(Some(stamped));
             }
             if !bytes.is_empty() {
                 return Ok(Some(bytes));

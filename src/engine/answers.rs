@@ -60,10 +60,12 @@ impl<H: Host> Engine<H> {
             let Some(probe) = health::probe(&template, kind) else { return false };
             let state = slot.health.probes.get(&kind).cloned().unwrap_or_default();
             if slot.health.incarnation == incarnation {
-                slot.known_run = incarnation;
                 let after = health::answered(&state, probe, answer, now);
                 told = health::told(kind, &after, probe);
                 slot.health.probes.insert(kind, after);
+                if !health::unheard(&facts, slot) {
+                    slot.known_run = incarnation;
+                }
             }
             true
         });

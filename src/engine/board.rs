@@ -13,6 +13,7 @@ use super::learnt::Learnt;
 use super::meters::Meters;
 use super::nudges::Nudges;
 use super::wear::Wear;
+use crate::edge::store::{Committed, Untaken};
 use crate::model::catalogue::Stray;
 use crate::model::meta;
 use crate::model::policy_status::ForecastStatus;
@@ -104,9 +105,14 @@ impl Board {
         self.dealt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What came of the last plan that was given to the store.
-    pub(super) fn kept<T>(&self, result: &Result<T, String>) {
-        *self.unkept.lock().unwrap_or_else(PoisonError::into_inner) = result.as_ref().err().cloned();
+    /// What came of what was given to the store last.
+    pub(super) fn kept(&self, result: &Committed) {
+        let why = match result {
+            Ok(_) => None,
+            Err(Untaken::All(why)) => Some(why.clone()),
+            Err(Untaken::This(_)) => return,
+        };
+        *self.unkept.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
     /// Why the store takes nothing, if it does not: then nothing is decided until it does.

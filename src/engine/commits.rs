@@ -10,7 +10,7 @@ use super::controller::{COMMIT_RETRY, Engine, Key, Pool, Ticket};
 use super::host::Host;
 use super::reconcile::{called_off, start_of};
 use crate::model::batch::Batch;
-use crate::model::plan::Record;
+use crate::model::plan::{Action, Plan, Record};
 use crate::model::queue_work::QueueAnswer;
 use crate::model::time::Now;
 use crate::model::worker::SlotId;
@@ -54,7 +54,9 @@ impl<H: Host> Engine<H> {
             }
             Err(error) => {
                 tracing::warn!(pool = name, %error, "the store did not take the plan; nothing of it is done, and it is tried again");
-                self.untaken(&error, now);
+                if self.is_draining() {
+                    self.stop_unwritten(&ticket, now);
+                }
                 let unmade: Vec<SlotId> = ticket.plan.actions.iter().filter_map(|action| start_of(&name, action)).collect();
                 if let Some(pool) = self.pools.get_mut(&name) {
                     put_back(pool, ticket);
@@ -66,6 +68,26 @@ impl<H: Host> Engine<H> {
                 self.end_starts(unmade, then);
             }
         }
+    }
+}
+
+impl<H: Host> Engine<H> {
+    /// A daemon that ends takes its workers with it also where that cannot be written down: their shims keep that it was asked for.
+    fn stop_unwritten(&mut self, ticket: &Ticket, now: Now) {
+        let is_stop = |action: &Action| matches!(action, Action::PreStop { .. } | Action::Signal { .. } | Action::Kill { .. });
+        let actions = ticket.plan.actions.iter().filter(|action| is_stop(action)).cloned().collect();
+        let plan = Plan { actions, records: BTreeMap::new(), finished: false, ..(*ticket.plan).clone() };
+        let (pool, facts) = (ticket.pool.clone(), ticket.facts.clone());
+        let stops = Ticket {
+            pool,
+            facts,
+            plan: Box::new(plan),
+            decided: ticket.decided,
+            batch: Batch::default(),
+            tell: Vec::new(),
+            again: 0,
+        };
+        self.perform(stops, &BTreeMap::new(), now);
     }
 }
 

@@ -71,12 +71,13 @@ fn apply(
             change(specs, listing, (Kind::WorkerPool, pool), ("scaled", dry_run), set)
         }
         Edit::Replace { kind, name, text, version } => replace(specs, listing, (*kind, name), (text, version), dry_run),
-        Edit::Delete { kind, name } => {
+        Edit::Delete { kind, name, gone } => {
             let without = |text: &str| documents::remove_document(text, kind.name(), name);
             let edited = match home(specs, listing, *kind, name)? {
-                Some(_) => change(specs, listing, (*kind, name), ("deleted", dry_run), without)?,
-                // Its document is gone already, and that may be held for a mistake: now it is said that it is none.
-                None => vec![Edited { kind: *kind, name: name.clone(), verb: "deleted" }],
+                // That may be held for a mistake: now it is said that it is none.
+                None if *gone => vec![Edited { kind: *kind, name: name.clone(), verb: "deleted" }],
+                // One that cannot be read is there all the same, and is refused.
+                Some(_) | None => change(specs, listing, (*kind, name), ("deleted", dry_run), without)?,
             };
             if !dry_run {
                 removed(ObjectKey { kind: *kind, name: name.clone() });

@@ -108,6 +108,8 @@ pub enum Edit {
         kind: meta::Kind,
         /// Its name.
         name: String,
+        /// It is known to be gone: then it is said that this is no mistake.
+        gone: bool,
     },
 }
 

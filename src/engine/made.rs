@@ -47,10 +47,14 @@ fn older(facts: &PoolFacts, hash: &str, template: &Value) -> Option<Arc<PoolFact
     Some(Arc::new(PoolFacts { spec, template: hash.to_owned(), ..facts.clone() }))
 }
 
-/// Keep the template of what is about to be started. Says whether it was not kept before.
-pub(super) fn keep(made: &mut Made, facts: Option<&PoolFacts>, plan: &Plan) -> bool {
-    let starts = plan.actions.iter().any(|action| matches!(action, Action::Start { .. }));
-    let Some(facts) = facts.filter(|facts| starts && !made.contains_key(&facts.template)) else { return false };
+/// Keep the present template when a run of it is about to begin, or goes on that a weir started which did not keep it. Says
+/// whether it was not kept before.
+pub(super) fn keep(made: &mut Made, facts: Option<&PoolFacts>, (slots, plan): (&BTreeMap<String, Slot>, &Plan)) -> bool {
+    let Some(facts) = facts.filter(|facts| !made.contains_key(&facts.template)) else { return false };
+    let begins = plan.actions.iter().any(|action| matches!(action, Action::Start { .. }));
+    if !begins && !slots.values().any(|slot| present(slot) == Some(&facts.template)) {
+        return false;
+    }
     let template = serde_json::to_value(&facts.spec.template).expect("a template is plain data with string keys");
     made.insert(facts.template.clone(), template);
     true

@@ -23,7 +23,7 @@ use crate::edge::host::{self, Machine};
 use crate::edge::notify_out::Notifier;
 use crate::edge::slots::{Slots, Unready};
 use crate::edge::statusdir::StatusDir;
-use crate::edge::store::Store;
+use crate::edge::store::{Store, Untaken};
 use crate::edge::taskfiles::TaskFiles;
 use crate::edge::{clock, lines, probe};
 use crate::model::batch::Batch;
@@ -279,7 +279,10 @@ impl Host for RealHost {
         // Never here: on a disk that hangs this thread still hears, and ends workers in time.
         self.store.commit(batch, move |result| {
             board.kept(&result);
-            Self::send(&facts, Fact::Committed { ticket, result });
+            if let Err(Untaken::All(why)) = &result {
+                Self::send(&facts, Fact::Untaken(why.clone()));
+            }
+            Self::send(&facts, Fact::Committed { ticket, result: result.map_err(Untaken::why) });
         });
     }
 

@@ -217,7 +217,7 @@ impl<H: Host> Engine<H> {
         batch.slots.retain(|(slot, _)| !plan.records.contains_key(&slot.worker));
         batch.slots.extend(plan.records.iter().map(|(worker, record)| (id(worker), Some(record.clone()))));
         let before = pool.stored.runs;
-        let made = made::keep(&mut pool.stored.made, pool.facts.as_deref(), plan);
+        let made = made::keep(&mut pool.stored.made, pool.facts.as_deref(), (&pool.slots, plan));
         for action in &plan.actions {
             if let Action::Forget { worker } = action {
                 batch.slots.push((id(worker), None));

@@ -19,6 +19,7 @@ use crate::decide::workload::{self, Behind};
 use crate::decide::{dispatch, roster};
 use crate::edge::clock;
 use crate::edge::store::read::Listed;
+use crate::edge::store::{Committed, Untaken};
 use crate::model::batch::Batch;
 use crate::model::payload;
 use crate::model::queue::{Delivery, Dispatch, Queue};
@@ -205,17 +206,18 @@ impl Handle {
         let (tell, untaken, board) = (door.tell.clone(), door.untaken.clone(), self.shared_board());
         let small = is_small(&work);
         let batch = Batch { queue: vec![work], at: clock::now(), ..Batch::default() };
-        let done = move |result: Result<Vec<QueueAnswer>, String>| {
+        let done = move |result: Committed| {
             match &result {
                 Ok(answers) => {
                     // Before it is told: what the controller then knows is counted already.
                     answers.iter().for_each(|answer| count(&board.wear, answer));
                     answers.iter().flat_map(changed).for_each(|task| tell(task));
                 }
-                Err(why) => {
+                Err(Untaken::All(why)) => {
                     board.kept(&result);
                     untaken(why.clone());
                 }
+                Err(Untaken::This(_)) => {}
             }
             // Whoever asked may have hung up.
             let _heard = reply.send(result);
@@ -225,7 +227,10 @@ impl Handle {
         } else {
             door.store.commit(batch, done);
         }
-        let mut answers = answer.await.map_err(|_| Denied::Ending)?.map_err(Denied::Unkept)?;
+        let mut answers = answer.await.map_err(|_| Denied::Ending)?.map_err(|untaken| match untaken {
+            Untaken::All(why) => Denied::Unkept(why),
+            Untaken::This(why) => Denied::Internal(why),
+        })?;
         match answers.pop() {
             Some(QueueAnswer::Refused(refusal)) => Err(refused(refusal)),
             Some(answer) => Ok(answer),

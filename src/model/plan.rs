@@ -188,8 +188,8 @@ pub struct Slot {
     pub retiring: bool,
     /// What its present run was started from, where that is known: it is judged and ended by it as long as it lives.
     pub made_from: Option<Arc<PoolFacts>>,
-    /// The run that this daemon knows by itself: it has started it, or a probe of it has answered. Of any other one it knows what
-    /// the shim tells.
+    /// The run that this daemon knows by itself: it has started it, or its probes have told how it is. Of any other one it knows
+    /// what the shim tells.
     pub known_run: u64,
     /// Since when its signs can be heard without a gap, where there was one.
     pub heard_since: Moment,

@@ -216,6 +216,7 @@ impl Log {
         let line = format!("{apart}weir: dropped {} bytes: {}\n", self.untold, self.why);
         let before = self.size;
         let Some(file) = &mut self.file else { return };
+        self.times.mark(before, sys::boot_ms());
         if let Ok(n) = file.write(line.as_bytes()) {
             self.size = before + n as u64;
             self.untold = 0;
@@ -244,6 +245,8 @@ impl Log {
         let moved = keep == 1 || std::fs::rename(&self.path, old(1)).is_ok();
         if keep > 1 {
             times::moved(&self.path, &old(1));
+        } else {
+            times::gone(&self.path);
         }
         match next {
             Ok(file) if moved && std::fs::rename(&aside, &self.path).is_ok() => {

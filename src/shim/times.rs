@@ -64,6 +64,7 @@ impl Times {
             OpenOptions::new().read(true).append(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC).open(&self.path).ok()?;
         let mut first = [0; ENTRY];
         file.read_exact(&mut first).ok()?;
+        whole(&file);
         (first == head(self.inode)).then_some(file)
     }
 
@@ -81,7 +82,7 @@ impl Times {
             }
             return;
         };
-        let _kept = file.write_all(&kept(now));
+        put(file, &kept(now));
     }
 
     fn begin(&mut self, first: Option<(u64, i64)>, now: (u64, i64)) {
@@ -92,14 +93,38 @@ impl Times {
         self.file = options.open(&self.path).ok();
         let bytes =
             [Some(head(self.inode)), first.map(kept), Some(kept(now))].into_iter().flatten().flatten().collect::<Vec<u8>>();
-        if let Some(file) = &mut self.file {
-            let _kept = file.write_all(&bytes);
+        // Without a head it tells of nothing.
+        if !self.file.as_mut().is_some_and(|file| put(file, &bytes)) {
+            self.file = None;
         }
+    }
+}
+
+/// Write it whole or not at all: what is left of an entry on a full disk would put all behind it out of place.
+fn put(file: &mut File, bytes: &[u8]) -> bool {
+    let written = file.write_all(bytes).is_ok();
+    if !written {
+        whole(file);
+    }
+    written
+}
+
+fn whole(file: &File) {
+    if let Ok(length) = file.metadata().map(|meta| meta.len())
+        && length % ENTRY as u64 != 0
+    {
+        // What cannot be cut is cut the next time.
+        let _cut = file.set_len(length - length % ENTRY as u64);
     }
 }
 
 fn kept((place, wall): (u64, i64)) -> [u8; ENTRY] {
     entry(place, u64::try_from(wall).unwrap_or(0))
+}
+
+/// The file of this name is another one from now on.
+pub(super) fn gone(log: &str) {
+    let _gone = std::fs::remove_file(format!("{log}{SUFFIX}"));
 }
 
 /// The times follow their file to another name.

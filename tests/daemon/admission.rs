@@ -295,7 +295,7 @@ fn what_is_blocked_is_told_again_by_the_next_daemon_and_can_be_settled_by_name()
         (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     };
     let gone =
-        wait("it answers", || Some(said(&scratch, &["delete", "pool/p0"])).filter(|said| said.0 != Some(3)), || scratch.log());
+        wait("it answers", || Some(said(&scratch, &["delete", "pool/p0"])).filter(|said| said.0 == Some(0)), || scratch.log());
     assert_eq!(gone, (Some(0), "pool/p0 deleted; its workers are stopped in 300ms\n".into()));
     let left = scratch.wait_workers(3);
     assert!(left.iter().all(|(worker, pid)| before[worker] == *pid) && !left.contains_key("p0-0"), "{left:?}");

@@ -161,3 +161,24 @@ fn a_daemon_that_has_nothing_to_do_tells_of_a_full_disk_from_the_first_task_that
     let events = || ask("GET /apis/events.k8s.io/v1/events", "");
     wait("both events", || is(&events(), &["storeunavailable", "storeavailable"]).then_some(()), events);
 }
+
+#[test]
+fn a_daemon_that_ends_on_a_full_disk_takes_its_workers_with_it() {
+    let mut scratch = Scratch::new();
+    scratch.put(
+        "web.yaml",
+        &scratch.pool("web", 2, "", "").replace("sleep, ", "bash, -c, \"trap '' TERM; sleep 1000 & wait; wait\", "),
+    );
+    let Some(state) = start(&mut scratch, "3m") else { return };
+    wait(
+        "a ready pool",
+        || status(&state, "workerpools", "web").filter(|pool| pool["status"]["readyReplicas"] == 2),
+        || scratch.log(),
+    );
+    fill(&state);
+    let pid = scratch.daemon.as_ref().expect("runs").id();
+    signal(pid, "TERM");
+    wait("their end", || scratch.workers().is_empty().then_some(()), || scratch.log());
+    let ended = scratch.daemon.as_mut().expect("ran").wait().expect("reaped");
+    assert_eq!(ended.code(), Some(0), "{}", scratch.log());
+}

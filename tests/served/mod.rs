@@ -302,7 +302,7 @@ fn answer(board: &Board, edit: Edit) -> Result<Vec<Edited>, Denied> {
     let one = |kind, name: String, verb| Ok(vec![Edited { kind, name, verb }]);
     match edit {
         Edit::Scale { pool, .. } => one(kind, pool, "scaled"),
-        Edit::Delete { kind, name } => one(kind, name, "deleted"),
+        Edit::Delete { kind, name, .. } => one(kind, name, "deleted"),
         Edit::Replace { version, .. } if version != "one" => Err(Denied::Conflict("web.yaml:1 was changed meanwhile".into())),
         Edit::Replace { name, text, .. } if text.contains("name: other") => {
             Err(Denied::Refused(format!("the document was WorkerPool {name} and is WorkerPool other now")))

@@ -34,6 +34,8 @@ struct Verb {
     done: &'static str,
     /// In which states a task has to be; those of the first list have their turn first.
     to: &'static [&'static [TaskState]],
+    /// It ends tasks.
+    ends: bool,
     /// So many are asked at once. Where a line is joined it is one after the other, and who came first is first.
     at_once: usize,
     /// As it is told of one.
@@ -46,6 +48,7 @@ const CANCEL: Verb = Verb {
     asked: "cancel",
     done: "cancelled",
     to: &[&[TaskState::Held, TaskState::Queued], &[TaskState::Leased]],
+    ends: true,
     at_once: AT_ONCE,
     told: |task| {
         let how = if task.state == TaskState::Cancelled { "cancelled" } else { "is being stopped" };
@@ -57,6 +60,7 @@ const RELEASE: Verb = Verb {
     asked: "release",
     done: "released",
     to: &[&[TaskState::Held]],
+    ends: false,
     at_once: 1,
     told: |task| format!("task/{} released\n", task.id),
 };
@@ -65,6 +69,7 @@ const RETRY: Verb = Verb {
     asked: "retry",
     done: "tried again",
     to: &[&[TaskState::Failed, TaskState::Dead, TaskState::Cancelled, TaskState::Expired]],
+    ends: false,
     at_once: 1,
     told: |task| format!("task/{} queued again\n", task.id),
 };
@@ -145,8 +150,9 @@ async fn many(context: &Context, many: &Many, verb: &Verb) -> Result<(), Failure
                     verb.asked
                 ))))?;
             }
-            // What comes after others before those: it would end with them.
-            let (mut after, mut first): (Vec<_>, Vec<_>) = page.into_iter().partition(|view| !view.task.after.is_empty());
+            // What comes after others is ended before those: it would end with them.
+            let ends_too = |view: &TaskView| verb.ends && !view.task.after.is_empty();
+            let (mut after, mut first): (Vec<_>, Vec<_>) = page.into_iter().partition(ends_too);
             after.sort_by_key(|view| Reverse(view.task.id));
             first.sort_by_key(|view| view.task.id);
             work.ask(after.iter().map(|view| view.task.id), 1).await?;

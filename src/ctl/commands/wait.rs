@@ -38,8 +38,10 @@ pub(super) async fn follow(
     timeout: Option<Span>,
     mut done: impl FnMut(Seen) -> Result<bool, Failure>,
 ) -> Result<bool, Failure> {
-    let once = is_once(timeout);
-    within(timeout, outlasting(context, async || looking(context, object, (once, &mut done)).await)).await
+    if is_once(timeout) {
+        return looking(context, object, (true, &mut done)).await;
+    }
+    within(timeout, outlasting(context, async || looking(context, object, (false, &mut done)).await)).await
 }
 
 /// Whoever waits for no time wants one look.

@@ -160,11 +160,34 @@ fn who_was_found_running_is_not_taken_for_unready_before_its_probes_were_asked()
     });
     let slots = |answered: Option<Moment>| {
         let mut slot = running("same", None);
-        slot.health.probes.insert(ProbeKind::Readiness, ProbeState { answered, ..ProbeState::default() });
+        let failures = if answered.is_some() { 100 } else { 0 };
+        slot.health.probes.insert(ProbeKind::Readiness, ProbeState { answered, failures, ..ProbeState::default() });
         vec![slot.clone(), slot]
     };
     assert_eq!(stopped(&pool, slots(None)), []);
     assert_eq!(stopped(&pool, slots(Some(NOW.mono))).len(), 2, "those that said that they are not ready cost nothing");
+}
+
+#[test]
+fn who_was_found_running_is_replaced_one_at_a_time_also_before_all_of_its_probes_have_told() {
+    let old = facts("old", |facts| {
+        facts.spec.template.startup_probe = Some(exec());
+        facts.spec.template.readiness_probe = Some(Probe { failure_threshold: 2, ..exec() });
+    });
+    let new = facts("new", |_| {});
+    let stops = |startup: ProbeState, readiness: ProbeState| {
+        let mut slot = running("old", Some(&old));
+        slot.known_run = 0;
+        slot.health.probes.extend([(ProbeKind::Startup, startup), (ProbeKind::Readiness, readiness)]);
+        stopped(&new, vec![slot.clone(), slot.clone(), slot]).len()
+    };
+    let passed = || ProbeState { passing: true, answered: Some(NOW.mono), ..ProbeState::default() };
+    let failed = |failures| ProbeState { failures, answered: Some(NOW.mono), ..ProbeState::default() };
+    assert_eq!(stops(ProbeState::default(), ProbeState::default()), 0);
+    assert_eq!(stops(passed(), ProbeState::default()), 0, "the startup probe alone says nothing of readiness");
+    assert_eq!(stops(passed(), failed(1)), 0, "nor does one answer of two");
+    assert_eq!(stops(passed(), passed()), 1);
+    assert_eq!(stops(passed(), failed(2)), 3, "those that are not ready cost nothing");
 }
 
 #[test]

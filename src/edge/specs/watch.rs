@@ -146,7 +146,8 @@ impl Beside {
         // Watched twice under two names, it would be heard of under the second alone.
         let above = dir.parent().map(|above| (above, above.canonicalize().unwrap_or_default()));
         let folders = folders.filter(|folder| above.as_ref().is_none_or(|(name, real)| folder == name || *folder != real));
-        Beside { folders: folders.map(Path::to_owned).take(FOLDERS_MAX).collect(), files }
+        let folders: BTreeSet<PathBuf> = folders.map(Path::to_owned).collect();
+        Beside { folders: folders.into_iter().take(FOLDERS_MAX).collect(), files }
     }
 }
 
@@ -157,7 +158,15 @@ fn linked(dir: &Path) -> BTreeSet<PathBuf> {
     let entries = all.filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
     let is_spec = |entry: &DirEntry| entry.file_name().to_str().is_some_and(is_spec_name);
     let links = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()) && is_spec(entry));
-    links.filter_map(|link| link.path().canonicalize().ok()).filter(|file| !file.starts_with(&real)).collect()
+    links.filter_map(|link| led_to(&link.path())).filter(|file| !file.starts_with(&real)).collect()
+}
+
+/// Where a link leads; of one to a file that is not there, where that would be.
+fn led_to(link: &Path) -> Option<PathBuf> {
+    link.canonicalize().ok().or_else(|| {
+        let to = link.parent()?.join(std::fs::read_link(link).ok()?);
+        Some(to.parent()?.canonicalize().ok()?.join(to.file_name()?))
+    })
 }
 
 impl Post {

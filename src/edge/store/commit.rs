@@ -35,7 +35,28 @@ const QUICK: i64 = 2_000;
 pub const ENDED: &str = "the thread that writes the store has ended, so nothing can be kept any more and the daemon ends too; the \
     workers run on, and the next daemon goes on with them: start it again, and report the panic above";
 
-type Done = Box<dyn FnOnce(Answer) + Send>;
+type Done = Box<dyn FnOnce(Committed) + Send>;
+
+/// Why something is not on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Untaken {
+    /// The store takes nothing now, as on a full disk.
+    All(String),
+    /// There is something wrong with this; the store takes other work.
+    This(String),
+}
+
+impl Untaken {
+    /// Why.
+    pub fn why(self) -> String {
+        match self {
+            Untaken::All(why) | Untaken::This(why) => why,
+        }
+    }
+}
+
+/// What came of work that was committed, piece by piece.
+pub type Committed = Result<Vec<QueueAnswer>, Untaken>;
 
 /// What is to be committed, and whom to tell.
 type Work = (Batch, Done);
@@ -88,13 +109,13 @@ impl Store {
     }
 
     /// Commit `batch`, then call `done`, both on the store's thread. Never waits.
-    pub fn commit(&self, batch: Batch, done: impl FnOnce(Result<Vec<QueueAnswer>, String>) + Send + 'static) {
+    pub fn commit(&self, batch: Batch, done: impl FnOnce(Committed) + Send + 'static) {
         self.hand_over((batch, Box::new(done)));
     }
 
     /// Commit `batch`, then call `done`: before this returns where that is quick, else as [`Store::commit`] does. For what is
     /// small, by who may be held as long as a quick disk takes.
-    pub fn commit_here(&self, batch: Batch, done: impl FnOnce(Result<Vec<QueueAnswer>, String>) + Send + 'static) {
+    pub fn commit_here(&self, batch: Batch, done: impl FnOnce(Committed) + Send + 'static) {
         let work: Work = (batch, Box::new(done));
         // Nothing overtakes: what waits goes first.
         let idle = self.shared.waiting.load(Ordering::Acquire) == 0;
@@ -107,7 +128,7 @@ impl Store {
     fn hand_over(&self, work: Work) {
         self.shared.waiting.fetch_add(1, Ordering::AcqRel);
         if let Err(mpsc::SendError((_, done))) = self.inbox.send(work) {
-            done(Err("the store has ended".into()));
+            done(Err(Untaken::All("the store has ended".into())));
         }
     }
 }
@@ -137,9 +158,9 @@ impl Writer {
         match written {
             Ok((answers, touched)) => {
                 touched.into_iter().for_each(|(pool, counts)| (self.queues.changed)(&pool, counts));
-                told.into_iter().zip(answers).for_each(|(done, answer)| done(answer));
+                told.into_iter().zip(answers).for_each(|(done, answer)| done(answer.map_err(Untaken::This)));
             }
-            Err(error) => told.into_iter().for_each(|done| done(Err(error.to_string()))),
+            Err(error) => told.into_iter().for_each(|done| done(Err(Untaken::All(error.to_string())))),
         }
     }
 }
@@ -329,10 +350,11 @@ mod tests {
             store.commit(batch(pool), move |answer| tell.send((pool, answer)).expect("the test waits"));
         }
         drop(held);
-        let answers: BTreeMap<&str, Answer> = (0..all.len()).map(|_| told.recv().expect("answered")).collect();
+        let answers: BTreeMap<&str, Committed> = (0..all.len()).map(|_| told.recv().expect("answered")).collect();
         let good: Vec<&str> = answers.iter().filter(|(_, answer)| answer.is_ok()).map(|(pool, _)| *pool).collect();
         assert_eq!(good, ["one", "three", "two"], "{answers:?}");
-        assert!(answers["panic"].as_ref().is_err_and(|words| words.contains("this one panics")), "{answers:?}");
+        let panicked = matches!(&answers["panic"], Err(Untaken::This(why)) if why.contains("this one panics"));
+        assert!(panicked, "{answers:?}");
         for alone in ["bad", "panic", "four"] {
             let tell = tell.clone();
             store.commit(batch(alone), move |answer| tell.send((alone, answer)).expect("the test waits"));

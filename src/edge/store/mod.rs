@@ -19,7 +19,7 @@ use std::path::Path;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, params};
 
-pub use self::commit::{ENDED, Store};
+pub use self::commit::{Committed, ENDED, Store, Untaken};
 use self::tasks::Tasks;
 use crate::model::batch::Stored;
 use crate::model::line::Fired;
@@ -174,7 +174,7 @@ mod tests {
     use crate::model::batch::{Batch, Reading};
     use crate::model::time::Moment;
 
-    fn commit(store: &Store, batch: Batch) -> Result<Vec<QueueAnswer>, String> {
+    fn commit(store: &Store, batch: Batch) -> Committed {
         let (tell, told) = mpsc::channel();
         store.commit(batch, move |result| tell.send(result).expect("the test waits"));
         told.recv().expect("the store answers")

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::engine::handle::{Edit, Handle, Subscription};
 use crate::model::meta;
-use crate::model::status::{Kind, Object, Phase};
+use crate::model::status::{Kind, Object, Phase, Truth};
 use crate::model::time::Span;
 use crate::serve::app::{App, Params, kind_of, params};
 use crate::serve::refusal::{Refusal, bad, not_allowed};
@@ -40,7 +40,7 @@ pub async fn delete(
         }
     }
     if let Some(kind) = kind.document() {
-        app.handle.edit(Edit::Delete { kind, name: name.clone() }, dry).await?;
+        app.handle.edit(Edit::Delete { kind, name: name.clone(), gone: is_gone(&object) }, dry).await?;
     } else if kind != Kind::Worker {
         return Err(not_allowed("this cannot be deleted: only workerpools, resourcepolicies and workers can"));
     } else if waits_for_a_task(&object) {
@@ -54,6 +54,17 @@ pub async fn delete(
     let then = kind.document().filter(|_| !dry).map_or_else(String::new, |kind| follows(kind, app.handle.prune_grace));
     let details = Details { name, group: GROUP.into(), kind: plural, uid: meta.uid.clone(), ..Details::default() };
     Ok(Json(Status { details: Some(details), ..Status::success(then) }))
+}
+
+/// It is known that its document is gone.
+fn is_gone(object: &Object) -> bool {
+    let conditions = match object {
+        Object::Pool(pool) => &pool.status.conditions,
+        Object::Policy(policy) => &policy.status.conditions,
+        Object::Worker(_) | Object::Event(_) => return false,
+    };
+    let says_so = ["PendingDelete", "PruneBlocked", "Terminating"];
+    conditions.iter().any(|condition| says_so.contains(&condition.kind.as_str()) && condition.status == Truth::True)
 }
 
 /// What follows a removal: nothing has been stopped yet when it is answered.

@@ -279,6 +279,10 @@ fn what_a_link_leads_to_is_heard_also_of_one_that_comes_later() {
     scene.quiet();
     write(dots.join("deep/b.yaml"), "b: 2").unwrap();
     assert!(scene.hint().is_some());
+    std::fs::remove_file(dots.join("deep/b.yaml")).unwrap();
+    scene.quiet();
+    write(dots.join("deep/b.yaml"), "b: 3").unwrap();
+    assert!(scene.hint().is_some(), "also of one that was gone for a while");
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl Host for TaskHost {
             Err("disk I/O error".to_owned())
         } else {
             self.store.commit(batch, move |answers| tell.send(answers).unwrap());
-            told.recv().unwrap()
+            told.recv().unwrap().map_err(crate::edge::store::Untaken::why)
         };
         self.facts.lock().unwrap().push(Fact::Committed { ticket, result });
     }
