@@ -201,8 +201,8 @@ fn writes_are_asked_of_the_engine() {
         format!("Replace {{ kind: WorkerPool, name: \"web\", text: {labelled:?}, version: \"one\" }}"),
         "Scale { pool: \"web\", replicas: 4 }".into(),
         "dry Scale { pool: \"web\", replicas: 2 }".into(),
-        "dry Delete { kind: WorkerPool, name: \"web\" }".into(),
-        "Delete { kind: WorkerPool, name: \"web\" }".into(),
+        "dry Delete { kind: WorkerPool, name: \"web\", gone: false }".into(),
+        "Delete { kind: WorkerPool, name: \"web\", gone: false }".into(),
         "restart web-0".into(),
         "prune good".into(),
     ];

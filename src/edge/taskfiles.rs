@@ -122,14 +122,14 @@ impl TaskFiles {
     /// Read the result of a run, if it wrote one. What is no JSON is taken as text, and so is what has numbers in it that would be
     /// rounded. It stays: whoever reads it may not get to commit it.
     pub fn read_result(&self, slot: &SlotId, run: u64) -> Leavings {
-        match self.result_bytes(slot, run).unwrap_or_default() {
-            bytes if bytes.is_empty() => Leavings::default(),
+        let lost = |why: String| Leavings { lost: Some(format!("its result is not kept: {why}")), ..Leavings::default() };
+        match self.result_bytes(slot, run) {
+            None => Leavings::default(),
+            Some(Err(error)) => lost(error.to_string()),
+            Some(Ok(bytes)) if bytes.is_empty() => Leavings::default(),
             // What it takes in its file counts: as JSON a text may take six times that.
-            bytes if bytes.len() > PAYLOAD_BYTES_MAX => {
-                let lost = format!("its result is not kept: it has more than {PAYLOAD_BYTES_MAX} bytes");
-                Leavings { lost: Some(lost), ..Leavings::default() }
-            }
-            bytes => {
+            Some(Ok(bytes)) if bytes.len() > PAYLOAD_BYTES_MAX => lost(format!("it has more than {PAYLOAD_BYTES_MAX} bytes")),
+            Some(Ok(bytes)) => {
                 let text = std::str::from_utf8(&bytes).ok().filter(|text| inexact(text).is_none());
                 let json = text.and_then(|text| serde_json::from_str(text).ok());
                 let result: Value = json.unwrap_or_else(|| String::from_utf8_lossy(&bytes).into());
@@ -138,16 +138,16 @@ impl TaskFiles {
         }
     }
 
-    /// The bytes that a run left as its result, one more than may be at most.
-    fn result_bytes(&self, slot: &SlotId, run: u64) -> Option<Vec<u8>> {
+    /// The bytes that a run left as its result, one more than may be at most; none: it left nothing. A link is not followed.
+    fn result_bytes(&self, slot: &SlotId, run: u64) -> Option<std::io::Result<Vec<u8>>> {
         let open = |dir: &PathBuf| {
             let path = dir.join(result_name(slot, run));
-            std::fs::OpenOptions::new().read(true).custom_flags(libc_nofollow()).open(path).ok()
+            std::fs::OpenOptions::new().read(true).custom_flags(libc_nofollow()).open(path)
         };
-        let file = self.dirs().find_map(open)?;
+        let is_there = |opened: &std::io::Result<std::fs::File>| !matches!(opened, Err(error) if error.kind() == std::io::ErrorKind::NotFound);
+        let file = self.dirs().map(open).find(is_there)?;
         let mut bytes = Vec::new();
-        file.take(PAYLOAD_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).ok()?;
-        Some(bytes)
+        Some(file.and_then(|file| file.take(PAYLOAD_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)).map(|_| bytes))
     }
 
     /// Remove the result of a run, if there is one: its task's end is committed.

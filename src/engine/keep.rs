@@ -10,38 +10,7 @@ use crate::model::batch::Batch;
 use crate::model::catalogue::ObjectKey;
 use crate::model::plan::Happening;
 use crate::model::status::{EventObject, EventType};
-use crate::model::time::{Moment, Now, Span};
-
-/// That the store takes nothing is not told again before this time has gone by.
-const TROUBLE_AGAIN: Span = Span::secs(60);
-
-/// The store takes nothing, or did not lately.
-#[derive(Debug, Default)]
-pub(super) struct Trouble {
-    on: bool,
-    /// This one was told of, and not only the one before.
-    fresh: bool,
-    told: Option<(Moment, EventObject)>,
-}
-
-impl Trouble {
-    fn is_now(&self) -> bool {
-        self.on
-    }
-
-    /// The event that was told of it, where that was a moment ago.
-    fn begins(&mut self, now: Moment) -> Option<EventObject> {
-        let lately = self.told.as_ref().filter(|(at, _)| now.since(*at) < TROUBLE_AGAIN).map(|(_, event)| event.clone());
-        (self.on, self.fresh) = (true, lately.is_none());
-        lately
-    }
-
-    /// Says whether that is to be told.
-    fn ends(&mut self) -> bool {
-        self.on = false;
-        self.fresh
-    }
-}
+use crate::model::time::Now;
 
 impl<H: Host> Engine<H> {
     /// The catalogue, while it is not known to be on disk: it goes with every plan, so that no worker is ever started for a
@@ -122,28 +91,5 @@ impl<H: Host> Engine<H> {
     pub(super) fn forgotten(&mut self, pool: &str) {
         self.admission.forget(&ObjectKey::pool(pool));
         self.keep();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_disk_that_is_full_now_and_then_is_told_of_now_and_then() {
-        let mut trouble = Trouble::default();
-        let mut told = Vec::new();
-        for second in 0..180 {
-            let now = Moment(second * 1000);
-            if trouble.begins(now).is_none() {
-                trouble.told = Some((now, EventObject::default()));
-                told.push(("begins", second));
-            }
-            assert!(trouble.is_now());
-            if trouble.ends() {
-                told.push(("ends", second));
-            }
-        }
-        assert_eq!(told, [("begins", 0), ("ends", 0), ("begins", 60), ("ends", 60), ("begins", 120), ("ends", 120)]);
     }
 }

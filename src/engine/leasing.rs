@@ -163,7 +163,8 @@ impl Handle {
     /// [`Denied::NotFound`], [`Denied::Conflict`] and [`Denied::Refused`] where the pool's tasks are not for workers to take.
     pub async fn leases(&self, pool: &str, worker: &str, run: u64) -> Result<Vec<Task>, Denied> {
         self.leased_from(pool).await?;
-        let filter = TaskFilter { pool: Some(pool.into()), id: None, states: vec![TaskState::Leased], most: u32::MAX };
+        let filter =
+            TaskFilter { pool: Some(pool.into()), states: vec![TaskState::Leased], most: u32::MAX, ..TaskFilter::default() };
         let all = self.tasks(filter).await?.0.into_iter().map(|found| found.task);
         Ok(all.filter(|task| task.worker.as_deref() == Some(worker) && task.run == run).collect())
     }

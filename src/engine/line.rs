@@ -128,11 +128,16 @@ impl<H: Host> Engine<H> {
 
     /// What came of the tasks since the last time, in one line for each pool.
     pub(super) fn sum_up(&mut self, now: Now) {
-        let mut lines = Vec::new();
+        let (mut lines, mut given_up) = (Vec::new(), Vec::new());
         for (name, pool) in &mut self.pools {
             // A submit that was dealt by what was shown a moment ago may wait for a worker that was just taken away.
             if per_worker(pool) {
                 pool.stranded = true;
+            }
+            let more = std::mem::take(&mut pool.line.given_up).saturating_sub(SHOWN);
+            if more > 0 {
+                let note = format!("{more} more tasks are cancelled, because those that they come after did not succeed");
+                given_up.push((name.clone(), note));
             }
             let ((done, failed), told) = (pool.line.tally.counts(), pool.line.told);
             pool.line.told = (done, failed);
@@ -146,6 +151,9 @@ impl<H: Host> Engine<H> {
             let note =
                 format!("in {RESYNC}: {done} tasks done, {failed} failed{half}; {} run, {} wait", counts.leased, counts.queued());
             lines.push((name.clone(), note));
+        }
+        for (name, note) in given_up {
+            self.note(&name, &about("TaskCancelled", EventType::Warning, note), now);
         }
         for (name, note) in lines {
             self.show_only(&name, &about("TasksDone", EventType::Normal, note), now);
@@ -307,8 +315,14 @@ impl<H: Host> Engine<H> {
         self.note(pool, &about("TaskExpired", EventType::Warning, note), now);
     }
 
-    /// Nobody took it back: it is told of in its own pool.
+    /// Nobody took it back: it is told of in its own pool, one by one while they are few. One task may take thousands with it.
     pub(super) fn tell_given_up(&mut self, task: &Task, now: Now) {
+        if let Some(pool) = self.pools.get_mut(&task.pool) {
+            pool.line.given_up += 1;
+            if pool.line.given_up > SHOWN {
+                return;
+            }
+        }
         let why = task.end.as_ref().map(|end| end.message.as_str()).unwrap_or_default();
         let note = format!("task {} is cancelled: {why}", task.id);
         self.note(&task.pool, &about("TaskCancelled", EventType::Warning, note), now);

@@ -45,6 +45,7 @@ pub mod specs_door;
 mod spread;
 pub mod tasks;
 mod telling;
+mod trouble;
 mod waiters;
 pub mod wear;
 pub mod workqueue;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use crate::decide::expand;
@@ -84,20 +85,30 @@ fn given((task, other): (&Task, Option<Other>), slot: &SlotId, files: &TaskFiles
     ])
 }
 
+/// A run of a worker, and the directory of its slot.
+pub(super) type RunOf<'a> = (&'a SlotId, u64, PathBuf);
+
 /// A command to run beside a worker: with its environment, directory and user. Waited for aside where that may take its time.
 ///
 /// # Errors
 /// As [`start`], and that the user is unknown.
-pub(super) async fn beside(pool: &Arc<PoolFacts>, slot: &SlotId, argv: &[String]) -> Result<command::Command, String> {
+pub(super) async fn beside(
+    pool: &Arc<PoolFacts>,
+    (slot, run, dir): RunOf<'_>,
+    argv: &[String],
+) -> Result<command::Command, String> {
     if !may_wait(&pool.spec.template) {
-        return to_run(pool, slot, argv);
+        return to_run(pool, (slot, run, dir), argv);
     }
     let (facts, slot, argv) = (pool.clone(), slot.clone(), argv.to_vec());
-    LOOKUPS.run(&pool.name, move || to_run(&facts, &slot, &argv)).await
+    LOOKUPS.run(&pool.name, move || to_run(&facts, (&slot, run, dir), &argv)).await
 }
 
-fn to_run(pool: &PoolFacts, slot: &SlotId, argv: &[String]) -> Result<command::Command, String> {
-    let env = environment(pool, slot)?;
+fn to_run(pool: &PoolFacts, (slot, run, dir): RunOf<'_>, argv: &[String]) -> Result<command::Command, String> {
+    // What it was started with, whatever stands in the files of its secrets by now. A program that has written over that has to do
+    // with what it would be started with today.
+    let own = slots::environment(&dir, run).filter(|env| env.get("WEIR_WORKER") == Some(&slot.worker));
+    let env = own.map_or_else(|| environment(pool, slot), Ok)?;
     let template = &pool.spec.template;
     let user = template.user.as_deref().map(slots::account).transpose()?;
     let argv = argv.iter().map(|argument| expand::expand(argument, &env)).collect();

@@ -3,6 +3,7 @@
 //! One `match` over the action and nothing else to decide. What a worker starts with is put together in [`super::order`].
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -103,6 +104,10 @@ impl RealHost {
         let _heard = facts.send(fact);
     }
 
+    fn slot_dir(&self, slot: &SlotId) -> PathBuf {
+        self.files.state().join("run").join(&slot.pool).join(&slot.worker)
+    }
+
     fn start(&self, pool: &Arc<PoolFacts>, slot: SlotId, incarnation: u64, task: Option<&Task>) {
         if order::may_wait(&pool.spec.template) {
             let (id, pool, task, files) = (slot.clone(), pool.clone(), task.cloned(), self.files.clone());
@@ -118,10 +123,10 @@ impl RealHost {
     }
 
     fn pre_stop(&self, pool: &Arc<PoolFacts>, slot: SlotId, incarnation: u64, timeout: Span) {
-        let (facts, pool) = (self.facts.clone(), pool.clone());
+        let (facts, pool, dir) = (self.facts.clone(), pool.clone(), self.slot_dir(&slot));
         self.aside.spawn(async move {
             let argv = pool.spec.template.pre_stop.as_ref().map(|hook| hook.exec.command.clone()).unwrap_or_default();
-            let hook = async { probe::exec(order::beside(&pool, &slot, &argv).await?).await };
+            let hook = async { probe::exec(order::beside(&pool, (&slot, incarnation, dir), &argv).await?).await };
             let answer = probe::within(timeout.duration(), hook).await;
             Self::send(&facts, Fact::PreStopped { slot, incarnation, answer });
         });
@@ -147,17 +152,17 @@ impl RealHost {
     }
 
     fn probe(&self, pool: &Arc<PoolFacts>, (slot, incarnation): (SlotId, u64), kind: crate::model::plan::ProbeKind, how: Probe) {
-        let (facts, pool) = (self.facts.clone(), pool.clone());
+        let (facts, pool, dir) = (self.facts.clone(), pool.clone(), self.slot_dir(&slot));
         self.aside.spawn(async move {
-            let answer = probe::within(how.timeout.duration(), look(&pool, &slot, &how)).await;
+            let answer = probe::within(how.timeout.duration(), look(&pool, (&slot, incarnation, dir), &how)).await;
             Self::send(&facts, Fact::Probed { slot, incarnation, kind, answer });
         });
     }
 }
 
-async fn look(pool: &Arc<PoolFacts>, slot: &SlotId, how: &Probe) -> Result<(), String> {
+async fn look(pool: &Arc<PoolFacts>, run: order::RunOf<'_>, how: &Probe) -> Result<(), String> {
     if let Some(exec) = &how.exec {
-        probe::exec(order::beside(pool, slot, &exec.command).await?).await
+        probe::exec(order::beside(pool, run, &exec.command).await?).await
     } else if let Some(http) = &how.http_get {
         probe::http(&http.host, http.port, &http.path).await
     } else if let Some(tcp) = &how.tcp_socket {
@@ -205,8 +210,7 @@ impl Host for RealHost {
         if !output {
             return left;
         }
-        let worker = task.worker.as_deref().unwrap_or_default();
-        let place = crate::edge::slots::log_place(&self.files.state().join("run").join(&task.pool).join(worker), false);
+        let place = crate::edge::slots::log_place(&self.slot_dir(&slot_of(task)), false);
         let begun = place.and_then(|(begun, _)| begun);
         Leavings { output: self.files.tail(task.id, begun), ..left }
     }

@@ -43,6 +43,8 @@ pub struct Line {
     pub needs: Recent,
     /// What the summaries have told of: attempts that succeeded, and those that did not.
     pub told: (u64, u64),
+    /// Tasks that were given up with what they come after, since the last summary.
+    pub given_up: u64,
 }
 
 impl Line {

@@ -112,6 +112,15 @@ pub enum EndReason {
     DependencyFailed,
 }
 
+/// What a queued task waits for, where it is not its turn alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// Its time.
+    Delayed,
+    /// Another task of its key.
+    Blocked,
+}
+
 /// What the run of a task has left behind.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Leavings {

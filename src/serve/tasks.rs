@@ -154,10 +154,17 @@ pub async fn list(State(app): State<App>, query: Params) -> Result<Json<TaskList
     let limit = number(&query, "limit")?.map_or(LIST_DEFAULT, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
     let word = |word: &str| word.parse::<Word>().map_err(|why| bad(format!("state: {why}")));
     let words: Vec<Word> = text("state").map_or_else(|| Ok(Vec::new()), |words| words.split(',').map(word).collect())?;
-    let (pool, states) = (text("pool").cloned(), words.iter().map(|word| word.of).collect());
-    // The queue knows states and no finer words: what is looked for among those of a state must not be cut off before.
-    let most = if words.iter().all(|word| word.is_whole()) { limit } else { LISTED_MAX };
-    let (mut found, cut) = app.handle.tasks(TaskFilter { pool: pool.clone(), id: None, states, most }).await?;
+    let oldest = match text("order").map(String::as_str) {
+        None => false,
+        Some("oldest") => true,
+        Some(_) => return Err(bad("order: expected oldest")),
+    };
+    let states = words.iter().filter(|word| word.waiting().is_none()).map(|word| word.of).collect();
+    let (pool, waiting) = (text("pool").cloned(), words.iter().filter_map(|word| word.waiting()).collect());
+    // Whoever is being cancelled is looked for among those that run: they must not be cut off before.
+    let most = if words.iter().all(|word| word.is_whole() || word.waiting().is_some()) { limit } else { LISTED_MAX };
+    let filter = TaskFilter { pool: pool.clone(), id: None, states, waiting, oldest, most };
+    let (mut found, cut) = app.handle.tasks(filter).await?;
     if !words.is_empty() {
         found.retain(|found| words.iter().any(|word| word.fits(&found.task)));
         found.truncate(if limit == 0 { usize::MAX } else { limit as usize });
@@ -165,7 +172,7 @@ pub async fn list(State(app): State<App>, query: Params) -> Result<Json<TaskList
     if let Some(pool) = pool.filter(|_| found.is_empty()) {
         // Tasks of a pool that is gone are still listed, or none of the states that are asked for; a pool that never was is an error
         // in the question.
-        let any = TaskFilter { pool: Some(pool.clone()), id: None, states: Vec::new(), most: 1 };
+        let any = TaskFilter { pool: Some(pool.clone()), most: 1, ..TaskFilter::default() };
         if app.handle.tasks(any).await?.0.is_empty() {
             app.handle.capacity(&pool).await?;
         }
@@ -235,6 +242,9 @@ pub async fn queue(
                 (Some(_), Some(_)) => return Err(bad("give one of for and until")),
                 (Some(Span(0)), None) => return Err(bad("for: found 0s; to end a pause, resume the queue")),
                 (Some(span), None) => app.handle.later(span),
+                (None, Some(until)) if until <= app.handle.later(Span(0)) => {
+                    return Err(bad(format!("until: {until} is over; to end a pause, resume the queue")));
+                }
                 (None, Some(until)) => until,
                 (None, None) => Wall::FOR_EVER,
             };

@@ -5,7 +5,7 @@
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::sys;
@@ -73,9 +73,20 @@ impl Log {
         self.tokens = limits.2;
         (self.filled, self.untold, self.dropped, self.last) = (sys::boot_ms(), 0, 0, 0);
         self.open(own.is_empty());
+        self.end_line();
         let begins = self.position();
         self.places = [begins.0, began, ended];
         begins
+    }
+
+    /// A run begins with a line of its own, however the one before it ended.
+    fn end_line(&mut self) {
+        let Some(file) = self.file.as_mut().filter(|_| self.size > 0) else { return };
+        let mut last = [b'\n'];
+        let read = File::open(&self.path).and_then(|log| log.read_exact_at(&mut last, self.size - 1));
+        if read.is_ok() && last != [b'\n'] && file.write(b"\n").is_ok_and(|n| n == 1) {
+            self.size += 1;
+        }
     }
 
     /// Where the next byte goes: inode and offset; zeros if nowhere.
@@ -235,6 +246,7 @@ impl Log {
     /// that was removed to the next that is made: a place in the one would be taken for a place in the other.
     fn rotate(&mut self) {
         let keep = self.limits.1.max(1);
+        self.drop_from(keep);
         let old = |n: u32| if n == 0 { self.path.clone() } else { format!("{}.{n}", self.path) };
         let (aside, next) = (format!("{}.new", self.path), self.next_file());
         for n in (2..keep).rev() {
@@ -262,6 +274,19 @@ impl Log {
                 self.file = None;
                 self.open(true);
             }
+        }
+    }
+
+    /// Remove what more files were kept for once: what is behind a gap would be taken for a part of the log.
+    fn drop_from(&self, keep: u32) {
+        let mut n = keep;
+        loop {
+            let old = format!("{}.{n}", self.path);
+            if std::fs::remove_file(&old).is_err() {
+                return;
+            }
+            times::gone(&old);
+            n += 1;
         }
     }
 

@@ -355,6 +355,38 @@ fn a_worker_is_judged_and_ended_by_what_it_was_made_from_whichever_daemon_does_i
 }
 
 #[test]
+fn a_probe_has_the_environment_that_its_worker_was_started_with() {
+    let mut scratch = Scratch::new();
+    let (secret, seen) = (scratch.dir.join("secret"), scratch.dir.join("seen"));
+    fs::write(&secret, "one").expect("written");
+    let script = format!("echo $SECRET $WEIR_RUN >> {}; test $SECRET = one", seen.display());
+    let more = format!(
+        "    - {{name: SECRET, valueFrom: {{file: {}}}}}\n    \
+         livenessProbe: {{exec: {{command: [bash, -c, \"{script}\"]}}, period: 50ms, failureThreshold: 1}}\n",
+        secret.display()
+    );
+    scratch.put("web.yaml", &scratch.pool("web", 1, "", &more));
+    scratch.start();
+    let before = scratch.wait_workers(1);
+    let looks = || fs::read_to_string(&seen).unwrap_or_default().lines().count();
+    let three_more = |scratch: &Scratch| {
+        let enough = looks() + 3;
+        wait("three more looks", || (looks() >= enough).then_some(()), || scratch.log());
+    };
+    three_more(&scratch);
+    fs::write(&secret, "two").expect("written");
+    three_more(&scratch);
+    fs::remove_file(&secret).expect("removed");
+    three_more(&scratch);
+    scratch.kill();
+    scratch.start();
+    three_more(&scratch);
+    assert_eq!(scratch.workers(), before, "{}", scratch.log());
+    let seen = fs::read_to_string(&seen).expect("looked");
+    assert!(seen.lines().all(|line| line == "one 1"), "{seen}");
+}
+
+#[test]
 fn a_daemon_that_ended_leaves_no_cgroup() {
     let mut scratch = Scratch::new();
     scratch.put("web.yaml", &scratch.pool("web", 2, "", ""));

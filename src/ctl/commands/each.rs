@@ -241,10 +241,11 @@ impl Reader {
         }
         self.task.payload = json_or_text(text, false);
         if self.task.payload.is_string() {
-            if text.starts_with(['{', '['])
-                && let Some(words) = doubt(text)
-            {
-                note(&format!("line {number}: warning: {words}: it is sent as a text"));
+            match doubt(text) {
+                _ if !text.starts_with(['{', '[']) => {}
+                Some(words) => note(&format!("line {number}: warning: {words}: it is sent as a text")),
+                // It is JSON, and does not read as such.
+                None => return Err(wrong("has a number that cannot be carried")),
             }
         } else if let Some(found) = inexact(text) {
             return Err(wrong(&format!("has a number that cannot be carried ({found})")));
@@ -299,9 +300,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_given_ends_it_and_says_where() {
-        for (text, what) in
-            [(&b"1\n\xff\n2\n"[..], "line 2 is not UTF-8"), (b"1\n12345678901234567890123\n2\n", "line 2 has a number")]
-        {
+        for (text, what) in [
+            (&b"1\n\xff\n2\n"[..], "line 2 is not UTF-8"),
+            (b"1\n12345678901234567890123\n2\n", "line 2 has a number"),
+            (b"1\n{\"a\": 1e999}\n2\n", "line 2 has a number"),
+        ] {
             let (tasks, numbers, read) = given(text, None);
             assert_eq!((tasks.len(), numbers), (1, vec![1]));
             assert!(read.as_ref().is_err_and(|error| error.starts_with(what)), "{read:?}");

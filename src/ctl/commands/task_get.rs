@@ -60,7 +60,7 @@ impl Which {
 
     /// Whether only the client can tell which ones are wanted.
     fn is_finer(&self) -> bool {
-        self.labels != Selector::default() || self.words.iter().any(|word| !word.is_whole())
+        self.labels != Selector::default()
     }
 
     /// The tasks there are of them, so many at most, and whether there may be more.
@@ -82,16 +82,16 @@ impl Which {
         Ok(tasks)
     }
 
-    /// As many of them as can be had at once (`most`: 0), and whether there are more.
-    pub(super) async fn page(&self, context: &Context, most: u32) -> Result<(Vec<TaskView>, bool), Failure> {
-        let path = format!("/v1/tasks?{}", self.query(Some(most)));
+    /// As many of them as can be had at once, of those that ended the first ones, and whether there are more.
+    pub(super) async fn page(&self, context: &Context) -> Result<(Vec<TaskView>, bool), Failure> {
+        let path = format!("/v1/tasks?{}order=oldest&", self.query(Some(0)));
         let TaskList { mut items, cut, .. } = context.client.ask(Method::GET, &path, Sent::nothing()).await?;
         items.retain(|view| self.wants(&view.task));
         Ok((items, cut))
     }
 
     fn query(&self, limit: Option<u32>) -> String {
-        let states: Vec<&str> = self.words.iter().map(|word| word.of.name()).collect();
+        let states: Vec<&str> = self.words.iter().map(|word| word.name()).collect();
         let part = |name: &str, value: Option<String>| value.map(|value| format!("{name}={}&", encoded(&value)));
         let states = (!states.is_empty()).then(|| states.join(","));
         let query = [part("pool", self.pool.clone()), part("state", states), part("limit", limit.map(|most| most.to_string()))];
@@ -371,7 +371,7 @@ mod tests {
             let found = [&leased, &cancelling, &delayed, &Task::default()].map(|task| which.wants(task));
             assert_eq!(found, wanted, "{word}");
         }
-        assert!(which("Delayed").is_finer() && !which("Queued,Held").is_finer());
+        assert!(!which("Delayed").is_finer(), "the daemon knows these words");
         let wrong = Which::new(None, Some("Runing"), "").err().unwrap().text();
         assert!(wrong.contains("found \"Runing\"") && wrong.contains("Running (Leased)"), "{wrong}");
     }

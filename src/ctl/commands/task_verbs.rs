@@ -141,7 +141,7 @@ async fn many(context: &Context, many: &Many, verb: &Verb) -> Result<(), Failure
         let mut ended = which.is_none();
         while let Some(which) = which.as_ref().filter(|_| !ended) {
             // Whoever was done is in none of these states any more, unless it refused or is being stopped.
-            let (mut page, cut) = which.page(context, 0).await?;
+            let (mut page, cut) = which.page(context).await?;
             page.retain(|view| asked.insert(view.task.id));
             ended = page.is_empty() || !cut;
             if page.is_empty() && cut {
@@ -169,7 +169,7 @@ async fn many(context: &Context, many: &Many, verb: &Verb) -> Result<(), Failure
 
 /// What would be done.
 async fn shown(context: &Context, which: &Which, verb: &Verb) -> Result<(), Failure> {
-    let (mut tasks, cut) = which.page(context, 0).await?;
+    let (mut tasks, cut) = which.page(context).await?;
     tasks.retain(|view| verb.to.iter().any(|states| states.contains(&view.task.state)));
     if tasks.is_empty() {
         note("No resources found.");

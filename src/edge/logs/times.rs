@@ -209,7 +209,7 @@ mod tests {
         let some = times(&[(0, 1000), (7, 5000), (10, 9000)]);
         let from = |place: u64, since: i64| first_line(&file, &some, (place, Wall(since))).unwrap();
         assert_eq!(
-            [from(0, 1000), from(2, 1000), from(0, 5000), from(0, 9000), from(0, 99_000)],
+            [from(0, 1000), from(2, 1000), from(0, 5000), from(0, 9000), from(0, i64::MAX)],
             [Some(0), Some(2), Some(10), Some(10), None]
         );
         assert_eq!(from(12, 5000), Some(12));

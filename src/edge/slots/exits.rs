@@ -1,6 +1,7 @@
 //! Exit records: what a shim wrote down, read into the model's words.
 //! A record that is missing or does not read is none: the caller says what that means.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -35,6 +36,8 @@ struct Running {
     #[serde(default)]
     boot: String,
     incarnation: u64,
+    #[serde(default)]
+    pid: i32,
     started_boot_ms: u64,
     log_start: (u64, u64),
 }
@@ -79,6 +82,16 @@ impl Started {
 pub(super) fn last_started(dir: &Path) -> Option<Started> {
     let running: Running = read_json(&dir.join("shim.json"))?;
     Some(Started { incarnation: running.incarnation, since: Moment(running.started_boot_ms), boot: running.boot })
+}
+
+/// The environment that a run of this slot has, as its process shows it; none if that is another one by now, or cannot be read.
+/// What is no text is left out.
+pub fn environment(dir: &Path, incarnation: u64) -> Option<BTreeMap<String, String>> {
+    let running: Running = read_json(&dir.join("shim.json"))?;
+    let pid = Some(running).filter(|running| running.incarnation == incarnation && running.pid > 1)?.pid;
+    let bytes = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let vars = bytes.split(|byte| *byte == 0).filter_map(|var| std::str::from_utf8(var).ok()?.split_once('='));
+    Some(vars.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
 }
 
 /// Two files change places at this name: whoever is slow enough reads from one that is being written for the next time, and

@@ -39,7 +39,7 @@ use crate::model::usage::PoolLook;
 use crate::model::worker::{Seen, SlotId, StartOrder};
 
 pub use cgroup::id as state_id;
-pub use exits::log_place;
+pub use exits::{environment, log_place};
 pub use lookups::Lookups;
 pub use users::{account, another, user_env};
 

@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 use super::counts::written;
 use super::place::{lines, position};
 use super::row::{BLOCKED, COLUMNS, DELAYED, ENDED, HELD, LEASED, RAN, READY, bytes, phases, read};
-use crate::model::task::{Task, TaskState};
+use crate::model::task::{Task, TaskState, Waiting};
 use crate::model::time::Wall;
 
 /// Tasks that are listed at once at most.
@@ -23,8 +23,12 @@ pub struct TaskFilter {
     pub pool: Option<String>,
     /// This one.
     pub id: Option<u64>,
-    /// In one of these states; empty: in any.
+    /// In one of these states, or one of these parts of the queued ones; none of both: in any.
     pub states: Vec<TaskState>,
+    /// See there.
+    pub waiting: Vec<Waiting>,
+    /// Of those that ended, the first ones first.
+    pub oldest: bool,
     /// So many at most; 0: as many as can be listed at once.
     pub most: u32,
 }
@@ -73,7 +77,11 @@ pub(super) fn tasks(db: &Connection, filter: &TaskFilter) -> rusqlite::Result<Li
 /// be listed at once, one more than those, if it is there.
 fn first(db: &Connection, filter: &TaskFilter) -> rusqlite::Result<Vec<Key>> {
     let most = if filter.most == 0 { LISTED_MAX + 1 } else { filter.most.min(LISTED_MAX + 1) } as usize;
-    let wanted: Vec<i64> = filter.states.iter().flat_map(|state| phases(*state)).copied().collect();
+    let parts = filter.waiting.iter().map(|part| match part {
+        Waiting::Delayed => DELAYED,
+        Waiting::Blocked => BLOCKED,
+    });
+    let wanted: Vec<i64> = filter.states.iter().flat_map(|state| phases(*state)).copied().chain(parts).collect();
     let is_wanted = |phase: i64| wanted.is_empty() || wanted.contains(&phase);
     let pools = match &filter.pool {
         Some(pool) => vec![pool.clone()],
@@ -84,7 +92,7 @@ fn first(db: &Connection, filter: &TaskFilter) -> rusqlite::Result<Vec<Key>> {
         let (left, mut found) = (most - all.len(), Vec::new());
         for phase in group.iter().filter(|phase| left > 0 && is_wanted(**phase)) {
             for pool in &pools {
-                found.extend(of_phase(db, pool, *phase, left)?);
+                found.extend(of_phase(db, (pool, filter.oldest), *phase, left)?);
                 // At once, so that no more of them are held than are shown, however many pools there are.
                 found.sort();
                 found.truncate(left);
@@ -100,10 +108,11 @@ fn pools(db: &Connection) -> rusqlite::Result<Vec<String>> {
 }
 
 /// The question for the keys of the first tasks of a phase of a pool. Those that are ready are asked for worker by worker.
-fn sql(phase: i64) -> String {
+fn sql(phase: i64, oldest: bool) -> String {
     let (own, key, order) = match phase {
         READY => ("phase = 1 AND worker = ?3".to_owned(), "rank, id", "rank, id"),
         DELAYED => ("phase = 2".to_owned(), "not_before, id", "not_before, id"),
+        phase if ENDED.contains(&phase) && oldest => (format!("phase > 4 AND phase = {phase}"), "finished, id", "finished, id"),
         phase if ENDED.contains(&phase) => (format!("phase > 4 AND phase = {phase}"), "-finished, -id", "finished DESC, id DESC"),
         phase => (format!("phase = {phase}"), "rank, id", "rank, id"),
     };
@@ -134,8 +143,8 @@ pub(super) fn ended(db: &Connection, pool: &str, before: Wall, most: u32) -> rus
     Ok(all.into_iter().map(|(_, task)| task).collect())
 }
 
-fn of_phase(db: &Connection, pool: &str, phase: i64, most: usize) -> rusqlite::Result<Vec<Key>> {
-    let (sql, most) = (sql(phase), i64::try_from(most).unwrap_or(i64::MAX));
+fn of_phase(db: &Connection, (pool, oldest): (&str, bool), phase: i64, most: usize) -> rusqlite::Result<Vec<Key>> {
+    let (sql, most) = (sql(phase, oldest), i64::try_from(most).unwrap_or(i64::MAX));
     if phase != READY {
         return keys(db, &sql, params![pool, most]);
     }
@@ -216,7 +225,7 @@ mod tests {
             "tasks_ended",
             "tasks_ended",
         ]) {
-            let plan = plan(&sql(*phase));
+            let plan = [false, true].map(|oldest| plan(&sql(*phase, oldest))).concat();
             assert!(plan.contains(index), "{phase}: {plan}");
             // Those that run are as few as workers: they may be sorted.
             assert!(*phase == LEASED || !plan.contains("TEMP B-TREE"), "{phase}: {plan}");

@@ -37,6 +37,7 @@ fn a_result_is_there_until_it_is_forgotten_and_never_read_through_a_link() {
     std::fs::write(dir.path().join("secret"), "s").unwrap();
     std::os::unix::fs::symlink(dir.path().join("secret"), files.result(&of("p"), 3, None)).unwrap();
     assert_eq!(files.read_result(&of("p"), 3).result, None);
+    assert!(files.read_result(&of("p"), 3).lost.is_some_and(|lost| lost.contains("not kept: Too many levels of symbolic links")));
     std::fs::write(files.result(&of("p"), 4, None), vec![b'x'; PAYLOAD_BYTES_MAX + 1]).unwrap();
     let large = files.read_result(&of("p"), 4);
     assert!(large.result.is_none() && large.lost.is_some_and(|lost| lost.contains("more than 262144 bytes")));

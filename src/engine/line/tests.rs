@@ -378,3 +378,21 @@ fn how_long_a_retry_waits_is_told_from_now_on() {
     }
     assert!(said[0].ends_with("it is tried again in 10s") && said[0] == said[1], "{said:?}");
 }
+
+#[test]
+fn one_task_that_takes_thousands_with_it_does_not_fill_the_history() {
+    let mut world = World::new(1, "");
+    let now = world.engine.host().now;
+    let end = crate::model::task::End { reason: EndReason::DependencyFailed, ..Default::default() };
+    let told = |world: &mut World| std::mem::take(&mut world.engine.host().told);
+    told(&mut world);
+    for _round in 0..2 {
+        for id in 1..=50 {
+            world.engine.tell_given_up(&Task { id, pool: "p".into(), end: Some(end.clone()), ..Task::default() }, now);
+        }
+        world.engine.sum_up(now);
+        let told = told(&mut world);
+        assert_eq!(told.len(), 11, "{told:?}");
+        assert!(told[0].starts_with("task 1 is cancelled") && told[10].starts_with("40 more tasks are cancelled"), "{told:?}");
+    }
+}

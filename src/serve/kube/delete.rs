@@ -51,7 +51,9 @@ pub async fn delete(
         let gone = replaced(&app.handle, &name, &meta.uid);
         let _late = tokio::time::timeout(REPLACED, gone).await;
     }
-    let then = kind.document().filter(|_| !dry).map_or_else(String::new, |kind| follows(kind, app.handle.prune_grace));
+    // Of what was gone before nobody knows here how much of its grace is left.
+    let document = kind.document().filter(|_| !dry && !is_gone(&object));
+    let then = document.map_or_else(String::new, |kind| follows(kind, app.handle.prune_grace));
     let details = Details { name, group: GROUP.into(), kind: plural, uid: meta.uid.clone(), ..Details::default() };
     Ok(Json(Status { details: Some(details), ..Status::success(then) }))
 }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::age::age;
 use super::tasks::TaskView;
 use crate::model::meta::quoted;
-use crate::model::task::{EndReason, Task, TaskState};
+use crate::model::task::{EndReason, Task, TaskState, Waiting};
 use crate::model::time::{Span, Wall};
 
 /// Characters of a payload or a message that a table shows.
@@ -88,6 +88,20 @@ impl Word {
     /// It fits every task of its state. A lease that is being cancelled runs.
     pub fn is_whole(self) -> bool {
         self.name == self.of.name() || self.name == "Running"
+    }
+
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        self.name
+    }
+
+    /// What those queued tasks wait for that it fits, where it does not fit them all.
+    pub fn waiting(self) -> Option<Waiting> {
+        match self.name {
+            "Delayed" => Some(Waiting::Delayed),
+            "Blocked" => Some(Waiting::Blocked),
+            _ => None,
+        }
     }
 
     /// Whether this task is there.

@@ -39,6 +39,7 @@ pub(super) struct TaskHost {
     pub(super) worn: BTreeMap<String, Option<Bound>>,
     /// Whether each change of size that was counted was one to more.
     pub(super) scaled: Vec<bool>,
+    pub(super) told: Vec<String>,
 }
 
 impl TaskHost {
@@ -106,7 +107,9 @@ impl Host for TaskHost {
     }
     fn list(&mut self) {}
     fn publish(&mut self, _: Kind, _: &str, _: Option<Object>) {}
-    fn tell(&mut self, _: &EventObject) {}
+    fn tell(&mut self, event: &EventObject) {
+        self.told.push(event.note.clone());
+    }
     fn notify(&mut self, _: &Arc<PoolFacts>, _: usize, _: &EventObject) {}
     fn edit(&mut self, _: Ask) {}
     fn nonce(&mut self) -> u64 {
@@ -161,6 +164,7 @@ impl World {
             deals: 0,
             worn,
             scaled: Vec::new(),
+            told: Vec::new(),
         };
         let settings =
             Settings { starts_in_flight_max: 4, admission: admit::Settings::default(), controllers: Default::default() };
