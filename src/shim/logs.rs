@@ -85,7 +85,7 @@ impl Log {
         let mut last = [b'\n'];
         let read = File::open(&self.path).and_then(|log| log.read_exact_at(&mut last, self.size - 1));
         if read.is_ok() && last != [b'\n'] && file.write(b"\n").is_ok_and(|n| n == 1) {
-            self.size += 1;
+            (self.size, self.cut_line) = (self.size + 1, false);
         }
     }
 
