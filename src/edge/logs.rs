@@ -148,23 +148,17 @@ fn run(place: &Place) -> io::Result<VecDeque<Piece>> {
 
 /// Leave only lines that may be as new as this; where there are none, what is written from now on.
 fn keep_new(pieces: &mut VecDeque<Piece>, base: &Path, since: Wall) -> io::Result<()> {
-    let more = |pieces: &VecDeque<Piece>| pieces.len() > 1;
-    while let Some(piece) = pieces.front_mut() {
+    loop {
+        let is_last = pieces.len() == 1;
+        let Some(piece) = pieces.front_mut() else { return Ok(()) };
         piece.times.look((base, piece.n), piece.inode);
-        match times::first_line(&piece.file, &piece.times, (piece.from, since))? {
-            Some(from) => {
-                piece.from = from;
-                break;
-            }
-            None if more(pieces) => drop(pieces.pop_front()),
-            None => {
-                let end = pieces[0].limit()?;
-                pieces[0].from = end;
-                break;
-            }
+        let from = times::first_line(&piece.file, &piece.times, (piece.from, since))?;
+        if from.is_some() || is_last {
+            piece.from = from.map_or_else(|| piece.limit(), Ok)?;
+            return Ok(());
         }
+        pieces.pop_front();
     }
-    Ok(())
 }
 
 /// Leave only the last lines.
@@ -222,14 +216,12 @@ impl Cursor {
             self.current = Some(piece.inode);
             let from = piece.from;
             let bytes = piece.take()?;
-            if let Some(stamps) = self.stamps.as_mut().filter(|_| !bytes.is_empty()) {
+            if !bytes.is_empty() {
+                let Some(stamps) = &mut self.stamps else { return Ok(Some(bytes)) };
                 piece.times.look((&self.base, piece.n), piece.inode);
                 let stamped = stamps.put((&bytes, from), &piece.times, times::own(&piece.file)?);
                 piece.times.pass(piece.from);
                 return Ok(Some(stamped));
-            }
-            if !bytes.is_empty() {
-                return Ok(Some(bytes));
             }
             if self.pieces.len() > 1 {
                 self.pieces.pop_front();

@@ -60,8 +60,9 @@ impl Times {
 
     /// The file of before, if it tells of this log.
     fn kept(&self) -> Option<File> {
-        let mut file =
-            OpenOptions::new().read(true).append(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC).open(&self.path).ok()?;
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
+        let mut file = options.open(&self.path).ok()?;
         let mut first = [0; ENTRY];
         file.read_exact(&mut first).ok()?;
         whole(&file);
@@ -88,11 +89,11 @@ impl Times {
     fn begin(&mut self, first: Option<(u64, i64)>, now: (u64, i64)) {
         // One of another file may lie there.
         let _gone = std::fs::remove_file(&self.path);
-        let options =
-            OpenOptions::new().create(true).append(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC).clone();
+        let mut options = OpenOptions::new();
+        options.create(true).append(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
         self.file = options.open(&self.path).ok();
-        let bytes =
-            [Some(head(self.inode)), first.map(kept), Some(kept(now))].into_iter().flatten().flatten().collect::<Vec<u8>>();
+        let entries = [Some(head(self.inode)), first.map(kept), Some(kept(now))];
+        let bytes: Vec<u8> = entries.into_iter().flatten().flatten().collect();
         // Without a head it tells of nothing.
         if !self.file.as_mut().is_some_and(|file| put(file, &bytes)) {
             self.file = None;

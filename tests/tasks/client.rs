@@ -172,6 +172,19 @@ fn many_tasks_are_changed_only_where_all_of_them_are_meant() {
 }
 
 #[test]
+fn what_is_cancelled_with_others_goes_before_those_that_would_take_it_along_or_make_room_for_it() {
+    let world = world();
+    submit(&world, "takes", &json!({}));
+    lease(&world);
+    submit(&world, "takes", &json!({}));
+    submit(&world, "takes", &json!({"after": [2]}));
+    submit(&world, "takes", &json!({"after": [3]}));
+    let done = world.ctl("cancel --pool takes --all");
+    let told = "task/4 cancelled\ntask/3 cancelled\ntask/2 cancelled\ntask/1 is being stopped\n";
+    assert_eq!((done.code, done.out.as_str(), done.err.as_str()), (0, told, "4 tasks cancelled\n"));
+}
+
+#[test]
 fn all_that_are_meant_are_reached_however_many_can_be_listed_at_once() {
     let world = world();
     let large = "x".repeat(200 << 10);

@@ -12,11 +12,10 @@ use signal_hook::consts::SIGINT;
 use tokio::io::AsyncReadExt;
 
 use super::Context;
-use super::away::outlasting;
 use super::interrupt::interruptible;
 use super::task_get::show;
 use super::task_wait::go_on;
-use super::wait::within;
+use super::wait::waited;
 use crate::ctl::args::Submit;
 use crate::ctl::client::{Sent, encoded};
 use crate::ctl::error::Failure;
@@ -192,7 +191,7 @@ pub(super) async fn ended(context: &Context, known: TaskView, until: Option<Wall
     };
     // Its answer comes when the time is over; a daemon that does not come back answers nothing.
     let patience = left().map(|left| Span(left.0.saturating_add(ANSWER.0)));
-    within(patience, outlasting(context, look)).await?;
+    waited(context, patience, look).await?;
     Ok(last)
 }
 

@@ -28,7 +28,7 @@ use crate::serve::wire::tasks::{LIST_DEFAULT, TaskList, TaskObject, TaskView};
 use crate::serve::wire::{List, ROOT, WatchEvent};
 
 /// As many as a daemon lists at once.
-pub(super) const ALL: u32 = 10_000;
+const ALL: u32 = 10_000;
 
 /// Which tasks are wanted.
 pub(super) struct Which {

@@ -34,10 +34,8 @@ struct Verb {
     done: &'static str,
     /// In which states a task has to be; those of the first list have their turn first.
     to: &'static [&'static [TaskState]],
-    /// It ends tasks.
+    /// It ends tasks. Else they join a line: one after the other, so that who came first is first.
     ends: bool,
-    /// So many are asked at once. Where a line is joined it is one after the other, and who came first is first.
-    at_once: usize,
     /// As it is told of one.
     told: fn(&Task) -> String,
 }
@@ -49,7 +47,6 @@ const CANCEL: Verb = Verb {
     done: "cancelled",
     to: &[&[TaskState::Held, TaskState::Queued], &[TaskState::Leased]],
     ends: true,
-    at_once: AT_ONCE,
     told: |task| {
         let how = if task.state == TaskState::Cancelled { "cancelled" } else { "is being stopped" };
         format!("task/{} {how}\n", task.id)
@@ -61,7 +58,6 @@ const RELEASE: Verb = Verb {
     done: "released",
     to: &[&[TaskState::Held]],
     ends: false,
-    at_once: 1,
     told: |task| format!("task/{} released\n", task.id),
 };
 
@@ -70,7 +66,6 @@ const RETRY: Verb = Verb {
     done: "tried again",
     to: &[&[TaskState::Failed, TaskState::Dead, TaskState::Cancelled, TaskState::Expired]],
     ends: false,
-    at_once: 1,
     told: |task| format!("task/{} queued again\n", task.id),
 };
 
@@ -136,27 +131,22 @@ async fn many(context: &Context, many: &Many, verb: &Verb) -> Result<(), Failure
         return shown(context, &which, verb).await;
     }
     let (mut work, mut asked) = (Work::new(context, verb), BTreeSet::new());
-    for states in verb.to {
-        let which = which.among(states);
-        let mut ended = which.is_none();
-        while let Some(which) = which.as_ref().filter(|_| !ended) {
+    for which in verb.to.iter().filter_map(|states| which.among(states)) {
+        loop {
             // Whoever was done is in none of these states any more, unless it refused or is being stopped.
             let (mut page, cut) = which.page(context).await?;
             page.retain(|view| asked.insert(view.task.id));
-            ended = page.is_empty() || !cut;
-            if page.is_empty() && cut {
+            let stuck = page.is_empty() && cut;
+            work.take(page).await?;
+            if stuck {
                 work.refusals.heard::<()>(Err(Failure::No(format!(
                     "those that are left are more than can be listed at once, and there may be others behind them: ask for {} again",
                     verb.asked
                 ))))?;
             }
-            // What comes after others is ended before those: it would end with them.
-            let ends_too = |view: &TaskView| verb.ends && !view.task.after.is_empty();
-            let (mut after, mut first): (Vec<_>, Vec<_>) = page.into_iter().partition(ends_too);
-            after.sort_by_key(|view| Reverse(view.task.id));
-            first.sort_by_key(|view| view.task.id);
-            work.ask(after.iter().map(|view| view.task.id), 1).await?;
-            work.ask(first.iter().map(|view| view.task.id), verb.at_once).await?;
+            if stuck || !cut {
+                break;
+            }
         }
     }
     if asked.is_empty() {
@@ -201,6 +191,16 @@ struct Work<'a> {
 impl<'a> Work<'a> {
     fn new(context: &'a Context, verb: &'a Verb) -> Work<'a> {
         Work { context, verb, done: 0, refusals: Refusals::default(), heard: true }
+    }
+
+    /// All of a list. What comes after others is ended before those: it would end with them.
+    async fn take(&mut self, page: Vec<TaskView>) -> Result<(), Failure> {
+        let ends = self.verb.ends;
+        let (mut after, mut first): (Vec<_>, Vec<_>) = page.into_iter().partition(|view| ends && !view.task.after.is_empty());
+        after.sort_by_key(|view| Reverse(view.task.id));
+        first.sort_by_key(|view| view.task.id);
+        self.ask(after.iter().map(|view| view.task.id), 1).await?;
+        self.ask(first.iter().map(|view| view.task.id), if ends { AT_ONCE } else { 1 }).await
     }
 
     async fn ask(&mut self, ids: impl Iterator<Item = u64>, at_once: usize) -> Result<(), Failure> {

@@ -6,9 +6,9 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::Context;
-use super::away::{is_there, outlasting};
+use super::away::is_there;
 use super::task_get::read;
-use super::wait::{Goal, is_once, within};
+use super::wait::{Goal, is_once, waited};
 use crate::ctl::args::Wait;
 use crate::ctl::client::Sent;
 use crate::ctl::error::Failure;
@@ -37,8 +37,8 @@ pub(super) async fn run(context: &Context, args: &Wait, ids: &[u64]) -> Result<(
         let mut last = None;
         let looked = {
             let timeout = Some(args.timeout);
-            let look = outlasting(context, async || looking(context, *id, (goal.as_ref(), is_once(timeout)), &mut last).await);
-            within(timeout, look).await?
+            let goal = (goal.as_ref(), is_once(timeout));
+            waited(context, timeout, async || looking(context, *id, goal, &mut last).await).await?
         };
         let Some(last) = last else {
             return Err(Failure::No(format!("timed out before anything was heard of task/{id}; {}", go_on(*id))));

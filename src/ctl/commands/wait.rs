@@ -3,8 +3,6 @@
 //! Never asks again and again, and outlasts the daemon. What is gone cannot come to be so, which is told at once instead of at
 //! the end of the time. `rollout status` and `drain` wait by the same loop.
 
-use std::future::Future;
-
 use serde_json::Value;
 
 use super::Context;
@@ -38,10 +36,8 @@ pub(super) async fn follow(
     timeout: Option<Span>,
     mut done: impl FnMut(Seen) -> Result<bool, Failure>,
 ) -> Result<bool, Failure> {
-    if is_once(timeout) {
-        return looking(context, object, (true, &mut done)).await;
-    }
-    within(timeout, outlasting(context, async || looking(context, object, (false, &mut done)).await)).await
+    let once = is_once(timeout);
+    waited(context, timeout, async || looking(context, object, (once, &mut done)).await).await
 }
 
 /// Whoever waits for no time wants one look.
@@ -49,10 +45,17 @@ pub(super) fn is_once(timeout: Option<Span>) -> bool {
     timeout == Some(Span(0))
 }
 
-pub(super) async fn within(timeout: Option<Span>, work: impl Future<Output = Result<bool, Failure>>) -> Result<bool, Failure> {
+/// Look, and look again after the daemon went away and has come back, for so long at most. False: the time was over first, or one
+/// look was wanted and it was not so.
+pub(super) async fn waited(
+    context: &Context,
+    timeout: Option<Span>,
+    mut look: impl AsyncFnMut() -> Result<bool, Failure>,
+) -> Result<bool, Failure> {
     match timeout {
-        Some(timeout) if timeout.0 > 0 => tokio::time::timeout(timeout.duration(), work).await.unwrap_or(Ok(false)),
-        Some(_) | None => work.await,
+        Some(Span(0)) => look().await,
+        Some(timeout) => tokio::time::timeout(timeout.duration(), outlasting(context, look)).await.unwrap_or(Ok(false)),
+        None => outlasting(context, look).await,
     }
 }
 

@@ -13,6 +13,7 @@ mod properties;
 mod quotas;
 mod situations;
 mod used;
+mod victims;
 
 use super::*;
 use crate::model::host::Look;

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::situations::{begun, sizes, told, worker};
+use super::situations::{begun, sizes, told};
+use super::victims::worker;
 use super::*;
 use crate::decide;
 use crate::model::host::Rung;

@@ -1,7 +1,8 @@
 //! Quotas: what is done while one was not read yet, cannot be read any more, or is used up, and what is said of each.
 //! Each look is at the whole plan: its condition, its events, and whether anybody is started.
 
-use super::situations::{sizes, worker};
+use super::situations::sizes;
+use super::victims::worker;
 use super::*;
 use crate::decide;
 use crate::model::plan::{Action, Plan};
