@@ -122,3 +122,38 @@ fn lines_are_shown_from_a_time_on_and_with_their_times() {
     assert!(times[1].0 >= second_before(first) && times[1].0 < second_before(second), "{times:?} {first} {second}");
     assert!(times[2].0 >= second_before(second), "{times:?} {second}");
 }
+
+#[test]
+fn fewer_files_remove_what_more_were_kept_for() {
+    let mut scratch = Scratch::new();
+    let script = "[bash, -c, \"while :; do printf '%0500d\\\\n' 0; sleep 0.01; done\"]";
+    let pool = |scratch: &Scratch, files: u32| {
+        scratch.pool("loud", 1, script, &format!("    logs: {{maxSize: 4Ki, maxFiles: {files}}}\n"))
+    };
+    scratch.put("loud.yaml", &pool(&scratch, 5));
+    scratch.start();
+    let dir = scratch.dir.join("state/logs/loud");
+    wait("five files", || dir.join("loud-0.log.4").exists().then_some(()), || scratch.log());
+    scratch.put("loud.yaml", &pool(&scratch, 2));
+    let names = || {
+        let mut names: Vec<_> = fs::read_dir(&dir).expect("there").flatten().map(|entry| entry.file_name()).collect();
+        names.sort();
+        names.into_iter().map(|name| name.into_string().expect("text")).collect::<Vec<_>>()
+    };
+    let logs = || names().into_iter().filter(|name| name.contains(".log") && !name.ends_with(".new")).collect::<Vec<_>>();
+    let few = || logs().iter().all(|name| ["loud-0.log", "loud-0.log.1"].contains(&name.trim_end_matches(".times")));
+    wait("two files", || few().then_some(()), || format!("{:?}\n{}", names(), scratch.log()));
+}
+
+#[test]
+fn each_attempt_at_a_task_begins_with_a_line_of_its_own() {
+    let mut scratch = Scratch::new();
+    let queue = "  queue: {retry: {maxAttempts: 2, backoff: {initial: 10ms}}}\n";
+    scratch.put("work.yaml", &scratch.pool("work", 1, "[bash, -c, \"printf attempt; exit 1\"]", queue));
+    scratch.start();
+    wait("a task", || ctl(&scratch, &["submit", "work"]).status.success().then_some(()), || scratch.log());
+    let ended = || ctl(&scratch, &["wait", "task/1", "--for=condition=Dead", "--timeout=0s"]).status.success();
+    wait("its end", || ended().then_some(()), || scratch.log());
+    let log = fs::read_to_string(scratch.dir.join("state/logs/tasks/1.log")).expect("there");
+    assert_eq!(log, "attempt\nattempt");
+}
