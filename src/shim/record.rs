@@ -4,7 +4,8 @@
 //! before; synced when the daemon has been told. Numbers and one escaped text; the daemon's side reads it with a JSON library.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::LazyLock;
 
 use nix::fcntl::{OFlag, openat, renameat};
@@ -19,73 +20,117 @@ static BOOT: LazyLock<String> = LazyLock::new(|| {
     id.map(|id| id.trim().to_owned()).unwrap_or_default()
 });
 
-/// Write `exit.json` in the slot's directory, and give the file for [`sync`].
-///
-/// # Errors
-/// The system's: no space, no permission. The caller keeps the record and tries again.
-pub(super) fn exit(dir: &File, exit: &Exit) -> io::Result<File> {
-    let number = |n: Option<i32>| n.map_or_else(|| "null".to_owned(), |n| n.to_string());
-    let text = format!(
-        "{{\"incarnation\":{},\"code\":{},\"signal\":{},\"failed\":\"{}\",\"oom\":{},\"startedMs\":{},\"finishedMs\":{},\
-         \"ranMs\":{},\"cpuMs\":{},\"maxRssKib\":{},\"asked\":{},\"logStart\":[{},{}],\"logEnd\":[{},{}]}}\n",
-        exit.incarnation,
-        number(exit.code),
-        number(exit.signal),
-        escaped(&exit.failed),
-        exit.oom,
-        exit.started,
-        exit.finished,
-        exit.ran,
-        exit.cpu,
-        exit.rss,
-        exit.asked,
-        exit.log_start.0,
-        exit.log_start.1,
-        exit.log_end.0,
-        exit.log_end.1,
-    );
-    put(dir, "exit.json", &text)
+/// The records in a slot's directory.
+pub(super) struct Records {
+    dir: File,
+    exit: Pair,
+    running: Pair,
 }
 
-/// Make a written record, and its name, safe from a loss of power.
-///
-/// # Errors
-/// The system's. What was written before may be lost then.
-pub(super) fn sync(dir: &File, record: &File) -> io::Result<()> {
-    record.sync_data()?;
-    dir.sync_all()
-}
-
-/// Write `shim.json`: what runs now. Without it a run that leaves no record of its end is not known to have been one.
-pub(super) fn running(dir: &File, state: &State) {
-    let text = format!(
-        "{{\"shim\":{},\"boot\":\"{}\",\"pid\":{},\"incarnation\":{},\"startedBootMs\":{},\"template\":\"{}\",\"logStart\":[{},{}]}}\n",
-        std::process::id(),
-        escaped(&BOOT),
-        state.pid,
-        state.incarnation,
-        state.started,
-        escaped(&state.tag),
-        state.log_start.0,
-        state.log_start.1,
-    );
-    // The daemon has the same from the socket; this copy is for people, and for the daemon that finds nobody there.
-    let _written = put(dir, "shim.json", &text);
-}
-
-/// Two files change places for ever: one that is made and removed at each end makes a file system slow, and replacing one
-/// writes it out at once. Whoever still has the other one open may see the next record in it, never a half of this one.
-fn put(dir: &File, name: &str, text: &str) -> io::Result<File> {
-    let aside = format!("{name}.tmp");
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let mut file = File::from(openat(dir, aside.as_str(), flags, Mode::from_bits_truncate(0o600))?);
-    file.write_all(text.as_bytes())?;
-    if file.metadata()?.len() > text.len() as u64 {
-        file.set_len(text.len() as u64)?;
+impl Records {
+    /// Those of this directory.
+    pub(super) fn of(dir: File) -> Records {
+        Records { dir, exit: Pair::named("exit.json"), running: Pair::named("shim.json") }
     }
-    // There is none yet, or the file system cannot do it: the name is taken over then.
-    sys::exchange(dir, &aside, name).or_else(|_| renameat(dir, aside.as_str(), dir, name))?;
-    Ok(file)
+
+    /// Write how the run ended.
+    ///
+    /// # Errors
+    /// The system's: no space, no permission. The caller keeps the record and tries again.
+    pub(super) fn write_exit(&mut self, exit: &Exit) -> io::Result<()> {
+        let number = |n: Option<i32>| n.map_or_else(|| "null".to_owned(), |n| n.to_string());
+        let text = format!(
+            "{{\"incarnation\":{},\"code\":{},\"signal\":{},\"failed\":\"{}\",\"oom\":{},\"startedMs\":{},\"finishedMs\":{},\
+             \"ranMs\":{},\"cpuMs\":{},\"maxRssKib\":{},\"asked\":{},\"logStart\":[{},{}],\"logEnd\":[{},{}]}}\n",
+            exit.incarnation,
+            number(exit.code),
+            number(exit.signal),
+            escaped(&exit.failed),
+            exit.oom,
+            exit.started,
+            exit.finished,
+            exit.ran,
+            exit.cpu,
+            exit.rss,
+            exit.asked,
+            exit.log_start.0,
+            exit.log_start.1,
+            exit.log_end.0,
+            exit.log_end.1,
+        );
+        self.exit.put(&self.dir, &text)
+    }
+
+    /// Make what was written of the end, and its name, safe from a loss of power.
+    ///
+    /// # Errors
+    /// The system's. What was written before may be lost then.
+    pub(super) fn sync_exit(&self) -> io::Result<()> {
+        self.exit.shown.as_ref().map_or(Ok(()), File::sync_data)?;
+        self.dir.sync_all()
+    }
+
+    /// Write what runs now. Without it a run that leaves no record of its end is not known to have been one.
+    pub(super) fn write_running(&mut self, state: &State) {
+        let text = format!(
+            "{{\"shim\":{},\"boot\":\"{}\",\"pid\":{},\"incarnation\":{},\"startedBootMs\":{},\"template\":\"{}\",\
+             \"logStart\":[{},{}]}}\n",
+            std::process::id(),
+            escaped(&BOOT),
+            state.pid,
+            state.incarnation,
+            state.started,
+            escaped(&state.tag),
+            state.log_start.0,
+            state.log_start.1,
+        );
+        // The daemon has the same from the socket; this copy is for people, and for the daemon that finds nobody there.
+        let _written = self.running.put(&self.dir, &text);
+    }
+}
+
+/// A record that is two files which change places for ever: one that is made and removed at each end makes a file system slow, and
+/// replacing one writes it out at once. Both are held open, as they are written for every task. Whoever still has the other one open
+/// may see the next record in it, never a half of this one.
+struct Pair {
+    name: &'static str,
+    /// The one that has the name.
+    shown: Option<File>,
+    /// The one that is written next.
+    aside: Option<File>,
+}
+
+impl Pair {
+    fn named(name: &'static str) -> Pair {
+        Pair { name, shown: None, aside: None }
+    }
+
+    fn put(&mut self, dir: &File, text: &str) -> io::Result<()> {
+        let held = self.aside.is_some();
+        match self.try_put(dir, text) {
+            // The one that is held has no name any more: somebody took it away.
+            Err(error) if held && error.kind() == io::ErrorKind::NotFound => self.try_put(dir, text),
+            done => done,
+        }
+    }
+
+    fn try_put(&mut self, dir: &File, text: &str) -> io::Result<()> {
+        let aside = format!("{}.tmp", self.name);
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let open = || openat(dir, aside.as_str(), flags, Mode::from_bits_truncate(0o600)).map(File::from);
+        let file = self.aside.take().map_or_else(open, Ok)?;
+        file.write_all_at(text.as_bytes(), 0)?;
+        if file.metadata()?.len() > text.len() as u64 {
+            file.set_len(text.len() as u64)?;
+        }
+        let swapped = sys::exchange(dir, &aside, self.name);
+        if swapped.is_err() {
+            // There is none yet, or the file system cannot do it: the name is taken over then.
+            renameat(dir, aside.as_str(), dir, self.name)?;
+        }
+        self.aside = self.shown.replace(file).filter(|_| swapped.is_ok());
+        Ok(())
+    }
 }
 
 fn escaped(text: &str) -> String {
@@ -101,4 +146,32 @@ fn escaped(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_record_is_whole_also_after_somebody_took_a_file_away() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let dir = File::open(scratch.path()).expect("opens");
+        let mut pair = Pair::named("exit.json");
+        let mut says = |text: &str| {
+            pair.put(&dir, text).expect("written");
+            assert_eq!(std::fs::read_to_string(scratch.path().join("exit.json")).expect("there"), text);
+        };
+        let gone = |name: &str| std::fs::remove_file(scratch.path().join(name)).expect("was there");
+        ["1", "two", "3", "a long one", "5"].into_iter().for_each(&mut says);
+        gone("exit.json.tmp");
+        ["6", "seven", "8"].into_iter().for_each(&mut says);
+        gone("exit.json");
+        ["9", "ten", "11"].into_iter().for_each(&mut says);
+        gone("exit.json");
+        gone("exit.json.tmp");
+        ["12", "13"].into_iter().for_each(&mut says);
+        std::fs::remove_dir_all(scratch.path()).expect("removed");
+        let error = pair.put(&dir, "nowhere").expect_err("there is no directory");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
 }

@@ -21,9 +21,10 @@ use super::birth::Stack;
 use super::child::{self, Child};
 use super::logs::Log;
 use super::notify::Notify;
+use super::record::Records;
 use super::tree::Cgroup;
 use super::wire::{self, Command, Exit, Go, Phase, State};
-use super::{beside, record, sys, tree};
+use super::{beside, sys, tree};
 
 /// What a worker notifies is told at once so often in a row, then once per [`NOTIFY_PAUSE_MS`]: one that never stops talking
 /// floods its shim and not the daemon.
@@ -48,13 +49,13 @@ enum Record {
     /// It has to be written.
     Unwritten,
     /// It was written and has to be synced.
-    Unsynced(File),
+    Unsynced,
 }
 
 struct Shim {
     /// The slot's directory.
-    dir: File,
     path: String,
+    records: Records,
     /// Held as long as we or anything that inherits it live.
     lock: Flock<File>,
     listener: UnixListener,
@@ -71,7 +72,9 @@ struct Shim {
     failed: String,
     started_wall: i64,
     cpu_before: u64,
-    oom_before: u64,
+    /// A cgroup by its id, and how often the kernel had killed something in it before the present run. Nobody lives there between
+    /// two runs, so that it is read once for each.
+    oom: (u64, u64),
     oom_score: Vec<u8>,
     stack: Stack,
     record: Record,
@@ -159,7 +162,8 @@ impl Shim {
             Some(self.signals.as_fd()),
             (self.deaf == 0).then(|| self.listener.as_fd()),
             self.daemon.as_ref().map(|(stream, _)| stream.as_fd()),
-            self.output.as_ref().map(AsFd::as_fd),
+            // Of one that may be over at once it is read at its end, or with the start that is told late: one waking for both.
+            self.output.as_ref().filter(|_| !self.dirty).map(AsFd::as_fd),
             self.notify.as_ref().map(|notify| notify.socket.as_fd()),
         ];
         let mut fds: Vec<PollFd<'_>> = sources.iter().flatten().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
@@ -167,7 +171,7 @@ impl Shim {
             // Only a start that is held back is left untold.
             _ if self.dirty => PollTimeout::from(BRIEF_MS),
             (true, _) => PollTimeout::from(NOTIFY_PAUSE_MS),
-            (false, Record::Unsynced(_)) => PollTimeout::from(RECORD_SYNC_MS),
+            (false, Record::Unsynced) => PollTimeout::from(RECORD_SYNC_MS),
             (false, Record::Unwritten) => PollTimeout::from(RECORD_RETRY_MS),
             (false, Record::Kept) if self.drops() || self.log.owes() => PollTimeout::from(DROPS_MS),
             (false, Record::Kept) if self.deaf > 0 => PollTimeout::from(DEAF_MS),
@@ -262,12 +266,13 @@ impl Shim {
         // Its last words must not count for the next run.
         self.read_notify();
         let ran = self.state.started > 0;
+        let oom_before = std::mem::replace(&mut self.oom.1, self.cgroup.oom_kills());
         let exit = Exit {
             incarnation: self.state.incarnation,
             code: end.code.filter(|_| self.failed.is_empty()),
             signal: end.signal.filter(|_| self.failed.is_empty()),
             failed: std::mem::take(&mut self.failed),
-            oom: self.cgroup.oom_kills() > self.oom_before,
+            oom: self.oom.1 > oom_before,
             started: if ran { self.started_wall } else { 0 },
             finished: sys::wall_ms(),
             ran: if ran { sys::boot_ms().saturating_sub(self.state.started) } else { 0 },
@@ -290,8 +295,8 @@ impl Shim {
     /// between finds a daemon that has not acted on it, or has it in its own store. On a full disk it is told from memory.
     fn write_record(&mut self) {
         let Some(exit) = &self.state.exit else { return };
-        self.record = match record::exit(&self.dir, exit) {
-            Ok(file) => Record::Unsynced(file),
+        self.record = match self.records.write_exit(exit) {
+            Ok(()) => Record::Unsynced,
             // With the slot's directory gone nobody will ever read it: no reason to stay.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Record::Kept,
             Err(_) => Record::Unwritten,
@@ -303,8 +308,8 @@ impl Shim {
         match &self.record {
             Record::Kept => {}
             Record::Unwritten => self.write_record(),
-            Record::Unsynced(file) if record::sync(&self.dir, file).is_ok() => self.record = Record::Kept,
-            Record::Unsynced(_) => self.record = Record::Unwritten,
+            Record::Unsynced if self.records.sync_exit().is_ok() => self.record = Record::Kept,
+            Record::Unsynced => self.record = Record::Unwritten,
         }
     }
 
@@ -413,7 +418,10 @@ impl Shim {
     fn start(&mut self, go: Go) {
         self.cpu_before = sys::reaped_cpu_ms();
         self.cgroup = Cgroup::open(&go.cgroup);
-        self.oom_before = self.cgroup.oom_kills();
+        let cgroup = self.cgroup.id();
+        if self.oom.0 != cgroup {
+            self.oom = (cgroup, self.cgroup.oom_kills());
+        }
         let log_start = self.log.begin(&go.log, (go.log_size, go.log_files, go.log_rate));
         let exit = self.state.exit.take();
         self.state = State {
@@ -439,7 +447,7 @@ impl Shim {
                 if failed.is_empty() {
                     self.state.phase = Phase::Running;
                     self.state.started = sys::boot_ms();
-                    record::running(&self.dir, &self.state);
+                    self.records.write_running(&self.state);
                 }
                 // Of one that could not the end follows at once.
                 self.failed = failed;

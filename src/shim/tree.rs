@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
@@ -19,6 +20,11 @@ impl Cgroup {
     pub(super) fn open(path: &[u8]) -> Cgroup {
         let path = (!path.is_empty()).then(|| String::from_utf8_lossy(path));
         Cgroup(path.and_then(|path| File::open(&*path).ok()))
+    }
+
+    /// What no other cgroup of this boot has had; 0: there is none.
+    pub(super) fn id(&self) -> u64 {
+        self.dir().and_then(|dir| dir.metadata().ok()).map_or(0, |meta| meta.ino())
     }
 
     /// Its directory.

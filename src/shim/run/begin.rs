@@ -16,6 +16,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use super::super::birth::Stack;
 use super::super::logs::Log;
 use super::super::notify::Notify;
+use super::super::record::Records;
 use super::super::sys;
 use super::super::tree::Cgroup;
 use super::super::wire::{Go, Phase, State};
@@ -83,8 +84,8 @@ impl Shim {
         };
         sys::nonblocking(&listener);
         Ok(Shim {
-            dir: slot,
             path: dir.into(),
+            records: Records::of(slot),
             lock,
             listener,
             signals,
@@ -99,7 +100,7 @@ impl Shim {
             failed: String::new(),
             started_wall: 0,
             cpu_before: 0,
-            oom_before: 0,
+            oom: (0, 0),
             oom_score: protect(),
             stack: Stack::new(),
             record: Record::Kept,
