@@ -115,6 +115,7 @@ pub(super) async fn finish(engine: &mut Engine<RealHost>, inbox: &mut Inbox, end
     if tokio::time::timeout(LAST_ROWS, answers).await.is_err() {
         tracing::warn!("the store did not answer in time; the next start looks at the workers themselves");
     }
+    engine.show_changed();
     engine.host().slots.leave();
 }
 

@@ -145,6 +145,8 @@ pub struct Engine<H> {
     /// Since when workers can be heard, as far as the slots and the leases know.
     pub(super) heard_since: Moment,
     draining: bool,
+    /// Pools that have changed and are not shown so yet.
+    pub(super) unshown: BTreeSet<String>,
 }
 
 impl<H: Host> Engine<H> {
@@ -181,6 +183,7 @@ impl<H: Host> Engine<H> {
             listed: false,
             heard_since: Moment::default(),
             draining: false,
+            unshown: BTreeSet::new(),
         };
         engine.restore_policies(stored.policies, stored.used);
         for (name, pool) in stored.pools {
@@ -247,6 +250,7 @@ impl<H: Host> Engine<H> {
     /// Take every turn that is due. Says when to come again.
     pub fn turn(&mut self) -> Option<Moment> {
         let now = self.host.now();
+        self.show_changed();
         self.forgive_gap();
         while let Some(key) = self.queue.take(now.mono) {
             match &key {
@@ -270,6 +274,12 @@ impl<H: Host> Engine<H> {
             }
         }
         self.queue.next_wake()
+    }
+
+    /// Show what has changed.
+    pub fn show_changed(&mut self) {
+        let now = self.host.now();
+        std::mem::take(&mut self.unshown).iter().for_each(|name| self.show_pool(name, now));
     }
 
     /// Where workers could not be heard for a while, none of them is judged by that time.

@@ -18,13 +18,14 @@ use super::order;
 use super::revisions::Recorder;
 use super::shares::Looks;
 use super::specs_door::{FIRST_WITHIN, SpecsDoor};
+use super::tasks::are_few;
 use super::wear::Bound;
 use crate::edge::backlog::Reader;
 use crate::edge::host::{self, Machine};
 use crate::edge::notify_out::Notifier;
 use crate::edge::slots::{Slots, Unready};
 use crate::edge::statusdir::StatusDir;
-use crate::edge::store::{Store, Untaken};
+use crate::edge::store::{Committed, Store, Untaken};
 use crate::edge::taskfiles::TaskFiles;
 use crate::edge::{clock, lines, probe};
 use crate::model::batch::Batch;
@@ -280,14 +281,21 @@ impl Host for RealHost {
 
     fn commit(&mut self, ticket: u64, batch: Batch) {
         let (facts, board) = (self.facts.clone(), self.board.clone());
-        // Never here: on a disk that hangs this thread still hears, and ends workers in time.
-        self.store.commit(batch, move |result| {
+        let here = are_few(&batch.queue);
+        let done = move |result: Committed| {
             board.kept(&result);
             if let Err(Untaken::All(why)) = &result {
                 Self::send(&facts, Fact::Untaken(why.clone()));
             }
             Self::send(&facts, Fact::Committed { ticket, result: result.map_err(Untaken::why) });
-        });
+        };
+        if here {
+            // The end of a task and the next one, as when a worker asks for them: two threads that wake each other cost more.
+            self.store.commit_here(batch, done);
+        } else {
+            // Never here: on a disk that hangs this thread still hears, and ends workers in time.
+            self.store.commit(batch, done);
+        }
     }
 
     fn list(&mut self) {

@@ -293,10 +293,10 @@ impl<H: Host> Engine<H> {
         }
         // Not at once: a pool that starts nothing, and waits for what it did not start, would go round and round.
         self.end_starts(unmade, now.mono.after(GATHER));
-        self.publish(&name, &plan, now);
+        self.publish(&name, &plan);
     }
 
-    fn publish(&mut self, name: &str, plan: &Plan, now: Now) {
+    fn publish(&mut self, name: &str, plan: &Plan) {
         let Some(pool) = self.pools.get_mut(name) else { return };
         let removed = pool.facts.as_ref().is_some_and(|facts| facts.ending == Some(Ending::Removed));
         if plan.finished && !removed {
@@ -309,7 +309,8 @@ impl<H: Host> Engine<H> {
             self.host.publish(Kind::Pool, name, None);
             self.forgotten(name);
         } else {
-            self.show_pool(name, now);
+            // With the next look at what is due: first whoever starts a worker gets to do so.
+            self.unshown.insert(name.to_owned());
         }
     }
 

@@ -66,6 +66,11 @@ fn is_small(work: &QueueWork) -> bool {
     }
 }
 
+/// Tasks of a pool that end and begin, and no more than a few.
+pub(super) fn are_few(work: &[QueueWork]) -> bool {
+    (1..=2 * SMALL).contains(&work.len()) && work.iter().all(is_small)
+}
+
 /// What is known of a pool that says how long its tasks wait.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Waits {

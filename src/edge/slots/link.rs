@@ -109,10 +109,7 @@ pub(super) async fn run(
                 biased;
                 message = shim.receive() => {
                     match message {
-                        Some(state) => {
-                            link.state(&state);
-                            link.look_ahead().await;
-                        }
+                        Some(state) => link.state(&state),
                         None => link.cut_off().await,
                     }
                     continue;
@@ -301,16 +298,6 @@ impl Link {
             exit: state.exit.as_ref().map(exits::model),
         };
         self.tell(seen);
-    }
-
-    /// Look at an empty slot's cgroup before the next task is there. The controller first: it has an end to commit.
-    async fn look_ahead(&mut self) {
-        if self.seen.state == SlotState::Vacant
-            && let Some(clean) = &mut self.clean
-        {
-            tokio::task::yield_now().await;
-            clean.look(clock::now().mono);
-        }
     }
 
     fn slot_state(&self, state: &State, now: Moment) -> SlotState {

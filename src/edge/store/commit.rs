@@ -224,11 +224,10 @@ fn guarded(work: impl FnOnce() -> rusqlite::Result<Vec<QueueAnswer>>) -> Answer 
 fn one(turn: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
     for (slot, record) in &batch.slots {
         match record {
-            Some(record) => turn.prepare_cached("INSERT OR REPLACE INTO slots VALUES (?1, ?2, ?3)")?.execute(params![
-                slot.pool,
-                slot.worker,
-                json(record)
-            ])?,
+            // Written over, not replaced by another row, so that its index stays as it is: this comes with every task.
+            Some(record) => turn
+                .prepare_cached("INSERT INTO slots VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET body = excluded.body")?
+                .execute(params![slot.pool, slot.worker, json(record)])?,
             None => turn
                 .prepare_cached("DELETE FROM slots WHERE pool = ?1 AND worker = ?2")?
                 .execute(params![slot.pool, slot.worker])?,
@@ -236,9 +235,9 @@ fn one(turn: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
     }
     for (name, pool) in &batch.pools {
         match pool {
-            Some(pool) => {
-                turn.prepare_cached("INSERT OR REPLACE INTO pools VALUES (?1, ?2)")?.execute(params![name, json(pool)])?
-            }
+            Some(pool) => turn
+                .prepare_cached("INSERT INTO pools VALUES (?1, ?2) ON CONFLICT DO UPDATE SET body = excluded.body")?
+                .execute(params![name, json(pool)])?,
             None => turn.prepare_cached("DELETE FROM pools WHERE name = ?1")?.execute(params![name])?,
         };
     }

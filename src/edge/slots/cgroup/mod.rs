@@ -18,7 +18,6 @@ use crate::edge::systemd::AllUnits;
 use crate::model::cgroup::Controllers;
 use crate::model::limits::{NoUnits, Units};
 use crate::model::template::Limits;
-use crate::model::time::{Moment, Span};
 use crate::model::worker::SlotId;
 
 pub use systemd::Systemd;
@@ -55,39 +54,20 @@ pub(super) struct Clean {
     dir: String,
     /// Looked at when the first task is over; none where there are no cgroups.
     made: Option<subtree::Made>,
-    /// What was found when it was looked at last, and when that was, until it is asked for.
-    looked: Option<(bool, Moment)>,
 }
-
-/// A look at an empty cgroup holds so long: nobody who lives there can write into it meanwhile.
-const LOOK_HOLDS: Span = Span::secs(1);
 
 impl Clean {
     /// The cgroup in this directory; empty: there are none.
     pub(super) fn of(dir: &str) -> Clean {
-        Clean { dir: dir.to_owned(), made: None, looked: None }
+        Clean { dir: dir.to_owned(), made: None }
     }
 
     /// Its directory, if it is as it was made.
-    pub(super) fn as_made(&mut self, now: Moment) -> Option<&str> {
-        let fresh = self.looked.take().filter(|(_, at)| now.since(*at) < LOOK_HOLDS);
-        let is = fresh.map_or_else(|| self.is_as_made(), |(is, _)| is);
-        is.then_some(&self.dir)
-    }
-
-    /// Look at it now, that it is known when it is asked for. There are twenty files to read where all controllers are.
-    pub(super) fn look(&mut self, now: Moment) {
-        self.looked = Some((self.is_as_made(), now));
-    }
-
-    fn is_as_made(&mut self) -> bool {
-        if self.dir.is_empty() {
-            return true;
+    pub(super) fn as_made(&mut self) -> Option<&str> {
+        if self.made.is_none() && !self.dir.is_empty() {
+            self.made = Some(subtree::Made::of(Path::new(&self.dir)).ok()?);
         }
-        if self.made.is_none() {
-            self.made = subtree::Made::of(Path::new(&self.dir)).ok();
-        }
-        self.made.as_ref().is_some_and(subtree::Made::is_as_made)
+        self.made.as_ref().is_none_or(subtree::Made::is_as_made).then_some(&self.dir)
     }
 }
 
@@ -199,32 +179,5 @@ impl Driver {
             }
             Driver::None => {}
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_look_is_used_once_and_not_for_long() {
-        let scratch = tempfile::tempdir().expect("a directory");
-        let put = |text: &str| std::fs::write(scratch.path().join("memory.max"), text).expect("written");
-        put("max\n");
-        let mut clean = Clean::of(scratch.path().to_str().expect("plain"));
-        let (now, later) = (Moment(5000), Moment(6000));
-        assert!(clean.as_made(now).is_some());
-        clean.look(now);
-        put("7\n");
-        assert!(clean.as_made(Moment(5999)).is_some(), "as it was when it was looked at");
-        assert!(clean.as_made(now).is_none(), "looked at anew");
-        put("max\n");
-        clean.look(now);
-        put("7\n");
-        assert!(clean.as_made(later).is_none(), "too long ago");
-        clean.look(now);
-        put("max\n");
-        assert!(clean.as_made(now).is_none());
-        assert!(clean.as_made(now).is_some());
     }
 }

@@ -1,14 +1,10 @@
 //! What both drivers do below a directory that is ours: controllers switched on, a worker's cgroup made fresh, with its limits.
 //! No decision here: which limits, and which controllers there are, is data of the model.
 
-use std::ffi::{OsStr, OsString};
 use std::fs::{DirEntry, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-
-use rustix::fs::{Mode, OFlags, openat};
-use rustix::io::read;
 
 use crate::model::cgroup::{Controllers, as_made, worker_files};
 use crate::model::template::Limits;
@@ -67,9 +63,10 @@ pub(super) fn fresh(dir: &Path, limits: Option<&Limits>, controllers: &Controlle
 /// A cgroup of [`fresh`] without limits, and the files of it that a worker could write something into that holds for the next one.
 #[derive(Debug)]
 pub(super) struct Made {
-    /// Held open, so that the path is not looked up for each file: there are twenty of them with all controllers.
     dir: File,
-    files: Vec<(OsString, &'static str)>,
+    /// Held open: they are read before each task, there are twenty of them with all controllers, and to open one costs as much as
+    /// to read ten.
+    files: Vec<(File, &'static str)>,
 }
 
 impl Made {
@@ -78,8 +75,12 @@ impl Made {
     /// # Errors
     /// The system's: it is not there.
     pub(super) fn of(dir: &Path) -> io::Result<Made> {
-        let known = |entry: &DirEntry| Some((entry.file_name(), as_made(entry.file_name().to_str()?)?));
-        let files = std::fs::read_dir(dir)?.filter_map(|entry| entry.as_ref().ok().and_then(known)).collect();
+        let known = |entry: io::Result<DirEntry>| {
+            let entry = entry.ok()?;
+            let made = as_made(entry.file_name().to_str()?)?;
+            Some(File::open(entry.path()).map(|file| (file, made)))
+        };
+        let files = std::fs::read_dir(dir)?.filter_map(known).collect::<io::Result<_>>()?;
         Ok(Made { dir: File::open(dir)?, files })
     }
 
@@ -87,17 +88,14 @@ impl Made {
     pub(super) fn is_as_made(&self) -> bool {
         // A directory of the kernel's has two names of its own, and one more for each directory in it.
         let alone = self.dir.metadata().is_ok_and(|meta| meta.nlink() == 2);
-        alone && self.files.iter().all(|(file, made)| self.says(file, made))
+        alone && self.files.iter().all(|(file, made)| says(file, made))
     }
+}
 
-    /// The file's text is this one and nothing else. Called for each task: it is read in one go, and its length is not asked for.
-    /// In a cgroup that was removed, no file can be opened.
-    fn says(&self, file: &OsStr, made: &str) -> bool {
-        let mut text = [0; 32];
-        let read =
-            openat(&self.dir, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).and_then(|file| read(file, &mut text));
-        read.is_ok_and(|n| text[..n].trim_ascii_end() == made.as_bytes())
-    }
+/// The file's text is this one and nothing else. In a cgroup that was removed, no file can be read.
+fn says(file: &File, made: &str) -> bool {
+    let mut text = [0; 32];
+    file.read_at(&mut text, 0).is_ok_and(|n| text[..n].trim_ascii_end() == made.as_bytes())
 }
 
 /// Make a directory, whether or not it is there.

@@ -91,7 +91,7 @@ impl Link {
     async fn place(&mut self, limits: Option<Limits>, (new, task): (bool, bool)) -> Result<String, String> {
         let again = task && !new && limits.is_none();
         if let Some(mut clean) = self.clean.take().filter(|_| again)
-            && let Some(cgroup) = clean.as_made(clock::now().mono).map(str::to_owned)
+            && let Some(cgroup) = clean.as_made().map(str::to_owned)
         {
             self.clean = Some(clean);
             return Ok(cgroup);
