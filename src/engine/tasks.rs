@@ -31,8 +31,10 @@ use crate::model::workload::Needed;
 
 /// Tasks of a line that are looked at one by one; those behind them wait as if it went on like that.
 const WALKED: u32 = 256;
-/// A submit of this many tasks is small.
-const SMALL: usize = 8;
+/// A submit of this many tasks is small: on a quick disk it is a matter of two milliseconds.
+const SMALL: usize = 128;
+/// Ends and starts of a pool's tasks that are few.
+const FEW: usize = 16;
 /// A daemon that has just started shows its pools within this.
 const SHOWN: Duration = Duration::from_secs(5);
 
@@ -49,7 +51,7 @@ pub(super) fn unexpected<T>() -> Result<T, Denied> {
     Err(Denied::Internal("the store gave an answer to another question".into()))
 }
 
-/// It touches a few rows, whatever stands in the queue.
+/// It touches few rows, whatever stands in the queue.
 fn is_small(work: &QueueWork) -> bool {
     match work {
         // Where each worker has a line of its own, all lines are counted.
@@ -68,7 +70,7 @@ fn is_small(work: &QueueWork) -> bool {
 
 /// Tasks of a pool that end and begin, and no more than a few.
 pub(super) fn are_few(work: &[QueueWork]) -> bool {
-    (1..=2 * SMALL).contains(&work.len()) && work.iter().all(is_small)
+    (1..=FEW).contains(&work.len()) && work.iter().all(is_small)
 }
 
 /// What is known of a pool that says how long its tasks wait.
