@@ -393,7 +393,7 @@ mod tests {
     use crate::model::status::ScheduleStatus;
     use crate::model::template::RestartPolicy;
     use crate::model::time::{Moment, Wall};
-    use crate::model::worker::Seen;
+    use crate::model::worker::{Run, Seen};
 
     const NOW: Now = Now { mono: Moment(500_000), wall: Wall(1_000_000) };
 
@@ -462,6 +462,18 @@ mod tests {
         assert_eq!(free, [2, 2, 0]);
         let of = |name: &str, next, count| ScheduleStatus { name: name.into(), next, count };
         assert_eq!(seen(None).schedules, [of("a", Some(Wall(NOW.wall.0 + 60_000)), 1), of("b", None, 2)]);
+    }
+
+    #[test]
+    fn in_a_pool_of_processes_whoever_is_at_a_task_with_an_older_template_is_not_updated() {
+        let mut facts = facts();
+        (facts.spec.replicas, facts.spec.queue, facts.template) = (Some(3), Some(Default::default()), "new".into());
+        let run = |template: &str| SlotState::Running(Run { incarnation: 1, template: template.into(), ..Run::default() });
+        let slot = |template| Slot { seen: Seen { state: run(template), ..Seen::default() }, ..Slot::default() };
+        let slots = BTreeMap::from([("a-0".to_owned(), slot("old")), ("a-1".to_owned(), slot("new"))]);
+        let (line, queues) = Default::default();
+        let status = crate::decide::seen((&facts, &slots), (&line, &queues), |seen| crate::decide::pool(seen, NOW)).status;
+        assert_eq!((status.replicas, status.updated_replicas), (3, 2), "the third waits for a task");
     }
 
     #[test]

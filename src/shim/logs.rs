@@ -331,3 +331,26 @@ fn own(dir: &Path) -> std::io::Result<()> {
         Ok(()) | Err(_) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_times_of_a_file_go_with_it() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let path = scratch.path().join("a.log").to_str().expect("plain").to_owned();
+        let times = |n: &str| std::fs::exists(format!("{path}{n}{}", times::SUFFIX)).expect("looked");
+        for (files, kept) in [(1, [false, false]), (2, [false, true])] {
+            let mut log = Log::new(path.clone());
+            log.begin(b"", (1000, files, 0));
+            for at in [1, 2 * times::APART_MS] {
+                log.last = at;
+                log.append(b"words\n");
+            }
+            assert!(times(""), "told a second apart");
+            log.rotate();
+            assert_eq!([times(""), times(".1")], kept, "{files}");
+        }
+    }
+}
