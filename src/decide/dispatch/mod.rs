@@ -48,7 +48,8 @@ pub fn submit(pool: &str, queue: &Queue, new: &NewTask, wall: Wall) -> Step {
     }
     let timeout = new.timeout.unwrap_or(queue.timeout);
     if timeout > queue.max_timeout || timeout.0 == 0 {
-        return invalid(format!("timeout: found {timeout}, allowed is up to {} (spec.queue.maxTimeout)", queue.max_timeout));
+        let most = queue.max_timeout;
+        return invalid(format!("timeout: found {timeout}, allowed is more than 0s, up to {most} (spec.queue.maxTimeout)"));
     }
     let attempts = new.max_attempts.unwrap_or(queue.retry.max_attempts);
     if attempts == 0 || attempts > 1000 {

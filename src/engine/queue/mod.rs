@@ -70,7 +70,7 @@ pub fn work(tables: &Tasks<'_>, work: &QueueWork, now: Now) -> Answer {
 fn submit(tables: &Tasks<'_>, (pool, queue): (&str, &Queue), new: &[NewTask], workers: &[String], wall: Wall) -> Answer {
     let mut made = Vec::new();
     let mut fresh = 0;
-    for task in new {
+    for (n, task) in new.iter().enumerate() {
         let known = known(tables, pool, task, wall)?;
         fresh += u64::from(known.is_none());
         let made_of = match dispatch::submit(pool, queue, task, wall) {
@@ -80,7 +80,7 @@ fn submit(tables: &Tasks<'_>, (pool, queue): (&str, &Queue), new: &[NewTask], wo
         };
         match made_of {
             Ok(task) => made.push((task, known)),
-            Err(refusal) => return Ok(QueueAnswer::Refused(refusal)),
+            Err(refusal) => return Ok(QueueAnswer::Refused(of_several(refusal, (n, new.len())))),
         }
     }
     // Several with one key are one task.
@@ -107,6 +107,16 @@ fn submit(tables: &Tasks<'_>, (pool, queue): (&str, &Queue), new: &[NewTask], wo
         });
     }
     Ok(QueueAnswer::Submitted(submitted))
+}
+
+/// With which of them it is, where there are several.
+fn of_several(refusal: QueueRefusal, (n, of): (usize, usize)) -> QueueRefusal {
+    let which = |words: String| if of == 1 { words } else { format!("task {} of {of}: {words}", n + 1) };
+    match refusal {
+        QueueRefusal::Invalid(words) => QueueRefusal::Invalid(which(words)),
+        QueueRefusal::Conflict(words) => QueueRefusal::Conflict(which(words)),
+        QueueRefusal::NoTask(_) | QueueRefusal::Full { .. } => refusal,
+    }
 }
 
 /// That there is no room for so many more; those that are held count as waiting too.

@@ -72,6 +72,22 @@ fn an_idempotency_key_gives_the_first_task_also_within_one_call_and_when_the_que
 }
 
 #[test]
+fn of_several_tasks_the_one_that_is_refused_is_named_and_none_is_taken() {
+    let world = World::new();
+    let queue = Arc::new(Queue::default());
+    let words = |tasks| match world.submit(&queue, tasks).unwrap_err() {
+        QueueRefusal::Invalid(words) | QueueRefusal::Conflict(words) => words,
+        other => panic!("{other:?}"),
+    };
+    let wrong = || NewTask { priority: 44, ..NewTask::default() };
+    let lost = NewTask { after: vec![99], ..NewTask::default() };
+    assert_eq!(words(vec![wrong()]), "priority: found 44, allowed are 0 to 9");
+    assert_eq!(words(vec![plain(0), wrong(), plain(0)]), "task 2 of 3: priority: found 44, allowed are 0 to 9");
+    assert!(words(vec![plain(0), lost]).starts_with("task 2 of 2: after: there is no task 99"));
+    assert_eq!(world.submit(&queue, vec![plain(0)]).unwrap()[0].task.id, 1);
+}
+
+#[test]
 fn what_does_not_fit_is_told_with_how_many_there_are() {
     let world = World::new();
     let queue = Arc::new(Queue { capacity: 3, ..Queue::default() });
