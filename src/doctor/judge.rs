@@ -198,7 +198,9 @@ fn pressure(readable: &Result<(), String>) -> Finding {
 }
 
 fn files(hard: u64) -> Finding {
-    let found = format!("{hard} descriptors; about {} workers", hard.saturating_sub(256) / 2);
+    // Of those of cgroups the daemon holds some open.
+    let own = 256 + (hard / 8).min(1024);
+    let found = format!("{hard} descriptors; about {} workers", hard.saturating_sub(own) / 2);
     if hard >= FILES_FEW {
         ok("open files", found)
     } else {

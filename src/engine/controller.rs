@@ -273,6 +273,8 @@ impl<H: Host> Engine<H> {
                 self.answered(&pool, (&question.asker, &question.source), answer, now);
             }
         }
+        // What had nothing to wait for has been carried out by now, and nothing else may come for long.
+        self.show_changed();
         self.queue.next_wake()
     }
 

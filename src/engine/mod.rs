@@ -41,6 +41,7 @@ pub mod revisions;
 pub mod shares;
 mod shown;
 mod slots;
+mod small;
 pub mod specs_door;
 mod spread;
 pub mod tasks;

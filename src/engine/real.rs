@@ -17,8 +17,8 @@ use super::host::{Fact, Host};
 use super::order;
 use super::revisions::Recorder;
 use super::shares::Looks;
+use super::small::are_few;
 use super::specs_door::{FIRST_WITHIN, SpecsDoor};
-use super::tasks::are_few;
 use super::wear::Bound;
 use crate::edge::backlog::Reader;
 use crate::edge::host::{self, Machine};
@@ -281,7 +281,7 @@ impl Host for RealHost {
 
     fn commit(&mut self, ticket: u64, batch: Batch) {
         let (facts, board) = (self.facts.clone(), self.board.clone());
-        let here = are_few(&batch.queue);
+        let here = are_few(&batch);
         let done = move |result: Committed| {
             board.kept(&result);
             if let Err(Untaken::All(why)) = &result {

@@ -14,6 +14,7 @@ use super::handle::{Board, Denied, Handle, LogPlace};
 use super::learnt::{Starts, Waits as Walk};
 use super::policy_door::opened;
 use super::queue_door::{Accepted, Capacity, TaskFilter};
+use super::small::is_small;
 use super::wear::Wear;
 use crate::decide::workload::{self, Behind};
 use crate::decide::{dispatch, roster};
@@ -31,10 +32,6 @@ use crate::model::workload::Needed;
 
 /// Tasks of a line that are looked at one by one; those behind them wait as if it went on like that.
 const WALKED: u32 = 256;
-/// A submit of this many tasks is small: on a quick disk it is a matter of two milliseconds.
-const SMALL: usize = 128;
-/// Ends and starts of a pool's tasks that are few.
-const FEW: usize = 16;
 /// A daemon that has just started shows its pools within this.
 const SHOWN: Duration = Duration::from_secs(5);
 
@@ -49,28 +46,6 @@ fn refused(refusal: QueueRefusal) -> Denied {
 
 pub(super) fn unexpected<T>() -> Result<T, Denied> {
     Err(Denied::Internal("the store gave an answer to another question".into()))
-}
-
-/// It touches few rows, whatever stands in the queue.
-fn is_small(work: &QueueWork) -> bool {
-    match work {
-        // Where each worker has a line of its own, all lines are counted.
-        QueueWork::Submit { tasks, workers, .. } => tasks.len() <= SMALL && workers.is_empty(),
-        QueueWork::Lease { .. } | QueueWork::End { .. } | QueueWork::Heartbeat { .. } => true,
-        QueueWork::Cancel { .. }
-        | QueueWork::Release { .. }
-        | QueueWork::Redrive { .. }
-        | QueueWork::Tick { .. }
-        | QueueWork::Sweep { .. }
-        | QueueWork::Recur { .. }
-        | QueueWork::Deal { .. }
-        | QueueWork::Pause { .. } => false,
-    }
-}
-
-/// Tasks of a pool that end and begin, and no more than a few.
-pub(super) fn are_few(work: &[QueueWork]) -> bool {
-    (1..=FEW).contains(&work.len()) && work.iter().all(is_small)
 }
 
 /// What is known of a pool that says how long its tasks wait.

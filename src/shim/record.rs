@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::LazyLock;
 
 use nix::fcntl::{OFlag, openat, renameat};
@@ -106,19 +106,12 @@ impl Pair {
     }
 
     fn put(&mut self, dir: &File, text: &str) -> io::Result<()> {
-        let held = self.aside.is_some();
-        match self.try_put(dir, text) {
-            // The one that is held has no name any more: somebody took it away.
-            Err(error) if held && error.kind() == io::ErrorKind::NotFound => self.try_put(dir, text),
-            done => done,
-        }
-    }
-
-    fn try_put(&mut self, dir: &File, text: &str) -> io::Result<()> {
         let aside = format!("{}.tmp", self.name);
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let open = || openat(dir, aside.as_str(), flags, Mode::from_bits_truncate(0o600)).map(File::from);
-        let file = self.aside.take().map_or_else(open, Ok)?;
+        // Another one may have been put where it was.
+        let named = |file: &File| file.metadata().is_ok_and(|meta| meta.nlink() > 0);
+        let file = self.aside.take().filter(named).map_or_else(open, Ok)?;
         file.write_all_at(text.as_bytes(), 0)?;
         if file.metadata()?.len() > text.len() as u64 {
             file.set_len(text.len() as u64)?;
@@ -170,6 +163,11 @@ mod tests {
         gone("exit.json");
         gone("exit.json.tmp");
         ["12", "13"].into_iter().for_each(&mut says);
+        for name in ["exit.json.tmp", "exit.json"] {
+            std::fs::write(scratch.path().join("other"), "another's").expect("written");
+            std::fs::rename(scratch.path().join("other"), scratch.path().join(name)).expect("put in its place");
+            ["14", "15", "16"].into_iter().for_each(&mut says);
+        }
         std::fs::remove_dir_all(scratch.path()).expect("removed");
         let error = pair.put(&dir, "nowhere").expect_err("there is no directory");
         assert_eq!(error.kind(), io::ErrorKind::NotFound);

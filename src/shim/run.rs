@@ -139,6 +139,8 @@ impl Shim {
                 bye = self.read_commands();
             }
             if ready == [false; 5] {
+                // The time is over in which a run is not asked for its output.
+                self.pump();
                 self.keep_record();
             }
             self.dirty |= self.later && self.may_tell();
@@ -266,7 +268,8 @@ impl Shim {
         // Its last words must not count for the next run.
         self.read_notify();
         let ran = self.state.started > 0;
-        let oom_before = std::mem::replace(&mut self.oom.1, self.cgroup.oom_kills());
+        let kills = self.cgroup.oom_kills().unwrap_or(self.oom.1);
+        let oom_before = std::mem::replace(&mut self.oom.1, kills);
         let exit = Exit {
             incarnation: self.state.incarnation,
             code: end.code.filter(|_| self.failed.is_empty()),
@@ -420,7 +423,7 @@ impl Shim {
         self.cgroup = Cgroup::open(&go.cgroup);
         let cgroup = self.cgroup.id();
         if self.oom.0 != cgroup {
-            self.oom = (cgroup, self.cgroup.oom_kills());
+            self.oom = (cgroup, self.cgroup.oom_kills().unwrap_or(0));
         }
         let log_start = self.log.begin(&go.log, (go.log_size, go.log_files, go.log_rate));
         let exit = self.state.exit.take();

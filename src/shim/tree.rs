@@ -32,10 +32,10 @@ impl Cgroup {
         self.0.as_ref()
     }
 
-    /// How often the kernel has killed something in it for want of memory.
-    pub(super) fn oom_kills(&self) -> u64 {
-        let events = self.read("memory.events").unwrap_or_default();
-        events.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
+    /// How often the kernel has killed something in it for want of memory; none where nobody counts that, or it cannot be read.
+    pub(super) fn oom_kills(&self) -> Option<u64> {
+        let events = self.read("memory.events").ok()?;
+        events.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
     }
 
     fn read(&self, name: &str) -> io::Result<String> {

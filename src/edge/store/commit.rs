@@ -16,7 +16,7 @@ use super::tasks::Tasks;
 use super::{Queues, json, policies};
 use crate::edge::clock;
 use crate::model::batch::{Batch, Reading};
-use crate::model::queue_work::{QueueAnswer, QueueCounts};
+use crate::model::queue_work::{QueueAnswer, QueueCounts, QueueWork};
 
 /// Events kept; older ones are removed as new ones come.
 const EVENTS_KEPT: i64 = 10_000;
@@ -28,6 +28,8 @@ const READINGS_AGE: i64 = 7 * 86_400_000;
 const READINGS_SWEPT: i64 = 200;
 /// Batches joined in one transaction at most.
 const GROUP_MAX: usize = 512;
+/// So many tasks that wait for others are few: an end may change all of them.
+const DEPENDANTS_FEW: i64 = 64;
 /// A commit that took no longer than this was quick, in microseconds.
 const QUICK: i64 = 2_000;
 
@@ -120,7 +122,13 @@ impl Store {
         // Nothing overtakes: what waits goes first.
         let idle = self.shared.waiting.load(Ordering::Acquire) == 0;
         match self.shared.writer.try_lock() {
-            Ok(mut writer) if idle && writer.quick => writer.commit(vec![work]),
+            Ok(mut writer) if idle && writer.quick && writer.is_short(&work.0) => {
+                // As on the thread: whoever is told may panic.
+                let committed = catch_unwind(AssertUnwindSafe(|| writer.commit(vec![work])));
+                if committed.is_err() {
+                    self.shared.ended.send_replace(true);
+                }
+            }
             Ok(_) | Err(_) => self.hand_over(work),
         }
     }
@@ -149,6 +157,16 @@ fn run(shared: &Shared, inbox: mpsc::Receiver<Work>) {
 }
 
 impl Writer {
+    /// No end in it takes more than a few others with it, as no more wait for any.
+    fn is_short(&self, batch: &Batch) -> bool {
+        let dependants = || {
+            let mut few = self.db.prepare_cached("SELECT count(*) FROM (SELECT 1 FROM task_after LIMIT ?1)")?;
+            few.query_row([DEPENDANTS_FEW + 1], |row| row.get::<_, i64>(0))
+        };
+        let ends = batch.queue.iter().any(|work| matches!(work, QueueWork::End { .. }));
+        !ends || dependants().is_ok_and(|n| n <= DEPENDANTS_FEW)
+    }
+
     /// In one transaction; then each is told.
     fn commit(&mut self, group: Vec<Work>) {
         let begun = clock::monotonic_micros();
@@ -277,9 +295,8 @@ mod tests {
 
     use super::super::Queues;
     use super::*;
-    use crate::model::queue_work::QueueWork;
     use crate::model::status::EventObject;
-    use crate::model::task::Task;
+    use crate::model::task::{Task, Token};
     use crate::model::time::Now;
 
     fn store(dir: &tempfile::TempDir) -> Store {
@@ -315,6 +332,46 @@ mod tests {
         assert!(told.try_recv().is_err(), "the writer is at work: nobody is held up");
         drop(held);
         assert_ne!(told.recv(), Ok(mine));
+    }
+
+    #[test]
+    fn an_end_that_may_take_many_others_with_it_holds_nobody_up() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = store(&dir);
+        let mine = thread::current().id();
+        let wait = |later: std::ops::RangeInclusive<i64>| {
+            let mut writer = store.shared.writer.lock().expect("whole");
+            writer.quick = true;
+            later.for_each(|n| assert_eq!(writer.db.execute("INSERT INTO task_after VALUES (1, ?1)", [n]), Ok(1)));
+        };
+        let by = |end: bool| {
+            let work = if end { vec![end_of_one()] } else { Vec::new() };
+            let (tell, told) = mpsc::channel();
+            store.commit_here(Batch { queue: work, ..Batch::default() }, move |_| {
+                tell.send(thread::current().id()).expect("the test waits");
+            });
+            told.recv().expect("told")
+        };
+        wait(2..=DEPENDANTS_FEW + 1);
+        assert_eq!(by(true), mine, "few wait");
+        wait(100..=100);
+        assert_ne!(by(true), mine, "one more");
+        assert_eq!(by(false), mine, "nothing ends");
+    }
+
+    fn end_of_one() -> QueueWork {
+        let token = Token { pool: "p".into(), id: 1, epoch: 1, nonce: 1 };
+        let (end, output, queue) = Default::default();
+        QueueWork::End { token, end, result: None, output, queue, next: None }
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_whoever_is_told_ends_the_store_wherever_it_is() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = store(&dir);
+        store.shared.writer.lock().expect("whole").quick = true;
+        store.commit_here(Batch::default(), |_| panic!("this one panics"));
+        store.ended().await;
     }
 
     /// Work that fails by the name of its pool, after it has added a task.

@@ -34,6 +34,19 @@ fn a_result_outlives_a_transaction_that_failed() {
 }
 
 #[test]
+fn what_a_plan_without_rows_says_is_shown_though_nothing_more_comes() {
+    let mut world = World::new(1, "");
+    let task = world.submit(NewTask::default());
+    let run = world.lease(task.id).expect("it is begun").run;
+    world.runs("p-0", run);
+    world.pass(GATHER.0);
+    assert_eq!(world.engine.host().running["p"], 1);
+    world.ends("p-0", done(run));
+    world.pass(GATHER.0);
+    assert_eq!(world.engine.host().running["p"], 0);
+}
+
+#[test]
 fn each_change_of_size_is_counted_the_first_one_too() {
     let mut world = World::new(2, "");
     assert_eq!(world.engine.host().scaled, [true], "from none to two");

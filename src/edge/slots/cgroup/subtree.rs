@@ -1,13 +1,22 @@
 //! What both drivers do below a directory that is ours: controllers switched on, a worker's cgroup made fresh, with its limits.
 //! No decision here: which limits, and which controllers there are, is data of the model.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{DirEntry, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::read;
+use rustix::process::{Resource, getrlimit};
 
 use crate::model::cgroup::{Controllers, as_made, worker_files};
 use crate::model::template::Limits;
+
+/// Files of cgroups that are held open at most: 4 MiB of the kernel's memory.
+const HELD_MAX: usize = 1024;
 
 /// Where the cgroup v2 file system is mounted.
 pub(super) fn mount() -> Option<PathBuf> {
@@ -64,9 +73,19 @@ pub(super) fn fresh(dir: &Path, limits: Option<&Limits>, controllers: &Controlle
 #[derive(Debug)]
 pub(super) struct Made {
     dir: File,
-    /// Held open: they are read before each task, there are twenty of them with all controllers, and to open one costs as much as
-    /// to read ten.
-    files: Vec<(File, &'static str)>,
+    /// Read before each task, and there are twenty of them with all controllers. To open one costs as much as to read ten: those of
+    /// the first slots are held open.
+    files: Vec<(OsString, &'static str, Option<File>)>,
+    held: usize,
+}
+
+/// Files of all slots that are held open, by one process. One that is held keeps a page of the kernel's memory.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        HELD.fetch_sub(self.held, Ordering::Relaxed);
+    }
 }
 
 impl Made {
@@ -75,27 +94,46 @@ impl Made {
     /// # Errors
     /// The system's: it is not there.
     pub(super) fn of(dir: &Path) -> io::Result<Made> {
-        let known = |entry: io::Result<DirEntry>| {
-            let entry = entry.ok()?;
-            let made = as_made(entry.file_name().to_str()?)?;
-            Some(File::open(entry.path()).map(|file| (file, made)))
-        };
-        let files = std::fs::read_dir(dir)?.filter_map(known).collect::<io::Result<_>>()?;
-        Ok(Made { dir: File::open(dir)?, files })
+        Made::with(dir, held_max(getrlimit(Resource::Nofile).current))
+    }
+
+    fn with(dir: &Path, held_max: usize) -> io::Result<Made> {
+        let known = |entry: &DirEntry| Some((entry.file_name(), as_made(entry.file_name().to_str()?)?, None));
+        let files = std::fs::read_dir(dir)?.filter_map(|entry| entry.as_ref().ok().and_then(known)).collect();
+        let mut made = Made { dir: File::open(dir)?, files, held: 0 };
+        let wanted = made.files.len();
+        let fits = |held: usize| held.checked_add(wanted).filter(|all| *all <= held_max);
+        if HELD.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok() {
+            made.held = wanted;
+            made.files.iter_mut().for_each(|(name, _, file)| *file = File::open(dir.join(name)).ok());
+        }
+        Ok(made)
     }
 
     /// It is there as it was made: no cgroup was made below it, and nothing that holds was written into it.
     pub(super) fn is_as_made(&self) -> bool {
         // A directory of the kernel's has two names of its own, and one more for each directory in it.
         let alone = self.dir.metadata().is_ok_and(|meta| meta.nlink() == 2);
-        alone && self.files.iter().all(|(file, made)| says(file, made))
+        alone && self.files.iter().all(|(name, made, file)| self.says((name, file.as_ref()), made))
+    }
+
+    /// The file's text is this one and nothing else. Read in one go: its length is not asked for. In a cgroup that was removed, no
+    /// file can be opened or read.
+    fn says(&self, (name, held): (&OsStr, Option<&File>), made: &str) -> bool {
+        let mut text = [0; 32];
+        let read = match held {
+            Some(file) => file.read_at(&mut text, 0).ok(),
+            None => openat(&self.dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                .and_then(|file| read(file, &mut text))
+                .ok(),
+        };
+        read.is_some_and(|n| text[..n].trim_ascii_end() == made.as_bytes())
     }
 }
 
-/// The file's text is this one and nothing else. In a cgroup that was removed, no file can be read.
-fn says(file: &File, made: &str) -> bool {
-    let mut text = [0; 32];
-    file.read_at(&mut text, 0).is_ok_and(|n| text[..n].trim_ascii_end() == made.as_bytes())
+/// Files that are held open at most, of so many descriptors that a process may have.
+fn held_max(descriptors: Option<u64>) -> usize {
+    descriptors.map_or(HELD_MAX, |all| usize::try_from(all / 8).unwrap_or(HELD_MAX).min(HELD_MAX))
 }
 
 /// Make a directory, whether or not it is there.
@@ -164,20 +202,31 @@ mod tests {
         ];
         texts.iter().for_each(|(name, text)| put(name, text));
         put("memory.current", "4096\n");
-        let made = Made::of(scratch.path()).expect("there");
-        assert!(made.is_as_made());
+        let mades = [HELD_MAX, 0].map(|held_max| Made::with(scratch.path(), held_max).expect("there"));
+        assert_eq!(mades.each_ref().map(|made| made.held), [texts.len(), 0]);
+        let is_as_made = || {
+            let both = mades.each_ref().map(Made::is_as_made);
+            assert_eq!(both[0], both[1], "held open or not");
+            both[0]
+        };
+        assert!(is_as_made());
         for (name, text) in texts {
             for other in ["7\n", "", "max 100000 and much that is behind it\n"] {
                 put(name, other);
-                assert_eq!(made.is_as_made(), other.trim() == text.trim(), "{name} {other:?}");
+                assert_eq!(is_as_made(), other.trim() == text.trim(), "{name} {other:?}");
             }
             put(name, text);
         }
-        assert!(made.is_as_made());
+        assert!(is_as_made());
         std::fs::create_dir(scratch.path().join("below")).expect("made");
-        assert!(!made.is_as_made());
+        assert!(!is_as_made());
         std::fs::remove_dir_all(scratch.path()).expect("removed");
-        assert!(!made.is_as_made());
+        assert!(!is_as_made());
+    }
+
+    #[test]
+    fn where_descriptors_are_few_no_more_than_a_part_of_them_is_held() {
+        assert_eq!([None, Some(256), Some(4096), Some(1 << 20)].map(held_max), [1024, 32, 512, 1024]);
     }
 
     #[test]

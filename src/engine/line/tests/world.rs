@@ -40,6 +40,8 @@ pub(super) struct TaskHost {
     /// Whether each change of size that was counted was one to more.
     pub(super) scaled: Vec<bool>,
     pub(super) told: Vec<String>,
+    /// How many tasks each pool is shown to run.
+    pub(super) running: BTreeMap<String, u64>,
 }
 
 impl TaskHost {
@@ -106,7 +108,11 @@ impl Host for TaskHost {
         self.facts.lock().unwrap().push(Fact::Committed { ticket, result });
     }
     fn list(&mut self) {}
-    fn publish(&mut self, _: Kind, _: &str, _: Option<Object>) {}
+    fn publish(&mut self, _: Kind, name: &str, object: Option<Object>) {
+        if let Some(Object::Pool(pool)) = object {
+            self.running.insert(name.to_owned(), pool.status.queue.map_or(0, |queue| queue.running));
+        }
+    }
     fn tell(&mut self, event: &EventObject) {
         self.told.push(event.note.clone());
     }
@@ -165,6 +171,7 @@ impl World {
             worn,
             scaled: Vec::new(),
             told: Vec::new(),
+            running: BTreeMap::new(),
         };
         let settings =
             Settings { starts_in_flight_max: 4, admission: admit::Settings::default(), controllers: Default::default() };
