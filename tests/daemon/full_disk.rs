@@ -176,9 +176,28 @@ fn a_daemon_that_ends_on_a_full_disk_takes_its_workers_with_it() {
         || scratch.log(),
     );
     fill(&state);
+    // The file system is not seen from here any more once the daemon has ended.
+    let full = fs::File::options().write(true).open(state.join("fill")).expect("opens");
     let pid = scratch.daemon.as_ref().expect("runs").id();
     signal(pid, "TERM");
     wait("their end", || scratch.workers().is_empty().then_some(()), || scratch.log());
     let ended = scratch.daemon.as_mut().expect("ran").wait().expect("reaped");
     assert_eq!(ended.code(), Some(0), "{}", scratch.log());
+    full.set_len(0).expect("there is room again");
+    let shims = || shims_of(&scratch.dir);
+    wait("the end of the shims, with their records written", || shims().is_empty().then_some(()), || format!("{:?}", shims()));
+}
+
+/// Shims that serve a daemon of this directory.
+fn shims_of(dir: &std::path::Path) -> Vec<u32> {
+    let dir = format!("{}/", dir.display());
+    let all = fs::read_dir("/proc").expect("there").flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_shim = |pid: &u32| {
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| {
+            let mut words = line.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+            words.next().is_some_and(|program| program.ends_with("weir-shim"))
+                && words.next().is_some_and(|slot| slot.starts_with(&dir))
+        })
+    };
+    all.filter(is_shim).collect()
 }
