@@ -1,8 +1,8 @@
 //! Who commits, and when: a thread of its own for whatever waits, or whoever asks while nothing does.
 //!
 //! A thread that is woken for one small commit, and wakes its asker for the answer, costs more than the commit on a good disk.
-//! So who may wait commits at once when the writer is free, nothing waits for it and the disk was quick last time. Then
-//! at most one asker at a time is held, for about [`QUICK`]; on a slow disk everything goes by way of the thread.
+//! So who may wait commits at once when the writer is free, nothing waits for it, and the disk was quick last time and has not just
+//! hung. Then at most one asker at a time is held, for about [`QUICK`]; on a slow disk everything goes by way of the thread.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,6 +32,10 @@ const GROUP_MAX: usize = 512;
 const DEPENDANTS_FEW: i64 = 64;
 /// A commit that took no longer than this was quick, in microseconds.
 const QUICK: i64 = 2_000;
+/// A disk that took longer than this hangs now and then, in microseconds.
+const HANG: i64 = 20_000;
+/// So many times as long as it hung nobody is held by it again.
+const HANG_REST: i64 = 10;
 
 /// What is said when the thread has ended before its time.
 pub const ENDED: &str = "the thread that writes the store has ended, so nothing can be kept any more and the daemon ends too; the \
@@ -83,12 +87,14 @@ struct Writer {
     queues: Queues,
     /// The last commit was quick.
     quick: bool,
+    /// The disk has hung: until then, in microseconds, nobody but the thread is held by it.
+    rests_until: i64,
 }
 
 impl Store {
     /// A writer over this connection, and its thread, which ends when nobody has a handle any more.
     pub(super) fn over(db: Connection, queues: Queues) -> std::io::Result<Store> {
-        let writer = Mutex::new(Writer { db, queues, quick: false });
+        let writer = Mutex::new(Writer { db, queues, quick: false, rests_until: 0 });
         let shared = Arc::new(Shared { writer, waiting: AtomicUsize::new(0), ended: watch::Sender::new(false) });
         let (inbox, waiting) = mpsc::channel();
         let kept = shared.clone();
@@ -122,7 +128,7 @@ impl Store {
         // Nothing overtakes: what waits goes first.
         let idle = self.shared.waiting.load(Ordering::Acquire) == 0;
         match self.shared.writer.try_lock() {
-            Ok(mut writer) if idle && writer.quick && writer.is_short(&work.0) => {
+            Ok(mut writer) if idle && writer.may_hold() && writer.is_short(&work.0) => {
                 // As on the thread: whoever is told may panic.
                 let committed = catch_unwind(AssertUnwindSafe(|| writer.commit(vec![work])));
                 if committed.is_err() {
@@ -157,6 +163,11 @@ fn run(shared: &Shared, inbox: mpsc::Receiver<Work>) {
 }
 
 impl Writer {
+    /// The disk is quick, and has not just hung.
+    fn may_hold(&self) -> bool {
+        self.quick && clock::monotonic_micros() >= self.rests_until
+    }
+
     /// No end in it takes more than a few others with it, as no more wait for any.
     fn is_short(&self, batch: &Batch) -> bool {
         let dependants = || {
@@ -167,12 +178,20 @@ impl Writer {
         !ends || dependants().is_ok_and(|n| n <= DEPENDANTS_FEW)
     }
 
+    fn took(&mut self, micros: i64, now: i64) {
+        self.quick = micros <= QUICK;
+        if micros > HANG {
+            self.rests_until = now + HANG_REST * micros;
+        }
+    }
+
     /// In one transaction; then each is told.
     fn commit(&mut self, group: Vec<Work>) {
         let begun = clock::monotonic_micros();
         let (batches, told): (Vec<Batch>, Vec<Done>) = group.into_iter().unzip();
         let written = write(&mut self.db, &self.queues, &batches);
-        self.quick = clock::monotonic_micros() - begun <= QUICK;
+        let ended = clock::monotonic_micros();
+        self.took(ended - begun, ended);
         match written {
             Ok((answers, touched)) => {
                 touched.into_iter().for_each(|(pool, counts)| (self.queues.changed)(&pool, counts));
@@ -332,6 +351,23 @@ mod tests {
         assert!(told.try_recv().is_err(), "the writer is at work: nobody is held up");
         drop(held);
         assert_ne!(told.recv(), Ok(mine));
+    }
+
+    #[test]
+    fn a_disk_that_has_hung_holds_nobody_for_a_while_however_quick_it_is_now() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = store(&dir);
+        let (mut writer, now) = (store.shared.writer.lock().expect("whole"), clock::monotonic_micros());
+        let mut after = |micros: &[i64], since: i64| {
+            micros.iter().for_each(|took| writer.took(*took, now - since));
+            writer.may_hold()
+        };
+        assert!(after(&[QUICK], 0));
+        assert!(!after(&[QUICK + 1], 0));
+        assert!(after(&[HANG, QUICK], 0), "a little slow, and quick again");
+        assert!(!after(&[3_000_000, QUICK, QUICK], 0));
+        assert!(!after(&[3_000_000, QUICK], 25_000_000));
+        assert!(after(&[3_000_000, QUICK], 31_000_000));
     }
 
     #[test]
