@@ -376,13 +376,16 @@ mod tests {
         let store = store(&dir);
         let mine = thread::current().id();
         let wait = |later: std::ops::RangeInclusive<i64>| {
-            let mut writer = store.shared.writer.lock().expect("whole");
-            writer.quick = true;
+            let writer = store.shared.writer.lock().expect("whole");
             later.for_each(|n| assert_eq!(writer.db.execute("INSERT INTO task_after VALUES (1, ?1)", [n]), Ok(1)));
         };
         let by = |end: bool| {
             let work = if end { vec![end_of_one()] } else { Vec::new() };
             let (tell, told) = mpsc::channel();
+            // However long the one before took: the thread holds the lock until it is through.
+            let mut writer = store.shared.writer.lock().expect("whole");
+            (writer.quick, writer.rests_until) = (true, 0);
+            drop(writer);
             store.commit_here(Batch { queue: work, ..Batch::default() }, move |_| {
                 tell.send(thread::current().id()).expect("the test waits");
             });
