@@ -3,6 +3,7 @@
 //! Pure, so that every machine can be tried.
 
 use super::look::Sight;
+use crate::edge::slots::cgroup::held_max;
 
 /// How something stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,7 +200,7 @@ fn pressure(readable: &Result<(), String>) -> Finding {
 
 fn files(hard: u64) -> Finding {
     // Of those of cgroups the daemon holds some open.
-    let own = 256 + (hard / 8).min(1024);
+    let own = 256 + held_max(Some(hard)) as u64;
     let found = format!("{hard} descriptors; about {} workers", hard.saturating_sub(own) / 2);
     if hard >= FILES_FEW {
         ok("open files", found)

@@ -55,6 +55,7 @@ enum Record {
 struct Shim {
     /// The slot's directory.
     path: String,
+    /// What it leaves there.
     records: Records,
     /// Held as long as we or anything that inherits it live.
     lock: Flock<File>,

@@ -20,6 +20,7 @@ use crate::model::limits::{NoUnits, Units};
 use crate::model::template::Limits;
 use crate::model::worker::SlotId;
 
+pub use subtree::held_max;
 pub use systemd::Systemd;
 
 /// The driver in use.

@@ -132,7 +132,7 @@ impl Made {
 }
 
 /// Files that are held open at most, of so many descriptors that a process may have.
-fn held_max(descriptors: Option<u64>) -> usize {
+pub fn held_max(descriptors: Option<u64>) -> usize {
     descriptors.map_or(HELD_MAX, |all| usize::try_from(all / 8).unwrap_or(HELD_MAX).min(HELD_MAX))
 }
 
